@@ -1,0 +1,26 @@
+# Build: the wheel with the release profile (fat LTO).
+FROM rust:1-slim-bookworm AS rust
+FROM python:3.11-slim-bookworm AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=rust /usr/local/cargo /usr/local/cargo
+COPY --from=rust /usr/local/rustup /usr/local/rustup
+ENV PATH=/usr/local/cargo/bin:$PATH RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo
+WORKDIR /src
+COPY . .
+RUN pip wheel --no-cache-dir --constraint constraints.txt --wheel-dir /wheels .
+
+# Run: Python, the wheels, nobody's shell.
+FROM python:3.11-slim-bookworm
+RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --find-links /wheels ailink \
+ && useradd --system --uid 10001 --home-dir /var/lib/ailink --create-home ailink
+USER ailink
+WORKDIR /var/lib/ailink
+VOLUME /var/lib/ailink
+EXPOSE 4000
+HEALTHCHECK --interval=10s --timeout=2s --start-period=5s CMD \
+    ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:4000/health/live', timeout=2)"]
+# A bind to other addresses than loopback needs an admin credential: pass AILINK_MASTER_KEY or mount an ailink.yaml here.
+CMD ["ailink", "serve"]

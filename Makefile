@@ -1,0 +1,107 @@
+# The one entry point. `make help` lists what there is.
+# Needs Python 3.11 or newer, a Rust toolchain and git; everything else is installed into .venv, in locked versions.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# The cargo profile of the extension: `fast` compiles quickly, `release` (fat LTO) is what wheels and benches use.
+PROFILE ?= fast
+ARGS ?=
+
+BIN := .venv/bin
+DONE := .venv/.done
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -type f \( -name '*.rs' -o -name Cargo.toml \) -not -path '*/target/*' -not -path '*/fuzz/*' 2>/dev/null)
+
+.PHONY: help setup run test test-python test-rust lint bench bench-gates docs wheel lock clean FORCE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(DONE)/core $(DONE)/dev ## .venv with everything for developers, and .venv/bin/ailink
+
+run: $(DONE)/core ## build what is missing, then start the gateway (ARGS="--port 4001" is passed on)
+	@exec $(BIN)/ailink serve $(ARGS)
+
+test: test-python test-rust ## every test; installs what it lacks
+
+test-python: $(DONE)/core $(DONE)/dev
+	$(BIN)/python -m pytest $(ARGS)
+
+test-rust:
+	cargo test --workspace --exclude ailink-py --locked
+
+lint: $(DONE)/core $(DONE)/dev ## format, types, layers, stub, sizes; Python and Rust
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m mypy.stubtest ailink._core
+	$(BIN)/python scripts/sizes.py
+	$(BIN)/python scripts/links.py
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: $(DONE)/bench ## all benches: gateway (W bars), peers, micro budgets, locust; writes benches/results and docs/performance.md
+	scripts/tools.sh nginx wrk
+	$(BIN)/python -m pytest benches --benchmark-only
+	$(BIN)/python -m benches.day
+	$(BIN)/python -m benches.gateway --peers $(ARGS)
+	$(BIN)/python -m benches.render
+
+bench-gates: $(DONE)/bench ## the short benches with generous limits that CI runs
+	scripts/tools.sh nginx wrk
+	$(BIN)/python -m pytest benches --benchmark-only
+	$(BIN)/python -m benches.day --short
+	$(BIN)/python -m benches.gateway --short $(ARGS)
+
+docs: $(DONE)/dev ## render the measured tables, check the links, build the Rust reference
+	$(BIN)/python -m benches.render
+	$(BIN)/python scripts/links.py
+	cargo doc --workspace --no-deps --locked
+
+wheel: $(DONE)/tools ## the release wheel (fat LTO) in dist/
+	$(BIN)/maturin build --release --locked --out dist
+	@ls -lh dist/*.whl
+
+lock: ## resolve newer versions of the Python packages into constraints.txt
+	$(PYTHON) scripts/lock.py
+
+clean: ## remove all that was built or downloaded
+	rm -rf .venv target dist benches/.cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	find python tests benches scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f python/ailink/_core*.so
+
+# A fresh environment has pip only, in the locked version (older ones do not know dependency groups).
+$(DONE)/venv:
+	@scripts/venv.sh "$(PYTHON)" .venv
+	@mkdir -p $(DONE)
+	$(PIP) pip
+	@touch $@
+
+$(DONE)/tools: $(DONE)/venv constraints.txt
+	$(PIP) maturin
+	@touch $@
+
+$(DONE)/dev: $(DONE)/venv constraints.txt pyproject.toml
+	$(PIP) --group dev
+	@touch $@
+
+# Holds the profile the extension was last built with, and changes only when another one is asked for.
+$(DONE)/profile: FORCE | $(DONE)/venv
+	@echo "$(PROFILE)" | cmp -s - $@ || echo "$(PROFILE)" > $@
+
+# The extension, its Python package (editable) and what they depend on, in the locked versions.
+$(DONE)/core: $(DONE)/tools $(DONE)/profile constraints.txt pyproject.toml $(RUST_SOURCES)
+	VIRTUAL_ENV="$(CURDIR)/.venv" PIP_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 \
+		$(BIN)/maturin develop --profile "$(PROFILE)" --locked
+	@touch $@
+
+# Benches judge the release build and use the mock's own binary as upstream and generator.
+.PHONY: $(DONE)/bench
+$(DONE)/bench: $(DONE)/dev
+	@$(MAKE) --no-print-directory PROFILE=release $(DONE)/core
+	cargo build --release --locked --package ailink-mock

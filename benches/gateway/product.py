@@ -1,0 +1,199 @@
+"""AILink itself, set up as its users do: minted virtual key, alias, rate limit, accounting to SQLite,
+metrics.
+"""
+
+import http.client
+import importlib.metadata
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benches.gateway.machine import GATEWAY_CORE
+from benches.gateway.process import Pinned, StartFailure, free_port
+from benches.gateway.system import MODEL, UPSTREAM_MODEL, Place, Route, Target
+
+MASTER_KEY = "sk-bench-administrator-0123456789abcdef"
+BINARY = Path(sys.executable).with_name("ailink")
+NEVER_TRIPS = 1_000_000_000  # requests per minute; the window is checked all the same
+MINTERS = 8  # connections that mint further keys
+LEDGER_THREAD = "ailink-ledger"
+
+
+def require_release_build() -> str:
+    """The build profile of the installed extension; raise `StartFailure` for any other than release."""
+    code = "import ailink._core as core; print(core.build_profile())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    profile = done.stdout.strip()
+    if profile != "release":
+        reason = f"is a {profile!r} build" if profile else f"cannot be imported:\n{done.stderr}"
+        raise StartFailure(
+            f"benches judge the release build only; ailink._core {reason} (make bench builds it)"
+        )
+    return profile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """How an AILink under test differs from the plain set-up."""
+
+    name: str = "ailink"
+    cache: bool = False
+    models: int = 0  # further models beside the ones that are used
+    keys: int = 0  # further keys beside the ones that are used
+    bare: bool = False  # only spawned: start() neither waits nor mints keys
+
+
+class AILink:
+    """The gateway as one pinned process."""
+
+    def __init__(self, variation: Variation | None = None) -> None:
+        self._variation = variation or Variation()
+        self._port = 0
+        self._process: Pinned | None = None
+        self._keys: dict[Route, str] = {}
+
+    @property
+    def name(self) -> str:
+        """See `System`."""
+        return self._variation.name
+
+    @property
+    def version(self) -> str:
+        """The version of the installed package."""
+        return importlib.metadata.version("ailink")
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def configuration(self) -> str:
+        """See `System`."""
+        return "virtual key, alias, rate limit, usage and cost to SQLite, metrics" + (
+            ", cache" if self._variation.cache else ""
+        )
+
+    def config(self, place: Place) -> dict[str, Any]:
+        """The `ailink.yaml` of the set-up (JSON is YAML)."""
+        canned = self._model(MODEL, f"{place.upstreams.canned}/v1")
+        scripted = [
+            self._model(scripted_model(name), f"{place.upstreams.mock}/mock:{script}/v1")
+            for name, script in place.scripts.items()
+        ]
+        further = [
+            self._model(f"further-{number}", f"{place.upstreams.canned}/v1")
+            for number in range(self._variation.models)
+        ]
+        return {
+            "server": {"host": "127.0.0.1", "port": self._port},
+            "data_dir": str(place.folder / "data"),
+            "master_key": MASTER_KEY,
+            "models": [canned, *scripted, *further],
+            "cache": {"enabled": self._variation.cache},
+            "observe": {"log_level": "warning"},
+        }
+
+    def _model(self, name: str, base_url: str) -> dict[str, Any]:
+        deployment = {"provider": "mock", "model": UPSTREAM_MODEL, "base_url": base_url}
+        price = {"input_per_million": 0.15, "output_per_million": 0.60}
+        return {"name": name, "deployments": [deployment], "price": price}
+
+    def start(self, place: Place) -> None:
+        """Come up with an empty data directory and mint the keys over HTTP."""
+        self._port = free_port()
+        place.folder.mkdir(parents=True, exist_ok=True)
+        config = place.folder / "ailink.yaml"
+        config.write_text(json.dumps(self.config(place), indent=1))
+        command = (BINARY, "serve", "--config", config)
+        self._process = Pinned(command, core=GATEWAY_CORE, folder=place.folder, name=self.name)
+        if self._variation.bare:
+            return
+        self._process.wait_for_port(self._port)
+        self._wait_until_ready()
+        self._keys = {
+            Route.CANNED: self._mint(rpm_limit=NEVER_TRIPS),
+            Route.LIMITED: self._mint(rpm_limit=1),
+            Route.STRANGER: "sk-unknown-0123456789abcdef0123456789abcdef",
+        }
+        self._mint_further()
+
+    def _wait_until_ready(self, seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.call("GET", "/health/ready")[0] == 200:
+                return
+            time.sleep(0.01)
+        raise StartFailure(f"{self.name} is not ready after {seconds:.0f} s:\n{self._tail()}")
+
+    def _tail(self) -> str:
+        return self._process.tail() if self._process else ""
+
+    def _mint(self, **fields: object) -> str:
+        status, body = self.call("POST", "/key/generate", {"models": [], **fields})
+        if status != 200:
+            raise StartFailure(f"{self.name}: minting a key answered {status}: {body!r}")
+        key: str = json.loads(body)["key"]
+        return key
+
+    def _mint_further(self) -> None:
+        def mint(numbers: range) -> None:
+            with closing(self._connect()) as connection:
+                for number in numbers:
+                    body = {"key_alias": f"further-{number}", "models": [], "rpm_limit": NEVER_TRIPS}
+                    status, answer = _exchange(connection, "POST", "/key/generate", body)
+                    if status != 200:
+                        raise StartFailure(f"{self.name}: minting key {number} answered {status}: {answer!r}")
+
+        with ThreadPoolExecutor(MINTERS) as pool:
+            for done in [pool.submit(mint, range(n, self._variation.keys, MINTERS)) for n in range(MINTERS)]:
+                done.result()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+
+    def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> tuple[int, bytes]:
+        """One request as administrator: status and body of the answer."""
+        with closing(self._connect()) as connection:
+            return _exchange(connection, method, path, body)
+
+    def stop(self) -> None:
+        """See `System`."""
+        if self._process:
+            self._process.stop()
+
+    def pids(self) -> Sequence[int]:
+        """See `System`."""
+        return [self._process.pid] if self._process else []
+
+    def target(self, route: Route, script: str = "") -> Target | None:
+        """See `System`."""
+        if (route is Route.CACHED) != self._variation.cache:
+            return None
+        key = self._keys.get(route, self._keys.get(Route.CANNED, MASTER_KEY))
+        return Target(
+            url=f"{self.url}/v1/chat/completions",
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
+            model=scripted_model(script) if script else MODEL,
+        )
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: Mapping[str, object] | None
+) -> tuple[int, bytes]:
+    headers = {"Authorization": f"Bearer {MASTER_KEY}", "Content-Type": "application/json"}
+    connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def scripted_model(script: str) -> str:
+    """The model name under which AILink routes to the mock with a script."""
+    return f"bench-{script}"

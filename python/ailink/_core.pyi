@@ -1,0 +1,112 @@
+"""The data plane: a Rust extension. Every call that may take longer than a few microseconds releases the GIL."""
+
+__version__: str
+
+class Plane:
+    """The running data plane: started once, published to, drained, stopped.
+
+    Buffers are MessagePack; their shapes are the structs of `ailink.snapshot.model`.
+    """
+
+    def __new__(cls, options: bytes) -> Plane:
+        """Opens spool and ledger, loads certificates. Raises ValueError on options that cannot be used."""
+
+    def start(self) -> int:
+        """Binds, starts the I/O threads and returns the TCP port (0: Unix socket only). Raises OSError."""
+
+    def publish(self, snapshot: bytes) -> int:
+        """Puts a snapshot in force on every thread; returns its version. ValueError: the old one stays."""
+
+    def upsert_keys(self, rows: bytes) -> int:
+        """Adds or replaces keys, all or none; effective when it returns. ValueError names key and field."""
+
+    def remove_keys(self, digests: list[bytes]) -> int:
+        """Removes keys by digest (32 bytes each); returns how many were there."""
+
+    def push_credentials(self, rows: bytes) -> None:
+        """Fills credential slots from a map of id to secret bytes."""
+
+    def set_status(self, ready: bool, details: bytes) -> None:
+        """What /health/ready says; `details` is a JSON object or empty."""
+
+    def spend(self, key_ids: list[str]) -> list[int]:
+        """Spend of keys in pico-USD, up to the last settled attempt."""
+
+    def last_used(self, key_ids: list[str]) -> list[int]:
+        """Last use of keys, µs since 1970; 0 = not since the start."""
+
+    def metrics(self) -> bytes:
+        """The plane's series in the Prometheus text format."""
+
+    def event_fd(self) -> int:
+        """A non-blocking eventfd that is readable while events wait."""
+
+    def take_events(self) -> bytes:
+        """All waiting events: a MessagePack list of maps."""
+
+    def reload_tls(self) -> None:
+        """Reads the certificate files again. ValueError: the old pair stays."""
+
+    def listen_fds(self) -> list[int]:
+        """Descriptors of the listening sockets."""
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until everything settled so far is in the ledger's database. RuntimeError: not in time."""
+
+    def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
+        """Read-only SQL over the ledger: MessagePack list of parameters in, list of rows out. TimeoutError, RuntimeError."""
+
+    def drain(self) -> None:
+        """Graceful shutdown; returns when all is written. Blocks, without the GIL."""
+
+    def stop(self) -> None:
+        """Shutdown at once; what is in flight is settled as an estimate."""
+
+class Mock:
+    """The mock provider on a thread of its own."""
+
+    def __new__(cls, options_json: str) -> Mock: ...
+    def start(self) -> int:
+        """Binds and serves; returns the TCP port."""
+
+    def stop(self) -> None: ...
+
+class Window:
+    """A sliding window of 60 slots over an injected clock."""
+
+    def __new__(cls, limit: int, period_ns: int) -> Window: ...
+    def try_take(self, now_ns: int, n: int) -> int | None:
+        """None when admitted, else the nanoseconds after which a retry succeeds."""
+
+def build_profile() -> str:
+    """The cargo profile of this module: `release`, `fast`, `debug`."""
+
+def stages() -> list[tuple[str, str]]:
+    """The stages in the order they run, with the file each is found in."""
+
+def endpoints() -> list[tuple[str, str, str, str]]:
+    """The endpoint table: method, pattern, owner (`plane` or `shell`), operation."""
+
+def operations() -> list[str]:
+    """Names of the operations, by their code in the ledger."""
+
+def outcomes() -> list[str]:
+    """Names of the outcomes of an attempt, by their code in the ledger."""
+
+def key_digest(pepper: bytes, key: str) -> bytes:
+    """HMAC-SHA-256(pepper, SHA-256(key))."""
+
+def token_digest(pepper: bytes, sha256_hex: str) -> bytes:
+    """The same digest for a key of which only the SHA-256 is known."""
+
+def noop() -> None:
+    """Crosses the boundary and does nothing."""
+
+def scan_chat(body: bytes) -> int:
+    """Validates a JSON object and finds the routed members; returns the number of members. ValueError."""
+
+def count_events(stream: bytes) -> int:
+    """How many server-sent events a stream holds. ValueError when one is too long."""
+
+def mock_main(args: list[str]) -> int:
+    """Runs the `ailink-mock` command line; returns its exit status."""

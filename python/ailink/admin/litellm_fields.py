@@ -1,0 +1,131 @@
+"""Fields that LiteLLM's clients send and that this version does not act on.
+
+They are accepted only with a value that asks for nothing (null, an empty list, false where false is the
+default). Anything else is refused by name: a limit that is stored but not enforced is worse than an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ailink.admin.errors import ApiError, bad_request
+
+# Field → the values that ask for nothing.
+Inert = Mapping[str, Sequence[Any]]
+
+_EMPTY: Sequence[Any] = (None, "", [], {})
+_EMPTY_OR_FALSE: Sequence[Any] = (*_EMPTY, False)
+
+KEY_SETTINGS: Inert = {
+    # Budgets and spend
+    "budget_duration": _EMPTY,
+    "budget_fallbacks": _EMPTY,
+    "budget_id": _EMPTY,
+    "budget_limits": _EMPTY,
+    "end_user_budget_id": _EMPTY,
+    "max_budget": _EMPTY,
+    "model_max_budget": _EMPTY,
+    "soft_budget": _EMPTY,
+    "spend": (None, 0, 0.0),
+    "temp_budget_expiry": _EMPTY,
+    "temp_budget_increase": _EMPTY,
+    "throttle_on_budget_exceeded": _EMPTY_OR_FALSE,
+    # Limits beyond requests per minute and requests in parallel
+    "default_estimated_output_tokens": _EMPTY,
+    "default_estimated_output_tokens_per_model": _EMPTY,
+    "mcp_rpm_limit": _EMPTY,
+    "model_rpm_limit": _EMPTY,
+    "model_tpm_limit": _EMPTY,
+    "rpm_limit_type": _EMPTY,
+    "tag_rpm_limit": _EMPTY,
+    "tpd_limit": _EMPTY,
+    "tpm_limit": _EMPTY,
+    "tpm_limit_type": _EMPTY,
+    # Owners
+    "access_group_ids": _EMPTY,
+    "agent_id": _EMPTY,
+    "organization_id": _EMPTY,
+    "project_id": _EMPTY,
+    "team_id": _EMPTY,
+    # Policies and behaviour
+    "aliases": _EMPTY,
+    "allowed_cache_controls": _EMPTY,
+    "allowed_passthrough_routes": _EMPTY,
+    "allowed_vector_store_indexes": _EMPTY,
+    "auto_rotate": _EMPTY_OR_FALSE,
+    "config": _EMPTY,
+    "denied_passthrough_routes": _EMPTY,
+    "disable_global_guardrails": _EMPTY_OR_FALSE,
+    "enable_prompt_caching": _EMPTY_OR_FALSE,
+    "enforced_params": _EMPTY,
+    "guardrails": _EMPTY,
+    "object_permission": _EMPTY,
+    "permissions": _EMPTY,
+    "policies": _EMPTY,
+    "prompts": _EMPTY,
+    "rotation_interval": _EMPTY,
+    "router_settings": _EMPTY,
+    "send_invite_email": _EMPTY_OR_FALSE,
+    "tags": _EMPTY,
+}
+
+REGENERATE: Inert = {**KEY_SETTINGS, "new_master_key": _EMPTY, "grace_period": _EMPTY}
+
+# Keys of `metadata` that LiteLLM acts on. As a plain note they would look like a limit and be none.
+METADATA: Inert = {
+    "allowed_passthrough_routes": _EMPTY,
+    "denied_passthrough_routes": _EMPTY,
+    "disable_global_guardrails": _EMPTY_OR_FALSE,
+    "enforced_params": _EMPTY,
+    "guardrails": _EMPTY,
+    "logging": _EMPTY,
+    "mcp_rpm_limit": _EMPTY,
+    "model_rpm_limit": _EMPTY,
+    "model_tpm_limit": _EMPTY,
+    "policies": _EMPTY,
+    "prompts": _EMPTY,
+    "rpm_limit_type": _EMPTY,
+    "tag_rpm_limit": _EMPTY,
+    "tpm_limit_type": _EMPTY,
+}
+
+# Query parameters of /key/list that would narrow the list by something no key has.
+LIST_QUERY: Inert = {
+    "access_group_id": _EMPTY,
+    "agent_id": _EMPTY,
+    "expand": _EMPTY,
+    "expires": _EMPTY,
+    "organization_id": _EMPTY,
+    "project_id": _EMPTY,
+    "team_id": _EMPTY,
+}
+
+_OFF: Sequence[Any] = ("", "false", "False")
+MODEL_QUERY: Inert = {"healthy_only": _OFF, "include_team_models": _OFF, "teamId": _OFF}
+
+CREDENTIAL: Inert = {"credential_values_to_delete": _EMPTY, "display_name": _EMPTY, "model_id": _EMPTY}
+
+
+def without_inert(fields: Mapping[str, Any], table: Inert, prefix: str = "") -> dict[str, Any]:
+    """`fields` less those of `table` that ask for nothing.
+
+    Raises `ApiError` (400) naming the first field of `table` that asks for something.
+    """
+    kept = {}
+    for name, value in fields.items():
+        inert = table.get(name)
+        if inert is None:
+            kept[name] = value
+        # The type counts: 0 == False, but a limit of 0 is a limit.
+        elif not any(type(value) is type(nothing) and value == nothing for nothing in inert):
+            raise _refusal(prefix + name)
+    return kept
+
+
+def _refusal(path: str) -> ApiError:
+    return bad_request(
+        f"`{path}` is not enforced by this version of AILink, so it is refused and not stored: leave it out.",
+        param=path,
+        code="unsupported_parameter",
+    )

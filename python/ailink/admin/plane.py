@@ -1,0 +1,69 @@
+"""The data plane as the shell uses it, and what crosses to it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+
+class Plane(Protocol):
+    """The running data plane. Changes are effective for the next request when a method returns."""
+
+    def upsert_keys(self, rows: bytes) -> int:
+        """MessagePack list of `KeyRow`. Raises ValueError for a row it cannot use; none is used then."""
+
+    def remove_keys(self, digests: list[bytes]) -> int:
+        """How many of these keys it knew."""
+
+    def push_credentials(self, rows: bytes) -> None:
+        """MessagePack map of slot id to secret."""
+
+    def spend(self, key_ids: list[str]) -> list[int]:
+        """What each key has spent, pico-USD, up to the last settled attempt."""
+
+    def last_used(self, key_ids: list[str]) -> list[int]:
+        """When each key was used last, µs since 1970; 0: not since the gateway started."""
+
+    def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
+        """Runs one SELECT on the ledger; blocks.
+
+        MessagePack in and out. Raises TimeoutError, RuntimeError.
+        """
+
+    def metrics(self) -> bytes:
+        """Its series in the Prometheus text format."""
+
+    def event_fd(self) -> int:
+        """Readable when events wait."""
+
+    def take_events(self) -> bytes:
+        """MessagePack list of maps."""
+
+
+class Endpoint(NamedTuple):
+    """One row of the endpoint table: who answers a path, and what it asks of a provider (`none` for nothing)."""
+
+    method: str
+    pattern: str
+    owner: str
+    operation: str
+
+
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as the data plane holds it. `models`, `endpoints` and `ip_allow`: None allows all, empty allows
+    nothing.
+    """
+
+    digest: bytes
+    id: str
+    org_id: str | None = None
+    alias: str | None = None
+    role: str = "key"
+    state: str = "active"
+    expires_us: int | None = None
+    models: list[str] | None = None
+    endpoints: list[str] | None = None
+    ip_allow: list[str] | None = None
+    rpm: int | None = None
+    max_parallel: int | None = None

@@ -1,0 +1,49 @@
+"""What the running configuration serves, as the management endpoints show it. Whoever publishes snapshots
+provides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+
+class ServedDeployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One place where a model is had. Prices are pico-USD per 1,000,000 tokens; None: not known."""
+
+    id: str
+    provider: str
+    dialect: str
+    model: str
+    base_url: str
+    weight: int = 1
+    input_price: int | None = None
+    output_price: int | None = None
+    price_version: str = ""
+
+
+class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One name that clients may ask for."""
+
+    name: str
+    mode: str
+    owned_by: str
+    created: int
+    aliases: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    deployments: tuple[ServedDeployment, ...] = ()
+
+
+class ConfigView(Protocol):
+    """The configuration in force; nothing it tells is secret."""
+
+    def models(self) -> Sequence[ServedModel]:
+        """In the order of the file."""
+
+    def credentials_in_use(self) -> Collection[str]:
+        """Names of the stored credentials that deployments in force use."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Version, source, errors of the last reload: JSON-ready, as in `/health/ready`."""

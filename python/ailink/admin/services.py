@@ -1,0 +1,97 @@
+"""Everything the handlers work with, put together in one place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ailink.admin.credentials import CredentialService
+from ailink.admin.key_access import RouteTable
+from ailink.admin.key_digests import KeyDigests
+from ailink.admin.keys import KeyService
+from ailink.admin.plane import Endpoint, Plane
+from ailink.admin.served import ConfigView
+from ailink.ledger.reader import LedgerReader
+from ailink.observe.metrics import ShellMetrics
+from ailink.observe.redaction import Redactor
+from ailink.secrets.keyring import Keyring
+from ailink.store.database import Database
+
+
+def wall_clock_us() -> int:
+    """µs since 1970."""
+    return time.time_ns() // 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """What the services are made of. `endpoints`, `operations` and `outcomes` come from `_core`, under these
+    names.
+    """
+
+    database: Database
+    keyring: Keyring
+    plane: Plane
+    config: ConfigView
+    master_key: str | None
+    endpoints: Iterable[tuple[str, str, str, str]]
+    operations: Sequence[str]
+    outcomes: Sequence[str]
+    redactor: Redactor
+    version: str
+    # Whether the public listener is bound to loopback, where /metrics needs no key.
+    loopback: bool
+    now_us: Callable[[], int] = wall_clock_us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every handler is given."""
+
+    database: Database
+    plane: Plane
+    config: ConfigView
+    keys: KeyService
+    credentials: CredentialService
+    ledger: LedgerReader
+    metrics: ShellMetrics
+    endpoints: tuple[Endpoint, ...]
+    # Names of the codes in the ledger: the index is the code.
+    operations: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    version: str
+    started_us: int
+    metrics_public: bool
+
+
+def build(options: ServiceOptions) -> Services:
+    """Puts the services together; does no I/O."""
+    endpoints = tuple(Endpoint(*row) for row in options.endpoints)
+    digests = KeyDigests(options.keyring.pepper)
+    if options.master_key:
+        options.redactor.add(options.master_key)
+    return Services(
+        database=options.database,
+        plane=options.plane,
+        config=options.config,
+        keys=KeyService(
+            options.database,
+            options.plane,
+            RouteTable(endpoints),
+            digests,
+            digests.of_key(options.master_key) if options.master_key else None,
+            options.now_us,
+        ),
+        credentials=CredentialService(
+            options.database, options.keyring, options.plane, options.config, options.redactor, options.now_us
+        ),
+        ledger=LedgerReader(options.plane),
+        metrics=ShellMetrics(options.version),
+        endpoints=endpoints,
+        operations=tuple(options.operations),
+        outcomes=tuple(options.outcomes),
+        version=options.version,
+        started_us=options.now_us(),
+        metrics_public=options.loopback,
+    )

@@ -1,0 +1,176 @@
+"""`/spend/logs` and `/global/spend`: what the ledger says, in LiteLLM's shapes, with exact amounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ailink.admin.call import MASTER_ID, Call, Nothing
+from ailink.admin.durations import instant
+from ailink.admin.errors import ApiError, bad_request
+from ailink.admin.key_fields import KeyName
+from ailink.admin.keys import key_not_found
+from ailink.admin.services import Services
+from ailink.ledger.money import Usd
+from ailink.ledger.reader import Attempt, LedgerError
+
+SOURCES = ("reported", "estimated", "unknown", "reconciled")
+STREAMED = 1
+
+
+class LogsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    request_id: Annotated[str | None, Meta(description="All attempts of this request.")] = None
+    api_key: Annotated[KeyName | None, Meta(description="The latest attempts of this key.")] = None
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
+
+
+class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream attempt. `source` says how its figures were come by; `model_group` is the name the client
+    used.
+    """
+
+    attempt_id: str
+    request_id: str
+    attempt_no: int
+    call_type: str
+    api_key: str | None
+    spend: Usd
+    source: str
+    status: Literal["success", "failure"]
+    outcome: str
+    status_code: int
+    stream: bool
+    total_tokens: int
+    prompt_tokens: int
+    completion_tokens: int
+    cache_read_input_tokens: int
+    cache_creation_input_tokens: int
+    reasoning_tokens: int
+    audio_input_tokens: int
+    audio_output_tokens: int
+    units: int
+    startTime: datetime  # noqa: N815 - LiteLLM's name
+    endTime: datetime  # noqa: N815
+    completionStartTime: datetime | None  # noqa: N815
+    request_duration_ms: int
+    overhead_us: int
+    model: str | None
+    model_group: str | None
+    model_id: str | None
+    price_version: str | None
+    custom_llm_provider: str | None
+
+
+class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was spent since the ledger began."""
+
+    spend: Usd
+    max_budget: None = None
+    api_requests: int
+    failed_requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+async def spend_logs(services: Services, call: Call[Nothing, LogsQuery]) -> list[SpendLog]:
+    """Newest first; the attempts of one request in their order."""
+    query = call.query
+    if query.request_id is not None and query.api_key is not None:
+        raise bad_request("give request_id or api_key, not both", param="api_key")
+    try:
+        if query.request_id is not None:
+            attempts = await services.ledger.of_request(query.request_id, query.limit)
+        elif query.api_key is not None:
+            attempts = await services.ledger.of_key(await _key_id(services, query.api_key), query.limit)
+        else:
+            attempts = await services.ledger.newest(query.limit)
+    except LedgerError as error:
+        raise _unavailable(error) from error
+    tokens = await services.keys.tokens(attempt.key_id for attempt in attempts if attempt.key_id)
+    places = _places(services)
+    return [_log(services, attempt, tokens, places) for attempt in attempts]
+
+
+async def global_spend(services: Services, call: Call[Nothing, Nothing]) -> GlobalSpend:
+    try:
+        totals = await services.ledger.totals()
+    except LedgerError as error:
+        raise _unavailable(error) from error
+    return GlobalSpend(
+        spend=Usd(totals.cost_pico),
+        api_requests=totals.attempts,
+        failed_requests=totals.errors,
+        prompt_tokens=totals.input,
+        completion_tokens=totals.output,
+        total_tokens=totals.input + totals.output,
+    )
+
+
+async def _key_id(services: Services, name: str) -> str:
+    if services.keys.is_master(name):
+        return MASTER_ID
+    record = await services.keys.find(name)
+    if record is None:
+        raise key_not_found("api_key")
+    return record.id
+
+
+def _places(services: Services) -> dict[str, tuple[str, str]]:
+    """Deployment id → provider, and the model's name there, of the deployments in force."""
+    return {
+        deployment.id: (deployment.provider, deployment.model)
+        for model in services.config.models()
+        for deployment in model.deployments
+    }
+
+
+def _log(
+    services: Services, attempt: Attempt, tokens: Mapping[str, str], places: Mapping[str, tuple[str, str]]
+) -> SpendLog:
+    provider, model = places.get(attempt.deployment or "", (None, None))
+    key_id = attempt.key_id or ""
+    return SpendLog(
+        attempt_id=str(attempt.attempt_id),
+        request_id=f"req_{attempt.request_id.hex()}",
+        attempt_no=attempt.attempt_no,
+        call_type=_name(services.operations, attempt.operation),
+        api_key=tokens.get(key_id, key_id) or None,
+        spend=Usd(attempt.cost_pico),
+        source=_name(SOURCES, attempt.source),
+        status="failure" if attempt.outcome else "success",
+        outcome=_name(services.outcomes, attempt.outcome),
+        status_code=attempt.status,
+        stream=bool(attempt.flags & STREAMED),
+        total_tokens=attempt.input + attempt.output,
+        prompt_tokens=attempt.input,
+        completion_tokens=attempt.output,
+        cache_read_input_tokens=attempt.cache_read,
+        cache_creation_input_tokens=attempt.cache_write,
+        reasoning_tokens=attempt.reasoning,
+        audio_input_tokens=attempt.audio_input,
+        audio_output_tokens=attempt.audio_output,
+        units=attempt.units,
+        startTime=instant(attempt.at_us),
+        endTime=instant(attempt.at_us + attempt.duration_us),
+        completionStartTime=instant(attempt.at_us + attempt.ttft_us) if attempt.ttft_us else None,
+        request_duration_ms=attempt.duration_us // 1_000,
+        overhead_us=attempt.overhead_us,
+        model=model,
+        model_group=attempt.model,
+        model_id=attempt.deployment,
+        price_version=attempt.price_version,
+        custom_llm_provider=provider,
+    )
+
+
+def _name(names: Sequence[str], code: int) -> str:
+    return names[code] if 0 <= code < len(names) else str(code)
+
+
+def _unavailable(error: LedgerError) -> ApiError:
+    return ApiError(503, str(error), type="api_error", code="ledger_unavailable")

@@ -1,0 +1,49 @@
+"""The modules a command needs beyond typer, imported when the command first names them.
+
+`ailink --help` and `ailink version` must not pay for the event loop, YAML, SQLite and the extension. This is
+the only place where something is imported by a name in a string; the type checker sees the real modules.
+"""
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ailink import _core as core
+    from ailink import serve
+    from ailink.cli import client, doctor_checks, migration, render
+    from ailink.config import data_dir, loader, problems
+    from ailink.providers import registry
+
+_MODULES: Final = {
+    "client": "ailink.cli.client",
+    "core": "ailink._core",
+    "data_dir": "ailink.config.data_dir",
+    "doctor_checks": "ailink.cli.doctor_checks",
+    "loader": "ailink.config.loader",
+    "migration": "ailink.cli.migration",
+    "problems": "ailink.config.problems",
+    "registry": "ailink.providers.registry",
+    "render": "ailink.cli.render",
+    "serve": "ailink.serve",
+}
+
+__all__ = [
+    "client",
+    "core",
+    "data_dir",
+    "doctor_checks",
+    "loader",
+    "migration",
+    "problems",
+    "registry",
+    "render",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"{__name__} has no module {name!r}")
+    return importlib.import_module(module)

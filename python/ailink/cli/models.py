@@ -1,0 +1,62 @@
+"""`ailink models`: what a running gateway serves."""
+
+import json
+from typing import Any
+
+import typer
+
+from ailink.cli import lazy, source
+from ailink.cli.keys import AdminKey, Url
+from ailink.cli.source import ConfigOption, JsonOption
+
+
+def build() -> typer.Typer:
+    """The `models` command group; without a subcommand it lists."""
+    app = typer.Typer(help="Models of a running gateway.", invoke_without_command=True)
+    app.callback()(models)
+    app.command("list")(list_models)
+    return app
+
+
+def models(
+    context: typer.Context,
+    url: Url = None,
+    key: AdminKey = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the models and deployments a running gateway serves."""
+    if context.invoked_subcommand is None:
+        list_models(url, key, config, as_json)
+
+
+def list_models(
+    url: Url = None, key: AdminKey = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """List the models and deployments a running gateway serves."""
+    try:
+        found = lazy.client.call(lazy.client.target(url, key, config), "GET", "/model/info")
+    except lazy.client.ClientError as error:
+        raise source.fail(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    columns = ("model", "served by", "weight", "$/1M in", "$/1M out", "price from", "deployment")
+    lazy.render.table(columns, [_row(entry) for entry in found["data"]])
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    info = entry["model_info"]
+    return (
+        entry["model_name"],
+        entry["litellm_params"]["model"],
+        str(info["weight"]),
+        _per_million(info["input_cost_per_token"]),
+        _per_million(info["output_cost_per_token"]),
+        info["price_version"] or "",
+        info["id"],
+    )
+
+
+def _per_million(per_token: float | None) -> str:
+    return "" if per_token is None else f"{per_token * 1e6:.10g}"

@@ -1,0 +1,346 @@
+"""What a single value cannot show: names that must exist, cycles, secrets too weak, an unsafe listener.
+
+Runs over whatever the reader could make of the file, so that one round of corrections is enough.
+"""
+
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping, Set
+from ipaddress import ip_address, ip_network
+from itertools import count
+from pathlib import Path as FilePath
+from typing import Final
+
+import msgspec
+
+from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
+from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
+from ailink.config.schema import Config, Deployment, Model, Strict
+from ailink.config.secret import Secret
+from ailink.config.units import Duration, Size
+from ailink.providers import Registry
+from ailink.providers.registry import base_url_fault
+
+MIN_SECRET: Final = 16
+_KNOWN_WEAK: Final = frozenset(
+    {"sk-1234", "sk-12345", "sk-123456", "sk-master", "sk-master-key", "sk-admin", "sk-test", "sk-change-me"}
+    | {"changeme", "change-me", "password", "master-key", "your-master-key", "sk-your-master-key", "secret"}
+    | {
+        "sk-1234567890abcdef",
+        "sk-0123456789abcdef",
+        "1234567890123456",
+        "sk-1234567890123456",
+        "changemechangeme",
+    }
+    | {"your-secret-key-here", "sk-your-secret-key", "my-super-secret-key", "sk-my-super-secret-key"}
+)
+_HOP_HEADERS: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"}
+)
+_ANTHROPIC: Final = frozenset({"messages", "count_tokens"})
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checks need to know besides the configuration."""
+
+    registry: Registry
+    env: Mapping[str, str]
+    locate: Callable[[Path], Place]
+    faulty: Set[Path] = frozenset()
+    """Where the reader found problems."""
+    dropped: Set[Path] = frozenset()
+    """The list items it left out."""
+    names: Set[str] = frozenset()
+    """Every model name and alias the file mentions, faulty ones too."""
+    converted: bool = False
+    """The file is another gateway's, which starts without upstream keys and lets fallbacks form circles."""
+
+
+def check(config: Config, context: Context) -> list[Problem]:
+    """Every problem of `config`, in the order of its sections."""
+    return _Checks(config, context).run()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind to `host` can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def weakness(secret: Secret) -> str | None:
+    """Why a secret is too weak to guard anything, or None. Never quotes it."""
+    value = secret.reveal()
+    if value.lower() in _KNOWN_WEAK:
+        return "is a well-known example; anybody would try it"
+    if len(value) < MIN_SECRET:
+        return f"has {len(value)} characters; at least {MIN_SECRET} are needed (`openssl rand -hex 24`)"
+    if len(set(value.removeprefix("sk-"))) < 6:
+        return "repeats a few characters; choose a random one (`openssl rand -hex 24`)"
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return "must be printable ASCII without blanks, because it travels in a header"
+    return None
+
+
+def _is_key(text: str) -> bool:
+    """32 bytes as hexadecimal or base64 of either alphabet, padded or not, and not all alike."""
+    text = text.strip()
+    try:
+        if len(text) == 64:
+            raw = bytes.fromhex(text)
+        else:
+            text = text.rstrip("=").replace("-", "+").replace("_", "/")
+            raw = b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return False
+    return len(raw) == 32 and len(set(raw)) >= 8
+
+
+class _Checks:
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+        self.context = context
+        self.problems: list[Problem] = []
+        self.broken: set[str] = set()
+        """Providers of the file that have problems: not reported again for each deployment."""
+
+    def run(self) -> list[Problem]:
+        self._server()
+        self._secrets()
+        self._database()
+        self._providers()
+        self._models()
+        self._fallbacks()
+        return self.problems
+
+    def _report(self, path: Path, message: str, *, note: bool = False) -> None:
+        if path in self.context.faulty:
+            return  # what the reader found there comes first
+        self.problems.append(
+            Problem(
+                place=self.context.locate(path),
+                path=render_path(path),
+                message=message,
+                severity="note" if note else "error",
+            )
+        )
+
+    def _kept(self, path: Path) -> Iterator[int]:
+        """The indices in the file of the list items that the reader kept."""
+        return (index for index in count() if (*path, index) not in self.context.dropped)
+
+    def _deployments(self) -> Iterator[tuple[Path, Model, Path, Deployment]]:
+        for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
+            path: Path = ("models", index)
+            places = self._kept((*path, "deployments"))
+            for place_index, deployment in zip(places, model.deployments, strict=False):
+                yield path, model, (*path, "deployments", place_index), deployment
+
+    def _server(self) -> None:
+        server = self.config.server
+        self._positive(server.limits, ("server", "limits"))
+        self._positive(server.drain, ("server", "drain"), zero={"delay"})
+        self._positive(server.ledger, ("server", "ledger"))
+        self._positive(self.config.cache, ("cache",))
+        self._positive(server, ("server",))
+        if server.port is None and server.uds is None:
+            self._report(("server", "port"), "no listener: give `port` or `uds`")
+        for index, network in zip(
+            self._kept(("server", "trusted_proxies")), server.trusted_proxies, strict=False
+        ):
+            try:
+                ip_network(network)
+            except ValueError as error:
+                self._report(("server", "trusted_proxies", index), f"not a network: {error}")
+        if server.tls is not None:
+            for name in ("cert_file", "key_file"):
+                self._readable(("server", "tls", name), getattr(server.tls, name))
+        elif server.port is not None and not is_loopback(server.host):
+            self._exposed(server.host)
+
+    def _exposed(self, host: str) -> None:
+        if self.config.master_key is None:
+            self._report(
+                ("server", "host"),
+                f"{host} can be reached from other machines, and there is neither `server.tls` nor a "
+                "`master_key` of your own; set one of them or bind to 127.0.0.1",
+            )
+        else:
+            self._report(
+                ("server", "host"),
+                f"{host} can be reached from other machines and without `server.tls` keys travel in clear "
+                "text; leave it so only behind a proxy that ends TLS",
+                note=True,
+            )
+
+    def _readable(self, path: Path, file: str) -> None:
+        try:
+            with FilePath(file).open("rb") as handle:
+                handle.read(1)
+        except OSError as error:
+            self._report(path, f"cannot read {file}: {error.strerror}")
+
+    def _positive(self, section: Strict, path: Path, zero: Set[str] = frozenset()) -> None:
+        for name in section.__struct_fields__:
+            value = getattr(section, name)
+            if isinstance(value, Duration | Size) and value == 0 and name not in zero:
+                self._report((*path, name), "must be more than 0")
+
+    def _secrets(self) -> None:
+        config = self.config
+        if config.master_key is not None and (reason := weakness(config.master_key)) is not None:
+            self._report(("master_key",), f"this master key {reason}")
+        if config.encryption_key is not None and not _is_key(config.encryption_key.reveal()):
+            text = "must be 32 random bytes in base64 or hexadecimal (`openssl rand -base64 32`)"
+            self._report(("encryption_key",), text)
+        if config.master_key is not None and config.master_key == config.encryption_key:
+            text = "must differ from `master_key`: that one is sent by clients, this one never leaves"
+            self._report(("encryption_key",), text)
+
+    def _database(self) -> None:
+        url = self.config.database_url
+        scheme, found, name = url.partition("://")
+        if scheme != "sqlite":
+            shown = f"`{scheme}://`" if found else "this"
+            text = f"{shown} is not supported in this version; use `sqlite:///FILE`"
+            self._report(("database_url",), text)
+        elif not name.startswith("/") or len(name) < 2 or "?" in name:
+            text = "expected `sqlite:///FILE`, relative to `data_dir`, or `sqlite:////FILE`"
+            self._report(("database_url",), text)
+
+    def _providers(self) -> None:
+        for name, provider in self.config.providers.items():
+            path: Path = ("providers", name)
+            self._headers(provider.headers, (*path, "headers"))
+            self._positive(provider, path)
+            try:
+                given(provider, "")
+                row = provider_row(name, self.config, self.context.registry)
+                if (
+                    provider.base_url
+                    and (reason := base_url_fault(provider.base_url.rstrip("/"))) is not None
+                ):
+                    raise PlacementError("base_url", reason)
+            except PlacementError as fault:
+                self.broken.add(name)
+                self._report((*path, fault.key), fault.message)
+                continue
+            for operation in provider.operations or {}:
+                if (operation in _ANTHROPIC) != (row.dialect == "anthropic"):
+                    text = f"`{operation}` is not part of the dialect `{row.dialect}`"
+                    self._report((*path, "operations", operation), text)
+            if (
+                provider.dialect
+                and provider.operations is None
+                and dialect_of(provider.dialect) != self._shipped(name)
+            ):
+                self._report(
+                    (*path, "dialect"), "another dialect than the catalogue's needs `operations` too"
+                )
+
+    def _shipped(self, name: str) -> str | None:
+        row = self.context.registry.get(name)
+        provider = self.config.providers[name]
+        return row.dialect if row is not None else provider.dialect and dialect_of(provider.dialect)
+
+    def _models(self) -> None:
+        taken: dict[str, Path] = {}
+        for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
+            path: Path = ("models", index)
+            self._claim(model.name, (*path, "name"), taken)
+            for alias_index, alias in zip(self._kept((*path, "aliases")), model.aliases, strict=False):
+                self._claim(alias, (*path, "aliases", alias_index), taken)
+            if not model.deployments and not self._faulty((*path, "deployments")):
+                self._report((*path, "deployments"), f"the model `{model.name}` has no deployment")
+            self._positive(model.timeouts, (*path, "timeouts"))
+        ids: dict[str, Path] = {}
+        for _, _, path, deployment in self._deployments():
+            self._deployment(deployment, path)
+            if deployment.id is not None:
+                self._claim(deployment.id, (*path, "id"), ids)
+
+    def _claim(self, name: str, path: Path, taken: dict[str, Path]) -> None:
+        if name in taken:
+            first = self.context.locate(taken[name])
+            self._report(path, f"`{name}` is taken already by {render_path(taken[name])} ({first})")
+        else:
+            taken[name] = path
+
+    def _faulty(self, path: Path) -> bool:
+        return any(faulty[: len(path)] == path for faulty in self.context.faulty)
+
+    def _deployment(self, deployment: Deployment, path: Path) -> None:
+        self._headers(deployment.headers, (*path, "headers"))
+        self._positive(deployment.timeouts, (*path, "timeouts"))
+        if self._broken(deployment.provider):
+            return
+        try:
+            found = place(deployment, self.config, self.context.registry, self.context.env)
+        except PlacementError as fault:
+            self._report((*path, fault.key), fault.message)
+            return
+        if found.missing is not None and not self._faulty((*path, "api_key")):
+            self._report((*path, "api_key"), found.missing, note=self.context.converted)
+
+    def _broken(self, provider: str) -> bool:
+        row = self.context.registry.get(provider)
+        names = {provider} if row is None else {provider, row.id, *row.aliases}
+        return bool(names & self.broken) or any(self._faulty(("providers", name)) for name in names)
+
+    def _headers(self, headers: Mapping[str, str], path: Path) -> None:
+        for name, value in headers.items():
+            if name.lower() in _HOP_HEADERS or name.lower().startswith("x-ailink-"):
+                self._report((*path, name), "this header belongs to the gateway")
+            elif not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+                self._report((*path, name), "not a header name")
+            elif not value.isascii() or not value.isprintable():
+                self._report((*path, name), "a header's value must be printable ASCII")
+
+    def _fallbacks(self) -> None:
+        known = self.context.names | {
+            name for model in self.config.models for name in (model.name, *model.aliases)
+        }
+        canonical = {
+            name: model.name for model in self.config.models for name in (model.name, *model.aliases)
+        }
+        edges: dict[str, list[tuple[str, Path]]] = {}
+        for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
+            path: Path = ("models", index, "fallbacks")
+            for place_index, name in zip(self._kept(path), model.fallbacks, strict=False):
+                if name not in known:
+                    hint = did_you_mean(name, known - {model.name})
+                    self._report((*path, place_index), f"unknown model `{name}`{hint}")
+                elif name in canonical:
+                    edges.setdefault(model.name, []).append((canonical[name], (*path, place_index)))
+        for chain, path in [] if self.context.converted else cycles(edges):
+            self._report(path, f"the fallbacks form a circle: {' → '.join(chain)}")
+
+
+def cycles(edges: Mapping[str, list[tuple[str, Path]]]) -> list[tuple[list[str], Path]]:
+    """Each circle once: the names along it and the place of the edge that closes it. Linear in the edges."""
+    found = []
+    done: set[str] = set()
+    for start in edges:
+        if start in done:
+            continue
+        trail = [start]
+        position = {start: 0}
+        pending = [iter(edges[start])]
+        while pending:
+            step = next(pending[-1], None)
+            if step is None:
+                pending.pop()
+                finished = trail.pop()
+                del position[finished]
+                done.add(finished)
+                continue
+            name, path = step
+            if name in position:
+                found.append(([*trail[position[name] :], name], path))
+            elif name not in done:
+                position[name] = len(trail)
+                trail.append(name)
+                pending.append(iter(edges.get(name, [])))
+    return found

@@ -1,0 +1,211 @@
+"""What a deployment of the file comes to: its provider's row, its URL, and where its credential is from.
+
+Used by the checks, which report what is wrong, and by the compiler, which relies on them.
+A shared key goes only to the origin it was given for: a deployment that moves to another host by `base_url`
+must bring its own key.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ailink.config.problems import did_you_mean
+from ailink.config.schema import Config, Deployment, Provider
+from ailink.config.secret import NO_CREDENTIAL, Secret
+from ailink.providers import Auth, Dialect, ProviderRow, Registry
+from ailink.providers.registry import base_url_fault
+
+MOCK_URL = "http://127.0.0.1:0"
+"""Stands for the in-process mock while it has no port yet."""
+
+
+class PlacementError(Exception):
+    """Why a deployment or provider cannot work; `key` is the key of its section to look at."""
+
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        self.message = message
+        super().__init__(f"{key}: {message}")
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a key comes from: the file or the environment gave it, or `stored` names it in the store."""
+
+    id: str
+    """What the data plane knows it by; says nothing about the value. Empty: the deployment's own."""
+    secret: Secret | None = None
+    stored: str | None = None
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment with its provider filled in."""
+
+    row: ProviderRow
+    base_url: str
+    credential: Credential | None
+    """None: no credential is sent."""
+    missing: str | None = None
+    """Why a credential that the provider needs is not there."""
+
+
+def dialect_of(name: str) -> Dialect:
+    """The configuration's word for a dialect → the data plane's."""
+    return "anthropic" if name.startswith("anthropic") else "openai"
+
+
+def own_provider(name: str, config: Config, registry: Registry) -> tuple[str, Provider | None]:
+    """(canonical name, the file's own entry). Entries and uses may say the id or an alias."""
+    row = registry.get(name)
+    names = [name] if row is None else [name, row.id, *row.aliases]
+    canonical = name if row is None else row.id
+    return canonical, next((config.providers[n] for n in names if n in config.providers), None)
+
+
+def provider_row(name: str, config: Config, registry: Registry) -> ProviderRow:
+    """The catalogue's row with the file's entry merged over it. Raises PlacementError."""
+    canonical, own = own_provider(name, config, registry)
+    base = registry.get(name)
+    if own is None:
+        if base is None:
+            known = (*config.providers, *registry.names())
+            raise PlacementError("provider", f"unknown provider `{name}`{did_you_mean(name, known)}")
+        return base
+    if base is None:
+        base = _template(canonical, own, registry)
+    changes: dict[str, object] = {
+        "title": own.title,
+        "dialect": dialect_of(own.dialect) if own.dialect else None,
+        "base_url": own.base_url,
+        "operations": own.operations,
+        "auth": Auth(scheme=own.auth.scheme, name=own.auth.name.lower(), optional=True) if own.auth else None,
+        "stream_usage": own.stream_usage,
+        "pool_idle_ms": None if own.pool_idle is None else int(own.pool_idle),
+        "price_family": own.price_family,
+        "headers": {**base.headers, **{key.lower(): value for key, value in own.headers.items()}},
+    }
+    return msgspec.structs.replace(
+        base, **{key: value for key, value in changes.items() if value is not None}
+    )
+
+
+def _template(name: str, own: Provider, registry: Registry) -> ProviderRow:
+    """A provider that the catalogue does not know starts from a generic row of its dialect."""
+    if own.dialect is None:
+        raise PlacementError("dialect", f"provider `{name}` is not in the catalogue, so it needs `dialect`")
+    if own.base_url is None:
+        raise PlacementError("base_url", f"provider `{name}` is not in the catalogue, so it needs `base_url`")
+    dialect = dialect_of(own.dialect)
+    generic = registry.get("anthropic" if dialect == "anthropic" else "openai_compatible")
+    if generic is None:
+        raise PlacementError(
+            "dialect", f"the catalogue has no row to start a provider of dialect `{dialect}` from"
+        )
+    auth = msgspec.structs.replace(generic.auth, optional=True)
+    return msgspec.structs.replace(
+        generic,
+        id=name,
+        title=name,
+        aliases=(),
+        env=(),
+        auth=auth,
+        price_family=None,
+        pool_idle_ms=4_000,
+    )
+
+
+def place(
+    deployment: Deployment,
+    config: Config,
+    registry: Registry,
+    env: Mapping[str, str],
+    mock_url: str = MOCK_URL,
+) -> Placed:
+    """Fills in what the deployment leaves to its provider. Raises PlacementError."""
+    row = provider_row(deployment.provider, config, registry)
+    shared_url = None if row.base_url is None else _fill(row.base_url, deployment, mock_url)
+    if deployment.base_url is not None:
+        url = _fill(deployment.base_url, deployment, mock_url)
+    elif shared_url is None:
+        raise PlacementError("base_url", f"provider `{deployment.provider}` has no default `base_url`")
+    else:
+        url = shared_url
+    if deployment.region is not None and "{region}" not in (deployment.base_url or row.base_url or ""):
+        raise PlacementError("region", f"provider `{deployment.provider}` has no regions")
+    credential, missing = _credential(deployment, config, registry, row, env, (url, shared_url))
+    return Placed(row=row, base_url=url, credential=credential, missing=missing)
+
+
+def _fill(template: str, deployment: Deployment, mock_url: str) -> str:
+    """The base URL without placeholders and without a slash at its end. Raises PlacementError."""
+    template = template.rstrip("/")
+    if (reason := base_url_fault(template)) is not None:
+        raise PlacementError("base_url", reason)
+    if "{region}" in template and deployment.region is None:
+        raise PlacementError("region", f"`region` is missing: it is part of {template}")
+    url = template.replace("{mock}", mock_url).replace("{region}", deployment.region or "")
+    try:
+        _origin(url)
+    except ValueError as error:
+        raise PlacementError("base_url", str(error)) from None
+    return url
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _credential(
+    deployment: Deployment,
+    config: Config,
+    registry: Registry,
+    row: ProviderRow,
+    env: Mapping[str, str],
+    urls: tuple[str, str | None],
+) -> tuple[Credential | None, str | None]:
+    """(credential, why one is missing). Order: deployment, provider entry, environment."""
+    own_key = given(deployment, "")
+    if own_key is not None:
+        return own_key.chosen, None
+    if row.auth.scheme == "none":
+        return None, None
+    url, shared_url = urls
+    canonical, own = own_provider(deployment.provider, config, registry)
+    shared = given(own, f"provider:{canonical}") if own is not None else None
+    if shared is not None:
+        if shared_url is not None and _origin(shared_url) == _origin(url):
+            return shared.chosen, None
+        if not row.auth.optional:
+            return None, f"the key of provider `{canonical}` is not sent to another host; give `api_key` here"
+    builtin = registry.get(deployment.provider)
+    if builtin is not None and builtin.base_url is not None and "{" not in builtin.base_url:
+        at_home = _origin(builtin.base_url) == _origin(url)
+        for variable in builtin.env if at_home else ():
+            if env.get(variable):
+                return Credential(id=f"env:{variable}", secret=Secret(env[variable])), None
+    if row.auth.optional:
+        return None, None
+    advice = f"give `api_key` here or in `providers.{canonical}`"
+    return None, f"no API key: {advice}" + (f", or set {row.env[0]}" if row.env else "")
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A section that speaks about its key; `chosen` is None where it says `none`."""
+
+    chosen: Credential | None
+
+
+def given(section: Deployment | Provider, name: str) -> Given | None:
+    """What a section says about its key, under the id `name`; None: nothing. Raises PlacementError."""
+    if section.api_key is not None and section.credential is not None:
+        raise PlacementError("credential", "give `api_key` or `credential`, not both")
+    if section.credential is not None:
+        return Given(Credential(id=f"store:{section.credential}", stored=section.credential))
+    if section.api_key is None:
+        return None
+    if not section.api_key:
+        raise PlacementError("api_key", "is empty; `none` says that no key is needed")
+    if section.api_key.reveal() == NO_CREDENTIAL:
+        return Given(None)
+    return Given(Credential(id=name, secret=section.api_key))

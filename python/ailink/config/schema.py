@@ -1,0 +1,228 @@
+"""What `ailink.yaml` may say. Every default of the product stands here and nowhere else.
+
+The structs are the documentation of the file: a field's docstring says what it does and in which unit it is
+kept. `config/reader.py` fills them from the file, `snapshot/compile.py` is the only reader of most of them.
+"""
+
+from typing import Annotated, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ailink.config.secret import Secret
+from ailink.config.units import Duration, PicoUsd, Size
+from ailink.providers import AuthScheme, Operation, StreamUsage
+
+_Name = Annotated[str, Meta(min_length=1, max_length=256)]
+_Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A section of the file: an unknown key in it is an error.
+
+    `reserved`: keys that have a meaning in the product's design and are refused until something reads them.
+    """
+
+    reserved: ClassVar[frozenset[str]] = frozenset()
+
+
+class Tls(Strict, frozen=True, kw_only=True):
+    """Certificate and key as PEM files, read again at SIGHUP."""
+
+    cert_file: _Name
+    key_file: _Name
+
+
+class Limits(Strict, frozen=True, kw_only=True):
+    """Bounds of the public listener. Beyond them a request is refused in the caller's dialect."""
+
+    header_bytes: Size = Size(64 * 1024)
+    header_count: _Count = 100
+    header_timeout: Duration = Duration(10_000)
+    """From the first byte of a request to the end of its headers."""
+    body_bytes: Size = Size(256 * 1024 * 1024)
+    body_idle: Duration = Duration(30_000)
+    """Longest silence while a request body arrives."""
+    keepalive_idle: Duration = Duration(75_000)
+    """An idle client connection; longer than the 60 s of common load balancers, so that they close first."""
+    write_stall: Duration = Duration(60_000)
+    """Longest time in which a client takes nothing of its answer."""
+    connections: _Count = 16_384
+    requests_in_flight: _Count = 4_096
+    body_bytes_in_flight: Size | None = None
+    """Request bodies in memory, all together; null: a quarter of the memory the process may use."""
+    h2_streams: Annotated[int, Meta(ge=1, le=65_535)] = 100
+    shell_in_flight: Annotated[int, Meta(ge=1, le=65_535)] = 64
+
+
+class Drain(Strict, frozen=True, kw_only=True):
+    """How the process leaves."""
+
+    delay: Duration | None = None
+    """Between "not ready" and the end of accepting, for load balancers to notice; null: 10 s, loopback 0."""
+    timeout: Duration = Duration(600_000)
+    """Then running requests may take this long."""
+
+
+class Ledger(Strict, frozen=True, kw_only=True):
+    """The spool of accounting records on disk."""
+
+    segment_slots: Annotated[int, Meta(ge=256, le=16_777_216)] = 16_384
+    max_bytes: Size = Size(1024 * 1024 * 1024)
+    flush: Duration = Duration(250)
+
+
+class Server(Strict, frozen=True, kw_only=True):
+    """The public listener and the process."""
+
+    host: _Name = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] | None = 4000
+    """0: any free port; null: no TCP listener, only `uds`."""
+    uds: _Name | None = None
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    """I/O threads; 0: as many as there are CPUs for the process."""
+    runtime: Literal["per_core", "work_stealing"] = "per_core"
+    node: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Number of this node among nodes that share a ledger."""
+    tls: Tls | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose X-Forwarded-For is believed."""
+    keepalive_comment: Duration | None = None
+    """Silence in a stream after which an SSE comment is sent; null: never."""
+    limits: Limits = Limits()
+    drain: Drain = Drain()
+    ledger: Ledger = Ledger()
+
+
+class AuthRule(Strict, frozen=True, kw_only=True):
+    """How a custom provider takes its credential."""
+
+    scheme: AuthScheme
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")] = "authorization"
+
+
+class Provider(Strict, frozen=True, kw_only=True):
+    """A provider of one's own, or changes to one of the catalogue with the same name."""
+
+    title: _Name | None = None
+    dialect: Literal["openai", "openai_chat", "anthropic", "anthropic_messages"] | None = None
+    base_url: _Name | None = None
+    api_key: Secret | None = None
+    credential: _Name | None = None
+    """Name of a credential that is kept encrypted in the store."""
+    auth: AuthRule | None = None
+    operations: dict[Operation, Annotated[str, Meta(pattern=r"^/[^?#\s]*$")]] | None = None
+    headers: dict[str, str] = {}
+    stream_usage: StreamUsage | None = None
+    pool_idle: Duration | None = None
+    price_family: _Name | None = None
+
+
+class Price(Strict, frozen=True, kw_only=True):
+    """US dollars per 1,000,000 tokens, and per request. Kept exactly, in pico-USD."""
+
+    input_per_million: PicoUsd | None = None
+    output_per_million: PicoUsd | None = None
+    cache_read_per_million: PicoUsd | None = None
+    cache_write_per_million: PicoUsd | None = None
+    audio_input_per_million: PicoUsd | None = None
+    audio_output_per_million: PicoUsd | None = None
+    per_request: PicoUsd | None = None
+
+
+class Timeouts(Strict, frozen=True, kw_only=True):
+    """Per attempt; null: taken from the model, then from DEFAULT_TIMEOUTS."""
+
+    connect: Duration | None = None
+    first_byte: Duration | None = None
+    """From the request's last byte to the answer's first."""
+    idle: Duration | None = None
+    """Longest silence within the answer."""
+    total: Duration | None = None
+
+
+DEFAULT_TIMEOUTS: Final = Timeouts(
+    connect=Duration(5_000), first_byte=Duration(120_000), idle=Duration(90_000), total=Duration(3_600_000)
+)
+
+
+class Deployment(Strict, frozen=True, kw_only=True):
+    """One place where a model can be had."""
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] | None = None
+    """Stable name in the ledger and metrics; null: derived from what identifies the deployment."""
+    provider: _Name
+    model: _Name | None = None
+    """Its name at the provider; null: the same as the model's."""
+    api_key: Secret | None = None
+    credential: _Name | None = None
+    base_url: _Name | None = None
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    """Fills `{region}` in the base URL."""
+    weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    price: Price | None = None
+    timeouts: Timeouts = Timeouts()
+    headers: dict[str, str] = {}
+    max_connections: _Count = 4_096
+
+
+class Model(Strict, frozen=True, kw_only=True):
+    """What clients ask for."""
+
+    name: _Name
+    deployments: tuple[Deployment, ...]
+    price: Price | None = None
+    fallbacks: tuple[str, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    aliases: tuple[_Name, ...] = ()
+    owned_by: _Name | None = None
+    mode: _Name = "chat"
+
+
+class Cache(Strict, frozen=True, kw_only=True):
+    """The exact cache in memory."""
+
+    enabled: bool = False
+    max_bytes: Size = Size(64 * 1024 * 1024)
+    ttl: Duration = Duration(300_000)
+
+
+class Observe(Strict, frozen=True, kw_only=True):
+    """Logs of the process, on standard error."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+
+class Compat(Strict, frozen=True, kw_only=True):
+    """Behaviour for clients of other gateways."""
+
+    restamp_model: bool = False
+    """Answers name the model that was asked for instead of the provider's."""
+
+
+class Config(Strict, frozen=True, kw_only=True):
+    """The whole file."""
+
+    reserved: ClassVar[frozenset[str]] = frozenset(
+        {"agents", "budgets", "guardrails", "limits", "mcp", "plugins", "policies", "redis_url"}
+        | {"routing", "secrets"}
+    )
+
+    server: Server = Server()
+    data_dir: _Name = ".ailink"
+    """Databases, spool, sockets and generated keys; relative to the file."""
+    master_key: Secret | None = None
+    """The administrator's bearer key; null: generated into `data_dir/admin.key`."""
+    encryption_key: Secret | None = None
+    """Encrypts provider keys at rest; null: generated into `data_dir`."""
+    database_url: _Name = "sqlite:///ailink.db"
+    """`sqlite:///file`, relative to `data_dir`."""
+    providers: dict[str, Provider] = {}
+    models: tuple[Model, ...] = ()
+    cache: Cache = Cache()
+    observe: Observe = Observe()
+    compat: Compat = Compat()
+    include: tuple[_Name, ...] = ()
+    """Other files of the same shape, relative to the one that names them; merged by the loader."""

@@ -1,0 +1,1 @@
+"""What was spent: the reading side of the ledger that the data plane writes."""

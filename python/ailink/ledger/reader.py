@@ -1,0 +1,183 @@
+"""Questions to the ledger, asked through the data plane.
+
+The ledger's file belongs to the SQLite library inside the data plane. A second copy of SQLite in the same
+process (Python's) must not open it: POSIX locks are the process's, so the copies would not see each other's,
+and closing a descriptor in one would drop the locks of the other (https://www.sqlite.org/howtocorrupt.html,
+2.2.1). So Python sends SQL and gets rows.
+
+The table has no secondary index, because it is written per request and read by people. A request is found by
+its time, which stands in its id; all else scans from the newest row back, within a time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+TIMEOUT_MS = 5_000
+REQUEST_ID = re.compile(r"(?:req_)?([0-9a-f]{32})")
+KEY_KIND = 1
+# An attempt of a request starts at most this long after the request itself: no time-out of an operator's is
+# longer.
+LONGEST_REQUEST_US = 4 * 3_600 * 1_000_000
+# Numbers are handed to I/O threads in blocks of 64, so neighbours in time may be this far apart.
+DISORDER = 64 * 1024
+PICO = 10**12
+# SUM of whole pico-USD leaves 64 bits after nine million rows; two halves do not.
+HALF = 10**6
+
+T = TypeVar("T")
+
+
+class LedgerSource(Protocol):
+    """The part of the data plane that this module uses."""
+
+    def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
+        """Runs one SELECT; blocks. MessagePack list of rows. Raises TimeoutError, RuntimeError."""
+
+
+class LedgerError(Exception):
+    """The ledger could not be read, or not in time."""
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True):
+    """One upstream attempt, names in place of numbers, in the order of `_COLUMNS`. Money in pico-USD, times
+    in µs.
+    """
+
+    attempt_id: int
+    request_id: bytes
+    key_id: str | None
+    model: str | None
+    deployment: str | None
+    price_version: str | None
+    operation: int
+    attempt_no: int
+    flags: int
+    source: int
+    status: int
+    outcome: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+    audio_input: int
+    audio_output: int
+    units: int
+    cost_pico: int
+    at_us: int
+    duration_us: int
+    ttft_us: int
+    overhead_us: int
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over attempts; exact."""
+
+    attempts: int
+    errors: int
+    input: int
+    output: int
+    cost_pico: int
+
+
+_COLUMNS = """
+    a.attempt_id, a.request_id, k.text, m.text, d.text, p.text, a.operation, a.attempt_no, a.flags, a.source,
+    a.status, a.class, a.input, a.output, a.cache_read, a.cache_write, a.reasoning, a.audio_input,
+    a.audio_output, a.units, a.cost_pico, a.at_us, a.duration_us, a.ttft_us, a.overhead_us
+"""
+_ATTEMPTS = f"""
+    SELECT {_COLUMNS} FROM attempt a
+    LEFT JOIN dict k ON k.id = a.key_id
+    LEFT JOIN dict m ON m.id = a.model_id
+    LEFT JOIN dict d ON d.id = a.deployment_id
+    LEFT JOIN dict p ON p.id = a.price_id
+"""
+_NEWEST = f"{_ATTEMPTS} ORDER BY a.attempt_id DESC LIMIT ?"
+_OF_KEY = f"{_ATTEMPTS} WHERE a.key_id = ? ORDER BY a.attempt_id DESC LIMIT ?"
+_OF_REQUEST = (
+    f"{_ATTEMPTS} WHERE a.request_id = ? AND a.attempt_id BETWEEN ? AND ? ORDER BY a.attempt_id LIMIT ?"
+)
+_KEY_NUMBER = "SELECT id FROM dict WHERE kind = ? AND text = ?"
+# The first attempt_id at or after a time, by halving: attempt_id grows with time.
+_MIDDLE = "(low + (high - low) / 2)"
+_EARLY = f"?1 > (SELECT at_us FROM attempt WHERE attempt_id >= {_MIDDLE} ORDER BY attempt_id LIMIT 1)"
+_FIRST_AT = f"""
+    WITH RECURSIVE halving (low, high) AS (
+        SELECT min(attempt_id), max(attempt_id) + 1 FROM attempt
+        UNION ALL
+        SELECT iif({_EARLY}, {_MIDDLE} + 1, low), iif({_EARLY}, high, {_MIDDLE}) FROM halving WHERE low < high
+    )
+    SELECT low FROM halving WHERE low >= high
+"""
+_TOTALS = f"""
+    SELECT sum(requests), sum(errors), sum(input), sum(output),
+        sum(cost_usd), sum(cost_pico / {HALF}), sum(cost_pico % {HALF})
+    FROM rollup
+"""
+
+
+class LedgerReader:
+    """Reads rows and sums. All methods raise `LedgerError`."""
+
+    def __init__(self, source: LedgerSource) -> None:
+        self._source = source
+
+    async def newest(self, limit: int) -> list[Attempt]:
+        """The latest attempts, newest first."""
+        return await self._fetch(_NEWEST, [limit], list[Attempt])
+
+    async def of_key(self, key_id: str, limit: int) -> list[Attempt]:
+        """The latest attempts of one key, newest first."""
+        number = await self._fetch(_KEY_NUMBER, [KEY_KIND, key_id], list[tuple[int]])
+        if not number:
+            return []
+        return await self._fetch(_OF_KEY, [number[0][0], limit], list[Attempt])
+
+    async def of_request(self, request_id: str, limit: int) -> list[Attempt]:
+        """All attempts of one request, in their order; empty for what is no request id of ours."""
+        match = REQUEST_ID.fullmatch(request_id.lower())
+        if match is None:
+            return []
+        raw = bytes.fromhex(match[1])
+        started_us = int.from_bytes(raw[:6], "big") * 1_000
+        first = await self._first_at(started_us)
+        last = await self._first_at(started_us + LONGEST_REQUEST_US)
+        if first is None or last is None:
+            return []
+        near = await self._fetch(_OF_REQUEST, [raw, first - DISORDER, last + DISORDER, limit], list[Attempt])
+        # An idle thread may have held old numbers for long; then only the whole table tells.
+        return near or await self._fetch(_OF_REQUEST, [raw, 0, 2**63 - 1, limit], list[Attempt])
+
+    async def totals(self) -> Totals:
+        """Everything that was ever spent."""
+        rows = await self._fetch(_TOTALS, [], list[list[int | None]])
+        attempts, errors, input_, output, usd, high, low = (
+            (value or 0) for value in (rows[0] if rows else [0] * 7)
+        )
+        return Totals(
+            attempts=attempts,
+            errors=errors,
+            input=input_,
+            output=output,
+            cost_pico=usd * PICO + high * HALF + low,
+        )
+
+    async def _first_at(self, at_us: int) -> int | None:
+        rows = await self._fetch(_FIRST_AT, [at_us], list[tuple[int]])
+        return rows[0][0] if rows else None
+
+    async def _fetch(self, sql: str, params: Sequence[Any], rows: type[T]) -> T:
+        packed = msgspec.msgpack.encode(params)
+        try:
+            answer = await asyncio.to_thread(self._source.ledger_query, sql, packed, TIMEOUT_MS)
+        except TimeoutError as error:
+            raise LedgerError(f"the ledger did not answer within {TIMEOUT_MS // 1_000} s") from error
+        except RuntimeError as error:
+            raise LedgerError("the ledger cannot be read") from error
+        return msgspec.msgpack.decode(answer, type=rows)

@@ -1,0 +1,1 @@
+"""Logs, metrics and the events of the data plane."""

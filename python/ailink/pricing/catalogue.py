@@ -1,0 +1,96 @@
+"""The price catalogue: `catalogue.json`, typed.
+
+The data file is written by `scripts/prices_from_litellm.py`. Amounts are integers in pico-USD per 1,000,000
+tokens (1 USD = 10¹² pico-USD), so the cost of a request is a sum of products of integers, rounded once.
+"""
+
+import functools
+from importlib import resources
+
+import msgspec
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Prices per 1,000,000 tokens that replace the base ones when the prompt has more than `above` tokens."""
+
+    above: int
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one model costs. None: the source names no such price; 0: it is free.
+
+    Tokens in pico-USD per 1,000,000; `per_request` in pico-USD for one request; `extras` in pico-USD per
+    1,000,000 of the unit that the name tells (`output_per_image`, `input_per_second`, `input_batch` for
+    tokens in a batch job, …).
+    """
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    per_request: int | None = None
+    tiers: tuple[Tier, ...] = ()
+    extras: dict[str, int] = {}
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known about a model: price, sizes in tokens, mode (`chat`, `embedding`, …), day it ends
+    (YYYY-MM-DD).
+    """
+
+    price: Price | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    mode: str | None = None
+    ends: str | None = None
+
+
+class Catalogue(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"by_provider": "models"}
+):
+    """Models by provider and name. `version` is what the ledger records beside each cost."""
+
+    version: str
+    date: str
+    source: str
+    source_file: str
+    source_sha256: str
+    licence: str
+    unit: str
+    by_provider: dict[str, dict[str, Model]]
+
+    @property
+    def providers(self) -> list[str]:
+        """The providers that have entries, sorted."""
+        return sorted(self.by_provider)
+
+    def models(self, provider: str) -> dict[str, Model]:
+        """All entries of a provider by model name; empty where the provider is unknown."""
+        return self.by_provider.get(provider, {})
+
+    def model(self, provider: str, model: str) -> Model | None:
+        """The entry of a model, by its exact name; its provider's name and a slash may stand in front
+        (`openai/gpt-4o` at openai). Nothing is guessed from a similar name: a wrong price is worse than none.
+        """
+        entries = self.models(provider)
+        return entries.get(model) or entries.get(model.removeprefix(f"{provider}/"))
+
+    def price(self, provider: str, model: str) -> Price | None:
+        """The price of a model, found as by `model()`; None where there is no entry or it names no price."""
+        entry = self.model(provider, model)
+        return entry.price if entry else None
+
+
+@functools.cache
+def load() -> Catalogue:
+    """The catalogue that ships with this version, read on the first call."""
+    data = resources.files("ailink.pricing").joinpath("catalogue.json").read_bytes()
+    return msgspec.json.decode(data, type=Catalogue)

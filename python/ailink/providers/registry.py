@@ -1,0 +1,153 @@
+"""The provider registry: rows from `catalog/*.toml`, checked strictly.
+
+A row that is wrong stops the start with its file, key and reason: a provider half understood would send
+requests to the wrong path or a credential in the wrong header.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from ailink.providers.vocabulary import AuthScheme, Dialect, Operation, StreamUsage
+
+PLACEHOLDERS: Final = frozenset({"region", "mock"})
+"""What a base URL may name in braces: the deployment's region, the address of the in-process mock."""
+
+_Id = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
+_Suffix = Annotated[str, Meta(pattern=r"^/[^?#\s]*$")]
+_EnvName = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
+_HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
+_HeaderValue = Annotated[str, Meta(pattern=r"^[\x20-\x7e]*$")]
+
+
+class CatalogError(Exception):
+    """A row of the catalogue is wrong. `file` and `key` say where."""
+
+    def __init__(self, file: str, key: str, reason: str) -> None:
+        self.file = file
+        self.key = key
+        self.reason = reason
+        super().__init__(": ".join(part for part in ("provider catalogue", file, key, reason) if part))
+
+
+class Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the credential is presented. `name`: header or query parameter. `optional`: works without one."""
+
+    scheme: AuthScheme
+    name: _HeaderName = "authorization"
+    optional: bool = False
+
+
+class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One provider. The upstream URL of a request is `base_url` + the suffix of its operation."""
+
+    id: _Id
+    title: Annotated[str, Meta(min_length=1)]
+    base_url: str | None = None
+    """None: each deployment must give its own. May hold `{region}` or `{mock}`."""
+    dialect: Dialect
+    operations: Annotated[dict[Operation, _Suffix], Meta(min_length=1)]
+    auth: Auth
+    aliases: tuple[_Id, ...] = ()
+    """Other names it goes by in configuration files, LiteLLM's model prefixes among them."""
+    env: tuple[_EnvName, ...] = ()
+    """Environment variables that hold its API key, tried in this order when the configuration gives none."""
+    stream_usage: StreamUsage
+    pool_idle_ms: Annotated[int, Meta(ge=0, le=600_000)]
+    """How long an idle upstream connection is kept; below the provider's own keep-alive."""
+    price_family: str | None = None
+    """Its name in the price catalogue; None: its models have no list price."""
+    headers: dict[_HeaderName, _HeaderValue] = {}
+    """Sent upstream unless the caller sent the header."""
+
+
+class Registry:
+    """The rows by id and alias; immutable."""
+
+    def __init__(self, rows: Iterable[ProviderRow]) -> None:
+        self._rows = {row.id: row for row in rows}
+        self._aliases = {alias: row.id for row in self._rows.values() for alias in row.aliases}
+
+    @classmethod
+    def builtin(cls) -> "Registry":
+        """The shipped catalogue. Raises CatalogError."""
+        return cls.from_directory(Path(__file__).parent / "catalog")
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> "Registry":
+        """All `*.toml` of a directory. Raises CatalogError."""
+        taken: dict[str, str] = {}
+        rows = []
+        for file in sorted(directory.glob("*.toml")):
+            row = read_row(file.read_bytes(), file.name)
+            for name in (row.id, *row.aliases):
+                if name in taken:
+                    key = "id" if name == row.id else "aliases"
+                    raise CatalogError(file.name, key, f"`{name}` is taken by {taken[name]}")
+                taken[name] = file.name
+            rows.append(row)
+        return cls(rows)
+
+    def get(self, name: str) -> ProviderRow | None:
+        """The row of an id or alias."""
+        return self._rows.get(self._aliases.get(name, name))
+
+    def names(self) -> tuple[str, ...]:
+        """All ids and aliases, for hints."""
+        return (*self._rows, *self._aliases)
+
+    def __iter__(self) -> Iterator[ProviderRow]:
+        return iter(self._rows.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def read_row(text: bytes, file: str) -> ProviderRow:
+    """One TOML file → its row. Raises CatalogError with the file, the key and the reason."""
+    try:
+        raw = tomllib.loads(text.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CatalogError(file, "", f"not valid TOML: {error}") from None
+    try:
+        row = msgspec.convert(raw, ProviderRow)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        # `$.auth.scheme`, or `key` in `$.operations` for a key that is wrong itself.
+        key = place.rstrip("`").rpartition("`")[2].removeprefix("$").removeprefix(".")
+        raise CatalogError(file, key, reason) from None
+    if row.id != file.removesuffix(".toml"):
+        raise CatalogError(file, "id", f"`{row.id}` must be the file's name")
+    if row.base_url is not None and (fault := base_url_fault(row.base_url)) is not None:
+        raise CatalogError(file, "base_url", fault)
+    if row.auth.scheme == "none" and (row.env or not row.auth.optional):
+        raise CatalogError(file, "auth", "scheme `none` goes with `optional = true` and no `env`")
+    return row
+
+
+def base_url_fault(url: str) -> str | None:
+    """Why `url` cannot be a base URL, or None."""
+    unknown = sorted(set(re.findall(r"\{([^{}]*)\}", url)) - PLACEHOLDERS)
+    if unknown:
+        return f"unknown placeholder {{{unknown[0]}}}; known are {{region}} and {{mock}}"
+    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", url)):
+        return "braces do not match"
+    rest = url.removeprefix("{mock}")
+    if rest == url:
+        scheme, found, rest = url.partition("://")
+        if not found or scheme not in {"http", "https"}:
+            return "must start with http:// or https://"
+        if not rest or rest[0] in "/:?#":
+            return "has no host"
+        if "@" in rest.split("/", 1)[0]:
+            return "must not hold a user or password"
+    if not re.fullmatch(r"[\x21-\x7e]*", rest) or any(mark in rest for mark in "?#\\"):
+        return "must not hold a query, a fragment or blanks"
+    if url.endswith("/"):
+        return "must not end in a slash"
+    return None

@@ -1,0 +1,33 @@
+"""The closed vocabulary of provider rows. A provider that these words cannot describe needs a new word here
+and in the data plane, not an exception in code."""
+
+from typing import Final, Literal, get_args
+
+Operation = Literal[
+    "chat",
+    "completions",
+    "embeddings",
+    "messages",
+    "count_tokens",
+    "moderations",
+    "images_generations",
+    "images_edits",
+    "images_variations",
+    "audio_speech",
+    "audio_transcriptions",
+    "audio_translations",
+    "rerank",
+    "fim",
+]
+"""What a client can ask of a model."""
+
+Dialect = Literal["openai", "anthropic"]
+"""The wire format that a deployment speaks."""
+
+AuthScheme = Literal["bearer", "header", "query", "none"]
+"""Where a credential goes: `Authorization: Bearer …`, a header of its own, a query parameter, nowhere."""
+
+StreamUsage = Literal["inject", "builtin", "none"]
+"""How a stream tells its token usage: only when asked by `stream_options`, always, or never."""
+
+OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)

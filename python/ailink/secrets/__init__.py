@@ -1,0 +1,1 @@
+"""Secrets at rest: the key-encryption key, and envelopes sealed under it."""

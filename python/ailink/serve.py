@@ -1,0 +1,398 @@
+"""The process: what is started in which order, what the signals do, how it ends.
+
+Start: data directory, keys, database, shell on its private socket, mock provider if asked for; then snapshot,
+secrets and virtual keys go to the data plane *before* it accepts, because connections may wait already.
+End: the data plane drains, then what fed it is closed in the opposite order.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvloop
+
+from ailink import __version__, _core, pricing, store
+from ailink.admin import services as shell_services
+from ailink.admin.served import ServedDeployment, ServedModel
+from ailink.config import inherited, loader, watch
+from ailink.config.checks import is_loopback
+from ailink.config.data_dir import DataDir, DataDirError
+from ailink.config.loader import Loaded, Overrides
+from ailink.config.problems import ConfigError
+from ailink.config.schema import Config
+from ailink.config.secret import Secret
+from ailink.observe import logging as log_lines
+from ailink.observe.events import EventReader
+from ailink.observe.redaction import Redactor
+from ailink.providers import CatalogError, Registry
+from ailink.secrets.envelope import EnvelopeError
+from ailink.secrets.keyring import KeyringError, open_keyring
+from ailink.shell.app import create_app
+from ailink.shell.server import ServerError, ShellServer
+from ailink.snapshot import compile as compiler
+from ailink.snapshot.machine import available_memory, raise_descriptor_limit
+from ailink.snapshot.model import Deployment
+from ailink.snapshot.publish import Publisher, PublishError
+from ailink.store import credentials, migrate
+from ailink.store.database import Database, DatabaseError
+from ailink.store.migrate import MigrationError
+
+log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL: Final = 0.0005
+SHELL_STOP_SECONDS: Final = 5.0
+FORCED_STOP_SECONDS: Final = 2.0
+
+
+class StartError(Exception):
+    """The gateway cannot start; the text is for the operator."""
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to say when the gateway is ready."""
+
+    config: Config
+    source: str
+    port: int
+    """0: no TCP listener."""
+    seconds: float
+
+
+class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line decides. `file` None: the embedded default, relative to `directory`."""
+
+    file: Path | None
+    directory: Path
+    overrides: Overrides
+    started: Callable[[Started], None]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended: with an exit code, or with sockets for the process that follows."""
+
+    code: int = 0
+    kept: tuple[int, ...] | None = None
+
+
+def serve(options: ServeOptions) -> int:
+    """Runs the gateway until it is told to stop; the exit code. Raises ConfigError and StartError."""
+    began = time.monotonic()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    fds = inherited.take(os.environ)
+    try:
+        registry = Registry.builtin()
+    except CatalogError as error:
+        raise StartError(str(error)) from error
+    outcome = uvloop.run(Gateway(options, registry, fds, began).run())
+    if outcome.kept is not None:
+        inherited.hand_over(sys.executable, [sys.executable, *sys.orig_argv[1:]], outcome.kept, os.environ)
+    return outcome.code
+
+
+class Gateway:
+    """One run of the process. Make it outside the event loop, `run` it once."""
+
+    def __init__(self, options: ServeOptions, registry: Registry, fds: tuple[int, ...], began: float) -> None:
+        self._options = options
+        self._registry = registry
+        self._fds = fds
+        self._began = began
+        self._redactor = Redactor()
+        self._ends = AsyncExitStack()
+        self._stop = asyncio.Event()
+        self._forced = asyncio.Event()
+        self._signal = 0
+        self._code = 0
+        self._restart = False
+        self._ready = False
+        self._mock: _core.Mock | None = None
+        self._mock_url = ""
+        self._loaded: Loaded
+        self._admin_key: str
+        self._plane: _core.Plane
+        self._database: Database
+        self._publisher: Publisher
+        self._reloader: watch.Reloader
+        self._shell: ShellServer
+        self._background: asyncio.Task[None]
+
+    async def run(self) -> Outcome:
+        """Start, wait, end. Raises ConfigError and StartError; nothing is left running then."""
+        self._loaded = self._load()
+        self._logging(self._loaded.config)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        loop.add_signal_handler(signal.SIGUSR2, self._on_restart)
+        async with self._ends:
+            await self._start()
+            watching = asyncio.create_task(self._reloader.watch(self._stop))
+            guarding = asyncio.create_task(self._guard_shell())
+            await self._stop.wait()
+            outcome = await self._drain()
+            guarding.cancel()
+            await watching
+        return outcome
+
+    # ── start ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _load(self) -> Loaded:
+        env, overrides = dict(os.environ), self._options.overrides
+        if self._options.file is None:
+            return loader.embedded(self._options.directory, self._registry, env, overrides)
+        return loader.load(self._options.file, self._registry, env, overrides)
+
+    def _logging(self, config: Config) -> None:
+        for secret in _secrets(config):
+            self._redactor.add(secret.reveal())
+        log_lines.configure(config.observe.log_format, config.observe.log_level, self._redactor)
+
+    async def _start(self) -> None:
+        config = self._loaded.config
+        raise_descriptor_limit()
+        try:
+            data = DataDir(Path(config.data_dir))
+            self._ends.callback(data.close)
+            self._admin_key = config.master_key.reveal() if config.master_key else data.admin_key()
+            self._database = await self._open_database(config, data)
+            encryption_key = config.encryption_key.reveal() if config.encryption_key else None
+            keyring = await open_keyring(self._database, encryption_key=encryption_key, data_dir=data.path)
+        except (DataDirError, DatabaseError, MigrationError, KeyringError, ValueError) as error:
+            raise StartError(str(error)) from error
+        socket = data.shell_socket()
+        process = compiler.Process(
+            shell_socket=str(socket), pepper=keyring.pepper, fds=self._fds, memory_bytes=available_memory()
+        )
+        self._plane = self._new_plane(config, process)
+        self._publisher = Publisher(self._plane)
+        self._reloader = watch.Reloader(self._load, self._apply, self._report)
+        services = shell_services.build(
+            shell_services.ServiceOptions(
+                database=self._database,
+                keyring=keyring,
+                plane=self._plane,
+                config=View(self._publisher, self._reloader),
+                master_key=self._admin_key,
+                endpoints=_core.endpoints(),
+                operations=_core.operations(),
+                outcomes=_core.outcomes(),
+                redactor=self._redactor,
+                version=__version__,
+                loopback=config.server.port is None or is_loopback(config.server.host),
+            )
+        )
+        await self._start_shell(services, socket)
+        await self._fill(services)
+        events = EventReader(self._plane, services.metrics)
+        events.start()
+        self._ends.callback(events.stop)
+        self._accept()
+
+    async def _open_database(self, config: Config, data: DataDir) -> Database:
+        database = await store.open(config.database_url, data.path)
+        self._ends.push_async_callback(database.close)
+        await migrate.apply(database)
+        return database
+
+    def _new_plane(self, config: Config, process: compiler.Process) -> _core.Plane:
+        try:
+            plane = _core.Plane(msgspec.msgpack.encode(compiler.compile_options(config, process)))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StartError(f"the data plane does not start: {error}") from error
+        self._ends.push_async_callback(asyncio.to_thread, plane.stop)
+        return plane
+
+    async def _start_shell(self, services: shell_services.Services, socket: Path) -> None:
+        shell = ShellServer()
+        try:
+            await shell.start(create_app(services), socket)
+        except (OSError, ServerError) as error:
+            raise StartError(f"the shell cannot listen on {socket}: {error}") from error
+        self._ends.push_async_callback(shell.stop, SHELL_STOP_SECONDS)
+        self._shell = shell
+
+    async def _fill(self, services: shell_services.Services) -> None:
+        """Gives the data plane all it needs before the first request."""
+        try:
+            await self._reloader.start(self._loaded)
+            self._plane.push_credentials(await services.credentials.load())
+            async for rows in services.keys.load():
+                # In a thread: the plane writes the names of new keys to its ledger first.
+                await asyncio.to_thread(self._plane.upsert_keys, rows)
+        except (watch.ApplyError, EnvelopeError, DatabaseError) as error:
+            raise StartError(str(error)) from error
+
+    def _accept(self) -> None:
+        try:
+            port = self._plane.start()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StartError(f"cannot listen: {error}") from error
+        self._ready = True
+        self._report(self._reloader.status)
+        seconds = time.monotonic() - self._began
+        config, source = self._loaded.config, self._loaded.source
+        self._options.started(Started(config=config, source=source, port=port, seconds=seconds))
+
+    # ── configuration in force ───────────────────────────────────────────────────────────────────────────
+
+    async def _apply(self, loaded: Loaded) -> int:
+        """Compiles and publishes. Raises ApplyError; what was in force stays so."""
+        env = dict(os.environ)
+        try:
+            stored = [record.name for record in await credentials.everything(self._database)]
+            inputs = compiler.Inputs(
+                registry=self._registry, catalogue=pricing.load(), env=env, stored=stored
+            )
+            if compiler.needs_mock(loaded.config, inputs):
+                inputs = msgspec.structs.replace(inputs, mock_url=await self._start_mock())
+            created = loaded.modified or int(time.time())
+            compiled = await asyncio.to_thread(compiler.compile_snapshot, loaded.config, inputs, created)
+            version = await self._publisher.publish(compiled)
+        except (compiler.CompileError, PublishError, DatabaseError) as error:
+            raise watch.ApplyError(str(error)) from error
+        for secret in compiled.secrets.values():
+            self._redactor.add(secret.decode())
+        self._logging(loaded.config)
+        return version
+
+    async def _start_mock(self) -> str:
+        """The address of the in-process mock provider, which is started when a model first asks for it."""
+        if self._mock is None:
+            self._mock = _core.Mock("{}")
+            self._ends.push_async_callback(asyncio.to_thread, self._mock.stop)
+            self._mock_url = f"http://127.0.0.1:{await asyncio.to_thread(self._mock.start)}"
+        return self._mock_url
+
+    def _report(self, status: watch.Status) -> None:
+        """What `/health/ready` says from now on."""
+        self._plane.set_status(self._ready, msgspec.json.encode({"config": status}))
+
+    # ── signals ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_stop(self, number: int) -> None:
+        if self._stop.is_set():
+            self._forced.set()
+        self._signal = number
+        self._stop.set()
+
+    def _on_hangup(self) -> None:
+        if self._ready and not self._stop.is_set():
+            self._background = asyncio.create_task(self._reload())
+
+    def _on_restart(self) -> None:
+        if self._ready and not self._stop.is_set():
+            self._background = asyncio.create_task(self._prepare_restart())
+
+    async def _reload(self) -> None:
+        await self._reloader.reload()
+        if self._loaded.config.server.tls is not None:
+            try:
+                await asyncio.to_thread(self._plane.reload_tls)
+                log.info("certificates were read again")
+            except ValueError as error:
+                log.error("the former certificates stay in use: %s", error)
+
+    async def _prepare_restart(self) -> None:
+        """A process that could not start again does not stop."""
+        try:
+            await asyncio.to_thread(self._load)
+        except ConfigError as error:
+            log.error("no restart, because the configuration has problems: %s", error)
+            return
+        self._restart = True
+        self._stop.set()
+
+    # ── end ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _guard_shell(self) -> None:
+        """Without the shell there is no management: a supervisor should start the process anew."""
+        try:
+            await self._shell.wait()
+        except ServerError as error:
+            log.error("%s; the gateway drains and stops", error)
+            self._code = 1
+            self._stop.set()
+
+    async def _drain(self) -> Outcome:
+        """Lets requests finish. Before that the sockets are kept for a successor, if there is to be one."""
+        kept = inherited.keep(self._plane.listen_fds()) if self._restart else None
+        log.info("draining" if kept is None else "draining for a restart; new connections wait")
+        drained = asyncio.create_task(asyncio.to_thread(self._plane.drain))
+        forced = asyncio.create_task(self._forced.wait())
+        await asyncio.wait({drained, forced}, return_when=asyncio.FIRST_COMPLETED)
+        if not drained.done():
+            await self._abort()
+        forced.cancel()
+        await drained
+        return Outcome(code=self._code, kept=kept)
+
+    async def _abort(self) -> None:
+        """The second signal: requests are cut. Does not return, because the drain may still hold its thread."""
+        log.warning("stopping at once")
+        stopping = asyncio.create_task(asyncio.to_thread(self._plane.stop))
+        await asyncio.wait({stopping}, timeout=FORCED_STOP_SECONDS)
+        logging.shutdown()
+        os._exit(128 + self._signal)
+
+
+def _secrets(config: Config) -> Iterator[Secret]:
+    """Every secret of the file."""
+    found = [config.master_key, config.encryption_key]
+    found += [provider.api_key for provider in config.providers.values()]
+    found += [deployment.api_key for model in config.models for deployment in model.deployments]
+    return (secret for secret in found if secret is not None)
+
+
+class View:
+    """The configuration in force as the management endpoints show it: `admin.served.ConfigView`."""
+
+    def __init__(self, publisher: Publisher, reloader: watch.Reloader) -> None:
+        self._publisher = publisher
+        self._reloader = reloader
+
+    def models(self) -> Sequence[ServedModel]:
+        snapshot = self._publisher.current.snapshot
+        aliases: dict[str, list[str]] = {}
+        for alias, name in snapshot.aliases.items():
+            aliases.setdefault(name, []).append(alias)
+        return [
+            ServedModel(
+                name=model.name,
+                mode=model.mode,
+                owned_by=model.owned_by,
+                created=model.created,
+                aliases=tuple(aliases.get(model.name, ())),
+                fallbacks=tuple(model.fallbacks),
+                deployments=tuple(_deployment(snapshot.deployments[index]) for index in model.deployments),
+            )
+            for model in snapshot.models
+        ]
+
+    def credentials_in_use(self) -> Collection[str]:
+        return self._publisher.current.stored
+
+    def status(self) -> Mapping[str, Any]:
+        return self._reloader.status.plain()
+
+
+def _deployment(deployment: Deployment) -> ServedDeployment:
+    return ServedDeployment(
+        id=deployment.id,
+        provider=deployment.provider,
+        dialect=deployment.dialect,
+        model=deployment.model,
+        base_url=deployment.base_url,
+        weight=deployment.weight,
+        input_price=deployment.price.input if deployment.price else None,
+        output_price=deployment.price.output if deployment.price else None,
+        price_version=deployment.price_version,
+    )

@@ -1,0 +1,120 @@
+"""The shell as an ASGI application: the route table behind one edge that decodes, checks, calls, encodes and
+counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+from starlette.types import ASGIApp
+
+from ailink.admin.call import Call, Caller, Nothing
+from ailink.admin.errors import ApiError
+from ailink.admin.services import Services
+from ailink.observe.metrics import UNMATCHED
+from ailink.shell.decode import decode_body, decode_query, read_body
+from ailink.shell.encode import answer, refusal
+from ailink.shell.headers import SecurityHeaders
+from ailink.shell.policy import Policy, caller_of, permit
+from ailink.shell.route import Route
+from ailink.shell.table import ROUTES
+from ailink.store.database import DatabaseError
+
+log = logging.getLogger(__name__)
+
+# What a client sees of a failure of ours; the log has the rest, under the same request id.
+INTERNAL = ApiError(
+    500, "The gateway failed to answer this request.", type="api_error", code="internal_error"
+)
+STORE_DOWN = ApiError(
+    503, "The gateway's database is not available.", type="api_error", code="database_unavailable"
+)
+# Nobody reads this answer.
+CLIENT_GONE = 499
+
+
+def create_app(services: Services) -> ASGIApp:
+    """The application that the front forwards to."""
+    starlette = Starlette(
+        routes=[
+            StarletteRoute(route.path, _endpoint(route, services), methods=[route.method]) for route in ROUTES
+        ],
+        exception_handlers={HTTPException: _unmatched(services)},
+    )
+    return SecurityHeaders(starlette)
+
+
+def _endpoint(route: Route, services: Services) -> Callable[[Request], Awaitable[Response]]:
+    public = route.policy is Policy.METRICS and services.metrics_public
+    policy = Policy.PUBLIC if public else route.policy
+
+    async def endpoint(request: Request) -> Response:
+        started = time.perf_counter()
+        caller = caller_of(request.headers)
+        try:
+            # Before the body is read: who may not call does not get to send.
+            await permit(policy, caller, route.path, services.keys)
+            response = answer(await route.handler(services, await _call(route, request, caller)))
+        except ApiError as error:
+            response = refusal(error.status, error.envelope)
+        except ClientDisconnect:
+            response = Response(status_code=CLIENT_GONE)
+        except DatabaseError as error:
+            _report(route, caller, error)
+            response = refusal(STORE_DOWN.status, STORE_DOWN.envelope)
+        except Exception as error:  # noqa: BLE001 - the edge of the shell: nothing may end without an answer
+            _report(route, caller, error)
+            response = refusal(INTERNAL.status, INTERNAL.envelope)
+        services.metrics.request(
+            route.method, route.path, response.status_code, time.perf_counter() - started
+        )
+        return response
+
+    return endpoint
+
+
+async def _call(route: Route, request: Request, caller: Caller) -> Call[object, object]:
+    query = decode_query(request.url.query, route.query, route.inert_query)
+    body: object = Nothing()
+    if route.body is not Nothing:
+        raw = await read_body(request)
+        body = decode_body(raw or b"{}" if route.body_optional else raw, route.body, route.inert_body)
+    return Call(caller=caller, body=body, query=query, path=request.path_params)
+
+
+def _report(route: Route, caller: Caller, error: Exception) -> None:
+    fields = {
+        "route": f"{route.method} {route.path}",
+        "request_id": caller.request_id,
+        "key_id": caller.key_id,
+    }
+    log.error("%s %s failed: %s", route.method, route.path, error, exc_info=error, extra={"fields": fields})
+
+
+def _unmatched(services: Services) -> Callable[[Request, Exception], Response]:
+    def handle(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+        wrong_method = status == HTTPStatus.METHOD_NOT_ALLOWED
+        text = "is not allowed here" if wrong_method else "is not a path of this gateway"
+        subject = request.method if wrong_method else request.url.path
+        refused = ApiError(
+            status,
+            f"{subject} {text}.",
+            type="invalid_request_error",
+            code="method_not_allowed" if wrong_method else "unknown_url",
+        )
+        services.metrics.request(request.method, UNMATCHED, status, 0.0)
+        response = refusal(refused.status, refused.envelope)
+        if isinstance(error, HTTPException) and error.headers:
+            response.headers.update(error.headers)
+        return response
+
+    return handle

@@ -1,0 +1,113 @@
+"""From bytes to the struct a handler takes: bounded, without duplicate keys, with the path of the field at
+fault in every error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import Request
+
+from ailink.admin.errors import ApiError, bad_request
+from ailink.admin.litellm_fields import Inert, without_inert
+
+BODY_BYTES = 1024 * 1024
+QUERY_FIELDS = 100
+
+AT_PATH = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
+FIELD = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
+
+T = TypeVar("T")
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body.
+
+    Raises `ApiError` (413) beyond `BODY_BYTES`, `ClientDisconnect` when the client leaves.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > BODY_BYTES:
+        raise _too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def decode_body(body: bytes, wanted: type[T], inert: Inert) -> T:
+    """A JSON object as `wanted`. Raises `ApiError` (400)."""
+    return _convert(without_inert(_json_object(body), inert), wanted, strict=True)
+
+
+def decode_query(query: str, wanted: type[T], inert: Inert) -> T:
+    """A query string as `wanted`; numbers and booleans may be text. Raises `ApiError` (400)."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS)
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise bad_request("the query string is not valid") from error
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise bad_request(f"query parameter `{name}` is given twice", param=name)
+        fields[name] = value
+    return _convert(without_inert(fields, inert), wanted, strict=False)
+
+
+def _json_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = msgspec.json.decode(body)
+        # msgspec keeps the last of two equal keys; what it accepted, the standard library reads once more to
+        # find them.
+        json.loads(body, object_pairs_hook=_unique)
+    except ApiError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+        raise bad_request(f"the body is not valid JSON: {reason}", code="invalid_json") from error
+    if not isinstance(value, dict):
+        raise bad_request("the body must be a JSON object", code="invalid_json")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise bad_request(f"`{name}` is given twice", param=name, code="invalid_json")
+    return found
+
+
+def _convert(fields: Mapping[str, Any], wanted: type[T], *, strict: bool) -> T:
+    try:
+        return msgspec.convert(fields, wanted, strict=strict)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error)) from error
+
+
+def _explained(text: str) -> ApiError:
+    at = AT_PATH.match(text)
+    path, what = (at["path"], at["what"]) if at else ("", text)
+    field = FIELD.search(what)
+    if field:
+        path = f"{path}.{field['name']}" if path else field["name"]
+        missing = "required" in what
+        message = f"`{path}` is missing" if missing else f"`{path}` is not a field of this request"
+        return bad_request(message, param=path, code="missing_parameter" if missing else "unknown_parameter")
+    return bad_request(f"`{path}`: {what}" if path else what, param=path or None, code="invalid_parameter")
+
+
+def _too_large() -> ApiError:
+    return ApiError(
+        413,
+        f"the body is larger than {BODY_BYTES} bytes",
+        type="invalid_request_error",
+        code="request_too_large",
+    )

@@ -1,0 +1,89 @@
+"""THE table of the shell's routes: what exists, who may call it, what goes in and comes out.
+
+The front forwards a path only if the data plane's endpoint table gives it to the shell; a test holds the two
+together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ailink.admin import credential_handlers as creds
+from ailink.admin import health_handlers as health
+from ailink.admin import key_fields as fields
+from ailink.admin import key_handlers as keys
+from ailink.admin import litellm_fields as litellm
+from ailink.admin import model_handlers as models
+from ailink.admin import spend_handlers as spend
+from ailink.admin.call import Call, Nothing
+from ailink.admin.services import Services
+from ailink.shell import openapi, pages
+from ailink.shell.policy import Policy
+from ailink.shell.route import Content, Route, route
+
+
+async def document(services: Services, call: Call[Nothing, Nothing]) -> Content:
+    """The OpenAPI description of this table and of the data plane's."""
+    # In a thread: milliseconds of work, and asked for once in a while only.
+    body = await asyncio.to_thread(openapi.render, ROUTES, services.endpoints, services.version)
+    return Content(body=body, media_type="application/json")
+
+
+ADMIN, SELF, KEY, PUBLIC = Policy.ADMIN, Policy.SELF_OR_ADMIN, Policy.KEY, Policy.PUBLIC
+
+# fmt: off
+ROUTES: tuple[Route, ...] = (
+    # Keys
+    route("POST", "/key/generate", ADMIN, keys.generate, "Make a virtual key", tag="Keys",
+          body=fields.GenerateKey, inert_body=litellm.KEY_SETTINGS, body_optional=True,
+          response=fields.NewKeyView),
+    route("GET", "/key/info", SELF, keys.info, "Settings and spend of a key", tag="Keys",
+          query=fields.KeyInfoQuery, response=fields.KeyInfoView),
+    route("GET", "/key/list", ADMIN, keys.list_keys, "List keys", tag="Keys",
+          query=fields.ListQuery, inert_query=litellm.LIST_QUERY, response=fields.KeyListView),
+    route("POST", "/key/update", ADMIN, keys.update, "Change a key's settings", tag="Keys",
+          body=fields.UpdateKey, inert_body=litellm.KEY_SETTINGS, response=fields.UpdatedKeyView),
+    route("POST", "/key/delete", ADMIN, keys.delete, "Delete keys", tag="Keys",
+          body=fields.DeleteKeys, response=fields.DeletedKeysView),
+    route("POST", "/key/block", ADMIN, keys.block, "Block a key", tag="Keys",
+          body=fields.OneKey, response=fields.KeyRowView),
+    route("POST", "/key/unblock", ADMIN, keys.unblock, "Unblock a key", tag="Keys",
+          body=fields.OneKey, response=fields.KeyRowView),
+    route("POST", "/key/regenerate", ADMIN, keys.regenerate, "Give a key a new secret", tag="Keys",
+          body=fields.RegenerateKey, inert_body=litellm.REGENERATE, response=fields.NewKeyView),
+    route("POST", "/key/{key}/regenerate", ADMIN, keys.regenerate, "Give the named key a new secret",
+          tag="Keys", body=fields.RegenerateKey, inert_body=litellm.REGENERATE,
+          body_optional=True, response=fields.NewKeyView),
+
+    # Provider credentials
+    route("GET", "/credentials", ADMIN, creds.list_credentials, "List credentials",
+          tag="Credentials", response=creds.CredentialsView),
+    route("POST", "/credentials", ADMIN, creds.create_credential, "Store a credential",
+          tag="Credentials", body=creds.CreateCredential, inert_body=litellm.CREDENTIAL, response=creds.Done),
+    route("GET", "/credentials/by_name/{name}", ADMIN, creds.get_credential, "One credential",
+          tag="Credentials", response=creds.CredentialView),
+    route("PATCH", "/credentials/{name}", ADMIN, creds.update_credential, "Change a credential",
+          tag="Credentials", body=creds.UpdateCredential, inert_body=litellm.CREDENTIAL, response=creds.Done),
+    route("DELETE", "/credentials/{name}", ADMIN, creds.delete_credential, "Delete a credential",
+          tag="Credentials", response=creds.Done),
+
+    # Models and spend
+    route("GET", "/model/info", KEY, models.model_info, "Models and their deployments", tag="Models",
+          query=models.ModelQuery, inert_query=litellm.MODEL_QUERY, response=models.ModelsView),
+    route("GET", "/v1/model/info", KEY, models.model_info, "Models and their deployments", tag="Models",
+          query=models.ModelQuery, inert_query=litellm.MODEL_QUERY, response=models.ModelsView),
+    route("GET", "/spend/logs", ADMIN, spend.spend_logs, "Upstream attempts and their cost", tag="Spend",
+          query=spend.LogsQuery, response=list[spend.SpendLog]),
+    route("GET", "/global/spend", ADMIN, spend.global_spend, "Everything spent so far", tag="Spend",
+          response=spend.GlobalSpend),
+
+    # Operation
+    route("GET", "/health/readiness/details", ADMIN, health.readiness_details, "State of the gateway",
+          tag="Operation", response=health.ReadinessView),
+    route("GET", "/metrics", Policy.METRICS, pages.metrics, "Prometheus metrics", tag="Operation"),
+    route("GET", "/openapi.json", PUBLIC, document, "This description", tag="Operation"),
+    route("GET", "/docs", PUBLIC, pages.docs, "The documentation page", tag="Operation"),
+    route("GET", "/docs/{name}", PUBLIC, pages.docs_file, "Files of the documentation page", tag="Operation"),
+    route("GET", "/", PUBLIC, pages.landing, "What this server is", tag="Operation", response=pages.Landing),
+)
+# fmt: on

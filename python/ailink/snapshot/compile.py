@@ -1,0 +1,277 @@
+"""Configuration + provider rows + prices → the snapshot and the secrets that go with it. Pure: no I/O.
+
+The configuration has passed `config/checks.py`; what can still be wrong here (a credential that the store
+does not have) is a CompileError.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from itertools import count
+from typing import Final
+
+import msgspec
+
+from ailink.config.checks import is_loopback
+from ailink.config.deployments import MOCK_URL, Credential, Placed, place
+from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
+from ailink.config.schema import Price as ConfigPrice
+from ailink.pricing import Catalogue
+from ailink.providers import Registry
+from ailink.snapshot import model as wire
+from ailink.store.credentials import slot
+
+DRAIN_DELAY_MS: Final = 10_000
+MEMORY_SHARE: Final = 4
+"""Request bodies may take this part of the memory the process may use."""
+
+
+class CompileError(Exception):
+    """The configuration names something that is not there."""
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a configuration is compiled with."""
+
+    registry: Registry
+    catalogue: Catalogue
+    env: Mapping[str, str]
+    mock_url: str = MOCK_URL
+    stored: Collection[str] | None = None
+    """Names of the credentials in the store; None: not known, so not checked."""
+
+
+class Compiled(msgspec.Struct, frozen=True, kw_only=True):
+    """The snapshot and the secrets of its credential ids, but for those in the store."""
+
+    snapshot: wire.Snapshot
+    secrets: dict[str, bytes]
+    stored: frozenset[str]
+    """Names of the stored credentials in use."""
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """What the start of the process contributes to PlaneOptions."""
+
+    shell_socket: str
+    pepper: bytes
+    fds: tuple[int, ...]
+    memory_bytes: int
+    """What the process may use; see `available_memory`."""
+
+
+def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
+    """The snapshot with version 0; the publisher numbers it. `created`: what models say, seconds since 1970.
+
+    Raises CompileError.
+    """
+    compiler = _Compiler(config, inputs, created)
+    models = [compiler.model(model) for model in config.models]
+    comment = config.server.keepalive_comment
+    snapshot = wire.Snapshot(
+        schema=wire.SCHEMA,
+        version=0,
+        settings=wire.Settings(
+            keepalive_comment_ms=int(comment or 0), restamp_model=config.compat.restamp_model
+        ),
+        cache=wire.Cache(
+            enabled=config.cache.enabled, max_bytes=int(config.cache.max_bytes), ttl_ms=int(config.cache.ttl)
+        ),
+        aliases={alias: model.name for model in config.models for alias in model.aliases},
+        deployments=compiler.deployments,
+        models=models,
+    )
+    return Compiled(snapshot=snapshot, secrets=compiler.secrets, stored=frozenset(compiler.stored))
+
+
+def compile_options(config: Config, process: Process) -> wire.PlaneOptions:
+    """What the data plane is started with."""
+    server, limits = config.server, config.server.limits
+    delay = server.drain.delay
+    if delay is None:
+        local = server.port is None or is_loopback(server.host)
+        delay_ms = 0 if local else DRAIN_DELAY_MS
+    else:
+        delay_ms = int(delay)
+    in_flight = limits.body_bytes_in_flight
+    return wire.PlaneOptions(
+        threads=server.threads,
+        node=server.node,
+        runtime=server.runtime,
+        data_dir=config.data_dir,
+        shell_socket=process.shell_socket,
+        pepper=process.pepper,
+        listen=wire.Listen(
+            host="" if server.port is None else server.host,
+            port=server.port or 0,
+            uds=server.uds,
+            fds=list(process.fds),
+        ),
+        tls=wire.Tls(cert_file=server.tls.cert_file, key_file=server.tls.key_file) if server.tls else None,
+        limits=wire.Limits(
+            header_bytes=int(limits.header_bytes),
+            header_count=limits.header_count,
+            header_timeout_ms=int(limits.header_timeout),
+            body_bytes=int(limits.body_bytes),
+            body_idle_ms=int(limits.body_idle),
+            keepalive_idle_ms=int(limits.keepalive_idle),
+            write_stall_ms=int(limits.write_stall),
+            connections=limits.connections,
+            requests_in_flight=limits.requests_in_flight,
+            body_bytes_in_flight=process.memory_bytes // MEMORY_SHARE
+            if in_flight is None
+            else int(in_flight),
+            h2_streams=limits.h2_streams,
+            shell_in_flight=limits.shell_in_flight,
+        ),
+        drain=wire.Drain(delay_ms=delay_ms, timeout_ms=int(server.drain.timeout)),
+        trusted_proxies=list(server.trusted_proxies),
+        ledger=wire.Ledger(
+            segment_slots=server.ledger.segment_slots,
+            max_bytes=int(server.ledger.max_bytes),
+            flush_ms=int(server.ledger.flush),
+        ),
+    )
+
+
+def needs_mock(config: Config, inputs: Inputs) -> bool:
+    """Whether a deployment goes to the in-process mock provider."""
+    return any(
+        place(deployment, config, inputs.registry, inputs.env).base_url.startswith(MOCK_URL)
+        for model in config.models
+        for deployment in model.deployments
+    )
+
+
+class _Compiler:
+    def __init__(self, config: Config, inputs: Inputs, created: int) -> None:
+        self._config = config
+        self._inputs = inputs
+        self._created = created
+        self._ids: set[str] = {d.id for m in config.models for d in m.deployments if d.id is not None}
+        self._aliases = {alias: model.name for model in config.models for alias in model.aliases}
+        self.deployments: list[wire.Deployment] = []
+        self.secrets: dict[str, bytes] = {}
+        self.stored: set[str] = set()
+
+    def model(self, model: Model) -> wire.Model:
+        first = len(self.deployments)
+        self.deployments += [self._deployment(model, deployment) for deployment in model.deployments]
+        return wire.Model(
+            name=model.name,
+            deployments=list(range(first, len(self.deployments))),
+            fallbacks=list(dict.fromkeys(self._aliases.get(name, name) for name in model.fallbacks)),
+            retries=model.retries,
+            owned_by=model.owned_by or self.deployments[first].provider,
+            created=self._created,
+            mode=model.mode,
+        )
+
+    def _deployment(self, model: Model, deployment: Deployment) -> wire.Deployment:
+        placed = place(
+            deployment, self._config, self._inputs.registry, self._inputs.env, self._inputs.mock_url
+        )
+        row = placed.row
+        name = deployment.model or model.name
+        identity = deployment.id or self._identity(model, deployment, name)
+        credential = None if placed.credential is None else self._credential(placed.credential, identity)
+        price, version = self._price(model, deployment, placed, name)
+        return wire.Deployment(
+            id=identity,
+            provider=row.id,
+            dialect=row.dialect,
+            model=name,
+            base_url=placed.base_url,
+            operations=dict(row.operations),
+            auth=wire.Auth(scheme="none" if credential is None else row.auth.scheme, name=row.auth.name),
+            credential=credential,
+            headers={**row.headers, **{key.lower(): value for key, value in deployment.headers.items()}},
+            weight=deployment.weight,
+            price=price,
+            price_version=version,
+            stream_usage=row.stream_usage,
+            timeouts=_timeouts(model, deployment),
+            pool_idle_ms=row.pool_idle_ms,
+            max_connections=deployment.max_connections,
+        )
+
+    def _identity(self, model: Model, deployment: Deployment, name: str) -> str:
+        """Stable over restarts, and over changes of weight, price, timeouts, keys or the order in the file.
+
+        Deployments that differ in nothing but their key are told apart by their order.
+        """
+        parts = (
+            model.name,
+            deployment.provider,
+            name,
+            deployment.base_url,
+            deployment.region,
+            deployment.credential,
+        )
+        candidates = (
+            hashlib.sha256(msgspec.json.encode([*parts, twin])).hexdigest()[:16] for twin in count()
+        )
+        identity = next(candidate for candidate in candidates if candidate not in self._ids)
+        self._ids.add(identity)
+        return identity
+
+    def _credential(self, credential: Credential, identity: str) -> str:
+        """The slot in the data plane. A deployment's own key goes by the deployment's id."""
+        if credential.stored is not None:
+            if self._inputs.stored is not None and credential.stored not in self._inputs.stored:
+                raise CompileError(f"the store has no credential named `{credential.stored}`")
+            self.stored.add(credential.stored)
+            return slot(credential.stored)
+        name = credential.id or f"deployment:{identity}"
+        if credential.secret is not None:
+            self.secrets[name] = credential.secret.reveal().encode()
+        return name
+
+    def _price(
+        self, model: Model, deployment: Deployment, placed: Placed, name: str
+    ) -> tuple[wire.Price | None, str]:
+        """(price, where it is from): the deployment's, the model's, or the catalogue's."""
+        own = deployment.price or model.price
+        if own is not None:
+            return _own_price(own), "config"
+        family = placed.row.price_family
+        found = None if family is None else self._inputs.catalogue.price(family, name)
+        if found is None:
+            return None, ""
+        price = wire.Price(
+            input=found.input,
+            output=found.output,
+            cache_read=found.cache_read,
+            cache_write=found.cache_write,
+            audio_input=found.audio_input,
+            audio_output=found.audio_output,
+            per_request=found.per_request,
+        )
+        return price, self._inputs.catalogue.version
+
+
+def _own_price(price: ConfigPrice) -> wire.Price:
+    def plain(value: int | None) -> int | None:
+        return None if value is None else int(value)
+
+    return wire.Price(
+        input=plain(price.input_per_million),
+        output=plain(price.output_per_million),
+        cache_read=plain(price.cache_read_per_million),
+        cache_write=plain(price.cache_write_per_million),
+        audio_input=plain(price.audio_input_per_million),
+        audio_output=plain(price.audio_output_per_million),
+        per_request=plain(price.per_request),
+    )
+
+
+def _timeouts(model: Model, deployment: Deployment) -> wire.Timeouts:
+    def first(name: str) -> int:
+        layers = (deployment.timeouts, model.timeouts, DEFAULT_TIMEOUTS)
+        return next(int(value) for layer in layers if (value := getattr(layer, name)) is not None)
+
+    return wire.Timeouts(
+        connect_ms=first("connect"),
+        first_byte_ms=first("first_byte"),
+        idle_ms=first("idle"),
+        total_ms=first("total"),
+    )

@@ -1,0 +1,175 @@
+"""What is sent to the data plane, as MessagePack maps. Field names and units are the wire: the data plane's
+`snapshot.rs` decodes exactly these, and a golden test holds both to it. No defaults here: they stand in
+`config/schema.py`.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from ailink.providers import AuthScheme, Dialect, Operation, StreamUsage
+
+SCHEMA: Final = 1
+"""Raised with every change of `Snapshot` that an older data plane would misread."""
+
+
+class _Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Listen(_Wire, frozen=True, kw_only=True):
+    """`host` empty: no TCP listener. `fds`: inherited listening sockets, used instead of binding."""
+
+    host: str
+    port: int
+    uds: str | None
+    fds: list[int]
+
+
+class Tls(_Wire, frozen=True, kw_only=True):
+    cert_file: str
+    key_file: str
+
+
+class Limits(_Wire, frozen=True, kw_only=True):
+    """Counts, bytes and milliseconds."""
+
+    header_bytes: int
+    header_count: int
+    header_timeout_ms: int
+    body_bytes: int
+    body_idle_ms: int
+    keepalive_idle_ms: int
+    write_stall_ms: int
+    connections: int
+    requests_in_flight: int
+    body_bytes_in_flight: int
+    h2_streams: int
+    shell_in_flight: int
+
+
+class Drain(_Wire, frozen=True, kw_only=True):
+    delay_ms: int
+    timeout_ms: int
+
+
+class Ledger(_Wire, frozen=True, kw_only=True):
+    segment_slots: int
+    max_bytes: int
+    flush_ms: int
+
+
+class PlaneOptions(_Wire, frozen=True, kw_only=True):
+    """Fixed for the life of the process. `threads` 0: the CPUs available to it. `pepper`: 32 bytes."""
+
+    threads: int
+    node: int
+    runtime: Literal["per_core", "work_stealing"]
+    data_dir: str
+    shell_socket: str
+    pepper: bytes
+    listen: Listen
+    tls: Tls | None
+    limits: Limits
+    drain: Drain
+    trusted_proxies: list[str]
+    ledger: Ledger
+
+
+class Settings(_Wire, frozen=True, kw_only=True):
+    """`keepalive_comment_ms` 0: no comments."""
+
+    keepalive_comment_ms: int
+    restamp_model: bool
+
+
+class Cache(_Wire, frozen=True, kw_only=True):
+    enabled: bool
+    max_bytes: int
+    ttl_ms: int
+
+
+class Auth(_Wire, frozen=True, kw_only=True):
+    scheme: AuthScheme
+    name: str
+
+
+class Price(_Wire, frozen=True, kw_only=True):
+    """Pico-USD per 1,000,000 tokens; `per_request` in pico-USD. None: the source names no such price."""
+
+    input: int | None
+    output: int | None
+    cache_read: int | None
+    cache_write: int | None
+    audio_input: int | None
+    audio_output: int | None
+    per_request: int | None
+
+
+class Timeouts(_Wire, frozen=True, kw_only=True):
+    connect_ms: int
+    first_byte_ms: int
+    idle_ms: int
+    total_ms: int
+
+
+class Deployment(_Wire, frozen=True, kw_only=True):
+    """One place where a model is had. `credential` names a slot; its value is pushed apart."""
+
+    id: str
+    provider: str
+    dialect: Dialect
+    model: str
+    base_url: str
+    operations: dict[Operation, str]
+    auth: Auth
+    credential: str | None
+    headers: dict[str, str]
+    weight: int
+    price: Price | None
+    price_version: str
+    stream_usage: StreamUsage
+    timeouts: Timeouts
+    pool_idle_ms: int
+    max_connections: int
+
+
+class Model(_Wire, frozen=True, kw_only=True):
+    """One name that clients may ask for. `deployments` are indices into the snapshot's list."""
+
+    name: str
+    deployments: list[int]
+    fallbacks: list[str]
+    retries: int
+    owned_by: str
+    created: int
+    mode: str
+
+
+class Snapshot(_Wire, frozen=True, kw_only=True):
+    """The compiled configuration. A request reads one and finishes on it."""
+
+    schema: int
+    version: int
+    settings: Settings
+    cache: Cache
+    aliases: dict[str, str]
+    deployments: list[Deployment]
+    models: list[Model]
+
+
+class KeyRow(_Wire, frozen=True, kw_only=True):
+    """A key of the sharded key table. None: no restriction; an empty list allows nothing."""
+
+    digest: bytes
+    id: str
+    org_id: str | None
+    alias: str | None
+    role: Literal["admin", "key"]
+    state: Literal["active", "blocked"]
+    expires_us: int | None
+    models: list[str] | None
+    endpoints: list[Operation] | None
+    ip_allow: list[str] | None
+    rpm: int | None
+    max_parallel: int | None

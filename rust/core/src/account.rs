@@ -1,0 +1,272 @@
+//! What must happen however a request ends: places given back, attempts settled, spend counted.
+//!
+//! Both guards act when dropped, so a refusal, a failover, a client that leaves and a panic need no code of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::kernel::cost::{Price, Usage, cost};
+use crate::metrics::Outcome;
+use crate::shard::Shard;
+use crate::spool::{Settle, Slot, Source};
+use crate::state::DeploymentState;
+use crate::state::deployments::InFlight;
+use crate::state::keys::{Key, KeyState};
+
+/// Places a request holds while it is in flight.
+pub struct Admission {
+    shard: Arc<Shard>,
+    body_bytes: i64,
+    parallel: Option<Arc<KeyState>>,
+}
+
+impl Admission {
+    /// Counts a request in; bounds are the caller's to check.
+    pub fn new(shard: Arc<Shard>) -> Self {
+        shard.metrics.in_flight.add(1);
+        Admission { shard, body_bytes: 0, parallel: None }
+    }
+
+    /// Counts body bytes in; false when this thread's part of the budget would be exceeded.
+    pub fn hold_body(&mut self, bytes: u64) -> bool {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let total = self.shard.metrics.body_bytes.add(bytes);
+        self.body_bytes += bytes;
+        total <= self.shard.bounds.body_bytes
+    }
+
+    /// Takes one of the key's `limit` places; false when all are taken.
+    pub fn hold_parallel(&mut self, state: &Arc<KeyState>, limit: u32) -> bool {
+        let before = state.in_flight.fetch_add(1, Ordering::AcqRel);
+        if before >= limit {
+            state.in_flight.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        }
+        self.parallel = Some(state.clone());
+        true
+    }
+
+    /// The body has been sent: its memory is free again.
+    pub fn release_body(&mut self) {
+        self.shard.metrics.body_bytes.add(-std::mem::take(&mut self.body_bytes));
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.shard.metrics.in_flight.add(-1);
+        self.release_body();
+        if let Some(state) = &self.parallel {
+            state.in_flight.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// What an attempt is made of when it starts.
+pub struct AttemptStart {
+    pub slot: Slot,
+    pub shard: Arc<Shard>,
+    pub key: Option<Arc<Key>>,
+    pub deployment: Arc<DeploymentState>,
+    pub place: InFlight,
+    pub price: Option<Price>,
+    pub est_input: u32,
+}
+
+/// One attempt that may have reached a provider. Settled exactly once: by [`Attempt::close`], or as an estimate when
+/// dropped.
+pub struct Attempt {
+    slot: Option<Slot>,
+    shard: Arc<Shard>,
+    key: Option<Arc<Key>>,
+    deployment: Arc<DeploymentState>,
+    _place: InFlight,
+    price: Option<Price>,
+    est_input: u32,
+    started: Instant,
+    first_byte: Option<Duration>,
+    /// Content relayed so far, for the estimate of a stream that is cut short.
+    pub progress: Progress,
+}
+
+/// A running estimate of generated tokens: the larger of the number of content events and a quarter of their bytes
+/// beyond the smallest event's (which is nearly all envelope).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    events: u64,
+    bytes: u64,
+    smallest: u64,
+    /// Input and cache tokens where the provider told them early.
+    pub told: Option<Usage>,
+    /// The provider has begun to answer.
+    pub answered: bool,
+    status: u16,
+}
+
+impl Progress {
+    pub fn content(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.events += 1;
+        self.bytes += bytes;
+        self.smallest = if self.events == 1 { bytes } else { self.smallest.min(bytes) };
+    }
+
+    /// Content that is not in events.
+    pub fn plain(&mut self, bytes: usize) {
+        self.events = self.events.max(1);
+        self.bytes += bytes as u64;
+    }
+
+    fn output(&self) -> u64 {
+        self.events.max(self.bytes.saturating_sub(self.smallest * self.events) / 4)
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending {
+    /// The provider said what it used.
+    Reported { status: u16, usage: Usage },
+    /// The provider refused or failed by status: nothing was generated.
+    Refused { status: u16, outcome: Outcome },
+    /// Something may have been generated, nobody said how much.
+    Estimated { status: u16, outcome: Outcome },
+    /// Nothing but the request can have been seen by the provider.
+    Unanswered { outcome: Outcome },
+}
+
+impl Attempt {
+    pub fn new(start: AttemptStart) -> Self {
+        Attempt {
+            slot: Some(start.slot),
+            shard: start.shard,
+            key: start.key,
+            deployment: start.deployment,
+            _place: start.place,
+            price: start.price,
+            est_input: start.est_input,
+            started: Instant::now(),
+            first_byte: None,
+            progress: Progress::default(),
+        }
+    }
+
+    /// The provider began to answer.
+    pub fn answered(&mut self, status: u16) {
+        self.progress.answered = true;
+        self.progress.status = status;
+        let wait = self.started.elapsed();
+        self.first_byte = Some(wait);
+        self.deployment.metrics.of(self.shard.index).first_byte(wait);
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Nothing was sent: no row, no cost.
+    pub fn release(mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.release();
+        }
+    }
+
+    /// Settles. Returns the cost in pico-USD.
+    pub fn close(&mut self, ending: Ending, overhead: Duration) -> i64 {
+        let Some(slot) = self.slot.take() else { return 0 };
+        let (source, status, usage, outcome) = match ending {
+            Ending::Reported { status, usage } => (Source::Reported, status, usage, Outcome::Success),
+            Ending::Refused { status, outcome } => (Source::Reported, status, Usage::default(), outcome),
+            Ending::Estimated { status, outcome } => (Source::Estimated, status, self.estimate(), outcome),
+            Ending::Unanswered { outcome } => (Source::Estimated, 0, self.estimate(), outcome),
+        };
+        // The row's counts have 32 bits; the cost is that of what the row says.
+        let usage = narrowed(usage);
+        // Per-request prices are owed for answers, not for refusals.
+        let billed = !matches!(ending, Ending::Refused { .. });
+        let cost = self.price.filter(|_| billed).map_or(0, |price| cost(&price, &usage).unwrap_or(i64::MAX));
+        let latency = self.started.elapsed();
+        slot.settle(&Settle {
+            source,
+            class: outcome as u8,
+            status,
+            input: narrow(usage.input),
+            output: narrow(usage.output),
+            cache_read: narrow(usage.cache_read),
+            cache_write: narrow(usage.cache_write),
+            reasoning: narrow(usage.reasoning),
+            audio_input: narrow(usage.audio_input),
+            audio_output: narrow(usage.audio_output),
+            units: u32::from(billed),
+            cost,
+            duration_us: micros(latency),
+            ttft_us: self.first_byte.map_or(0, micros),
+            overhead_us: micros(overhead),
+        });
+        if let Some(key) = &self.key {
+            key.state.add_spend(cost);
+        }
+        self.deployment.metrics.of(self.shard.index).record(outcome, &usage, cost, latency);
+        cost
+    }
+
+    fn estimate(&self) -> Usage {
+        let output = self.progress.output();
+        match self.progress.told {
+            Some(told) => Usage { output: told.output.max(output), ..told },
+            None => Usage { input: u64::from(self.est_input), output, ..Usage::default() },
+        }
+    }
+
+    pub fn deployment(&self) -> &Arc<DeploymentState> {
+        &self.deployment
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.slot.is_some() {
+            let ending = Ending::Estimated { status: self.progress.status, outcome: Outcome::ClientGone };
+            self.close(ending, Duration::ZERO);
+        }
+    }
+}
+
+fn narrowed(usage: Usage) -> Usage {
+    let cap = |count: u64| count.min(u64::from(u32::MAX));
+    Usage {
+        input: cap(usage.input),
+        output: cap(usage.output),
+        cache_read: cap(usage.cache_read),
+        cache_write: cap(usage.cache_write),
+        audio_input: cap(usage.audio_input),
+        audio_output: cap(usage.audio_output),
+        reasoning: cap(usage.reasoning),
+    }
+}
+
+fn narrow(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_counts_events_or_bytes() {
+        let mut progress = Progress::default();
+        assert_eq!(progress.output(), 0);
+        for _ in 0..10 {
+            progress.content(200);
+        }
+        assert_eq!(progress.output(), 10);
+        progress.content(200 + 400);
+        assert_eq!(progress.output(), 100);
+    }
+}

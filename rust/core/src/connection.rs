@@ -1,0 +1,238 @@
+//! One client connection: its socket with a watch on its progress, and what it remembers between requests.
+
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use crate::shard::monotonic_ns;
+use crate::state::keys::KeyDigest;
+
+/// What is known of a connection while it lives. Times are monotonic nanoseconds, 0 = not the case.
+pub struct Connection {
+    pub peer: IpAddr,
+    /// Requests being answered.
+    busy: AtomicU32,
+    /// When the last request ended, or the connection began.
+    idle_since: AtomicU64,
+    /// When the first byte of a request came whose head is not complete yet.
+    head_since: AtomicU64,
+    /// Since when the client takes nothing although something waits to be sent.
+    stalled_since: AtomicU64,
+    remembered: Mutex<Option<(HeaderValue, KeyDigest)>>,
+}
+
+/// Why a connection should be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// No request for too long.
+    Idle,
+    /// A request head that does not complete.
+    Head,
+    /// A client that does not read.
+    Stalled,
+}
+
+/// Longest times a connection may stay in a state, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub idle_ns: u64,
+    pub head_ns: u64,
+    pub stall_ns: u64,
+}
+
+impl Connection {
+    pub fn new(peer: IpAddr) -> Arc<Self> {
+        Arc::new(Connection {
+            peer,
+            busy: AtomicU32::new(0),
+            idle_since: AtomicU64::new(monotonic_ns()),
+            head_since: AtomicU64::new(0),
+            stalled_since: AtomicU64::new(0),
+            remembered: Mutex::new(None),
+        })
+    }
+
+    /// The digest of a credential, hashed only when it is not that of the request before.
+    pub fn digest(&self, credential: &HeaderValue, hash: impl FnOnce() -> KeyDigest) -> KeyDigest {
+        let mut remembered = self.remembered.lock();
+        match remembered.as_ref() {
+            Some((known, digest)) if known == credential => *digest,
+            _ => {
+                let digest = hash();
+                *remembered = Some((credential.clone(), digest));
+                digest
+            }
+        }
+    }
+
+    /// A request head is complete.
+    pub fn begin(self: &Arc<Self>) -> Active {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+        Active(self.clone())
+    }
+
+    /// What is overdue at `now`, if anything.
+    pub fn overdue(&self, now: u64, patience: &Patience) -> Option<Overdue> {
+        let since = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let longer = |start: u64, limit: u64| start != 0 && now.saturating_sub(start) >= limit;
+        if longer(since(&self.stalled_since), patience.stall_ns) {
+            return Some(Overdue::Stalled);
+        }
+        if self.busy.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        if longer(since(&self.head_since), patience.head_ns) {
+            return Some(Overdue::Head);
+        }
+        let waiting = since(&self.head_since) == 0 && longer(since(&self.idle_since), patience.idle_ns);
+        waiting.then_some(Overdue::Idle)
+    }
+
+    fn read(&self) {
+        if self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(monotonic_ns(), Ordering::Relaxed);
+        }
+    }
+
+    fn wrote<T>(&self, written: &Poll<io::Result<T>>) {
+        if written.is_ready() {
+            if self.stalled_since.load(Ordering::Relaxed) != 0 {
+                self.stalled_since.store(0, Ordering::Relaxed);
+            }
+        } else if self.stalled_since.load(Ordering::Relaxed) == 0 {
+            self.stalled_since.store(monotonic_ns(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Marks a connection as busy until the answer's body is gone.
+pub struct Active(Arc<Connection>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        if self.0.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.idle_since.store(monotonic_ns(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The socket of a client.
+pub enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A socket that tells its connection what it does.
+pub struct Watched {
+    socket: Socket,
+    connection: Arc<Connection>,
+}
+
+impl Watched {
+    pub fn new(socket: Socket, connection: Arc<Connection>) -> Self {
+        Watched { socket, connection }
+    }
+}
+
+macro_rules! each {
+    ($self:expr, $socket:ident => $call:expr) => {
+        match &mut $self.socket {
+            Socket::Tcp($socket) => $call,
+            Socket::Unix($socket) => $call,
+            Socket::Tls($socket) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = each!(self, socket => Pin::new(socket).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.connection.read();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = each!(self, socket => Pin::new(socket).poll_write(cx, buf));
+        self.connection.wrote(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = each!(self, socket => Pin::new(socket).poll_write_vectored(cx, bufs));
+        self.connection.wrote(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.is_write_vectored(),
+            Socket::Unix(socket) => socket.is_write_vectored(),
+            Socket::Tls(socket) => socket.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, socket => Pin::new(socket).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const SECOND: u64 = 1_000_000_000;
+    const PATIENCE: Patience = Patience { idle_ns: 60 * SECOND, head_ns: 10 * SECOND, stall_ns: 30 * SECOND };
+
+    #[test]
+    fn what_is_overdue_depends_on_the_state() {
+        let connection = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let now = monotonic_ns() + 1;
+        assert_eq!(connection.overdue(now, &PATIENCE), None);
+        assert_eq!(connection.overdue(now + 61 * SECOND, &PATIENCE), Some(Overdue::Idle));
+        connection.read();
+        assert_eq!(connection.overdue(now + 11 * SECOND, &PATIENCE), Some(Overdue::Head));
+        let active = connection.begin();
+        assert_eq!(connection.overdue(now + 600 * SECOND, &PATIENCE), None);
+        connection.wrote::<()>(&Poll::Pending);
+        assert_eq!(connection.overdue(now + 31 * SECOND, &PATIENCE), Some(Overdue::Stalled));
+        connection.wrote(&Poll::Ready(Ok(())));
+        assert_eq!(connection.overdue(now + 600 * SECOND, &PATIENCE), None);
+        drop(active);
+        assert_eq!(connection.overdue(now + 61 * SECOND, &PATIENCE), Some(Overdue::Idle));
+    }
+
+    #[test]
+    fn a_credential_is_hashed_once() {
+        let connection = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let one = HeaderValue::from_static("Bearer sk-1");
+        assert_eq!(connection.digest(&one, || [1; 32]), [1; 32]);
+        assert_eq!(connection.digest(&one, || [9; 32]), [1; 32]);
+        let two = HeaderValue::from_static("Bearer sk-2");
+        assert_eq!(connection.digest(&two, || [2; 32]), [2; 32]);
+    }
+}

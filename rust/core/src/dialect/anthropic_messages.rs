@@ -1,0 +1,146 @@
+//! Anthropic's Messages format.
+
+use bytes::Bytes;
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::{Seen, escape};
+use crate::error::Error;
+use crate::kernel::cost::Usage;
+use crate::wire::json::{Kind, scan_object, scan_value_object};
+use crate::wire::sse;
+
+pub fn error_body(error: &Error, request_id: &str) -> Bytes {
+    let mut out = String::with_capacity(160 + error.message.len());
+    out.push_str("{\"type\":\"error\",\"error\":{\"type\":\"");
+    out.push_str(error.code.facts().anthropic);
+    out.push_str("\",\"message\":\"");
+    escape(&mut out, &error.message);
+    out.push_str("\"},\"request_id\":\"");
+    escape(&mut out, request_id);
+    out.push_str("\"}");
+    out.into()
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct UsageWire {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+}
+
+impl UsageWire {
+    /// `input_tokens` does not include what was read from or written to the cache.
+    fn usage(self) -> Usage {
+        Usage {
+            input: self.input_tokens.unwrap_or(0),
+            output: self.output_tokens.unwrap_or(0),
+            cache_read: self.cache_read_input_tokens.unwrap_or(0),
+            cache_write: self.cache_creation_input_tokens.unwrap_or(0),
+            ..Usage::default()
+        }
+    }
+
+    /// Later events repeat and correct earlier ones.
+    fn update(&mut self, later: UsageWire) {
+        self.input_tokens = later.input_tokens.or(self.input_tokens);
+        self.output_tokens = later.output_tokens.or(self.output_tokens);
+        self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
+        self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+    }
+}
+
+/// The usage of a whole answer.
+pub fn usage(body: &[u8]) -> Option<Usage> {
+    let scan = scan_object(body, &["usage"]).ok()?;
+    let usage = scan.fields[0].filter(|value| value.kind == Kind::Object)?;
+    serde_json::from_slice::<UsageWire>(usage.raw(body)).ok().map(UsageWire::usage)
+}
+
+/// Watches the events of a message stream.
+#[derive(Debug, Default)]
+pub struct Tap {
+    known: UsageWire,
+    started: bool,
+    complete: bool,
+}
+
+impl Tap {
+    pub fn usage(&self) -> Option<Usage> {
+        self.complete.then(|| self.known.usage())
+    }
+
+    /// What `message_start` told, before the output is known.
+    pub fn started(&self) -> Option<Usage> {
+        self.started.then(|| self.known.usage())
+    }
+
+    pub fn event(&mut self, event: &[u8]) -> Seen {
+        let delta = memmem::find(event, b"content_block_delta").is_some();
+        if delta && memmem::find(event, b"\"usage\"").is_none() {
+            return Seen { content: true, ..Seen::default() };
+        }
+        match sse::name(event) {
+            Some(b"message_stop") => Seen { terminal: true, ..Seen::default() },
+            Some(b"error") => Seen { error: true, ..Seen::default() },
+            Some(b"message_start") => {
+                self.take_usage(event, true);
+                Seen::default()
+            }
+            Some(b"message_delta") => {
+                self.take_usage(event, false);
+                Seen { finished: true, ..Seen::default() }
+            }
+            _ => Seen { content: delta, ..Seen::default() },
+        }
+    }
+
+    fn take_usage(&mut self, event: &[u8], start: bool) {
+        let data = sse::data(event);
+        let Ok(scan) = scan_object(&data, &["usage", "message"]) else { return };
+        let [mut usage, message] = scan.fields;
+        if let Some(message) = message.filter(|value| start && value.kind == Kind::Object) {
+            usage = scan_value_object(&data, message, &["usage"]).ok().and_then(|inner| inner.fields[0]);
+        }
+        let Some(usage) = usage.filter(|value| value.kind == Kind::Object) else { return };
+        if let Ok(wire) = serde_json::from_slice::<UsageWire>(usage.raw(&data)) {
+            self.known.update(wire);
+            self.started = true;
+            self.complete |= !start;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_collected_over_a_stream() {
+        let mut tap = Tap::default();
+        tap.event(
+            b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":25,\"cache_read_input_tokens\":5,\"output_tokens\":1}}}\n\n",
+        );
+        assert_eq!(tap.usage(), None);
+        assert_eq!(tap.started().map(|usage| usage.input), Some(25));
+        let delta = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\"}\n\n";
+        assert!(tap.event(delta).content);
+        let end = b"event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":15}}\n\n";
+        assert!(tap.event(end).finished);
+        let usage = tap.usage().expect("complete");
+        assert_eq!((usage.input, usage.cache_read, usage.output), (25, 5, 15));
+        assert!(tap.event(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n").terminal);
+    }
+
+    #[test]
+    fn whole_answers_have_usage() {
+        let usage = usage(br#"{"type":"message","usage":{"input_tokens":3,"output_tokens":4,"cache_creation_input_tokens":2}}"#)
+            .expect("usage");
+        assert_eq!((usage.input, usage.output, usage.cache_write), (3, 4, 2));
+    }
+}

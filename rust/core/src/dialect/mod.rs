@@ -1,0 +1,141 @@
+//! One wire format per file: errors, usage and the end of a stream as that format has them.
+
+pub mod anthropic_messages;
+pub mod openai_chat;
+
+use bytes::Bytes;
+
+use crate::endpoint::{Dialect, Operation};
+use crate::error::Error;
+use crate::kernel::cost::Usage;
+
+/// What one event of a stream means to the gateway; the bytes themselves are never changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The event carries nothing but the usage the gateway itself asked for.
+    pub usage_only: bool,
+    /// The stream is over: nothing meaningful follows.
+    pub terminal: bool,
+    /// The provider reports a failure inside the stream.
+    pub error: bool,
+    /// A finish reason was given: an end without terminator is not a loss.
+    pub finished: bool,
+    /// The event may carry generated content.
+    pub content: bool,
+}
+
+/// Watches the events of one stream.
+#[derive(Debug)]
+pub enum Tap {
+    OpenAi(openai_chat::Tap),
+    Anthropic(anthropic_messages::Tap),
+}
+
+impl Tap {
+    pub fn new(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::OpenAi => Tap::OpenAi(openai_chat::Tap::default()),
+            Dialect::Anthropic => Tap::Anthropic(anthropic_messages::Tap::default()),
+        }
+    }
+
+    pub fn event(&mut self, event: &[u8]) -> Seen {
+        match self {
+            Tap::OpenAi(tap) => tap.event(event),
+            Tap::Anthropic(tap) => tap.event(event),
+        }
+    }
+
+    /// The usage reported so far, if it is complete.
+    pub fn usage(&self) -> Option<Usage> {
+        match self {
+            Tap::OpenAi(tap) => tap.usage,
+            Tap::Anthropic(tap) => tap.usage(),
+        }
+    }
+
+    /// Input tokens, where the provider told them before the end.
+    pub fn early_input(&self) -> Option<Usage> {
+        match self {
+            Tap::OpenAi(_) => None,
+            Tap::Anthropic(tap) => tap.started(),
+        }
+    }
+}
+
+/// The usage of a whole JSON answer.
+pub fn usage(dialect: Dialect, operation: Operation, body: &[u8]) -> Option<Usage> {
+    match dialect {
+        Dialect::OpenAi => openai_chat::usage(body),
+        Dialect::Anthropic if operation == Operation::CountTokens => Some(Usage::default()),
+        Dialect::Anthropic => anthropic_messages::usage(body),
+    }
+}
+
+/// The body of an error answer in the caller's dialect.
+pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
+    match dialect {
+        Dialect::OpenAi => openai_chat::error_body(error),
+        Dialect::Anthropic => anthropic_messages::error_body(error, request_id),
+    }
+}
+
+/// What ends a stream that cannot go on: the dialect's error event, and its terminator where it has one.
+pub fn error_event(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
+    let body = error_body(dialect, error, request_id);
+    let body = String::from_utf8_lossy(&body);
+    match dialect {
+        Dialect::OpenAi => format!("data: {body}\n\ndata: [DONE]\n\n").into(),
+        Dialect::Anthropic => format!("event: error\ndata: {body}\n\n").into(),
+    }
+}
+
+/// True when an error body of a provider already has the shape the caller's dialect promises.
+pub fn is_error_shape(body: &[u8]) -> bool {
+    use crate::wire::json::{Kind, scan_object};
+    scan_object(body, &["error"]).is_ok_and(|scan| {
+        scan.fields[0].is_some_and(|error| matches!(error.kind, Kind::Object | Kind::String))
+    })
+}
+
+/// Appends `text` as the inside of a JSON string.
+pub(crate) fn escape(out: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            control if (control as u32) < 0x20 => {
+                use std::fmt::Write;
+                let _ = write!(out, "\\u{:04x}", control as u32);
+            }
+            other => out.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn errors_are_valid_json_in_both_dialects() {
+        let error = Error::new(Code::ModelNotFound, "no \"model\"\n\u{1}").param("model");
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+            let body = error_body(dialect, &error, "req_1");
+            let value: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(value["error"]["message"], "no \"model\"\n\u{1}");
+        }
+    }
+
+    #[test]
+    fn error_shapes_are_recognised() {
+        assert!(is_error_shape(br#"{"error":{"message":"x"}}"#));
+        assert!(is_error_shape(br#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#));
+        assert!(!is_error_shape(b"<html>502</html>"));
+        assert!(!is_error_shape(br#"{"detail":"nope"}"#));
+    }
+}

@@ -1,0 +1,181 @@
+//! OpenAI's chat format, and what its neighbours (completions, embeddings, images, audio) share with it.
+
+use bytes::Bytes;
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::{Seen, escape};
+use crate::error::Error;
+use crate::kernel::cost::Usage;
+use crate::wire::json::{Kind, scan_object};
+use crate::wire::sse;
+
+pub fn error_body(error: &Error) -> Bytes {
+    let facts = error.code.facts();
+    let mut out = String::with_capacity(160 + error.message.len());
+    out.push_str("{\"error\":{\"message\":\"");
+    escape(&mut out, &error.message);
+    out.push_str("\",\"type\":\"");
+    out.push_str(facts.kind);
+    out.push_str("\",\"param\":");
+    match error.param {
+        Some(param) => {
+            out.push('"');
+            escape(&mut out, param);
+            out.push('"');
+        }
+        None => out.push_str("null"),
+    }
+    out.push_str(",\"code\":\"");
+    out.push_str(facts.code);
+    out.push_str("\"}}");
+    out.into()
+}
+
+#[derive(Deserialize)]
+struct UsageWire {
+    #[serde(default, alias = "input_tokens")]
+    prompt_tokens: u64,
+    #[serde(default, alias = "output_tokens")]
+    completion_tokens: u64,
+    #[serde(default)]
+    total_tokens: Option<u64>,
+    #[serde(default, alias = "input_tokens_details", alias = "input_token_details")]
+    prompt_tokens_details: Option<InputDetails>,
+    #[serde(default, alias = "output_tokens_details", alias = "output_token_details")]
+    completion_tokens_details: Option<OutputDetails>,
+    /// DeepSeek's name for cached input.
+    #[serde(default)]
+    prompt_cache_hit_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct InputDetails {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+    #[serde(default)]
+    audio_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
+    #[serde(default)]
+    audio_tokens: Option<u64>,
+}
+
+/// Reads a `usage` object; counts that are parts of another are taken out of it, so that each token is priced once.
+pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
+    let wire: UsageWire = serde_json::from_slice(raw).ok()?;
+    let input = wire.prompt_tokens_details.unwrap_or_default();
+    let output = wire.completion_tokens_details.unwrap_or_default();
+    let cache_read = input.cached_tokens.or(wire.prompt_cache_hit_tokens).unwrap_or(0).min(wire.prompt_tokens);
+    let audio_input = input.audio_tokens.unwrap_or(0).min(wire.prompt_tokens - cache_read);
+    let mut completion = wire.completion_tokens;
+    let reasoning = output.reasoning_tokens.unwrap_or(0);
+    if let Some(total) = wire.total_tokens
+        && total == wire.prompt_tokens + completion + reasoning
+        && reasoning > 0
+    {
+        // xAI and a few others leave reasoning out of completion_tokens; the total tells.
+        completion += reasoning;
+    }
+    let audio_output = output.audio_tokens.unwrap_or(0).min(completion);
+    Some(Usage {
+        input: wire.prompt_tokens - cache_read - audio_input,
+        output: completion - audio_output,
+        cache_read,
+        cache_write: 0,
+        audio_input,
+        audio_output,
+        reasoning,
+    })
+}
+
+/// The usage of a whole answer.
+pub fn usage(body: &[u8]) -> Option<Usage> {
+    let scan = scan_object(body, &["usage"]).ok()?;
+    let usage = scan.fields[0].filter(|value| value.kind == Kind::Object)?;
+    parse_usage(usage.raw(body))
+}
+
+/// Watches `chat.completion.chunk` events for usage, end and failure.
+#[derive(Debug, Default)]
+pub struct Tap {
+    pub usage: Option<Usage>,
+}
+
+impl Tap {
+    pub fn event(&mut self, event: &[u8]) -> Seen {
+        if event.len() < 32 && memmem::find(event, b"[DONE]").is_some() {
+            return Seen { terminal: true, ..Seen::default() };
+        }
+        if event.starts_with(b"data: {\"error\"") {
+            return Seen { error: true, ..Seen::default() };
+        }
+        let finished = memmem::find(event, b"\"finish_reason\":\"").is_some()
+            || memmem::find(event, b"\"finish_reason\": \"").is_some();
+        let seen = Seen { finished, content: true, ..Seen::default() };
+        if memmem::find(event, b"\"usage\"").is_none() {
+            return if sse::is_comment_only(event) { Seen::default() } else { seen };
+        }
+        let data = sse::data(event);
+        let Ok(scan) = scan_object(&data, &["usage", "choices"]) else { return seen };
+        let [usage, choices] = scan.fields;
+        let Some(usage) = usage.filter(|value| value.kind == Kind::Object) else { return seen };
+        let Some(parsed) = parse_usage(usage.raw(&data)) else { return seen };
+        self.usage = Some(parsed);
+        // The final event has `"choices":[]`; some providers leave `choices` out.
+        let usage_only = choices.is_none_or(|choices| {
+            choices.kind == Kind::Array && choices.raw(&data).iter().all(|byte| b"[] \t\r\n".contains(byte))
+        });
+        Seen { usage_only, content: !usage_only, ..seen }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_token_is_counted_once() {
+        let usage = parse_usage(
+            br#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
+                "prompt_tokens_details":{"cached_tokens":30,"audio_tokens":10},
+                "completion_tokens_details":{"reasoning_tokens":20,"audio_tokens":5}}"#,
+        )
+        .expect("usage");
+        assert_eq!((usage.input, usage.cache_read, usage.audio_input), (60, 30, 10));
+        assert_eq!((usage.output, usage.audio_output, usage.reasoning), (45, 5, 20));
+    }
+
+    #[test]
+    fn reasoning_outside_completion_is_added() {
+        let usage = parse_usage(
+            br#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":35,"completion_tokens_details":{"reasoning_tokens":20}}"#,
+        )
+        .expect("usage");
+        assert_eq!((usage.output, usage.reasoning), (25, 20));
+    }
+
+    #[test]
+    fn lying_details_do_not_underflow() {
+        let usage = parse_usage(br#"{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":9}}"#)
+            .expect("usage");
+        assert_eq!((usage.input, usage.cache_read), (0, 1));
+    }
+
+    #[test]
+    fn stream_events_are_told_apart() {
+        let mut tap = Tap::default();
+        let content = b"data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"usage\\\"\"}}],\"usage\":null}\n\n";
+        let seen = tap.event(content);
+        assert!(seen.content && !seen.usage_only && tap.usage.is_none());
+        let last = b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\n\n";
+        assert!(tap.event(last).usage_only);
+        assert_eq!(tap.usage.map(|usage| (usage.input, usage.output)), Some((3, 4)));
+        assert!(tap.event(b"data: [DONE]\n\n").terminal);
+        assert!(tap.event(b"data: {\"error\":{\"message\":\"x\"}}\n\n").error);
+    }
+}

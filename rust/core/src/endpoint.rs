@@ -1,0 +1,329 @@
+//! The endpoint table: which path belongs to whom, in one place.
+//!
+//! A request whose method and path are not in [`TABLE`] is a 404 (or 405) here and goes nowhere. Patterns are literal
+//! segments, `{model}` for one captured segment and `{rest}` for everything that follows. Aliases that clients really use
+//! are rows of their own, so that a grep for a path finds its truth.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use http::Method;
+
+/// Which wire format the caller speaks; decides the shape of errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+impl Dialect {
+    pub fn parse(name: &str) -> Option<Dialect> {
+        match name {
+            "openai" => Some(Dialect::OpenAi),
+            "anthropic" => Some(Dialect::Anthropic),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::OpenAi => "openai",
+            Dialect::Anthropic => "anthropic",
+        }
+    }
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The pipeline: authenticated, limited, accounted, sent to a provider.
+    Plane,
+    /// The list of models, from the snapshot.
+    Models,
+    /// Liveness and readiness, without a key.
+    Health,
+    /// Handed over to the Python shell.
+    Shell,
+}
+
+macro_rules! operations {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// What is asked of a provider. A deployment names the operations it serves.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Operation { $($variant),+ }
+
+        impl Operation {
+            pub const ALL: &'static [Operation] = &[$(Operation::$variant),+];
+            pub const COUNT: usize = Operation::ALL.len();
+
+            pub fn name(self) -> &'static str {
+                match self { $(Operation::$variant => $name),+ }
+            }
+
+            pub fn parse(name: &str) -> Option<Operation> {
+                match name { $($name => Some(Operation::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+operations! {
+    None = "none",
+    Chat = "chat",
+    Completions = "completions",
+    Fim = "fim",
+    Embeddings = "embeddings",
+    Messages = "messages",
+    CountTokens = "count_tokens",
+    Moderations = "moderations",
+    ImagesGenerations = "images_generations",
+    ImagesEdits = "images_edits",
+    ImagesVariations = "images_variations",
+    AudioSpeech = "audio_speech",
+    AudioTranscriptions = "audio_transcriptions",
+    AudioTranslations = "audio_translations",
+    Rerank = "rerank",
+}
+
+/// What the request body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    None,
+    Json,
+    Multipart,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub method: Method,
+    pub pattern: &'static str,
+    pub owner: Owner,
+    pub operation: Operation,
+    pub dialect: Dialect,
+    pub payload: Payload,
+}
+
+const fn plane(pattern: &'static str, operation: Operation) -> Endpoint {
+    let (dialect, payload) = (Dialect::OpenAi, Payload::Json);
+    Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
+}
+
+const fn upload(pattern: &'static str, operation: Operation) -> Endpoint {
+    let (dialect, payload) = (Dialect::OpenAi, Payload::Multipart);
+    Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
+}
+
+const fn anthropic(pattern: &'static str, operation: Operation) -> Endpoint {
+    let (dialect, payload) = (Dialect::Anthropic, Payload::Json);
+    Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
+}
+
+const fn get(pattern: &'static str, owner: Owner) -> Endpoint {
+    let (operation, dialect, payload) = (Operation::None, Dialect::OpenAi, Payload::None);
+    Endpoint { method: Method::GET, pattern, owner, operation, dialect, payload }
+}
+
+const fn shell(method: Method, pattern: &'static str) -> Endpoint {
+    let (operation, dialect, payload) = (Operation::None, Dialect::OpenAi, Payload::None);
+    Endpoint { method, pattern, owner: Owner::Shell, operation, dialect, payload }
+}
+
+use Operation as Op;
+
+/// THE table. Order does not matter; a duplicate row fails the tests.
+#[rustfmt::skip]
+pub static TABLE: &[Endpoint] = &[
+    // OpenAI: chat, completions, embeddings
+    plane("/v1/chat/completions",                               Op::Chat),
+    plane("/chat/completions",                                  Op::Chat),
+    plane("/openai/v1/chat/completions",                        Op::Chat),
+    plane("/openai/deployments/{model}/chat/completions",       Op::Chat),
+    plane("/engines/{model}/chat/completions",                  Op::Chat),
+    plane("/v1/completions",                                    Op::Completions),
+    plane("/completions",                                       Op::Completions),
+    plane("/openai/v1/completions",                             Op::Completions),
+    plane("/openai/deployments/{model}/completions",            Op::Completions),
+    plane("/engines/{model}/completions",                       Op::Completions),
+    plane("/v1/fim/completions",                                Op::Fim),
+    plane("/v1/embeddings",                                     Op::Embeddings),
+    plane("/embeddings",                                        Op::Embeddings),
+    plane("/openai/v1/embeddings",                              Op::Embeddings),
+    plane("/openai/deployments/{model}/embeddings",             Op::Embeddings),
+    plane("/engines/{model}/embeddings",                        Op::Embeddings),
+    // OpenAI: moderations, images, audio, and rerank
+    plane("/v1/moderations",                                    Op::Moderations),
+    plane("/moderations",                                       Op::Moderations),
+    plane("/openai/v1/moderations",                             Op::Moderations),
+    plane("/v1/images/generations",                             Op::ImagesGenerations),
+    plane("/images/generations",                                Op::ImagesGenerations),
+    plane("/openai/v1/images/generations",                      Op::ImagesGenerations),
+    plane("/openai/deployments/{model}/images/generations",     Op::ImagesGenerations),
+    upload("/v1/images/edits",                                  Op::ImagesEdits),
+    upload("/images/edits",                                     Op::ImagesEdits),
+    upload("/openai/v1/images/edits",                           Op::ImagesEdits),
+    upload("/openai/deployments/{model}/images/edits",          Op::ImagesEdits),
+    upload("/v1/images/variations",                             Op::ImagesVariations),
+    upload("/images/variations",                                Op::ImagesVariations),
+    upload("/openai/v1/images/variations",                      Op::ImagesVariations),
+    plane("/v1/audio/speech",                                   Op::AudioSpeech),
+    plane("/audio/speech",                                      Op::AudioSpeech),
+    plane("/openai/v1/audio/speech",                            Op::AudioSpeech),
+    plane("/openai/deployments/{model}/audio/speech",           Op::AudioSpeech),
+    upload("/v1/audio/transcriptions",                          Op::AudioTranscriptions),
+    upload("/audio/transcriptions",                             Op::AudioTranscriptions),
+    upload("/openai/v1/audio/transcriptions",                   Op::AudioTranscriptions),
+    upload("/openai/deployments/{model}/audio/transcriptions",  Op::AudioTranscriptions),
+    upload("/v1/audio/translations",                            Op::AudioTranslations),
+    upload("/audio/translations",                               Op::AudioTranslations),
+    upload("/openai/v1/audio/translations",                     Op::AudioTranslations),
+    upload("/openai/deployments/{model}/audio/translations",    Op::AudioTranslations),
+    plane("/v1/rerank",                                         Op::Rerank),
+    plane("/v2/rerank",                                         Op::Rerank),
+    plane("/rerank",                                            Op::Rerank),
+    // Anthropic
+    anthropic("/v1/messages",                                   Op::Messages),
+    anthropic("/anthropic/v1/messages",                         Op::Messages),
+    anthropic("/v1/messages/count_tokens",                      Op::CountTokens),
+    anthropic("/anthropic/v1/messages/count_tokens",            Op::CountTokens),
+    // Models, from the snapshot
+    get("/v1/models",                                           Owner::Models),
+    get("/models",                                              Owner::Models),
+    get("/openai/v1/models",                                    Owner::Models),
+    get("/anthropic/v1/models",                                 Owner::Models),
+    get("/v1/models/{rest}",                                    Owner::Models),
+    get("/models/{rest}",                                       Owner::Models),
+    get("/openai/v1/models/{rest}",                             Owner::Models),
+    // Health, with LiteLLM's names
+    get("/health/live",                                         Owner::Health),
+    get("/health/ready",                                        Owner::Health),
+    get("/health/liveliness",                                   Owner::Health),
+    get("/health/liveness",                                     Owner::Health),
+    get("/health/readiness",                                    Owner::Health),
+    // The shell
+    shell(Method::GET,    "/"),
+    shell(Method::GET,    "/docs"),
+    shell(Method::GET,    "/docs/{rest}"),
+    shell(Method::GET,    "/openapi.json"),
+    shell(Method::GET,    "/metrics"),
+    shell(Method::GET,    "/health/readiness/details"),
+    shell(Method::GET,    "/key/{rest}"),
+    shell(Method::POST,   "/key/{rest}"),
+    shell(Method::GET,    "/model/info"),
+    shell(Method::GET,    "/v1/model/info"),
+    shell(Method::GET,    "/spend/{rest}"),
+    shell(Method::GET,    "/global/{rest}"),
+    shell(Method::GET,    "/credentials"),
+    shell(Method::POST,   "/credentials"),
+    shell(Method::GET,    "/credentials/{rest}"),
+    shell(Method::DELETE, "/credentials/{rest}"),
+    shell(Method::PATCH,  "/credentials/{rest}"),
+];
+
+/// What a path matched.
+pub enum Match<'p> {
+    Found { endpoint: &'static Endpoint, captured: Option<&'p str> },
+    /// The path exists, the method does not.
+    WrongMethod,
+    Unknown,
+}
+
+struct Index {
+    exact: HashMap<&'static str, Vec<&'static Endpoint>>,
+    patterns: Vec<(Vec<&'static str>, &'static Endpoint)>,
+}
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let mut index = Index { exact: HashMap::new(), patterns: Vec::new() };
+    for endpoint in TABLE {
+        if endpoint.pattern.contains('{') {
+            index.patterns.push((endpoint.pattern.split('/').skip(1).collect(), endpoint));
+        } else {
+            index.exact.entry(endpoint.pattern).or_default().push(endpoint);
+        }
+    }
+    index
+});
+
+/// Finds the row for a request. Captures are returned as they stand in the path (percent-encoded).
+pub fn find<'p>(method: &Method, path: &'p str) -> Match<'p> {
+    if let Some(rows) = INDEX.exact.get(path) {
+        return match rows.iter().find(|row| row.method == *method) {
+            Some(endpoint) => Match::Found { endpoint, captured: None },
+            None => Match::WrongMethod,
+        };
+    }
+    let mut wrong_method = false;
+    for (segments, endpoint) in &INDEX.patterns {
+        if let Some(captured) = capture(segments, path) {
+            if endpoint.method == *method {
+                return Match::Found { endpoint, captured: Some(captured) };
+            }
+            wrong_method = true;
+        }
+    }
+    if wrong_method { Match::WrongMethod } else { Match::Unknown }
+}
+
+/// The captured part of `path` when it fits `segments`.
+fn capture<'p>(segments: &[&str], path: &'p str) -> Option<&'p str> {
+    let mut rest = path.strip_prefix('/')?;
+    let mut captured = None;
+    for (position, segment) in segments.iter().enumerate() {
+        if *segment == "{rest}" {
+            return (!rest.is_empty()).then_some(rest);
+        }
+        let (head, tail) = rest.split_once('/').map_or((rest, None), |(head, tail)| (head, Some(tail)));
+        if *segment == "{model}" {
+            if head.is_empty() {
+                return None;
+            }
+            captured = Some(head);
+        } else if head != *segment {
+            return None;
+        }
+        let last = position + 1 == segments.len();
+        match tail {
+            None if last => return captured,
+            Some(tail) if !last => rest = tail,
+            _ => return None,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn rows_are_unique() {
+        let mut seen = HashSet::new();
+        for row in TABLE {
+            assert!(seen.insert((row.method.clone(), row.pattern)), "duplicate row {} {}", row.method, row.pattern);
+        }
+    }
+
+    #[test]
+    fn literal_paths_match() {
+        let Match::Found { endpoint, captured } = find(&Method::POST, "/v1/chat/completions") else { panic!("no match") };
+        assert_eq!(endpoint.operation, Operation::Chat);
+        assert!(captured.is_none());
+        assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Match::WrongMethod));
+        assert!(matches!(find(&Method::POST, "/v1/chat/completions/"), Match::Unknown));
+    }
+
+    #[test]
+    fn captures_are_whole_segments() {
+        let path = "/openai/deployments/gpt%2D4o/chat/completions";
+        let Match::Found { captured, .. } = find(&Method::POST, path) else { panic!("no match") };
+        assert_eq!(captured, Some("gpt%2D4o"));
+        assert!(matches!(find(&Method::POST, "/openai/deployments//chat/completions"), Match::Unknown));
+        assert!(matches!(find(&Method::POST, "/openai/deployments/a/b/chat/completions"), Match::Unknown));
+        let Match::Found { captured, endpoint } = find(&Method::GET, "/v1/models/org/name") else { panic!("no match") };
+        assert_eq!((captured, endpoint.owner), (Some("org/name"), Owner::Models));
+        assert!(matches!(find(&Method::GET, "/v1/models/"), Match::Unknown));
+    }
+}

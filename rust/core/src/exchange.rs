@@ -1,0 +1,168 @@
+//! One request's state. Each field names the stage that writes it; later stages only read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+
+use crate::account::{Admission, Attempt};
+use crate::connection::Connection;
+use crate::endpoint::Endpoint;
+use crate::shard::{Shard, SnapshotRef};
+use crate::snapshot::{Deployment, Model};
+use crate::state::cache::CacheKey;
+use crate::state::keys::Key;
+use crate::upstream::Conn;
+use crate::wire::http1::Head;
+use crate::wire::json::Value;
+
+/// 128 bits, of which the first 48 are the time in milliseconds: unique, sortable, the same in header, log and ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub [u8; 16]);
+
+impl RequestId {
+    pub fn new(wall_us: i64) -> Self {
+        let millis = u128::from(wall_us.unsigned_abs() / 1000) & 0xffff_ffff_ffff;
+        let random = u128::from(fastrand::u64(..)) << 16 | u128::from(fastrand::u16(..));
+        RequestId((millis << 80 | random).to_be_bytes())
+    }
+
+    /// `req_` and 32 hex digits.
+    pub fn text(&self) -> [u8; 36] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut out = *b"req_00000000000000000000000000000000";
+        for (pair, byte) in out[4..].chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        out
+    }
+
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.text()).unwrap_or(HeaderValue::from_static("req_"))
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or("req_"))
+    }
+}
+
+/// What the caller asks for, as offsets into the bytes he sent.
+#[derive(Default)]
+pub struct Call {
+    pub body: Bytes,
+    /// The model as the caller named it.
+    pub model: String,
+    /// Where the model's value stands in `body` (a JSON string with its quotes, or the content of a form field).
+    pub model_span: Option<(u32, u32)>,
+    pub multipart: bool,
+    pub content_type: Option<HeaderValue>,
+    pub stream: bool,
+    pub stream_options: Option<Value>,
+    /// The root object, where a member can be added.
+    pub root: Option<Value>,
+    /// What the caller said about `stream_options.include_usage`.
+    pub include_usage: Option<bool>,
+    pub include_usage_value: Option<Value>,
+    pub stream_value: Option<Value>,
+    pub max_output: Option<u64>,
+    pub choices: u64,
+    pub est_input: u32,
+}
+
+/// How the cache takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    Off,
+    Bypass,
+    Miss(CacheKey),
+    Hit,
+}
+
+/// A provider's answer whose head has been read.
+pub struct Answer {
+    pub conn: Conn,
+    pub head: Head,
+    pub attempt: Attempt,
+    pub deployment: u32,
+}
+
+/// The request on its way through the pipeline.
+pub struct Exchange {
+    // front
+    pub started: Instant,
+    pub wall_us: i64,
+    pub request_id: RequestId,
+    pub shard: Arc<Shard>,
+    pub snapshot: SnapshotRef,
+    pub endpoint: &'static Endpoint,
+    pub headers: HeaderMap,
+    pub query: Option<String>,
+    /// The model named by the path (Azure, engines), percent-decoded.
+    pub path_model: Option<String>,
+    pub client: IpAddr,
+    pub inbound: Option<Incoming>,
+    pub connection: Arc<Connection>,
+    // identify
+    pub key: Option<Arc<Key>>,
+    // parse
+    pub call: Call,
+    // authorize
+    pub model: Option<u32>,
+    // parse (body bytes) and admit (places)
+    pub admission: Option<Admission>,
+    /// Limits were charged: a fallback does not charge them again.
+    pub admitted: bool,
+    // cache
+    pub cache: CacheUse,
+    // route
+    pub candidates: SmallVec<[u32; 8]>,
+    /// Models already tried, so that fallbacks never go in circles.
+    pub visited: SmallVec<[u32; 4]>,
+    // reserve
+    pub reserved_pico: i64,
+    // attempt
+    pub attempts: u8,
+    /// Time spent waiting for providers and between retries: not the gateway's own.
+    pub waited: Duration,
+    pub answer: Option<Answer>,
+    // relay
+    /// The deployment whose answer the caller gets.
+    pub served: Option<u32>,
+    /// Cost of a whole answer, pico-USD.
+    pub cost_pico: Option<i64>,
+}
+
+impl Exchange {
+    pub fn model(&self) -> Option<&Model> {
+        self.snapshot.models.get(self.model? as usize)
+    }
+
+    pub fn deployment(&self, index: u32) -> Option<&Deployment> {
+        self.snapshot.deployments.get(index as usize)
+    }
+
+    /// The gateway's own time so far.
+    pub fn overhead(&self) -> Duration {
+        self.started.elapsed().saturating_sub(self.waited)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_hex_and_sort_by_time() {
+        let early = RequestId::new(1_000_000).to_string();
+        let late = RequestId::new(9_000_000).to_string();
+        assert!(early < late);
+        assert_eq!(early.len(), 36);
+        assert!(early[4..].bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+}

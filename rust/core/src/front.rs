@@ -1,0 +1,293 @@
+//! Where requests come in: one HTTP/1.1 or HTTP/2 request becomes an exchange, or is answered or handed over at once.
+//!
+//! The reading order of the product begins here and goes on in `pipeline`. Listeners and the life of connections are in
+//! `listener`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use http::header::{CONNECTION, HOST, HeaderName};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+
+use crate::body::Body;
+use crate::connection::Connection;
+use crate::endpoint::{self, Dialect, Endpoint, Match, Owner};
+use crate::error::{Code, Error, Result};
+use crate::exchange::{CacheUse, Call, Exchange, RequestId};
+use crate::shard::{Phase, Shard, wall_us};
+use crate::stage::settle::error_response;
+use crate::{health, models, pipeline, shell};
+
+/// Answers one request. Never fails: whatever goes wrong is an answer.
+pub async fn serve(shard: Arc<Shard>, connection: Arc<Connection>, request: Request<Incoming>) -> Response<Body> {
+    let started = Instant::now();
+    let wall = wall_us();
+    let request_id = RequestId::new(wall);
+    let version = request.version();
+    let active = connection.begin();
+    let arrival = Arrival { started, wall_us: wall, request_id, shard: shard.clone(), connection };
+    let answer = std::panic::AssertUnwindSafe(arrival.answer(request)).catch_unwind().await;
+    let mut response = answer.unwrap_or_else(|_| {
+        shard.metrics.panics.add(1);
+        let error = Error::new(Code::Internal, "The gateway failed on this request. Tell its operator the request id.");
+        error_response(Dialect::OpenAi, &error, &request_id)
+    });
+    if version == Version::HTTP_2 {
+        response.headers_mut().remove(CONNECTION);
+    } else if shard.shared.phase() >= Phase::LameDuck {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| body.with_active(active))
+}
+
+/// A request before it is known whose it is.
+struct Arrival {
+    started: Instant,
+    wall_us: i64,
+    request_id: RequestId,
+    shard: Arc<Shard>,
+    connection: Arc<Connection>,
+}
+
+impl Arrival {
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        let (endpoint, captured) = match self.place(&request) {
+            Ok(place) => place,
+            Err(error) => return self.refuse(&request, &error),
+        };
+        match endpoint.owner {
+            Owner::Plane => {
+                let exchange = self.exchange(endpoint, captured, request);
+                pipeline::run(exchange).await
+            }
+            Owner::Models => self.models(endpoint, captured, &request),
+            Owner::Health => health::answer(&self.shard, endpoint.pattern, &self.request_id),
+            Owner::Shell => self.hand_over(request).await,
+        }
+    }
+
+    /// Checks what every request must have and finds its row in the endpoint table.
+    fn place(&self, request: &Request<Incoming>) -> Result<(&'static Endpoint, Option<String>)> {
+        check_host(request)?;
+        let limits = &self.shard.shared.options.limits;
+        check_size(request, limits.header_count, limits.header_bytes)?;
+        let path = request.uri().path();
+        match endpoint::find(request.method(), path) {
+            Match::Found { endpoint, captured } => {
+                let captured = captured.map(decode).transpose()?;
+                Ok((endpoint, captured))
+            }
+            Match::WrongMethod => {
+                let text = format!("{} does not take {}.", shortened(path), request.method());
+                Err(Error::new(Code::MethodNotAllowed, text))
+            }
+            Match::Unknown => {
+                let text = format!("There is nothing at {} {}. See /docs.", request.method(), shortened(path));
+                Err(Error::new(Code::RouteNotFound, text))
+            }
+        }
+    }
+
+    fn refuse(&self, request: &Request<Incoming>, error: &Error) -> Response<Body> {
+        self.shard.metrics.error(error.code);
+        error_response(dialect_of(request.uri().path(), request.headers()), error, &self.request_id)
+    }
+
+    fn exchange(self, endpoint: &'static Endpoint, path_model: Option<String>, request: Request<Incoming>) -> Exchange {
+        let (parts, body) = request.into_parts();
+        let client = client_address(&self.shard, &self.connection, &parts.headers);
+        Exchange {
+            started: self.started,
+            wall_us: self.wall_us,
+            request_id: self.request_id,
+            snapshot: self.shard.snapshot(),
+            shard: self.shard,
+            endpoint,
+            query: parts.uri.query().map(str::to_string),
+            headers: parts.headers,
+            path_model,
+            client,
+            inbound: Some(body),
+            connection: self.connection,
+            key: None,
+            call: Call::default(),
+            model: None,
+            admission: None,
+            admitted: false,
+            cache: CacheUse::Off,
+            candidates: SmallVec::new(),
+            visited: SmallVec::new(),
+            reserved_pico: 0,
+            attempts: 0,
+            waited: Duration::ZERO,
+            answer: None,
+            served: None,
+            cost_pico: None,
+        }
+    }
+
+    fn models(&self, endpoint: &Endpoint, name: Option<String>, request: &Request<Incoming>) -> Response<Body> {
+        let keys = &self.shard.shared.state.keys;
+        let dialect = dialect_of(request.uri().path(), request.headers());
+        models::answer(keys, &self.shard.snapshot(), &self.connection, request, name.as_deref(), dialect).unwrap_or_else(
+            |error| {
+                self.shard.metrics.error(error.code);
+                error_response(endpoint.dialect, &error, &self.request_id)
+            },
+        )
+    }
+
+    async fn hand_over(&self, request: Request<Incoming>) -> Response<Body> {
+        let client = client_address(&self.shard, &self.connection, request.headers());
+        let handed = shell::HandOver { shard: &self.shard, connection: &self.connection, request_id: self.request_id, client };
+        handed.run(request).await.unwrap_or_else(|error| {
+            self.shard.metrics.error(error.code);
+            error_response(Dialect::OpenAi, &error, &self.request_id)
+        })
+    }
+}
+
+/// The dialect of a caller whose path may be unknown: Anthropic's clients say so in a header.
+fn dialect_of(path: &str, headers: &HeaderMap) -> Dialect {
+    let anthropic = path.starts_with("/v1/messages") || path.starts_with("/anthropic") || headers.contains_key("anthropic-version");
+    if anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
+}
+
+/// Exactly one well-formed Host (or `:authority`), RFC 9112 section 3.2.
+fn check_host(request: &Request<Incoming>) -> Result<()> {
+    let bad = |text: &'static str| Error::new(Code::BadHost, text).closing();
+    if request.version() == Version::HTTP_2 {
+        return match request.uri().authority() {
+            Some(_) => Ok(()),
+            None if request.headers().contains_key(HOST) => Ok(()),
+            None => Err(bad("The request has no :authority.")),
+        };
+    }
+    if request.version() < Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        return Ok(());
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(bad("The request must have exactly one Host header."));
+    };
+    if is_host(host.as_bytes()) { Ok(()) } else { Err(bad("The Host header is malformed.")) }
+}
+
+/// `uri-host [ ":" port ]` with the characters of RFC 3986.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host {
+        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
+            Some(end) if end > 0 => {
+                let inside_ok = rest[..end].iter().all(|byte| byte.is_ascii_hexdigit() || b":.%".contains(byte));
+                if !inside_ok {
+                    return false;
+                }
+                (&rest[..0], &rest[end + 1..])
+            }
+            _ => return false,
+        },
+        _ => {
+            let colon = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+            if colon == 0 {
+                return host.is_empty();
+            }
+            host.split_at(colon)
+        }
+    };
+    let name_ok = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte));
+    let port_ok = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit) && digits.len() <= 5,
+        _ => false,
+    };
+    name_ok && port_ok
+}
+
+fn check_size(request: &Request<Incoming>, most: usize, bytes: usize) -> Result<()> {
+    let headers = request.headers();
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if headers.len() > most || size + target > bytes {
+        let text = format!("The request head is larger than {most} headers or {bytes} bytes.");
+        return Err(Error::new(Code::HeadersTooLarge, text).closing());
+    }
+    Ok(())
+}
+
+/// The address limits and lists apply to: the peer's, or what a trusted proxy says of its own peer.
+fn client_address(shard: &Shard, connection: &Connection, headers: &HeaderMap) -> IpAddr {
+    const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    let trusted = &shard.shared.trusted_proxies;
+    let trusts = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    if trusted.is_empty() || !trusts(&connection.peer) {
+        return connection.peer;
+    }
+    // From the right: the last entry was written by the proxy that we trust, and so on until the first we do not.
+    let mut client = connection.peer;
+    let lists: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    for entry in lists.iter().rev().flat_map(|list| list.rsplit(',')) {
+        let Ok(address) = entry.trim().parse::<IpAddr>() else { return client };
+        client = address;
+        if !trusts(&address) {
+            return client;
+        }
+    }
+    client
+}
+
+/// Percent-decodes one captured piece of a path.
+fn decode(text: &str) -> Result<String> {
+    let bad = || Error::new(Code::InvalidRequest, "The path is not valid percent-encoded UTF-8.");
+    if !text.contains('%') {
+        return Ok(text.to_string());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let [high, low, tail @ ..] = rest else { return Err(bad()) };
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or_else(bad);
+        bytes.push((digit(*high)? << 4 | digit(*low)?) as u8);
+        rest = tail;
+    }
+    String::from_utf8(bytes).map_err(|_| bad())
+}
+
+fn shortened(path: &str) -> &str {
+    match path.char_indices().nth(200) {
+        Some((end, _)) => &path[..end],
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_checked() {
+        for good in ["", "localhost", "localhost:4000", "127.0.0.1:80", "[::1]:4000", "[::1]", "a-b.c_d", "x:"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["a b", "a/b", "a@b", "a:b", "[::1", "[]", ":80", "a:123456", "[::1]x", "é"] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_are_decoded_once() {
+        assert_eq!(decode("gpt%2D4o").expect("valid"), "gpt-4o");
+        assert_eq!(decode("a%252Fb").expect("valid"), "a%2Fb");
+        for bad in ["%", "%2", "%zz", "%ff"] {
+            assert!(decode(bad).is_err(), "{bad}");
+        }
+    }
+}

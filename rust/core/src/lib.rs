@@ -1,0 +1,39 @@
+//! The data plane of AILink.
+//!
+//! A request enters at [`front`], runs through [`pipeline`] stage by stage ([`stage`]) against an immutable [`snapshot`],
+//! and leaves a record of what it cost in the [`spool`]. Nothing on that path takes a lock that all requests share, reads a
+//! database or knows of Python.
+//!
+//! Reading order: [`listener`] → [`front`] → [`endpoint`] → [`exchange`] → [`pipeline`] → [`stage`] → [`stream`] →
+//! [`account`]. Below them, in layers that only look down: [`upstream`] ← [`dialect`] ← [`wire`] ← [`kernel`].
+
+pub mod account;
+pub mod body;
+mod bytes32;
+pub mod connection;
+pub mod dialect;
+pub mod endpoint;
+pub mod error;
+pub mod event;
+pub mod exchange;
+pub mod front;
+mod health;
+pub mod kernel;
+pub mod ledger;
+pub mod listener;
+pub mod metrics;
+mod models;
+pub mod options;
+pub mod pipeline;
+pub mod plane;
+pub mod query;
+pub mod shard;
+mod shell;
+pub mod snapshot;
+pub mod spool;
+pub mod stage;
+pub mod state;
+pub mod stream;
+pub mod tls;
+pub mod upstream;
+pub mod wire;

@@ -1,0 +1,423 @@
+//! Counters and histograms of the plane, one set per I/O thread, merged when scraped.
+//!
+//! Names and labels are bounded: operation, status class, error code, deployment. Never a key or a user.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::endpoint::Operation;
+use crate::error::Code;
+use crate::kernel::cost::Usage;
+use crate::state::DeploymentState;
+
+/// Upper bounds of the overhead histogram, in microseconds.
+const OVERHEAD_US: [u64; 14] = [10, 20, 30, 50, 75, 100, 200, 300, 500, 1_000, 2_500, 5_000, 20_000, 100_000];
+/// Upper bounds of the latency histograms, in microseconds.
+const LATENCY_US: [u64; 16] = [
+    1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+    20_000_000, 60_000_000, 120_000_000, 600_000_000,
+];
+
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A value that goes up and down.
+#[derive(Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub fn add(&self, n: i64) -> i64 {
+        self.0.fetch_add(n, Ordering::Relaxed) + n
+    }
+
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub struct Histogram<const N: usize> {
+    bounds: &'static [u64; N],
+    buckets: [Counter; N],
+    over: Counter,
+    sum_us: Counter,
+}
+
+impl<const N: usize> Histogram<N> {
+    fn new(bounds: &'static [u64; N]) -> Self {
+        Histogram { bounds, buckets: [const { Counter(AtomicU64::new(0)) }; N], over: Counter::default(), sum_us: Counter::default() }
+    }
+
+    pub fn record(&self, value: Duration) {
+        let us = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        let bucket = self.bounds.iter().position(|bound| us <= *bound);
+        bucket.and_then(|bucket| self.buckets.get(bucket)).unwrap_or(&self.over).add(1);
+        self.sum_us.add(us);
+    }
+}
+
+/// What became of one upstream attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    Success,
+    ClientError,
+    RateLimited,
+    ServerError,
+    ConnectFailed,
+    ConnectionLost,
+    Timeout,
+    InvalidResponse,
+    ClientGone,
+}
+
+impl Outcome {
+    /// Every outcome with its name, in the order of their codes.
+    pub const ALL: [(Outcome, &'static str); 9] = [
+        (Outcome::Success, "success"),
+        (Outcome::ClientError, "client_error"),
+        (Outcome::RateLimited, "rate_limited"),
+        (Outcome::ServerError, "server_error"),
+        (Outcome::ConnectFailed, "connect_failed"),
+        (Outcome::ConnectionLost, "connection_lost"),
+        (Outcome::Timeout, "timeout"),
+        (Outcome::InvalidResponse, "invalid_response"),
+        (Outcome::ClientGone, "client_gone"),
+    ];
+}
+
+/// Counters of one I/O thread.
+pub struct ShardMetrics {
+    requests: [[Counter; 6]; Operation::COUNT],
+    errors: [Counter; 64],
+    pub overhead: Histogram<14>,
+    pub connections: Counter,
+    pub connections_open: Gauge,
+    pub in_flight: Gauge,
+    pub body_bytes: Gauge,
+    pub shell_in_flight: Gauge,
+    pub retries: Counter,
+    pub fallbacks: Counter,
+    pub cache_hits: Counter,
+    pub cache_misses: Counter,
+    pub panics: Counter,
+}
+
+impl ShardMetrics {
+    pub fn new() -> Self {
+        ShardMetrics {
+            requests: Default::default(),
+            errors: [const { Counter(AtomicU64::new(0)) }; 64],
+            overhead: Histogram::new(&OVERHEAD_US),
+            connections: Counter::default(),
+            connections_open: Gauge::default(),
+            in_flight: Gauge::default(),
+            body_bytes: Gauge::default(),
+            shell_in_flight: Gauge::default(),
+            retries: Counter::default(),
+            fallbacks: Counter::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
+            panics: Counter::default(),
+        }
+    }
+
+    pub fn request(&self, operation: Operation, status: u16) {
+        let class = usize::from(status / 100).min(5);
+        self.requests[operation as usize][class].add(1);
+    }
+
+    pub fn error(&self, code: Code) {
+        if let Some(counter) = self.errors.get(code as usize) {
+            counter.add(1);
+        }
+    }
+}
+
+impl Default for ShardMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Counters of one deployment, per I/O thread.
+pub struct DeploymentMetrics {
+    threads: Box<[CachePadded<DeploymentCounters>]>,
+}
+
+pub struct DeploymentCounters {
+    outcomes: [Counter; 9],
+    input: Counter,
+    output: Counter,
+    cached: Counter,
+    cost_pico: Counter,
+    latency: Histogram<16>,
+    first_byte: Histogram<16>,
+}
+
+impl DeploymentCounters {
+    fn new() -> Self {
+        DeploymentCounters {
+            outcomes: Default::default(),
+            input: Counter::default(),
+            output: Counter::default(),
+            cached: Counter::default(),
+            cost_pico: Counter::default(),
+            latency: Histogram::new(&LATENCY_US),
+            first_byte: Histogram::new(&LATENCY_US),
+        }
+    }
+
+    pub fn record(&self, outcome: Outcome, usage: &Usage, cost_pico: i64, latency: Duration) {
+        self.outcomes[outcome as usize].add(1);
+        self.input.add(usage.input + usage.cache_write + usage.audio_input);
+        self.output.add(usage.output + usage.audio_output);
+        self.cached.add(usage.cache_read);
+        self.cost_pico.add(u64::try_from(cost_pico).unwrap_or(0));
+        self.latency.record(latency);
+    }
+
+    pub fn first_byte(&self, wait: Duration) {
+        self.first_byte.record(wait);
+    }
+}
+
+impl DeploymentMetrics {
+    pub fn new(threads: usize) -> Self {
+        DeploymentMetrics {
+            threads: (0..threads.max(1)).map(|_| CachePadded::new(DeploymentCounters::new())).collect(),
+        }
+    }
+
+    pub fn of(&self, thread: usize) -> &DeploymentCounters {
+        &self.threads[thread % self.threads.len()]
+    }
+
+    fn sum(&self, pick: impl Fn(&DeploymentCounters) -> u64) -> u64 {
+        self.threads.iter().map(|thread| pick(thread)).sum()
+    }
+}
+
+/// Writes the Prometheus text format.
+pub struct Exposition {
+    out: String,
+}
+
+impl Exposition {
+    pub fn new() -> Self {
+        Exposition { out: String::with_capacity(16 * 1024) }
+    }
+
+    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    /// One sample; `labels` is written as given, values already escaped by [`label`].
+    pub fn sample(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let _ = if labels.is_empty() {
+            writeln!(self.out, "{name} {value}")
+        } else {
+            writeln!(self.out, "{name}{{{labels}}} {value}")
+        };
+    }
+
+    fn histogram<const N: usize>(&mut self, name: &str, labels: &str, parts: &[&Histogram<N>]) {
+        let Some(first) = parts.first() else { return };
+        let mut cumulative = 0;
+        let comma = if labels.is_empty() { "" } else { "," };
+        for (index, bound) in first.bounds.iter().enumerate() {
+            cumulative += parts.iter().map(|part| part.buckets[index].get()).sum::<u64>();
+            let _ = writeln!(self.out, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {cumulative}", Seconds(*bound));
+        }
+        cumulative += parts.iter().map(|part| part.over.get()).sum::<u64>();
+        let sum: u64 = parts.iter().map(|part| part.sum_us.get()).sum();
+        let _ = writeln!(self.out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {cumulative}");
+        self.sample(&format!("{name}_sum"), labels, Seconds(sum));
+        self.sample(&format!("{name}_count"), labels, cumulative);
+    }
+
+    /// The series of the I/O threads.
+    pub fn shards(&mut self, shards: &[&ShardMetrics]) {
+        let sum = |pick: &dyn Fn(&ShardMetrics) -> u64| shards.iter().map(|shard| pick(shard)).sum::<u64>();
+        let gauge = |pick: &dyn Fn(&ShardMetrics) -> i64| shards.iter().map(|shard| pick(shard)).sum::<i64>();
+        self.family("ailink_requests_total", "counter", "Requests answered, by operation and status class.");
+        for operation in Operation::ALL {
+            for class in 1..6 {
+                let count = sum(&|shard| shard.requests[*operation as usize][class].get());
+                if count > 0 {
+                    let labels = format!("operation=\"{}\",status=\"{class}xx\"", operation.name());
+                    self.sample("ailink_requests_total", &labels, count);
+                }
+            }
+        }
+        self.family("ailink_errors_total", "counter", "Errors answered by the gateway, by code.");
+        for code in 0..64u8 {
+            let count = sum(&|shard| shard.errors[usize::from(code)].get());
+            if let (true, Some(name)) = (count > 0, code_name(code)) {
+                self.sample("ailink_errors_total", &format!("code=\"{name}\""), count);
+            }
+        }
+        let name = "ailink_overhead_seconds";
+        self.family(name, "histogram", "Time the gateway itself spent on a request, without the provider's.");
+        let parts: Vec<_> = shards.iter().map(|shard| &shard.overhead).collect();
+        self.histogram(name, "", &parts);
+        for (name, kind, help, value) in [
+            ("ailink_connections_total", "counter", "Client connections accepted.", sum(&|s| s.connections.get())),
+            ("ailink_retries_total", "counter", "Attempts beyond the first.", sum(&|s| s.retries.get())),
+            ("ailink_fallbacks_total", "counter", "Requests handed to a fallback model.", sum(&|s| s.fallbacks.get())),
+            ("ailink_cache_hits_total", "counter", "Requests answered from the cache.", sum(&|s| s.cache_hits.get())),
+            ("ailink_cache_misses_total", "counter", "Cacheable requests not in the cache.", sum(&|s| s.cache_misses.get())),
+            ("ailink_panics_total", "counter", "Requests that ended in a caught panic.", sum(&|s| s.panics.get())),
+        ] {
+            self.family(name, kind, help);
+            self.sample(name, "", value);
+        }
+        for (name, help, value) in [
+            ("ailink_connections", "Client connections open.", gauge(&|s| s.connections_open.get())),
+            ("ailink_requests_in_flight", "Requests in flight.", gauge(&|s| s.in_flight.get())),
+            ("ailink_shell_requests_in_flight", "Requests at the control plane.", gauge(&|s| s.shell_in_flight.get())),
+            ("ailink_body_bytes_in_flight", "Bytes of request bodies held.", gauge(&|s| s.body_bytes.get())),
+        ] {
+            self.family(name, "gauge", help);
+            self.sample(name, "", value);
+        }
+    }
+
+    /// The series of the deployments.
+    pub fn deployments(&mut self, deployments: &[std::sync::Arc<DeploymentState>]) {
+        let labels: Vec<String> = deployments
+            .iter()
+            .map(|d| {
+                format!("deployment=\"{}\",provider=\"{}\",model=\"{}\"", label(&d.id), label(&d.provider), label(&d.model))
+            })
+            .collect();
+        let rows = || deployments.iter().zip(&labels);
+        self.family("ailink_attempts_total", "counter", "Attempts sent to providers, by outcome.");
+        for (deployment, labels) in rows() {
+            for (outcome, name) in Outcome::ALL {
+                let count = deployment.metrics.sum(|c| c.outcomes[outcome as usize].get());
+                if count > 0 {
+                    self.sample("ailink_attempts_total", &format!("{labels},outcome=\"{name}\""), count);
+                }
+            }
+        }
+        self.family("ailink_tokens_total", "counter", "Tokens counted, by type.");
+        for (deployment, labels) in rows() {
+            let metrics = &deployment.metrics;
+            for (kind, count) in [
+                ("input", metrics.sum(|c| c.input.get())),
+                ("output", metrics.sum(|c| c.output.get())),
+                ("cache_read", metrics.sum(|c| c.cached.get())),
+            ] {
+                self.sample("ailink_tokens_total", &format!("{labels},type=\"{kind}\""), count);
+            }
+        }
+        self.family("ailink_cost_usd_total", "counter", "Cost of settled attempts in USD.");
+        for (deployment, labels) in rows() {
+            self.sample("ailink_cost_usd_total", labels, Pico(deployment.metrics.sum(|c| c.cost_pico.get())));
+        }
+        self.family("ailink_upstream_seconds", "histogram", "Duration of an attempt, to the last byte.");
+        for (deployment, labels) in rows() {
+            let parts: Vec<_> = deployment.metrics.threads.iter().map(|c| &c.latency).collect();
+            self.histogram("ailink_upstream_seconds", labels, &parts);
+        }
+        self.family("ailink_first_byte_seconds", "histogram", "Time from sending to the first byte of the answer.");
+        for (deployment, labels) in rows() {
+            let parts: Vec<_> = deployment.metrics.threads.iter().map(|c| &c.first_byte).collect();
+            self.histogram("ailink_first_byte_seconds", labels, &parts);
+        }
+        self.family("ailink_upstream_in_flight", "gauge", "Attempts in flight.");
+        for (deployment, labels) in rows() {
+            self.sample("ailink_upstream_in_flight", labels, deployment.in_flight());
+        }
+        self.family("ailink_upstream_idle_connections", "gauge", "Pooled connections.");
+        for (deployment, labels) in rows() {
+            self.sample("ailink_upstream_idle_connections", labels, deployment.pool.idle());
+        }
+    }
+
+    pub fn finish(self) -> String {
+        self.out
+    }
+}
+
+impl Default for Exposition {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn code_name(code: u8) -> Option<&'static str> {
+    Code::ALL.iter().find(|known| **known as u8 == code).map(|known| known.facts().code)
+}
+
+/// A label value, escaped.
+pub fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Microseconds written as seconds, exactly.
+struct Seconds(u64);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        decimal(f, self.0 / 1_000_000, self.0 % 1_000_000, 6)
+    }
+}
+
+/// Pico-USD written as USD, exactly.
+struct Pico(u64);
+
+impl std::fmt::Display for Pico {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const USD: u64 = 1_000_000_000_000;
+        decimal(f, self.0 / USD, self.0 % USD, 12)
+    }
+}
+
+fn decimal(f: &mut std::fmt::Formatter<'_>, whole: u64, fraction: u64, digits: usize) -> std::fmt::Result {
+    if fraction == 0 {
+        return write!(f, "{whole}");
+    }
+    let text = format!("{fraction:0digits$}");
+    write!(f, "{whole}.{}", text.trim_end_matches('0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_exact() {
+        assert_eq!(Seconds(1_500_000).to_string(), "1.5");
+        assert_eq!(Seconds(10).to_string(), "0.00001");
+        assert_eq!(Pico(1).to_string(), "0.000000000001");
+        assert_eq!(Pico(2_000_000_000_000).to_string(), "2");
+    }
+
+    #[test]
+    fn histograms_are_cumulative() {
+        let metrics = ShardMetrics::new();
+        for us in [5, 15, 15, 900_000] {
+            metrics.overhead.record(Duration::from_micros(us));
+        }
+        let mut exposition = Exposition::new();
+        exposition.shards(&[&metrics]);
+        let text = exposition.finish();
+        assert!(text.contains("ailink_overhead_seconds_bucket{le=\"0.00001\"} 1\n"), "{text}");
+        assert!(text.contains("ailink_overhead_seconds_bucket{le=\"0.00002\"} 3\n"), "{text}");
+        assert!(text.contains("ailink_overhead_seconds_bucket{le=\"+Inf\"} 4\n"), "{text}");
+    }
+}

@@ -1,0 +1,109 @@
+//! `/v1/models`: what the caller's key may use, from the snapshot, in the caller's dialect.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use crate::body::Body;
+use crate::connection::Connection;
+use crate::endpoint::Dialect;
+use crate::error::{Code, Error, Result};
+use crate::kernel::nearest::nearest;
+use crate::snapshot::{Model, Snapshot};
+use crate::stage::identify;
+use crate::state::keys::Keys;
+
+/// The list, or one model when `name` is given.
+///
+/// # Errors
+/// 401 without a valid key, 404 for a model that is not there or not this key's to use.
+pub fn answer(
+    keys: &Keys,
+    snapshot: &Snapshot,
+    connection: &Connection,
+    request: &Request<Incoming>,
+    name: Option<&str>,
+    dialect: Dialect,
+) -> Result<Response<Body>> {
+    let key = identify::find(keys, request.headers(), request.uri().query(), connection)?;
+    identify::check(&key)?;
+    let mut allowed: Vec<(&str, &Model)> =
+        snapshot.names().filter(|(name, model)| key.may_use(name) || key.may_use(&model.name)).collect();
+    allowed.sort_unstable_by_key(|(name, _)| *name);
+    let body = match name {
+        None => list(&allowed, dialect),
+        Some(wanted) => match allowed.iter().find(|(name, _)| *name == wanted) {
+            Some((name, model)) => object(name, model, dialect),
+            None => {
+                let hint = nearest(wanted, allowed.iter().map(|(name, _)| *name));
+                let hint = hint.map_or(String::new(), |near| format!(" Did you mean '{near}'?"));
+                let wanted: String = wanted.chars().take(128).collect();
+                let text = format!("The model '{wanted}' does not exist or you do not have access to it.{hint}");
+                return Err(Error::new(Code::ModelNotFound, text).param("model"));
+            }
+        },
+    };
+    let mut response = Response::new(Body::full(body.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn list(models: &[(&str, &Model)], dialect: Dialect) -> Value {
+    let data: Vec<Value> = models.iter().map(|(name, model)| object(name, model, dialect)).collect();
+    match dialect {
+        Dialect::OpenAi => json!({"object": "list", "data": data}),
+        Dialect::Anthropic => json!({
+            "data": data,
+            "has_more": false,
+            "first_id": models.first().map(|(name, _)| name),
+            "last_id": models.last().map(|(name, _)| name),
+        }),
+    }
+}
+
+fn object(name: &str, model: &Model, dialect: Dialect) -> Value {
+    match dialect {
+        Dialect::OpenAi => json!({
+            "id": name,
+            "object": "model",
+            "created": model.created,
+            "owned_by": model.owned_by,
+            "mode": model.mode,
+        }),
+        Dialect::Anthropic => json!({
+            "type": "model",
+            "id": name,
+            "display_name": name,
+            "created_at": rfc3339(model.created),
+        }),
+    }
+}
+
+/// Seconds since 1970 as a UTC time stamp (civil-from-days by Howard Hinnant).
+fn rfc3339(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400);
+    let time = seconds.rem_euclid(86_400);
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn times_are_civil() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_795_257_377), "2026-11-21T10:36:17Z");
+    }
+}

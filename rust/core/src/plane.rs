@@ -1,0 +1,468 @@
+//! The running data plane: started once, published to, drained, stopped.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::event::{Event, Events};
+use crate::ledger::{self, DictKind, Ledger};
+use crate::listener::{self, Listener, Registry};
+use crate::metrics::{Exposition, ShardMetrics};
+use crate::options::{Options, Runtime};
+use crate::query;
+use crate::shard::{Phase, Shard, Shared};
+use crate::snapshot::Snapshot;
+use crate::spool::{self, Spool};
+use crate::state::State;
+use crate::state::credentials::Secret;
+use crate::state::keys::{KeyDigest, KeyRow, Keys, networks};
+use crate::tls::Tls;
+use crate::upstream::Origin;
+
+/// How long a next process waits for the one before it to let go of the spool.
+const SPOOL_WAIT: Duration = Duration::from_secs(30);
+/// From an intent to its safety against power loss, at most.
+const SPOOL_SYNC: Duration = Duration::from_secs(1);
+/// What cut streams get to send their last event.
+const CUT_GRACE: Duration = Duration::from_secs(2);
+const FLUSH_LIMIT: Duration = Duration::from_secs(30);
+
+/// Something the plane could not do; the text is meant for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PlaneError(pub String);
+
+fn failed(what: &str) -> impl FnOnce(io::Error) -> PlaneError + '_ {
+    move |error| PlaneError(format!("{what}: {error}"))
+}
+
+pub struct Plane {
+    shared: Arc<Shared>,
+    shards: Vec<Arc<Shard>>,
+    spool: Spool,
+    tls: Option<Arc<Tls>>,
+    listeners: Mutex<Vec<Listener>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    stop: Arc<Stop>,
+    published: Mutex<Arc<Snapshot>>,
+}
+
+/// Ends the runtimes.
+#[derive(Default)]
+struct Stop {
+    asked: AtomicBool,
+    notify: Notify,
+}
+
+impl Stop {
+    fn now(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+
+    async fn wait(&self) {
+        loop {
+            let notified = self.notify.notified();
+            if self.asked.load(Ordering::Acquire) {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Plane {
+    /// Opens spool and ledger, loads certificates. Nothing listens yet.
+    ///
+    /// # Errors
+    /// Options that cannot be used; a spool, ledger or certificate that cannot be opened.
+    pub fn new(options: &[u8]) -> Result<Plane, PlaneError> {
+        let options: Options =
+            rmp_serde::from_slice(options).map_err(|error| PlaneError(format!("options: {error}")))?;
+        let threads = thread_count(options.threads);
+        let tls = options.tls.clone().map(Tls::load).transpose().map_err(PlaneError)?.map(Arc::new);
+        let trusted_proxies = networks(&options.trusted_proxies).map_err(PlaneError)?;
+        let (spool, ledger) = open_money(&options)?;
+        let keys = Keys::new(&options.pepper);
+        seed_spend(&keys, &ledger)?;
+        let state = State::new(threads, keys, Arc::new(ledger));
+        let shell = Origin::Unix(Arc::new(options.shell_socket.clone()));
+        let events = Events::new().map_err(failed("eventfd"))?;
+        let shared = Arc::new(Shared::new(options, trusted_proxies, state, shell, events));
+        let shards = (0..threads)
+            .map(|index| {
+                let writer = spool.writer().map_err(|error| PlaneError(error.to_string()))?;
+                Ok(Arc::new(Shard::new(index, shared.clone(), writer)))
+            })
+            .collect::<Result<Vec<_>, PlaneError>>()?;
+        Ok(Plane {
+            shared,
+            shards,
+            spool,
+            tls,
+            listeners: Mutex::default(),
+            threads: Mutex::default(),
+            stop: Arc::default(),
+            published: Mutex::new(Arc::new(Snapshot::empty())),
+        })
+    }
+
+    /// Binds and starts the I/O threads. Returns the TCP port, 0 when there is only a Unix socket.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, an inherited descriptor that is no listening socket.
+    pub fn start(&self) -> Result<u16, PlaneError> {
+        let threads = self.shards.len();
+        let listeners = self.listen(threads)?;
+        let port = listeners.iter().map(Listener::port).find(|port| *port != 0).unwrap_or(0);
+        let hands = listener::deal(&listeners, threads).map_err(failed("listening socket"))?;
+        *self.listeners.lock() = listeners;
+        let work = self.shards.iter().cloned().zip(hands);
+        let mut handles = self.threads.lock();
+        match self.shared.options.runtime {
+            Runtime::PerCore => {
+                for (shard, listeners) in work {
+                    let name = format!("ailink-io-{}", shard.index);
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .map_err(failed("runtime"))?;
+                    let (tls, stop) = (self.tls.clone(), self.stop.clone());
+                    let body = move || {
+                        runtime.block_on(async {
+                            serve(shard, listeners, tls);
+                            stop.wait().await;
+                        });
+                        runtime.shutdown_timeout(Duration::from_millis(200));
+                    };
+                    handles.push(std::thread::Builder::new().name(name).spawn(body).map_err(failed("thread"))?);
+                }
+            }
+            Runtime::WorkStealing => {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(threads)
+                    .thread_name("ailink-io")
+                    .enable_all()
+                    .build()
+                    .map_err(failed("runtime"))?;
+                let (tls, stop) = (self.tls.clone(), self.stop.clone());
+                let work: Vec<_> = work.collect();
+                let body = move || {
+                    runtime.block_on(async {
+                        for (shard, listeners) in work {
+                            serve(shard, listeners, tls.clone());
+                        }
+                        stop.wait().await;
+                    });
+                    runtime.shutdown_timeout(Duration::from_millis(200));
+                };
+                let name = "ailink-io".to_string();
+                handles.push(std::thread::Builder::new().name(name).spawn(body).map_err(failed("thread"))?);
+            }
+        }
+        Ok(port)
+    }
+
+    fn listen(&self, threads: usize) -> Result<Vec<Listener>, PlaneError> {
+        let listen = &self.shared.options.listen;
+        if !listen.fds.is_empty() {
+            return listen
+                .fds
+                .iter()
+                .map(|fd| Listener::inherited(*fd).map_err(failed("inherited listening socket")))
+                .collect();
+        }
+        let mut listeners = Vec::new();
+        if !listen.host.is_empty() {
+            let what = format!("cannot listen on {}:{}", listen.host, listen.port);
+            listeners = listener::bind_tcp(&listen.host, listen.port, threads).map_err(failed(&what))?;
+        }
+        if let Some(path) = &listen.uds {
+            let what = format!("cannot listen on {}", path.display());
+            listeners.push(listener::bind_unix(path).map_err(failed(&what))?);
+        }
+        Ok(listeners)
+    }
+
+    pub fn listen_fds(&self) -> Vec<i32> {
+        self.listeners.lock().iter().map(Listener::fd).collect()
+    }
+
+    /// Puts a snapshot in force on every thread. Requests that run finish on theirs.
+    ///
+    /// # Errors
+    /// Says what is wrong with it; the one in force stays.
+    pub fn publish(&self, bytes: &[u8]) -> Result<u64, PlaneError> {
+        let mut published = self.published.lock();
+        let snapshot = Snapshot::compile(bytes, &self.shared.state).map_err(|error| PlaneError(error.to_string()))?;
+        let snapshot = Arc::new(snapshot);
+        self.shared.state.cache.configure(snapshot.cache);
+        for shard in &self.shards {
+            shard.publish(&snapshot);
+        }
+        *published = snapshot.clone();
+        Ok(snapshot.version)
+    }
+
+    /// Adds or replaces keys. All of them or, when one is bad, none.
+    ///
+    /// # Errors
+    /// Names the key and the field at fault.
+    pub fn upsert_keys(&self, bytes: &[u8]) -> Result<usize, PlaneError> {
+        let rows: Vec<KeyRow> = rmp_serde::from_slice(bytes).map_err(|error| PlaneError(format!("keys: {error}")))?;
+        let ledger = &self.shared.state.ledger;
+        let names: Vec<(DictKind, &str)> = rows
+            .iter()
+            .flat_map(|row| [(DictKind::Key, row.id.as_str()), (DictKind::Org, row.org_id.as_deref().unwrap_or(""))])
+            .collect();
+        ledger.intern_all(&names).map_err(|error| PlaneError(format!("ledger dictionary: {error}")))?;
+        let keys = &self.shared.state.keys;
+        let compiled = rows
+            .into_iter()
+            .map(|row| keys.compile(row, |kind, text| self.shared.state.intern(kind, text)).map_err(PlaneError))
+            .collect::<Result<Vec<_>, _>>()?;
+        let count = compiled.len();
+        keys.upsert(compiled);
+        Ok(count)
+    }
+
+    pub fn remove_keys(&self, digests: &[KeyDigest]) -> usize {
+        self.shared.state.keys.remove(digests)
+    }
+
+    /// Fills credential slots.
+    ///
+    /// # Errors
+    /// The bytes are no map of id to secret.
+    pub fn push_credentials(&self, bytes: &[u8]) -> Result<(), PlaneError> {
+        let rows: std::collections::BTreeMap<String, Binary> =
+            rmp_serde::from_slice(bytes).map_err(|error| PlaneError(format!("credentials: {error}")))?;
+        for (id, value) in rows {
+            if value.0.iter().any(|byte| *byte < b' ' || *byte == 0x7f) {
+                return Err(PlaneError(format!("credential {id:?} holds control characters")));
+            }
+            self.shared.state.credential(&id).push(Secret::new(value.0));
+        }
+        Ok(())
+    }
+
+    pub fn set_status(&self, ready: bool, details: Vec<u8>) {
+        self.shared.status.lock().details = details;
+        self.shared.set_ready(ready);
+    }
+
+    /// Spend of keys in pico-USD up to the last settled attempt, in the order asked for.
+    pub fn spend(&self, ids: &[String]) -> Vec<i128> {
+        ids.iter().map(|id| self.shared.state.keys.cell(id).spend()).collect()
+    }
+
+    /// Last use of keys, microseconds since 1970, 0 = not since the start.
+    pub fn last_used(&self, ids: &[String]) -> Vec<i64> {
+        ids.iter().map(|id| self.shared.state.keys.cell(id).last_used_us()).collect()
+    }
+
+    /// The plane's series in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        let mut out = Exposition::new();
+        let shards: Vec<&ShardMetrics> = self.shards.iter().map(|shard| &shard.metrics).collect();
+        out.shards(&shards);
+        let mut deployments = self.shared.state.deployments();
+        deployments.sort_by(|a, b| a.id.cmp(&b.id));
+        out.deployments(&deployments);
+        let (entries, bytes) = self.shared.state.cache.size();
+        let usage = self.spool.usage();
+        let health = self.shared.state.ledger.health();
+        for (name, help, value) in [
+            ("ailink_cache_entries", "Answers in the cache.", entries),
+            ("ailink_cache_bytes", "Weight of the answers in the cache.", bytes),
+            ("ailink_keys", "Virtual and admin keys known.", self.shared.state.keys.len() as u64),
+            ("ailink_snapshot_version", "Version of the configuration in force.", self.published.lock().version),
+            ("ailink_spool_bytes", "Size of the spool's files.", usage.bytes),
+            ("ailink_ledger_healthy", "1 when the ledger's last write succeeded.", u64::from(health.is_good())),
+            ("ailink_ready", "1 when requests are served.", u64::from(self.shared.is_ready())),
+        ] {
+            out.family(name, "gauge", help);
+            out.sample(name, "", value);
+        }
+        let stats = self.shared.state.ledger.stats();
+        out.family("ailink_ledger_rows_total", "counter", "Attempts written to the ledger.");
+        out.sample("ailink_ledger_rows_total", "", stats.rows);
+        out.finish()
+    }
+
+    pub fn event_fd(&self) -> i32 {
+        self.shared.events.fd()
+    }
+
+    pub fn take_events(&self) -> Vec<u8> {
+        self.shared.events.take()
+    }
+
+    /// # Errors
+    /// The new pair is bad; the old one stays.
+    pub fn reload_tls(&self) -> Result<(), PlaneError> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload().map_err(PlaneError))
+    }
+
+    /// Goes away politely: not ready, still serving for a while, then closing, then cutting what still runs.
+    pub fn drain(&self) {
+        let drain = &self.shared.options.drain;
+        self.shared.advance(Phase::LameDuck);
+        self.event("draining", "info", "shutting down: not ready any more");
+        self.wait_until(Duration::from_millis(drain.delay_ms), || false);
+        self.shared.advance(Phase::Draining);
+        self.listeners.lock().clear();
+        if !self.wait_for_connections(Duration::from_millis(drain.timeout_ms)) {
+            self.shared.advance(Phase::Cut);
+            self.event("cut", "warning", "drain time is over: open streams are cut");
+            self.wait_for_connections(CUT_GRACE);
+        }
+        self.stop();
+    }
+
+    /// Waits for the last connection; false when some are left.
+    fn wait_for_connections(&self, limit: Duration) -> bool {
+        self.wait_until(limit, || self.shards.iter().all(|shard| shard.metrics.connections_open.get() <= 0))
+    }
+
+    /// Waits until `done`, at most for `limit`, or until the plane is stopped.
+    fn wait_until(&self, limit: Duration, done: impl Fn() -> bool) -> bool {
+        let until = Instant::now() + limit;
+        loop {
+            if done() {
+                return true;
+            }
+            if Instant::now() >= until || self.stop.asked.load(Ordering::Acquire) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends the I/O threads and writes the ledger; what is in flight is settled as it is dropped.
+    pub fn stop(&self) {
+        self.shared.advance(Phase::Cut);
+        self.stop.now();
+        self.listeners.lock().clear();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                tracing::error!("an I/O thread panicked");
+            }
+        }
+        if let Err(error) = self.shared.state.ledger.close(FLUSH_LIMIT) {
+            tracing::error!(%error, "the ledger could not be closed; its spool is kept for the next start");
+        }
+    }
+
+    /// Waits until everything settled before is in the database.
+    ///
+    /// # Errors
+    /// The database did not take it in time.
+    pub fn flush(&self, limit: Duration) -> Result<(), PlaneError> {
+        self.shared.state.ledger.flush(limit).map_err(|error| PlaneError(error.to_string()))
+    }
+
+    /// Read-only SQL over the ledger; parameters and rows as MessagePack lists.
+    ///
+    /// # Errors
+    /// [`query::QueryError`].
+    pub fn ledger_query(&self, sql: &str, params: &[u8], limit: Duration) -> Result<Vec<u8>, query::QueryError> {
+        let failed = |error: &dyn std::fmt::Display| query::QueryError::Failed(error.to_string());
+        let params: Vec<query::Cell> = rmp_serde::from_slice(params).map_err(|error| failed(&error))?;
+        let rows = query::query(&self.shared.state.ledger, sql, &params, limit)?;
+        rmp_serde::to_vec(&rows).map_err(|error| failed(&error))
+    }
+
+    fn event(&self, kind: &'static str, level: &'static str, message: &str) {
+        self.shared.events.push(Event { kind, level, message: message.to_string(), ..Event::default() });
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn serve(shard: Arc<Shard>, listeners: Vec<Listener>, tls: Option<Arc<Tls>>) {
+    let registry = Arc::new(Registry::default());
+    tokio::spawn(listener::janitor(shard.clone(), registry.clone()));
+    for listener in listeners {
+        let accepting = listener::accept(shard.clone(), registry.clone(), listener, tls.clone());
+        tokio::spawn(async move {
+            if let Err(error) = accepting.await {
+                tracing::error!(%error, "a listening socket failed");
+            }
+        });
+    }
+}
+
+fn thread_count(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    }
+}
+
+fn open_money(options: &Options) -> Result<(Spool, Ledger), PlaneError> {
+    let dir = options.data_dir.join("spool");
+    let settings = spool::Options {
+        segment_slots: options.ledger.segment_slots,
+        max_bytes: options.ledger.max_bytes,
+        node: options.node,
+        lock_wait: SPOOL_WAIT,
+    };
+    let (spool, recovery) = Spool::open(&dir, &settings).map_err(|error| PlaneError(error.to_string()))?;
+    if recovery.settled + recovery.unknown > 0 {
+        tracing::info!(settled = recovery.settled, unknown = recovery.unknown, "attempts recovered from the spool");
+    }
+    let path: PathBuf = options.data_dir.join("ledger.db");
+    let settings = ledger::Options {
+        flush: Duration::from_millis(options.ledger.flush_ms),
+        sync: SPOOL_SYNC,
+        probe: ledger::Probe::default(),
+    };
+    let ledger = Ledger::open(&path, &spool, &settings).map_err(|error| PlaneError(error.to_string()))?;
+    Ok((spool, ledger))
+}
+
+/// Gives every key's cell what it has spent so far.
+fn seed_spend(keys: &Keys, ledger: &Ledger) -> Result<(), PlaneError> {
+    let totals = ledger.totals(DictKind::Key).map_err(|error| PlaneError(error.to_string()))?;
+    for (id, pico) in totals {
+        if let Some(name) = ledger.text(id) {
+            keys.cell(&name).seed_spend(pico);
+        }
+    }
+    Ok(())
+}
+
+struct Binary(Vec<u8>);
+
+impl<'de> serde::Deserialize<'de> for Binary {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Binary;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, value: &[u8]) -> Result<Binary, E> {
+                Ok(Binary(value.to_vec()))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Binary, E> {
+                Ok(Binary(value.as_bytes().to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}

@@ -1,0 +1,425 @@
+//! The compiled configuration: immutable, typed, swapped whole.
+//!
+//! [`wire`] is what Python sends (MessagePack, every key required, unknown keys refused); [`Snapshot`] is what requests
+//! read. Whatever must outlive a swap (pools, budgets, counters, credentials) is referred to by `Arc` into `state`, found
+//! again by stable id.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use crate::endpoint::{Dialect, Operation};
+use crate::kernel::cost::Price;
+use crate::ledger::DictKind;
+use crate::state::{CredentialSlot, DeploymentState, ModelState, State};
+use crate::upstream::Origin;
+use crate::upstream::origin::BaseUrl;
+
+/// Version of the wire schema; both sides must agree.
+pub const SCHEMA: u32 = 1;
+
+/// The wire form, field by field as Python's `ailink.snapshot.model` writes it.
+pub mod wire {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use crate::kernel::cost::Price;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Snapshot {
+        pub schema: u32,
+        pub version: u64,
+        pub settings: Settings,
+        pub cache: Cache,
+        pub aliases: BTreeMap<String, String>,
+        pub deployments: Vec<Deployment>,
+        pub models: Vec<Model>,
+    }
+
+    #[derive(Clone, Copy, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Settings {
+        /// Milliseconds of silence before a comment keeps a waiting stream alive; 0 = never.
+        pub keepalive_comment_ms: u64,
+        /// Write the public model name into answers (LiteLLM does; off by default).
+        pub restamp_model: bool,
+    }
+
+    #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+    #[serde(deny_unknown_fields)]
+    pub struct Cache {
+        pub enabled: bool,
+        pub max_bytes: u64,
+        pub ttl_ms: u64,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Deployment {
+        pub id: String,
+        pub provider: String,
+        pub dialect: String,
+        pub model: String,
+        pub base_url: String,
+        pub operations: BTreeMap<String, String>,
+        pub auth: Auth,
+        pub credential: Option<String>,
+        pub headers: BTreeMap<String, String>,
+        pub weight: u32,
+        pub price: Option<Price>,
+        pub price_version: String,
+        pub stream_usage: String,
+        pub timeouts: Timeouts,
+        pub pool_idle_ms: u64,
+        pub max_connections: u32,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Auth {
+        pub scheme: String,
+        pub name: String,
+    }
+
+    #[derive(Clone, Copy, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Timeouts {
+        pub connect_ms: u64,
+        pub first_byte_ms: u64,
+        pub idle_ms: u64,
+        pub total_ms: u64,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Model {
+        pub name: String,
+        pub deployments: Vec<u32>,
+        pub fallbacks: Vec<String>,
+        pub retries: u32,
+        pub owned_by: String,
+        pub created: i64,
+        pub mode: String,
+    }
+}
+
+/// A snapshot that cannot be used; says which object is at fault.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SnapshotError(pub String);
+
+fn bad(text: impl Into<String>) -> SnapshotError {
+    SnapshotError(text.into())
+}
+
+/// How the credential travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    None,
+    Bearer,
+    Header(String),
+    Query(String),
+}
+
+/// Where the `usage` of a stream comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamUsage {
+    /// Asked for with `stream_options.include_usage`.
+    Inject,
+    /// Sent anyhow.
+    Builtin,
+    /// Never sent: output is estimated.
+    None,
+}
+
+/// Time-outs per phase of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub first_byte: Duration,
+    pub idle: Duration,
+    pub total: Duration,
+}
+
+/// The fixed part of a request to one deployment for one operation.
+#[derive(Debug)]
+pub struct RequestTemplate {
+    /// `POST /v1/chat/completions`
+    pub line: Bytes,
+    /// ` HTTP/1.1`, host and every header that never changes, each line ended.
+    pub block: Bytes,
+}
+
+/// One model at one provider with one credential.
+pub struct Deployment {
+    pub id: Arc<str>,
+    pub provider: Arc<str>,
+    pub model: Arc<str>,
+    /// The provider's name of the model as it stands in a JSON body and in a form.
+    pub model_json: Bytes,
+    pub model_text: Bytes,
+    pub id_header: HeaderValue,
+    pub provider_header: HeaderValue,
+    pub dialect: Dialect,
+    pub origin: Origin,
+    pub templates: [Option<RequestTemplate>; Operation::COUNT],
+    /// Headers sent unless the caller sends his own.
+    pub defaults: Vec<(HeaderName, HeaderValue)>,
+    pub auth: Auth,
+    pub credential: Option<Arc<CredentialSlot>>,
+    pub weight: u32,
+    pub price: Option<Price>,
+    pub price_id: u32,
+    pub ledger_id: u32,
+    pub stream_usage: StreamUsage,
+    pub timeouts: Timeouts,
+    pub pool_idle: Duration,
+    pub max_connections: u32,
+    pub state: Arc<DeploymentState>,
+}
+
+impl Deployment {
+    pub fn template(&self, operation: Operation) -> Option<&RequestTemplate> {
+        self.templates[operation as usize].as_ref()
+    }
+}
+
+/// What clients ask for: a name over one or more deployments.
+pub struct Model {
+    pub name: Arc<str>,
+    pub name_json: Bytes,
+    pub header: HeaderValue,
+    pub deployments: Vec<u32>,
+    pub fallbacks: Vec<u32>,
+    pub retries: u32,
+    pub owned_by: String,
+    pub created: i64,
+    pub mode: String,
+    pub ledger_id: u32,
+    pub state: Arc<ModelState>,
+}
+
+pub struct Snapshot {
+    pub version: u64,
+    pub settings: wire::Settings,
+    pub cache: wire::Cache,
+    pub deployments: Vec<Deployment>,
+    pub models: Vec<Model>,
+    by_name: HashMap<String, u32>,
+}
+
+impl Snapshot {
+    /// What is served before the first publish: nothing.
+    pub fn empty() -> Self {
+        Snapshot {
+            version: 0,
+            settings: wire::Settings { keepalive_comment_ms: 0, restamp_model: false },
+            cache: wire::Cache { enabled: false, max_bytes: 0, ttl_ms: 0 },
+            deployments: Vec::new(),
+            models: Vec::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    /// Decodes and compiles; nothing is changed anywhere unless all of it is valid.
+    ///
+    /// # Errors
+    /// Says which object is at fault and why.
+    pub fn compile(bytes: &[u8], state: &State) -> Result<Snapshot, SnapshotError> {
+        let wire: wire::Snapshot = rmp_serde::from_slice(bytes).map_err(|error| bad(format!("snapshot: {error}")))?;
+        if wire.schema != SCHEMA {
+            return Err(bad(format!("snapshot schema {} is not {SCHEMA}", wire.schema)));
+        }
+        let mut names = HashMap::with_capacity(wire.models.len() + wire.aliases.len());
+        for (index, model) in wire.models.iter().enumerate() {
+            if names.insert(model.name.clone(), index as u32).is_some() {
+                return Err(bad(format!("model {:?} appears twice", model.name)));
+            }
+        }
+        let deployments = wire
+            .deployments
+            .into_iter()
+            .map(|deployment| compile_deployment(deployment, state))
+            .collect::<Result<Vec<_>, _>>()?;
+        let models = wire
+            .models
+            .into_iter()
+            .map(|model| compile_model(model, &names, deployments.len(), state))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut by_name = names.clone();
+        for (alias, target) in wire.aliases {
+            let index = names.get(&target).ok_or_else(|| bad(format!("alias {alias:?}: no model {target:?}")))?;
+            by_name.entry(alias).or_insert(*index);
+        }
+        Ok(Snapshot {
+            version: wire.version,
+            settings: wire.settings,
+            cache: wire.cache,
+            deployments,
+            models,
+            by_name,
+        })
+    }
+
+    /// The model a name or alias stands for.
+    pub fn find(&self, name: &str) -> Option<(u32, &Model)> {
+        let index = *self.by_name.get(name)?;
+        Some((index, self.models.get(index as usize)?))
+    }
+
+    /// Every name a client may use, aliases included, unordered.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &Model)> {
+        self.by_name.iter().filter_map(|(name, index)| Some((name.as_str(), self.models.get(*index as usize)?)))
+    }
+}
+
+fn header(value: &str, what: &str) -> Result<HeaderValue, SnapshotError> {
+    HeaderValue::from_str(value).or_else(|_| {
+        // A name outside visible ASCII still needs a header form.
+        HeaderValue::from_str(&value.escape_default().to_string()).map_err(|_| bad(format!("{what} {value:?}")))
+    })
+}
+
+fn compile_model(
+    model: wire::Model,
+    names: &HashMap<String, u32>,
+    deployments: usize,
+    state: &State,
+) -> Result<Model, SnapshotError> {
+    let name = &model.name;
+    if let Some(index) = model.deployments.iter().find(|index| **index as usize >= deployments) {
+        return Err(bad(format!("model {name:?}: no deployment {index}")));
+    }
+    let fallbacks = model
+        .fallbacks
+        .iter()
+        .map(|fallback| {
+            names.get(fallback).copied().ok_or_else(|| bad(format!("model {name:?}: no fallback model {fallback:?}")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Model {
+        header: header(name, "model name")?,
+        name_json: serde_json::to_vec(name).map_err(|error| bad(error.to_string()))?.into(),
+        ledger_id: state.intern(DictKind::Model, name).map_err(bad)?,
+        state: state.model(name),
+        name: model.name.into(),
+        deployments: model.deployments,
+        fallbacks,
+        retries: model.retries,
+        owned_by: model.owned_by,
+        created: model.created,
+        mode: model.mode,
+    })
+}
+
+fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deployment, SnapshotError> {
+    let id = wire.id.clone();
+    let fail = |text: String| bad(format!("deployment {id}: {text}"));
+    let dialect = Dialect::parse(&wire.dialect).ok_or_else(|| fail(format!("dialect {:?} is not known", wire.dialect)))?;
+    let base = BaseUrl::parse(&wire.base_url).map_err(&fail)?;
+    let (fixed, defaults) = static_headers(&wire.headers).map_err(&fail)?;
+    let mut templates = [const { None }; Operation::COUNT];
+    for (operation, suffix) in &wire.operations {
+        let operation = Operation::parse(operation).ok_or_else(|| fail(format!("operation {operation:?} is not known")))?;
+        templates[operation as usize] = Some(template(&base, suffix, &fixed).map_err(&fail)?);
+    }
+    let auth = match wire.auth.scheme.as_str() {
+        "none" => Auth::None,
+        "bearer" => Auth::Bearer,
+        "header" if HeaderName::from_bytes(wire.auth.name.as_bytes()).is_ok() => Auth::Header(wire.auth.name),
+        "query" if !wire.auth.name.is_empty() => Auth::Query(wire.auth.name),
+        scheme => return Err(fail(format!("auth scheme {scheme:?} with name {:?} is not valid", wire.auth.name))),
+    };
+    let stream_usage = match wire.stream_usage.as_str() {
+        "inject" => StreamUsage::Inject,
+        "builtin" => StreamUsage::Builtin,
+        "none" => StreamUsage::None,
+        other => return Err(fail(format!("stream_usage {other:?} is not inject, builtin or none"))),
+    };
+    let ms = Duration::from_millis;
+    Ok(Deployment {
+        id_header: header(&wire.id, "deployment id")?,
+        provider_header: header(&wire.provider, "provider")?,
+        price_id: state.intern(DictKind::Price, &wire.price_version).map_err(bad)?,
+        ledger_id: state.intern(DictKind::Deployment, &wire.id).map_err(bad)?,
+        state: state.deployment(&wire.id, &wire.provider, &wire.model),
+        credential: wire.credential.map(|credential| state.credential(&credential)),
+        model_json: serde_json::to_vec(&wire.model).map_err(|error| fail(error.to_string()))?.into(),
+        model_text: wire.model.clone().into_bytes().into(),
+        id: wire.id.into(),
+        provider: wire.provider.into(),
+        model: wire.model.into(),
+        dialect,
+        origin: base.origin,
+        templates,
+        defaults,
+        auth,
+        weight: wire.weight,
+        price: wire.price,
+        stream_usage,
+        timeouts: Timeouts {
+            connect: ms(wire.timeouts.connect_ms),
+            first_byte: ms(wire.timeouts.first_byte_ms),
+            idle: ms(wire.timeouts.idle_ms),
+            total: ms(wire.timeouts.total_ms),
+        },
+        pool_idle: ms(wire.pool_idle_ms),
+        max_connections: wire.max_connections,
+    })
+}
+
+/// Headers of the caller that reach the provider; a row's header of the same name is only the default.
+pub const FORWARDED: [HeaderName; 8] = [
+    http::header::ACCEPT,
+    HeaderName::from_static("anthropic-version"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("openai-beta"),
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("x-client-request-id"),
+];
+
+type Defaults = Vec<(HeaderName, HeaderValue)>;
+
+fn static_headers(headers: &std::collections::BTreeMap<String, String>) -> Result<(Vec<u8>, Defaults), String> {
+    let mut fixed = Vec::new();
+    let mut defaults = Vec::new();
+    for (name, value) in headers {
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("header name {name:?} is not valid"))?;
+        let value = HeaderValue::from_str(value).map_err(|_| format!("the value of header {name:?} is not valid"))?;
+        if FORWARDED.contains(&parsed) {
+            defaults.push((parsed, value));
+        } else {
+            fixed.extend_from_slice(parsed.as_str().as_bytes());
+            fixed.extend_from_slice(b": ");
+            fixed.extend_from_slice(value.as_bytes());
+            fixed.extend_from_slice(b"\r\n");
+        }
+    }
+    Ok((fixed, defaults))
+}
+
+fn template(base: &BaseUrl, suffix: &str, fixed: &[u8]) -> Result<RequestTemplate, String> {
+    let mut target = format!("{}{suffix}", base.prefix);
+    if let Some(query) = &base.query {
+        target.push(if suffix.contains('?') { '&' } else { '?' });
+        target.push_str(query);
+    }
+    if !target.starts_with('/') || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(format!("path {target:?} is not valid"));
+    }
+    let mut block = format!(
+        " HTTP/1.1\r\nhost: {}\r\nuser-agent: ailink/{}\r\naccept-encoding: identity\r\n",
+        base.authority,
+        env!("CARGO_PKG_VERSION")
+    )
+    .into_bytes();
+    block.extend_from_slice(fixed);
+    Ok(RequestTemplate { line: format!("POST {target}").into_bytes().into(), block: block.into() })
+}

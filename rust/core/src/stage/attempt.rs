@@ -1,0 +1,447 @@
+//! Asks the candidates in turn until one answers: per-phase time-outs, retries with full jitter under a budget, failover.
+//!
+//! Everything here happens before the first byte goes to the client, so every failure may be tried again elsewhere. What
+//! was sent has a row in the ledger, whatever became of it; what could not be sent has none.
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use smallvec::SmallVec;
+
+use super::{Flow, Stage};
+use crate::account::{Attempt, AttemptStart, Ending};
+use crate::dialect;
+use crate::error::{Code, Error, Result};
+use crate::exchange::{Answer, Exchange};
+use crate::metrics::Outcome;
+use crate::shard::{monotonic_ns, wall_us};
+use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate, StreamUsage};
+use crate::spool::Intent;
+use crate::upstream::{Conn, IoError, Outgoing};
+
+/// First and longest wait between attempts at the same deployment, before jitter.
+const BACKOFF: Duration = Duration::from_millis(250);
+const BACKOFF_MAX: Duration = Duration::from_secs(8);
+/// A `Retry-After` longer than this is the caller's to wait for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+/// Most of an error body that is read and passed on.
+const ERROR_BODY_MAX: usize = 64 * 1024;
+
+pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
+    let snapshot = exchange.snapshot.clone();
+    let Some(model) = exchange.model.and_then(|index| snapshot.models.get(index as usize)) else {
+        return Err(Error::new(Code::Internal, "attempt ran before authorize"));
+    };
+    model.state.retries.deposit(monotonic_ns());
+    let candidates = exchange.candidates.clone();
+    let mut failure = None;
+    for round in 0..=model.retries {
+        let Some(index) = candidates.get(round as usize % candidates.len().max(1)) else { break };
+        let Some(deployment) = snapshot.deployments.get(*index as usize) else { break };
+        if let Some(last) = failure.take() {
+            if !may_retry(exchange, &last, round, candidates.len(), &model.state.retries).await {
+                failure = Some(last);
+                break;
+            }
+            exchange.shard.metrics.retries.add(1);
+        }
+        match ask(exchange, deployment, *index).await {
+            Ok(answer) => {
+                exchange.answer = Some(answer);
+                return Ok(Flow::Next);
+            }
+            Err(failed) if failed.retry => failure = Some(failed),
+            Err(failed) => return Err(failed.error),
+        }
+    }
+    let error = failure.map_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked."), |failed| failed.error);
+    fall_back(exchange, error)
+}
+
+/// A failed attempt, and whether it makes sense to try again.
+struct Failed {
+    error: Error,
+    retry: bool,
+    /// The provider asked for this much patience.
+    wait: Option<Duration>,
+}
+
+impl Failed {
+    fn last(error: Error) -> Self {
+        Failed { error, retry: false, wait: None }
+    }
+
+    fn again(error: Error) -> Self {
+        Failed { error, retry: true, wait: None }
+    }
+}
+
+/// Waits as long as is due before the next attempt; false when there should be none.
+async fn may_retry(
+    exchange: &mut Exchange,
+    last: &Failed,
+    round: u32,
+    candidates: usize,
+    budget: &crate::kernel::retry_budget::RetryBudget,
+) -> bool {
+    // Another deployment has done nothing wrong yet: no wait for it.
+    let same = round as usize >= candidates;
+    let ceiling = BACKOFF.saturating_mul(1 << (round as usize / candidates.max(1)).min(8)).min(BACKOFF_MAX);
+    let jitter = Duration::from_nanos(fastrand::u64(..=u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX)));
+    let wait = if same { last.wait.unwrap_or(jitter) } else { Duration::ZERO };
+    if wait > RETRY_AFTER_MAX || !budget.withdraw(monotonic_ns()) {
+        return false;
+    }
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+        exchange.waited += wait;
+    }
+    true
+}
+
+/// Hands the request to the first fallback model that was not tried and that the key may use.
+fn fall_back(exchange: &mut Exchange, error: Error) -> Result<Flow> {
+    let next = exchange.model().and_then(|model| {
+        let mut fallbacks = model.fallbacks.iter().filter(|index| !exchange.visited.contains(index));
+        fallbacks.find_map(|index| {
+            let fallback = exchange.snapshot.models.get(*index as usize)?;
+            let allowed = exchange.key.as_ref().is_some_and(|key| key.may_use(&fallback.name));
+            let serves = fallback.deployments.iter().filter_map(|index| exchange.deployment(*index)).any(|deployment| {
+                deployment.dialect == exchange.endpoint.dialect && deployment.template(exchange.endpoint.operation).is_some()
+            });
+            (allowed && serves).then(|| fallback.name.to_string())
+        })
+    });
+    match next {
+        Some(name) => {
+            exchange.shard.metrics.fallbacks.add(1);
+            exchange.call.model = name;
+            Ok(Flow::Again(Stage::Authorize))
+        }
+        None => Err(error),
+    }
+}
+
+/// One attempt at one deployment, up to the head of a successful answer.
+async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Result<Answer, Failed> {
+    let Some(template) = deployment.template(exchange.endpoint.operation) else {
+        return Err(Failed::last(Error::new(Code::Internal, "the deployment does not serve the operation")));
+    };
+    let Some(place) = deployment.state.enter(deployment.max_connections) else {
+        let text = format!("The deployment has {} connections open, as many as it may.", deployment.max_connections);
+        return Err(Failed::again(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
+    };
+    let begun = Instant::now();
+    let conn = connect(exchange, deployment).await.map_err(|error| {
+        exchange.waited += begun.elapsed();
+        Failed::again(error)
+    })?;
+    if !conn.reused {
+        exchange.waited += begun.elapsed();
+    }
+    exchange.attempts = exchange.attempts.saturating_add(1);
+    let intent = intent(exchange, deployment);
+    let slot = exchange.shard.intent(&intent).map_err(|_| {
+        let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
+        Failed::last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
+    })?;
+    let head = request_head(exchange, deployment, template, slot.id().0);
+    let mut attempt = Attempt::new(AttemptStart {
+        slot,
+        shard: exchange.shard.clone(),
+        key: exchange.key.clone(),
+        deployment: deployment.state.clone(),
+        place,
+        price: deployment.price,
+        est_input: exchange.call.est_input,
+    });
+    let sent = Instant::now();
+    let (conn, received) = converse(exchange, deployment, conn, &head).await;
+    exchange.waited += sent.elapsed();
+    match received {
+        Ok(head) => {
+            attempt.answered(head.status.as_u16());
+            judge(exchange, deployment, Answer { conn, head, attempt, deployment: index }).await
+        }
+        Err(error) => {
+            let (outcome, error) = broken(deployment, &error);
+            attempt.close(Ending::Unanswered { outcome }, exchange.overhead());
+            Err(Failed::again(error))
+        }
+    }
+}
+
+async fn connect(exchange: &Exchange, deployment: &Deployment) -> Result<Conn> {
+    if let Some(conn) = deployment.state.pool.take(exchange.shard.index, deployment.pool_idle) {
+        return Ok(conn);
+    }
+    let limit = deployment.timeouts.connect;
+    let failed = |text: String| {
+        let outcome = deployment.state.metrics.of(exchange.shard.index);
+        outcome.record(Outcome::ConnectFailed, &crate::kernel::cost::Usage::default(), 0, Duration::ZERO);
+        Error::new(Code::UpstreamConnect, format!("No connection to provider '{}': {text}.", deployment.provider))
+    };
+    match tokio::time::timeout(limit, deployment.origin.connect()).await {
+        Ok(Ok(stream)) => Ok(Conn::new(stream)),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("not established within {} s", limit.as_secs_f32()))),
+    }
+}
+
+fn intent(exchange: &Exchange, deployment: &Deployment) -> Intent {
+    Intent {
+        request_id: exchange.request_id.0,
+        at_us: if exchange.attempts > 1 { wall_us() } else { exchange.wall_us },
+        reserved_cost: exchange.reserved_pico,
+        key: exchange.key.as_ref().map_or(0, |key| key.ledger_id),
+        org: exchange.key.as_ref().map_or(0, |key| key.org_ledger_id),
+        model: exchange.model().map_or(0, |model| model.ledger_id),
+        deployment: deployment.ledger_id,
+        price: deployment.price_id,
+        est_input: exchange.call.est_input,
+        operation: exchange.endpoint.operation as u16,
+        flags: u16::from(exchange.call.stream),
+        attempt_no: exchange.attempts,
+        ..Intent::default()
+    }
+}
+
+/// The request head for this call: the deployment's template, the credential, what the caller's headers add, the length.
+fn request_head(exchange: &Exchange, deployment: &Deployment, template: &RequestTemplate, attempt_id: u64) -> BytesMut {
+    let secret = deployment.credential.as_ref().map(|slot| slot.load());
+    let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
+    let mut head = BytesMut::with_capacity(512 + template.block.len() + secret.len());
+    head.put_slice(&template.line);
+    if let Auth::Query(name) = &deployment.auth {
+        head.put_u8(if template.line.contains(&b'?') { b'&' } else { b'?' });
+        head.put_slice(name.as_bytes());
+        head.put_u8(b'=');
+        head.put_slice(secret);
+    }
+    head.put_slice(&template.block);
+    let mut line = |name: &[u8], value: &[u8]| {
+        head.put_slice(name);
+        head.put_slice(b": ");
+        head.put_slice(value);
+        head.put_slice(b"\r\n");
+    };
+    match &deployment.auth {
+        _ if secret.is_empty() => {}
+        Auth::Bearer => {
+            let value: SmallVec<[u8; 256]> = [b"Bearer ".as_slice(), secret].concat().into();
+            line(b"authorization", &value);
+        }
+        Auth::Header(name) => line(name.as_bytes(), secret),
+        Auth::Query(_) | Auth::None => {}
+    }
+    let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.multipart);
+    line(b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
+    for name in &FORWARDED {
+        if let Some(value) = exchange.headers.get(name) {
+            line(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    for (name, value) in deployment.defaults.iter().filter(|(name, _)| !exchange.headers.contains_key(name)) {
+        line(name.as_str().as_bytes(), value.as_bytes());
+    }
+    line(b"x-ailink-attempt", itoa::Buffer::new().format(attempt_id).as_bytes());
+    head
+}
+
+/// Sends the request and waits for the head of the answer.
+async fn converse(
+    exchange: &Exchange,
+    deployment: &Deployment,
+    mut conn: Conn,
+    head: &BytesMut,
+) -> (Conn, Result<crate::wire::http1::Head, Waited>) {
+    let body = outgoing_body(exchange, deployment);
+    let length: usize = body.iter().map(|part| part.len()).sum();
+    let mut number = itoa::Buffer::new();
+    let mut parts: SmallVec<[&[u8]; 8]> = SmallVec::new();
+    parts.push(head);
+    parts.push(b"content-length: ");
+    parts.push(number.format(length).as_bytes());
+    parts.push(b"\r\n\r\n");
+    parts.extend(body.iter().map(|part| &part[..]));
+    let total = deployment.timeouts.total.saturating_sub(exchange.started.elapsed());
+    let limit = deployment.timeouts.first_byte.min(total);
+    let received = tokio::time::timeout(limit, async {
+        let complete = conn.send(&Outgoing { parts: &parts }).await?;
+        let mut head = conn.head().await?;
+        // A provider that answered before it read everything will not find the next request where it looks.
+        head.keep_alive &= complete;
+        Ok(head)
+    })
+    .await;
+    match received {
+        Ok(Ok(head)) => (conn, Ok(head)),
+        Ok(Err(error)) => (conn, Err(Waited::Io(error))),
+        Err(_) => (conn, Err(Waited::TooLong(limit))),
+    }
+}
+
+enum Waited {
+    Io(IoError),
+    TooLong(Duration),
+}
+
+/// The caller's bytes with the model's name as the deployment knows it, and with the usage of a stream asked for.
+fn outgoing_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Bytes; 5]> {
+    let call = &exchange.call;
+    let mut edits: SmallVec<[(usize, usize, Bytes); 2]> = SmallVec::new();
+    let inside = call.root.map(|root| root.start as usize + 1);
+    match (call.model_span, inside) {
+        (Some((start, end)), _) => {
+            let (start, end) = (start as usize, end as usize);
+            let replacement = if call.multipart { deployment.model_text.clone() } else { deployment.model_json.clone() };
+            if call.body.get(start..end) != Some(&replacement[..]) {
+                edits.push((start, end, replacement));
+            }
+        }
+        (None, Some(inside)) => {
+            let comma = if call.body.get(inside..).is_some_and(is_closing) { "" } else { "," };
+            let text = [b"\"model\":", &deployment.model_json[..], comma.as_bytes()].concat();
+            edits.push((inside, inside, text.into()));
+        }
+        (None, None) => {}
+    }
+    if asks_for_usage(exchange, deployment)
+        && let Some(edit) = usage_edit(call, inside)
+    {
+        edits.push(edit);
+    }
+    edits.sort_by_key(|(start, ..)| *start);
+    let mut parts = SmallVec::new();
+    let mut done = 0;
+    for (start, end, replacement) in edits {
+        if start > done {
+            parts.push(call.body.slice(done..start));
+        }
+        parts.push(replacement);
+        done = end;
+    }
+    if done < call.body.len() {
+        parts.push(call.body.slice(done..));
+    }
+    parts
+}
+
+/// The gateway needs the usage of this stream and the caller did not ask for it himself.
+fn asks_for_usage(exchange: &Exchange, deployment: &Deployment) -> bool {
+    use crate::endpoint::Operation::{Chat, Completions, Fim};
+    exchange.call.stream
+        && exchange.call.include_usage != Some(true)
+        && deployment.stream_usage == StreamUsage::Inject
+        && matches!(exchange.endpoint.operation, Chat | Completions | Fim)
+}
+
+fn usage_edit(call: &crate::exchange::Call, inside: Option<usize>) -> Option<(usize, usize, Bytes)> {
+    const MEMBER: &str = "\"include_usage\":true";
+    if let Some(value) = call.include_usage_value {
+        return Some((value.start as usize, value.end as usize, Bytes::from_static(b"true")));
+    }
+    match call.stream_options {
+        Some(options) if options.kind == crate::wire::json::Kind::Object => {
+            let at = options.start as usize + 1;
+            let comma = if call.body.get(at..).is_some_and(is_closing) { "" } else { "," };
+            Some((at, at, format!("{MEMBER}{comma}").into()))
+        }
+        Some(null) => Some((null.start as usize, null.end as usize, format!("{{{MEMBER}}}").into())),
+        // The object has members: a stream was asked for.
+        None => inside.map(|at| (at, at, format!("\"stream_options\":{{{MEMBER}}},").into())),
+    }
+}
+
+/// What follows an opening brace closes the object at once.
+fn is_closing(rest: &[u8]) -> bool {
+    rest.trim_ascii_start().first() == Some(&b'}')
+}
+
+/// The class of a conversation that failed, and what to tell the caller.
+fn broken(deployment: &Deployment, waited: &Waited) -> (Outcome, Error) {
+    let provider = &deployment.provider;
+    match waited {
+        Waited::TooLong(limit) => {
+            let text = format!("Provider '{provider}' did not answer within {} s.", limit.as_secs_f32());
+            (Outcome::Timeout, Error::new(Code::UpstreamTimeout, text))
+        }
+        Waited::Io(IoError::Wire(error)) => {
+            let text = format!("Provider '{provider}' sent an invalid answer: {error}.");
+            (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text))
+        }
+        Waited::Io(error) => {
+            let text = format!("The connection to provider '{provider}' was lost before an answer: {error}.");
+            (Outcome::ConnectionLost, Error::new(Code::UpstreamReset, text))
+        }
+    }
+}
+
+/// A success goes on; a failure by status is settled, and tried again where its class allows.
+async fn judge(exchange: &mut Exchange, deployment: &Deployment, mut answer: Answer) -> Result<Answer, Failed> {
+    let status = answer.head.status;
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let outcome = match status.as_u16() {
+        429 => Outcome::RateLimited,
+        408 | 500.. => Outcome::ServerError,
+        _ => Outcome::ClientError,
+    };
+    let wait = retry_after(&answer.head.headers);
+    let begun = Instant::now();
+    let body = read_error(deployment, &mut answer).await;
+    exchange.waited += begun.elapsed();
+    answer.attempt.close(Ending::Refused { status: status.as_u16(), outcome }, exchange.overhead());
+    if answer.head.keep_alive && answer.head.body.is_end() {
+        deployment.state.pool.put(exchange.shard.index, answer.conn);
+    }
+    // 401 and 403 mean this deployment's credential: another one may do better.
+    let retry = matches!(outcome, Outcome::RateLimited | Outcome::ServerError) || matches!(status.as_u16(), 401 | 403);
+    let error = passed_on(exchange, deployment, status, &body, wait);
+    Err(Failed { error, retry, wait })
+}
+
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = text("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| text("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// The body of a refusal, as far as it comes within bounds.
+async fn read_error(deployment: &Deployment, answer: &mut Answer) -> Bytes {
+    let mut body = BytesMut::new();
+    let read = async {
+        while body.len() < ERROR_BODY_MAX {
+            let frame = std::future::poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body)).await;
+            match frame {
+                Some(Ok(data)) => body.extend_from_slice(&data),
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(deployment.timeouts.idle, read).await;
+    body.freeze()
+}
+
+/// The provider's refusal in the caller's dialect: its own bytes where they have that shape already.
+fn passed_on(exchange: &Exchange, deployment: &Deployment, status: StatusCode, body: &Bytes, wait: Option<Duration>) -> Error {
+    let same_dialect = deployment.dialect == exchange.endpoint.dialect;
+    let text = if same_dialect && dialect::is_error_shape(body) {
+        None
+    } else {
+        let quoted: String = String::from_utf8_lossy(body).chars().take(300).collect();
+        Some(format!("Provider '{}' answered {}: {}", deployment.provider, status.as_u16(), quoted.trim()))
+    };
+    let mut error = Error::new(Code::UpstreamStatus, text.unwrap_or_default()).status(status.as_u16());
+    error.retry_after = wait;
+    if error.message.is_empty() {
+        error.body = Some(body.clone());
+    }
+    if !(400..600).contains(&status.as_u16()) {
+        // A redirect or the like is nothing a caller could follow.
+        error.status = None;
+    }
+    error
+}

@@ -1,0 +1,45 @@
+//! May this key do that: the model behind the name, the model and endpoint lists of the key, the caller's address.
+
+use super::Flow;
+use crate::error::{Code, Error, Result};
+use crate::exchange::Exchange;
+use crate::kernel::nearest::nearest;
+
+pub fn run(exchange: &mut Exchange) -> Result<Flow> {
+    let Some(key) = exchange.key.clone() else {
+        return Err(Error::new(Code::Internal, "authorize ran before identify"));
+    };
+    if !key.may_come_from(exchange.client) {
+        let text = format!("This API key may not be used from {}.", exchange.client);
+        return Err(Error::new(Code::AddressDenied, text));
+    }
+    let operation = exchange.endpoint.operation;
+    if !key.may_call(operation) {
+        let text = format!("This API key may not call the endpoint '{}'.", operation.name());
+        return Err(Error::new(Code::EndpointDenied, text));
+    }
+    let name = exchange.call.model.as_str();
+    let Some((index, model)) = exchange.snapshot.find(name) else {
+        let allowed = exchange.snapshot.names().map(|(name, _)| name).filter(|name| key.may_use(name));
+        let hint = match nearest(name, allowed) {
+            Some(near) => format!(" Did you mean '{near}'?"),
+            None => String::new(),
+        };
+        let text = format!("The model '{}' does not exist or you do not have access to it.{hint}", shortened(name));
+        return Err(Error::new(Code::ModelNotFound, text).param("model"));
+    };
+    if !key.may_use(name) && !key.may_use(&model.name) {
+        let text = format!("This API key may not use the model '{name}'.");
+        return Err(Error::new(Code::ModelDenied, text).param("model"));
+    }
+    exchange.model = Some(index);
+    Ok(Flow::Next)
+}
+
+/// A caller's text, short enough to be quoted.
+fn shortened(text: &str) -> &str {
+    match text.char_indices().nth(128) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}

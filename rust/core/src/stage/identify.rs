@@ -1,0 +1,106 @@
+//! Who is calling: the virtual or admin key, in any of the forms that official clients send it.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+
+use super::Flow;
+use crate::connection::Connection;
+use crate::error::{Code, Error, Result};
+use crate::exchange::Exchange;
+use crate::shard::wall_us;
+use crate::state::keys::{Key, Keys};
+
+/// Headers that may carry a key, in the order they are looked at.
+pub const KEY_HEADERS: [HeaderName; 5] = [
+    http::header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("x-litellm-api-key"),
+];
+
+pub fn run(exchange: &mut Exchange) -> Result<Flow> {
+    let keys = &exchange.shard.shared.state.keys;
+    let key = find(keys, &exchange.headers, exchange.query.as_deref(), &exchange.connection)?;
+    check(&key)?;
+    key.state.used(exchange.wall_us);
+    exchange.key = Some(key);
+    Ok(Flow::Next)
+}
+
+/// Finds the caller's key. A connection remembers the last credential it hashed, so that its next request may skip that.
+///
+/// # Errors
+/// [`Code::MissingKey`] without any credential, [`Code::InvalidKey`] for one nobody knows.
+pub fn find(keys: &Keys, headers: &HeaderMap, query: Option<&str>, connection: &Connection) -> Result<Arc<Key>> {
+    let found = match KEY_HEADERS.iter().find_map(|name| headers.get(name)) {
+        Some(credential) => {
+            let secret = bare(credential.as_bytes());
+            if secret.is_empty() {
+                return Err(missing());
+            }
+            keys.find(&connection.digest(credential, || keys.digest(secret)))
+        }
+        None => {
+            let key = query.and_then(key_parameter).ok_or_else(missing)?;
+            keys.find(&keys.digest(key.as_bytes()))
+        }
+    };
+    found.ok_or_else(|| {
+        let text = "The API key is not known here. Check it, or ask the gateway's operator for one.";
+        Error::new(Code::InvalidKey, text)
+    })
+}
+
+/// Refuses keys that are blocked or past their expiry.
+pub fn check(key: &Key) -> Result<()> {
+    if key.blocked {
+        return Err(Error::new(Code::BlockedKey, "This API key is blocked. Ask the gateway's operator to unblock it."));
+    }
+    if key.expires_us.is_some_and(|expires| expires <= wall_us()) {
+        return Err(Error::new(Code::ExpiredKey, "This API key has expired. Ask the gateway's operator for a new one."));
+    }
+    Ok(())
+}
+
+fn missing() -> Error {
+    Error::new(
+        Code::MissingKey,
+        "No API key given. Send it as `Authorization: Bearer sk-…` (or x-api-key, api-key, x-goog-api-key, ?key=).",
+    )
+}
+
+/// The key without its scheme.
+fn bare(value: &[u8]) -> &[u8] {
+    match value.split_at_checked(7) {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii(),
+        _ if value.eq_ignore_ascii_case(b"bearer") => b"",
+        _ => value.trim_ascii(),
+    }
+}
+
+/// The value of `key=` in a query; keys need no percent-decoding.
+fn key_parameter(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("key=")).filter(|key| !key.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_are_taken_off() {
+        assert_eq!(bare(b"Bearer sk-1"), b"sk-1");
+        assert_eq!(bare(b"bearer   sk-1 "), b"sk-1");
+        assert_eq!(bare(b"sk-1"), b"sk-1");
+        assert_eq!(bare(b"Bearer"), b"");
+        assert_eq!(bare(b"Bearer "), b"");
+    }
+
+    #[test]
+    fn the_query_may_carry_the_key() {
+        assert_eq!(key_parameter("alt=sse&key=sk-1"), Some("sk-1"));
+        assert_eq!(key_parameter("monkey=1&key="), None);
+    }
+}

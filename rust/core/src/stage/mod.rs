@@ -1,0 +1,102 @@
+//! One stage per file, one interface: `run(&mut Exchange) -> Result<Flow>`. Stages do not know each other; the order is
+//! `pipeline`'s alone.
+
+pub mod admit;
+pub mod attempt;
+pub mod authorize;
+pub mod cache;
+pub mod identify;
+pub mod inspect;
+pub mod parse;
+pub mod relay;
+pub mod reserve;
+pub mod route;
+pub mod settle;
+
+use http::Response;
+
+use crate::body::Body;
+
+/// What a stage decided.
+pub enum Flow {
+    /// Go on with the next stage.
+    Next,
+    /// The request is answered; only `settle` is left.
+    Answer(Response<Body>),
+    /// Go back to an earlier stage: another model has been chosen.
+    Again(Stage),
+}
+
+/// The stages in the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Identify,
+    Parse,
+    Authorize,
+    Admit,
+    Inspect,
+    Cache,
+    Route,
+    Reserve,
+    Attempt,
+    Relay,
+    Settle,
+}
+
+impl Stage {
+    pub const ORDER: [Stage; 11] = [
+        Stage::Identify,
+        Stage::Parse,
+        Stage::Authorize,
+        Stage::Admit,
+        Stage::Inspect,
+        Stage::Cache,
+        Stage::Route,
+        Stage::Reserve,
+        Stage::Attempt,
+        Stage::Relay,
+        Stage::Settle,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Identify => "identify",
+            Stage::Parse => "parse",
+            Stage::Authorize => "authorize",
+            Stage::Admit => "admit",
+            Stage::Inspect => "inspect",
+            Stage::Cache => "cache",
+            Stage::Route => "route",
+            Stage::Reserve => "reserve",
+            Stage::Attempt => "attempt",
+            Stage::Relay => "relay",
+            Stage::Settle => "settle",
+        }
+    }
+
+    /// The file a reader finds the stage in, from the repository's root.
+    pub fn source(self) -> String {
+        format!("rust/core/src/stage/{}.rs", self.name())
+    }
+
+    pub fn next(self) -> Stage {
+        Stage::ORDER.get(self as usize + 1).copied().unwrap_or(Stage::Settle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_that_of_the_enum_and_the_files_exist() {
+        for pair in Stage::ORDER.windows(2) {
+            assert!(pair[0] < pair[1]);
+            assert_eq!(pair[0].next(), pair[1]);
+        }
+        for stage in Stage::ORDER {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(stage.source());
+            assert!(path.exists(), "{}", path.display());
+        }
+    }
+}

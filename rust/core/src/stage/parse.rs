@@ -1,0 +1,235 @@
+//! What is asked for: the body, read once within bounds, and where in it the fields stand that the gateway needs.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::Flow;
+use crate::account::Admission;
+use crate::endpoint::{Operation, Payload};
+use crate::error::{Code, Error, Result};
+use crate::exchange::{Call, Exchange};
+use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
+use crate::wire::multipart;
+
+pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
+    let body = read_body(exchange).await?;
+    let mut call = match exchange.endpoint.payload {
+        Payload::None => Call::default(),
+        Payload::Json => json_call(exchange.endpoint.operation, &body)?,
+        Payload::Multipart => multipart_call(exchange, &body)?,
+    };
+    call.body = body;
+    call.content_type = exchange.headers.get(CONTENT_TYPE).cloned();
+    if let Some(model) = &exchange.path_model {
+        call.model.clone_from(model);
+    }
+    if call.model.is_empty() {
+        return Err(missing("model"));
+    }
+    exchange.call = call;
+    Ok(Flow::Next)
+}
+
+/// Reads the whole body under the size, idle and in-flight bounds.
+async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
+    let limits = &exchange.shard.shared.options.limits;
+    let admission = exchange.admission.get_or_insert_with(|| Admission::new(exchange.shard.clone()));
+    let Some(mut incoming) = exchange.inbound.take() else { return Ok(Bytes::new()) };
+    if exchange.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Error::new(Code::UnsupportedEncoding, "Compressed request bodies are not supported; send identity.")
+            .closing());
+    }
+    let limit = limits.body_bytes;
+    let announced = exchange
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    if !admission.hold_body(announced.unwrap_or(0)) {
+        return Err(full());
+    }
+    let idle = Duration::from_millis(limits.body_idle_ms);
+    let mut whole = Bytes::new();
+    let mut grown = BytesMut::new();
+    let mut total = 0u64;
+    while let Some(data) = next_data(&mut incoming, idle).await? {
+        total += data.len() as u64;
+        if total > limit {
+            return Err(too_large(limit));
+        }
+        if announced.is_none() && !admission.hold_body(data.len() as u64) {
+            return Err(full());
+        }
+        if whole.is_empty() && grown.is_empty() {
+            // Nearly always the only frame: kept as it is.
+            whole = data;
+        } else {
+            if grown.is_empty() {
+                let wanted = announced.unwrap_or(0).min(limit).max(total);
+                grown.reserve(usize::try_from(wanted).unwrap_or(0));
+                grown.extend_from_slice(&std::mem::take(&mut whole));
+            }
+            grown.extend_from_slice(&data);
+        }
+    }
+    Ok(if grown.is_empty() { whole } else { grown.freeze() })
+}
+
+async fn next_data(incoming: &mut Incoming, idle: Duration) -> Result<Option<Bytes>> {
+    loop {
+        // A timer only for those who make us wait.
+        let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut *incoming).poll_frame(cx))).await;
+        let frame = match at_once {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let later = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
+                tokio::time::timeout(idle, later).await.map_err(|_| {
+                    let text = format!("The request body stopped arriving for {} s.", idle.as_secs_f32());
+                    Error::new(Code::BodyTimeout, text).closing()
+                })?
+            }
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Some(Err(error)) => {
+                return Err(Error::new(Code::InvalidRequest, format!("The request body is broken: {error}.")).closing());
+            }
+        }
+    }
+}
+
+fn too_large(limit: u64) -> Error {
+    Error::new(Code::BodyTooLarge, format!("The request body is larger than {limit} bytes.")).closing()
+}
+
+fn full() -> Error {
+    Error::new(Code::Overloaded, "The gateway holds as many request bytes as it may. Retry shortly.")
+        .retry_after(Duration::from_secs(1))
+        .closing()
+}
+
+fn missing(param: &'static str) -> Error {
+    Error::new(Code::PayloadMissing, format!("Missing required parameter: '{param}'.")).param(param)
+}
+
+fn wrong(param: &'static str, expected: &str) -> Error {
+    Error::new(Code::InvalidRequest, format!("Invalid type for '{param}': expected {expected}.")).param(param)
+}
+
+fn invalid_json(error: &json::JsonError) -> Error {
+    Error::new(Code::InvalidJson, format!("The request body is not valid JSON: {error}."))
+}
+
+const FIELDS: [&str; 11] = [
+    "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "messages", "prompt", "input", "query",
+    "documents",
+];
+
+fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
+    if body.is_empty() {
+        return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
+    }
+    let scan = scan_object(body, &FIELDS).map_err(|error| invalid_json(&error))?;
+    let [model, stream, stream_options, max_tokens, max_completion, n, messages, prompt, input, query, documents] = scan.fields;
+    let mut call = Call { root: Some(scan.root), choices: 1, ..Call::default() };
+    if let Some(model) = present(model) {
+        let text = json::string(body, model).ok_or_else(|| wrong("model", "a string"))?;
+        call.model = text.into_owned();
+        call.model_span = Some((model.start, model.end));
+    }
+    if let Some(stream) = present(stream) {
+        call.stream = json::as_bool(body, stream).ok_or_else(|| wrong("stream", "a boolean"))?;
+    }
+    call.stream_value = stream;
+    if let Some(options) = present(stream_options) {
+        if options.kind != Kind::Object {
+            return Err(wrong("stream_options", "an object"));
+        }
+        let inner = scan_value_object(body, options, &["include_usage"]).map_err(|error| invalid_json(&error))?;
+        call.include_usage_value = inner.fields[0];
+        if let Some(include) = present(inner.fields[0]) {
+            call.include_usage =
+                Some(json::as_bool(body, include).ok_or_else(|| wrong("stream_options.include_usage", "a boolean"))?);
+        }
+    }
+    call.stream_options = stream_options;
+    for (value, name) in [(max_tokens, "max_tokens"), (max_completion, "max_completion_tokens")] {
+        if let Some(value) = present(value) {
+            call.max_output = Some(json::as_u64(body, value).ok_or_else(|| wrong(name, "a whole number"))?);
+        }
+    }
+    if let Some(n) = present(n) {
+        call.choices = json::as_u64(body, n).ok_or_else(|| wrong("n", "a whole number"))?.max(1);
+    }
+    let content = required(operation, [messages, prompt, input, query, documents])?;
+    call.est_input = content.map_or(0, |content| (content.end - content.start).div_ceil(4));
+    Ok(call)
+}
+
+/// A member that is there and not null.
+fn present(value: Option<Value>) -> Option<Value> {
+    value.filter(|value| value.kind != Kind::Null)
+}
+
+/// The member that carries the content of an operation; its absence or wrong kind is told before any money is spent.
+fn required(operation: Operation, fields: [Option<Value>; 5]) -> Result<Option<Value>> {
+    let [messages, prompt, input, query, documents] = fields.map(present);
+    let of_kind = |value: Option<Value>, name: &'static str, kinds: &[Kind], expected: &str| match value {
+        None => Err(missing(name)),
+        Some(value) if kinds.contains(&value.kind) => Ok(Some(value)),
+        Some(_) => Err(wrong(name, expected)),
+    };
+    let text = [Kind::String, Kind::Array];
+    match operation {
+        Operation::Chat | Operation::Messages | Operation::CountTokens => {
+            of_kind(messages, "messages", &[Kind::Array], "an array")
+        }
+        Operation::Completions => of_kind(prompt, "prompt", &text, "a string or an array"),
+        Operation::Fim => of_kind(prompt, "prompt", &[Kind::String], "a string"),
+        Operation::ImagesGenerations => of_kind(prompt, "prompt", &[Kind::String], "a string"),
+        Operation::Embeddings => of_kind(input, "input", &text, "a string or an array"),
+        Operation::Moderations => of_kind(input, "input", &text, "a string or an array"),
+        Operation::AudioSpeech => of_kind(input, "input", &[Kind::String], "a string"),
+        Operation::Rerank => {
+            of_kind(documents, "documents", &[Kind::Array], "an array")?;
+            of_kind(query, "query", &[Kind::String, Kind::Object], "a string")
+        }
+        _ => Ok(None),
+    }
+}
+
+fn multipart_call(exchange: &Exchange, body: &Bytes) -> Result<Call> {
+    let bad = |text: String| Error::new(Code::InvalidRequest, text);
+    let content_type = exchange.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let boundary = multipart::boundary(content_type)
+        .ok_or_else(|| bad("Content-Type must be multipart/form-data with a boundary.".to_string()))?;
+    let malformed = |error: multipart::MultipartError| bad(format!("The form is not valid: {error}."));
+    let parts = multipart::parts(body, &boundary).map_err(malformed)?;
+    let mut call = Call { multipart: true, choices: 1, ..Call::default() };
+    if let Some(part) = multipart::field(&parts, "model").map_err(malformed)? {
+        let range = part.content.clone();
+        let text = std::str::from_utf8(body.get(range.clone()).unwrap_or_default())
+            .map_err(|_| bad("The model field is not UTF-8.".to_string()).param("model"))?;
+        call.model = text.trim().to_string();
+        call.model_span = Some((range.start as u32, range.end as u32));
+    }
+    if let Some(part) = multipart::field(&parts, "stream").map_err(malformed)? {
+        call.stream = body.get(part.content.clone()).is_some_and(|value| value.trim_ascii() == b"true");
+    }
+    Ok(call)
+}

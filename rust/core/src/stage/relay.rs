@@ -1,0 +1,228 @@
+//! Brings the provider's answer to the caller: whole JSON answers are checked and measured before they are sent, streams
+//! are polled through from socket to socket with a tap for usage, everything else passes as bytes.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+
+use super::Flow;
+use crate::account::Ending;
+use crate::body::Body;
+use crate::dialect;
+use crate::endpoint::Operation;
+use crate::error::{Code, Error, Result};
+use crate::exchange::{Answer, CacheUse, Exchange};
+use crate::metrics::Outcome;
+use crate::stream::{Events, Raw, Upstream};
+use crate::upstream::IoError;
+use crate::wire::json::{JsonErrorKind, scan_object};
+
+/// Longest JSON answer that is read whole before it is sent; a longer one is passed on as it comes.
+const WHOLE_MAX: usize = 8 * 1024 * 1024;
+
+pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
+    let Some(answer) = exchange.answer.take() else {
+        return Err(Error::new(Code::Internal, "relay ran before attempt"));
+    };
+    exchange.served = Some(answer.deployment);
+    // The request has been sent: its memory is free again.
+    exchange.call.body = Bytes::new();
+    if let Some(admission) = &mut exchange.admission {
+        admission.release_body();
+    }
+    let content_type = answer.head.headers.get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
+    if is(content_type, b"text/event-stream") {
+        Ok(Flow::Answer(events(exchange, answer)))
+    } else if is(content_type, b"application/json")
+        && answer.head.body.remaining().is_none_or(|length| length <= WHOLE_MAX as u64)
+        && !answer.head.headers.contains_key(header::CONTENT_ENCODING)
+    {
+        whole(exchange, answer).await.map(Flow::Answer)
+    } else {
+        Ok(Flow::Answer(raw(exchange, answer, Bytes::new())))
+    }
+}
+
+fn is(content_type: &[u8], wanted: &[u8]) -> bool {
+    content_type.get(..wanted.len()).is_some_and(|head| head.eq_ignore_ascii_case(wanted))
+}
+
+/// Reads a JSON answer to its end, so that usage and cost are known and a broken one never reaches the caller.
+async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<Body>> {
+    let begun = std::time::Instant::now();
+    let read = read_whole(exchange, &mut answer).await;
+    exchange.waited += begun.elapsed();
+    let body = match read {
+        Ok(Whole::Complete(body)) => body,
+        Ok(Whole::TooLong(start)) => return Ok(raw(exchange, answer, start)),
+        Err((outcome, error)) => {
+            let status = answer.head.status.as_u16();
+            answer.attempt.close(Ending::Estimated { status, outcome }, exchange.overhead());
+            return Err(error);
+        }
+    };
+    let status = answer.head.status;
+    let dialect = exchange.endpoint.dialect;
+    let Ok(model) = check(&body) else {
+        answer.attempt.progress.plain(body.len());
+        let ending = Ending::Estimated { status: status.as_u16(), outcome: Outcome::InvalidResponse };
+        answer.attempt.close(ending, exchange.overhead());
+        return Err(Error::new(Code::UpstreamInvalid, "The provider's answer is not valid JSON."));
+    };
+    let ending = match dialect::usage(dialect, exchange.endpoint.operation, &body) {
+        Some(usage) => Ending::Reported { status: status.as_u16(), usage },
+        None => {
+            // Only what generates text is priced by its length.
+            if generates(exchange.endpoint.operation) {
+                answer.attempt.progress.plain(body.len());
+            }
+            Ending::Estimated { status: status.as_u16(), outcome: Outcome::Success }
+        }
+    };
+    exchange.cost_pico = Some(answer.attempt.close(ending, exchange.overhead()));
+    give_back(exchange, &mut answer.head.keep_alive, answer.conn, answer.deployment);
+    let body = restamped(exchange, body, model);
+    if let CacheUse::Miss(key) = exchange.cache
+        && let Some(content_type) = answer.head.headers.get(CONTENT_TYPE)
+    {
+        exchange.shard.shared.state.cache.put(key, content_type.clone(), body.clone());
+    }
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = forwardable(answer.head.headers);
+    Ok(response)
+}
+
+enum Whole {
+    Complete(Bytes),
+    TooLong(Bytes),
+}
+
+async fn read_whole(exchange: &Exchange, answer: &mut Answer) -> Result<Whole, (Outcome, Error)> {
+    let Some(deployment) = exchange.deployment(answer.deployment) else {
+        return Err((Outcome::InvalidResponse, Error::new(Code::Internal, "the deployment is not in the snapshot")));
+    };
+    let total = deployment.timeouts.total.saturating_sub(exchange.started.elapsed());
+    let limit = deployment.timeouts.idle.min(total);
+    let mut first = Bytes::new();
+    let mut grown = BytesMut::new();
+    loop {
+        let frame = std::future::poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body));
+        let frame = tokio::time::timeout(limit, frame).await.map_err(|_| {
+            let text = format!("Provider '{}' stopped in the middle of its answer.", deployment.provider);
+            (Outcome::Timeout, Error::new(Code::UpstreamTimeout, text))
+        })?;
+        match frame {
+            None if grown.is_empty() => return Ok(Whole::Complete(first)),
+            None => return Ok(Whole::Complete(grown.freeze())),
+            Some(Ok(data)) if first.is_empty() && grown.is_empty() => first = data,
+            Some(Ok(data)) => {
+                if grown.is_empty() {
+                    grown.extend_from_slice(&std::mem::take(&mut first));
+                }
+                grown.extend_from_slice(&data);
+                if grown.len() > WHOLE_MAX {
+                    return Ok(Whole::TooLong(grown.freeze()));
+                }
+            }
+            Some(Err(error)) => return Err(lost(&deployment.provider, &error)),
+        }
+    }
+}
+
+fn lost(provider: &str, error: &IoError) -> (Outcome, Error) {
+    let text = format!("The answer of provider '{provider}' broke off: {error}.");
+    match error {
+        IoError::Wire(_) => (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text)),
+        _ => (Outcome::ConnectionLost, Error::new(Code::UpstreamReset, text)),
+    }
+}
+
+/// Refuses what is not JSON; gives the span of a top-level `model` otherwise.
+fn check(body: &Bytes) -> Result<Option<(usize, usize)>, ()> {
+    match scan_object(body, &["model"]) {
+        Ok(scan) => Ok(scan.fields[0].map(|value| (value.start as usize, value.end as usize))),
+        // Some providers answer with a bare array.
+        Err(error) if error.kind == JsonErrorKind::NotAnObject => Ok(None),
+        Err(_) => Err(()),
+    }
+}
+
+/// Writes the public model name over the provider's, where compatibility asks for it.
+fn restamped(exchange: &Exchange, body: Bytes, span: Option<(usize, usize)>) -> Bytes {
+    let (true, Some((start, end)), Some(model)) = (exchange.snapshot.settings.restamp_model, span, exchange.model()) else {
+        return body;
+    };
+    let (Some(before), Some(after)) = (body.get(..start), body.get(end..)) else { return body };
+    [before, &model.name_json, after].concat().into()
+}
+
+fn generates(operation: Operation) -> bool {
+    use Operation::{Chat, Completions, Fim, Messages};
+    matches!(operation, Chat | Completions | Fim | Messages)
+}
+
+/// Puts the connection back when another request may use it.
+fn give_back(exchange: &Exchange, keep_alive: &mut bool, conn: crate::upstream::Conn, deployment: u32) {
+    if *keep_alive && let Some(deployment) = exchange.deployment(deployment) {
+        deployment.state.pool.put(exchange.shard.index, conn);
+    }
+}
+
+/// A stream of events.
+fn events(exchange: &mut Exchange, mut answer: Answer) -> Response<Body> {
+    let status = answer.head.status;
+    let mut headers = forwardable(std::mem::take(&mut answer.head.headers));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    let upstream = Upstream::new(exchange, answer, Bytes::new());
+    let source = Events::new(exchange, upstream);
+    let mut response = Response::new(Body::stream(source));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Bytes of any kind, as they come; `start` was read already.
+fn raw(exchange: &mut Exchange, mut answer: Answer, start: Bytes) -> Response<Body> {
+    let status = answer.head.status;
+    let encoding = answer.head.headers.get(header::CONTENT_ENCODING).cloned();
+    let mut headers = forwardable(std::mem::take(&mut answer.head.headers));
+    if let Some(encoding) = encoding {
+        headers.insert(header::CONTENT_ENCODING, encoding);
+    }
+    let source = Raw::new(Upstream::new(exchange, answer, start));
+    let mut response = Response::new(Body::stream(source));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Headers of a provider that say nothing to our caller: about its own connection, its own cookies, its own host.
+const KEPT_BACK: [HeaderName; 14] = [
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_ENCODING,
+    header::CONNECTION,
+    header::TRAILER,
+    header::UPGRADE,
+    header::DATE,
+    header::SERVER,
+    header::SET_COOKIE,
+    header::ALT_SVC,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::VIA,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// What of a provider's headers reaches the caller. Its request id is kept under a name of its own.
+fn forwardable(mut headers: HeaderMap) -> HeaderMap {
+    for name in &KEPT_BACK {
+        headers.remove(name);
+    }
+    if let Some(id) = headers.remove("x-request-id") {
+        headers.insert(HeaderName::from_static("x-upstream-request-id"), id);
+    }
+    headers
+}

@@ -1,0 +1,139 @@
+//! The end of every request: errors take the caller's shape, headers tell what was done, counters count.
+//!
+//! Money is settled by the guards in `account`: for whole answers before this stage, for streams when their last byte has
+//! left or their client has gone.
+
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response};
+
+use crate::body::Body;
+use crate::dialect;
+use crate::endpoint::Dialect;
+use crate::error::{Error, Result};
+use crate::exchange::{CacheUse, Exchange, RequestId};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const AILINK_REQUEST_ID: HeaderName = HeaderName::from_static("x-ailink-request-id");
+const MODEL: HeaderName = HeaderName::from_static("x-ailink-model");
+const PROVIDER: HeaderName = HeaderName::from_static("x-ailink-provider");
+const DEPLOYMENT: HeaderName = HeaderName::from_static("x-ailink-deployment");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-ailink-attempts");
+const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
+const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
+const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
+
+pub fn run(exchange: Exchange, answer: Result<Response<Body>>) -> Response<Body> {
+    let metrics = &exchange.shard.metrics;
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(error) => {
+            metrics.error(error.code);
+            error_response(exchange.endpoint.dialect, &error, &exchange.request_id)
+        }
+    };
+    metrics.request(exchange.endpoint.operation, response.status().as_u16());
+    let overhead = exchange.overhead();
+    metrics.overhead.record(overhead);
+    tell(&exchange, response.headers_mut(), u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
+    response
+}
+
+/// The headers that explain an answer.
+fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
+    stamp(headers, &exchange.request_id);
+    if let Some(model) = exchange.model() {
+        headers.insert(MODEL, model.header.clone());
+    }
+    if let Some(deployment) = exchange.served.and_then(|index| exchange.deployment(index)) {
+        headers.insert(PROVIDER, deployment.provider_header.clone());
+        headers.insert(DEPLOYMENT, deployment.id_header.clone());
+    }
+    if exchange.attempts > 0 {
+        headers.insert(ATTEMPTS, HeaderValue::from(u16::from(exchange.attempts)));
+    }
+    let cache = match exchange.cache {
+        CacheUse::Off => None,
+        CacheUse::Bypass => Some("bypass"),
+        CacheUse::Miss(_) => Some("miss"),
+        CacheUse::Hit => Some("hit"),
+    };
+    if let Some(cache) = cache {
+        headers.insert(CACHE, HeaderValue::from_static(cache));
+    }
+    if let Some(cost) = exchange.cost_pico {
+        headers.insert(COST, usd(cost));
+    }
+    headers.insert(OVERHEAD, HeaderValue::from(overhead_us));
+}
+
+/// Both names of the request id: the one official SDKs read, and our own.
+fn stamp(headers: &mut HeaderMap, id: &RequestId) {
+    let id = id.header();
+    headers.insert(REQUEST_ID, id.clone());
+    headers.insert(AILINK_REQUEST_ID, id);
+}
+
+/// An error in the caller's dialect, with the request id.
+pub fn error_response(dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
+    let body = match &error.body {
+        Some(body) => body.clone(),
+        None => dialect::error_body(dialect, error, &id.to_string()),
+    };
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = error.http_status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(wait) = error.retry_after {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000).max(1)));
+        headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(millis.max(1)));
+    }
+    if error.close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    stamp(headers, id);
+    response
+}
+
+/// Pico-USD as a decimal number of USD, exact.
+fn usd(pico: i64) -> HeaderValue {
+    const USD: u64 = 1_000_000_000_000;
+    let pico = pico.unsigned_abs();
+    let (whole, fraction) = (pico / USD, pico % USD);
+    let mut text = [b'0'; 40];
+    let mut whole_text = itoa::Buffer::new();
+    let whole = whole_text.format(whole).as_bytes();
+    text[..whole.len()].copy_from_slice(whole);
+    let mut end = whole.len();
+    if fraction > 0 {
+        text[end] = b'.';
+        let mut rest = fraction;
+        for digit in text[end + 1..end + 13].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        end += 13;
+        while text[end - 1] == b'0' {
+            end -= 1;
+        }
+    }
+    HeaderValue::from_bytes(&text[..end]).unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_exact_decimals() {
+        for (pico, text) in [
+            (0, "0"),
+            (1, "0.000000000001"),
+            (150_000, "0.00000015"),
+            (1_000_000_000_000, "1"),
+            (12_500_000_000_000, "12.5"),
+        ] {
+            assert_eq!(usd(pico).to_str().expect("ASCII"), text);
+        }
+    }
+}

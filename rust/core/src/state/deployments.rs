@@ -1,0 +1,49 @@
+//! What a deployment keeps across snapshots: its idle connections, how many are open, its counters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::metrics::DeploymentMetrics;
+use crate::upstream::Pool;
+
+pub struct DeploymentState {
+    pub id: String,
+    pub provider: String,
+    pub model: String,
+    pub pool: Pool,
+    pub metrics: DeploymentMetrics,
+    open: AtomicU32,
+}
+
+impl DeploymentState {
+    pub fn new(threads: usize, id: &str, provider: &str, model: &str) -> Self {
+        DeploymentState {
+            id: id.to_string(),
+            provider: provider.to_string(),
+            model: model.to_string(),
+            pool: Pool::new(threads),
+            metrics: DeploymentMetrics::new(threads),
+            open: AtomicU32::new(0),
+        }
+    }
+
+    /// Takes one of at most `limit` places (0 = no limit); given back when the guard is dropped.
+    pub fn enter(self: &Arc<Self>, limit: u32) -> Option<InFlight> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let guard = InFlight(self.clone());
+        (limit == 0 || before < limit).then_some(guard)
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// One attempt in flight at a deployment.
+pub struct InFlight(Arc<DeploymentState>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,432 @@
+//! Virtual keys: a sharded table outside the snapshot, read without a lock, changed by copying one shard.
+//!
+//! A key's counters live in [`KeyState`], found by the key's id, and survive every change of its settings.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use hmac::{Hmac, KeyInit, Mac};
+use ipnet::IpNet;
+use parking_lot::{Mutex, RwLock};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::endpoint::Operation;
+use crate::kernel::window::Window;
+
+/// HMAC-SHA-256(pepper, SHA-256(key)): what is stored of a key.
+pub type KeyDigest = [u8; 32];
+
+const SHARDS: usize = 256;
+const MINUTE_NS: u64 = 60_000_000_000;
+
+/// A key as Python sends it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRow {
+    #[serde(deserialize_with = "crate::bytes32::deserialize")]
+    pub digest: KeyDigest,
+    pub id: String,
+    pub org_id: Option<String>,
+    pub alias: Option<String>,
+    pub role: String,
+    pub state: String,
+    pub expires_us: Option<i64>,
+    pub models: Option<Vec<String>>,
+    pub endpoints: Option<Vec<String>>,
+    pub ip_allow: Option<Vec<String>>,
+    pub rpm: Option<u64>,
+    pub max_parallel: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Admin,
+    Key,
+}
+
+/// The settings of one key, checked and compiled, beside its counters.
+pub struct Key {
+    pub id: Arc<str>,
+    pub role: Role,
+    pub blocked: bool,
+    pub expires_us: Option<i64>,
+    pub models: Option<Vec<Pattern>>,
+    pub endpoints: Option<u32>,
+    pub ip_allow: Option<Vec<IpNet>>,
+    pub limits: Option<Limits>,
+    pub ledger_id: u32,
+    pub org_ledger_id: u32,
+    pub state: Arc<KeyState>,
+}
+
+/// What admission checks for a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub rpm: Option<u64>,
+    pub max_parallel: Option<u32>,
+}
+
+/// A key's counters.
+#[derive(Default)]
+pub struct KeyState {
+    pub window: Mutex<Option<Window>>,
+    pub in_flight: AtomicU32,
+    spend_pico: Mutex<i128>,
+    last_used_us: AtomicI64,
+}
+
+impl KeyState {
+    pub fn add_spend(&self, pico: i64) {
+        if pico != 0 {
+            *self.spend_pico.lock() += i128::from(pico);
+        }
+    }
+
+    /// What was spent before this process began.
+    pub fn seed_spend(&self, pico: i128) {
+        *self.spend_pico.lock() = pico;
+    }
+
+    pub fn spend(&self) -> i128 {
+        *self.spend_pico.lock()
+    }
+
+    /// Remembers the last use, at second resolution so that a busy key is not written on every request.
+    pub fn used(&self, now_us: i64) {
+        if now_us - self.last_used_us.load(Ordering::Relaxed) > 1_000_000 {
+            self.last_used_us.store(now_us, Ordering::Relaxed);
+        }
+    }
+
+    pub fn last_used_us(&self) -> i64 {
+        self.last_used_us.load(Ordering::Relaxed)
+    }
+}
+
+/// A model name, or a glob with `*` for any run of characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    Exact(String),
+    Glob(Vec<String>),
+}
+
+impl Pattern {
+    pub fn new(text: &str) -> Self {
+        if text.contains('*') {
+            Pattern::Glob(text.split('*').map(str::to_string).collect())
+        } else {
+            Pattern::Exact(text.to_string())
+        }
+    }
+
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Pattern::Exact(exact) => exact == name,
+            Pattern::Glob(pieces) => glob(pieces, name),
+        }
+    }
+}
+
+fn glob(pieces: &[String], name: &str) -> bool {
+    let [first, middle @ .., last] = pieces else { return false };
+    let Some(mut rest) = name.strip_prefix(first.as_str()) else { return false };
+    for piece in middle {
+        let Some(at) = rest.find(piece.as_str()) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.len() >= last.len() && rest.ends_with(last.as_str())
+}
+
+impl Key {
+    pub fn may_use(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(model)))
+    }
+
+    pub fn may_call(&self, operation: Operation) -> bool {
+        self.endpoints.is_none_or(|mask| mask & 1 << operation as u32 != 0)
+    }
+
+    pub fn may_come_from(&self, address: IpAddr) -> bool {
+        self.ip_allow.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&address)))
+    }
+}
+
+/// The digest is uniformly distributed already: eight of its bytes are the hash.
+#[derive(Default)]
+struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*head);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+type Shard = HashMap<KeyDigest, Arc<Key>, BuildHasherDefault<DigestHasher>>;
+
+/// The table, and the pepper that turns a presented key into its digest.
+pub struct Keys {
+    shards: Box<[ArcSwap<Shard>]>,
+    cells: RwLock<HashMap<Arc<str>, Arc<KeyState>>>,
+    pepper: Hmac<Sha256>,
+}
+
+impl Keys {
+    pub fn new(pepper: &[u8; 32]) -> Self {
+        Keys {
+            shards: (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::default())).collect(),
+            cells: RwLock::default(),
+            pepper: keyed(pepper),
+        }
+    }
+
+    /// The digest of a presented key.
+    pub fn digest(&self, key: &[u8]) -> KeyDigest {
+        finish(self.pepper.clone(), &Sha256::digest(key))
+    }
+
+    /// The key with this digest, if there is one.
+    pub fn find(&self, digest: &KeyDigest) -> Option<Arc<Key>> {
+        self.shard(digest).load().get(digest).cloned()
+    }
+
+    fn shard(&self, digest: &KeyDigest) -> &ArcSwap<Shard> {
+        // Not the byte that begins the hash inside the shard.
+        &self.shards[usize::from(digest[31]) % SHARDS]
+    }
+
+    /// The counters of a key, made when first asked for.
+    pub fn cell(&self, id: &str) -> Arc<KeyState> {
+        if let Some(cell) = self.cells.read().get(id) {
+            return cell.clone();
+        }
+        self.cells.write().entry(id.into()).or_default().clone()
+    }
+
+    /// Puts rows in place of those with the same digest. `compile` turned each row into a [`Key`] beforehand.
+    pub fn upsert(&self, keys: Vec<(KeyDigest, Key)>) {
+        let mut by_shard: HashMap<usize, Vec<(KeyDigest, Arc<Key>)>> = HashMap::new();
+        for (digest, key) in keys {
+            by_shard.entry(usize::from(digest[31]) % SHARDS).or_default().push((digest, Arc::new(key)));
+        }
+        for (shard, rows) in by_shard {
+            self.shards[shard].rcu(|current| {
+                let mut next = Shard::clone(current);
+                next.extend(rows.iter().cloned());
+                next
+            });
+        }
+    }
+
+    pub fn remove(&self, digests: &[KeyDigest]) -> usize {
+        let mut removed = 0;
+        for digest in digests {
+            if self.find(digest).is_some() {
+                removed += 1;
+                self.shard(digest).rcu(|current| {
+                    let mut next = Shard::clone(current);
+                    next.remove(digest);
+                    next
+                });
+            }
+        }
+        removed
+    }
+
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.load().len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Checks a row and compiles it. `intern` gives dictionary ids of the ledger.
+    ///
+    /// # Errors
+    /// Says which key and which field.
+    pub fn compile(
+        &self,
+        row: KeyRow,
+        intern: impl Fn(crate::ledger::DictKind, &str) -> Result<u32, String>,
+    ) -> Result<(KeyDigest, Key), String> {
+        let fail = |what: String| format!("key {}: {what}", row.id);
+        let role = match row.role.as_str() {
+            "admin" => Role::Admin,
+            "key" => Role::Key,
+            other => return Err(fail(format!("role {other:?} is not admin or key"))),
+        };
+        let blocked = match row.state.as_str() {
+            "active" => false,
+            "blocked" => true,
+            other => return Err(fail(format!("state {other:?} is not active or blocked"))),
+        };
+        let mut endpoints = None;
+        if let Some(names) = &row.endpoints {
+            let mut mask = 0u32;
+            for name in names {
+                let operation = Operation::parse(name).ok_or_else(|| fail(format!("endpoint {name:?} is not known")))?;
+                mask |= 1 << operation as u32;
+            }
+            endpoints = Some(mask);
+        }
+        let ip_allow = row.ip_allow.as_ref().map(|nets| networks(nets)).transpose().map_err(fail)?;
+        let state = self.cell(&row.id);
+        set_rate(&state, row.rpm);
+        let limits =
+            (row.rpm.is_some() || row.max_parallel.is_some()).then_some(Limits { rpm: row.rpm, max_parallel: row.max_parallel });
+        let key = Key {
+            ledger_id: intern(crate::ledger::DictKind::Key, &row.id)?,
+            org_ledger_id: intern(crate::ledger::DictKind::Org, row.org_id.as_deref().unwrap_or(""))?,
+            id: row.id.into(),
+            role,
+            blocked,
+            expires_us: row.expires_us,
+            models: row.models.map(|names| names.iter().map(|name| Pattern::new(name)).collect()),
+            endpoints,
+            ip_allow,
+            limits,
+            state,
+        };
+        Ok((row.digest, key))
+    }
+}
+
+fn set_rate(state: &KeyState, rpm: Option<u64>) {
+    let mut window = state.window.lock();
+    match (rpm, window.as_mut()) {
+        (None, _) => *window = None,
+        (Some(limit), Some(window)) => window.set_limit(limit),
+        (Some(limit), None) => *window = Some(Window::new(limit, MINUTE_NS)),
+    }
+}
+
+/// Parses networks; a bare address stands for itself.
+///
+/// # Errors
+/// Names the entry that is neither an address nor a network.
+pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
+    texts
+        .iter()
+        .map(|text| {
+            text.parse::<IpNet>()
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+                .map_err(|_| format!("{text:?} is not an IP address or network"))
+        })
+        .collect()
+}
+
+fn keyed(pepper: &[u8; 32]) -> Hmac<Sha256> {
+    // A key shorter than the hash's block is padded with zeros (RFC 2104), which spares a fallible constructor.
+    let mut block = [0u8; 64];
+    block[..32].copy_from_slice(pepper);
+    Hmac::<Sha256>::new(&block.into())
+}
+
+fn finish(mut mac: Hmac<Sha256>, message: &[u8]) -> KeyDigest {
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// The digest of a key: HMAC-SHA-256(pepper, SHA-256(key)).
+pub fn key_digest(pepper: &[u8; 32], key: &[u8]) -> KeyDigest {
+    token_digest(pepper, &Sha256::digest(key).into())
+}
+
+/// The digest of a key of which only the SHA-256 is known, as LiteLLM stores it.
+pub fn token_digest(pepper: &[u8; 32], token: &[u8; 32]) -> KeyDigest {
+    finish(keyed(pepper), token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &str, key: &str) -> KeyRow {
+        KeyRow {
+            digest: key_digest(&[7; 32], key.as_bytes()),
+            id: id.to_string(),
+            org_id: None,
+            alias: None,
+            role: "key".to_string(),
+            state: "active".to_string(),
+            expires_us: None,
+            models: None,
+            endpoints: None,
+            ip_allow: None,
+            rpm: None,
+            max_parallel: None,
+        }
+    }
+
+    fn insert(keys: &Keys, row: KeyRow) {
+        let compiled = keys.compile(row, |_, _| Ok(1)).expect("valid row");
+        keys.upsert(vec![compiled]);
+    }
+
+    #[test]
+    fn keys_are_found_by_what_is_presented() {
+        let keys = Keys::new(&[7; 32]);
+        insert(&keys, row("k1", "sk-one"));
+        insert(&keys, row("k2", "sk-two"));
+        let found = keys.find(&keys.digest(b"sk-two")).expect("known key");
+        assert_eq!(&*found.id, "k2");
+        assert!(keys.find(&keys.digest(b"sk-three")).is_none());
+        assert_eq!(keys.remove(&[keys.digest(b"sk-two")]), 1);
+        assert!(keys.find(&keys.digest(b"sk-two")).is_none());
+        assert_eq!(keys.len(), 1);
+    }
+
+    #[test]
+    fn a_stored_token_gives_the_same_digest() {
+        let pepper = [9; 32];
+        assert_eq!(key_digest(&pepper, b"sk-x"), token_digest(&pepper, &Sha256::digest(b"sk-x").into()));
+    }
+
+    #[test]
+    fn counters_survive_a_change() {
+        let keys = Keys::new(&[7; 32]);
+        insert(&keys, row("k1", "sk-one"));
+        keys.cell("k1").add_spend(42);
+        insert(&keys, KeyRow { rpm: Some(5), state: "blocked".to_string(), ..row("k1", "sk-one") });
+        let key = keys.find(&keys.digest(b"sk-one")).expect("known key");
+        assert!(key.blocked);
+        assert_eq!(key.state.spend(), 42);
+    }
+
+    #[test]
+    fn globs_match_whole_names() {
+        for (pattern, name, expected) in [
+            ("gpt-4o", "gpt-4o", true),
+            ("gpt-4o", "gpt-4o-mini", false),
+            ("gpt-*", "gpt-4o-mini", true),
+            ("*", "anything", true),
+            ("openai/*-mini", "openai/gpt-4o-mini", true),
+            ("openai/*-mini", "openai/gpt-4o", false),
+            ("a*b*a", "aba", true),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(Pattern::new(pattern).matches(name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn bad_rows_say_why() {
+        let keys = Keys::new(&[7; 32]);
+        let bad = KeyRow { ip_allow: Some(vec!["10.0.0.0/99".to_string()]), ..row("k9", "sk-nine") };
+        let error = keys.compile(bad, |_, _| Ok(1)).err().expect("refused");
+        assert!(error.contains("k9") && error.contains("10.0.0.0/99"), "{error}");
+    }
+}

@@ -1,0 +1,75 @@
+//! What outlives a snapshot, in cells found again by stable id: keys with their windows and spend, pools, retry budgets,
+//! credentials, the cache, counters.
+
+pub mod cache;
+pub mod credentials;
+pub mod deployments;
+pub mod keys;
+pub mod models;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use credentials::CredentialSlot;
+pub use deployments::DeploymentState;
+pub use models::ModelState;
+
+use crate::ledger::{DictKind, Ledger};
+use keys::Keys;
+
+/// Everything that survives a publish.
+pub struct State {
+    pub threads: usize,
+    pub keys: Keys,
+    pub cache: cache::Cache,
+    pub ledger: Arc<Ledger>,
+    deployments: Mutex<HashMap<String, Arc<DeploymentState>>>,
+    models: Mutex<HashMap<String, Arc<ModelState>>>,
+    credentials: Mutex<HashMap<String, Arc<CredentialSlot>>>,
+}
+
+impl State {
+    pub fn new(threads: usize, keys: Keys, ledger: Arc<Ledger>) -> Self {
+        State {
+            threads,
+            keys,
+            cache: cache::Cache::new(),
+            ledger,
+            deployments: Mutex::default(),
+            models: Mutex::default(),
+            credentials: Mutex::default(),
+        }
+    }
+
+    /// The dictionary id of a text in the ledger, durable before it is returned.
+    ///
+    /// # Errors
+    /// The ledger's database refused the write.
+    pub fn intern(&self, kind: DictKind, text: &str) -> Result<u32, String> {
+        self.ledger.intern(kind, text).map_err(|error| format!("ledger dictionary: {error}"))
+    }
+
+    /// The cell of a deployment. Provider and model are part of its identity, so the labels never change.
+    pub fn deployment(&self, id: &str, provider: &str, model: &str) -> Arc<DeploymentState> {
+        let mut cells = self.deployments.lock();
+        cells
+            .entry(id.to_string())
+            .or_insert_with(|| Arc::new(DeploymentState::new(self.threads, id, provider, model)))
+            .clone()
+    }
+
+    pub fn model(&self, name: &str) -> Arc<ModelState> {
+        self.models.lock().entry(name.to_string()).or_insert_with(|| Arc::new(ModelState::new())).clone()
+    }
+
+    pub fn credential(&self, id: &str) -> Arc<CredentialSlot> {
+        self.credentials.lock().entry(id.to_string()).or_default().clone()
+    }
+
+    /// Every deployment that was ever published, for metrics and sweeping.
+    pub fn deployments(&self) -> Vec<Arc<DeploymentState>> {
+        self.deployments.lock().values().cloned().collect()
+    }
+}

@@ -1,0 +1,143 @@
+//! Which operation a request asks for, and the answer to it.
+
+use super::answer::Answer;
+use super::errors::{Dialect, Failure};
+use super::fields::{Call, Fields};
+use super::multipart::Form;
+use super::{anthropic, embeddings, media, openai};
+
+/// What the provider can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Chat,
+    Completions,
+    Fim,
+    Embeddings,
+    Moderations,
+    Rerank,
+    ImagesGenerations,
+    ImagesEdits,
+    ImagesVariations,
+    Speech,
+    Transcriptions,
+    Translations,
+    Messages,
+    CountTokens,
+}
+
+/// A path taken apart: the script in a `mock:SCRIPT` segment, and what follows the version (`/v1/`, `/v2/`) if there is
+/// one. Whatever a gateway's base URL puts before the version does not matter.
+pub fn take_apart(path: &str) -> (Option<&str>, &str) {
+    let script = path.split('/').find_map(|segment| segment.strip_prefix("mock:"));
+    let versions = ["/v1/", "/v2/"];
+    let tail = versions.iter().find_map(|version| path.rsplit_once(version)).map(|(_, tail)| tail);
+    (script, tail.unwrap_or_else(|| path.trim_start_matches('/')))
+}
+
+impl Operation {
+    /// The operation that is posted to this tail of a path.
+    pub fn of(tail: &str) -> Option<Self> {
+        Some(match tail {
+            "chat/completions" => Self::Chat,
+            "completions" => Self::Completions,
+            "fim/completions" => Self::Fim,
+            "embeddings" => Self::Embeddings,
+            "moderations" => Self::Moderations,
+            "rerank" => Self::Rerank,
+            "images/generations" => Self::ImagesGenerations,
+            "images/edits" => Self::ImagesEdits,
+            "images/variations" => Self::ImagesVariations,
+            "audio/speech" => Self::Speech,
+            "audio/transcriptions" => Self::Transcriptions,
+            "audio/translations" => Self::Translations,
+            "messages" => Self::Messages,
+            "messages/count_tokens" => Self::CountTokens,
+            _ => return None,
+        })
+    }
+
+    /// Whose shape its errors have.
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::Messages | Self::CountTokens => Dialect::Anthropic,
+            _ => Dialect::OpenAi,
+        }
+    }
+
+    /// Is its body a form?
+    pub const fn takes_form(self) -> bool {
+        matches!(self, Self::ImagesEdits | Self::ImagesVariations | Self::Transcriptions | Self::Translations)
+    }
+
+    /// May it be asked without a model?
+    const fn model_is_optional(self) -> bool {
+        matches!(self, Self::Moderations | Self::ImagesGenerations | Self::ImagesEdits | Self::ImagesVariations)
+    }
+}
+
+/// A request body in the form its operation takes.
+pub enum Parsed<'a> {
+    Json(Box<Fields<'a>>),
+    Form(Form<'a>),
+}
+
+impl<'a> Parsed<'a> {
+    /// Reads a body and checks that it names a model.
+    pub fn read(operation: Operation, content_type: &str, body: &'a [u8]) -> Result<Self, Failure> {
+        let parsed = if operation.takes_form() {
+            Self::Form(Form::parse(content_type, body)?)
+        } else {
+            Self::Json(Box::new(Fields::parse(body)?))
+        };
+        if parsed.model().is_none_or(str::is_empty) && !operation.model_is_optional() {
+            return Err(match operation.dialect() {
+                Dialect::OpenAi => Failure::bad_request("you must provide a model parameter"),
+                Dialect::Anthropic => Failure::bad_request("model: Field required"),
+            });
+        }
+        Ok(parsed)
+    }
+
+    /// The model as the request names it, with its script.
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::Json(fields) => fields.model.as_deref(),
+            Self::Form(form) => form.text("model"),
+        }
+    }
+
+    /// The proper answer.
+    pub fn answer(&self, operation: Operation, call: &Call<'_>) -> Result<Answer, Failure> {
+        match (self, operation) {
+            (Self::Json(fields), Operation::Chat) => openai::chat(fields, call),
+            (Self::Json(fields), Operation::Completions) => openai::completions(fields, call),
+            (Self::Json(fields), Operation::Fim) => openai::fim(fields, call),
+            (Self::Json(fields), Operation::Embeddings) => embeddings::embeddings(fields, call),
+            (Self::Json(fields), Operation::Rerank) => embeddings::rerank(fields, call),
+            (Self::Json(fields), Operation::Moderations) => media::moderations(fields, call),
+            (Self::Json(fields), Operation::ImagesGenerations) => media::generations(fields, call),
+            (Self::Json(fields), Operation::Speech) => media::speech(fields, call),
+            (Self::Json(fields), Operation::Messages) => anthropic::messages(fields, call),
+            (Self::Json(fields), Operation::CountTokens) => anthropic::count_tokens(fields, call),
+            (Self::Form(form), Operation::ImagesEdits) => media::edited(form, call, true),
+            (Self::Form(form), Operation::ImagesVariations) => media::edited(form, call, false),
+            (Self::Form(form), Operation::Transcriptions) => media::transcription(form, call, "transcribe"),
+            (Self::Form(form), Operation::Translations) => media::transcription(form, call, "translate"),
+            _ => Err(Failure::bad_request("The body does not fit the operation.")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_do_not_matter() {
+        assert_eq!(take_apart("/v1/chat/completions"), (None, "chat/completions"));
+        assert_eq!(take_apart("/mock:status=429;retry_after=1/v1/messages"), (Some("status=429;retry_after=1"), "messages"));
+        assert_eq!(take_apart("/api/openai/v1/embeddings"), (None, "embeddings"));
+        assert_eq!(take_apart("/embeddings"), (None, "embeddings"));
+        assert_eq!(Operation::of(take_apart("/v2/rerank").1), Some(Operation::Rerank));
+    }
+}

@@ -1,0 +1,53 @@
+//! Kernels that Python measures and tests against slow twins.
+
+use ailink_core::kernel::window;
+use ailink_core::wire::json::scan_object;
+use ailink_core::wire::sse::Framer;
+use bytes::Bytes;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// Crosses the boundary and does nothing: what a call costs.
+#[pyfunction]
+fn noop() {}
+
+/// Validates a JSON object and finds the members a chat request is routed by. Returns how many members it has.
+#[pyfunction]
+fn scan_chat(body: &[u8]) -> PyResult<u32> {
+    scan_object(body, &["model", "stream", "stream_options", "max_tokens", "n", "messages"])
+        .map(|scan| scan.keys)
+        .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Cuts a stream of server-sent events. Returns how many events it holds.
+#[pyfunction]
+fn count_events(stream: Vec<u8>) -> PyResult<usize> {
+    Framer::new(1 << 24)
+        .push(Bytes::from(stream))
+        .map(|batch| batch.ends.len())
+        .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// A sliding window of 60 slots over an injected clock.
+#[pyclass(module = "ailink._core")]
+struct Window(window::Window);
+
+#[pymethods]
+impl Window {
+    #[new]
+    fn new(limit: u64, period_ns: u64) -> Self {
+        Window(window::Window::new(limit, period_ns))
+    }
+
+    /// Takes `n`; returns None when admitted, else the nanoseconds after which a retry succeeds.
+    fn try_take(&mut self, now_ns: u64, n: u64) -> Option<u64> {
+        self.0.try_take(now_ns, n).err().map(|refusal| refusal.retry_after_ns)
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Window>()?;
+    module.add_function(wrap_pyfunction!(noop, module)?)?;
+    module.add_function(wrap_pyfunction!(scan_chat, module)?)?;
+    module.add_function(wrap_pyfunction!(count_events, module)?)
+}

@@ -1,0 +1,29 @@
+//! `ailink._core`: what Python may ask of the data plane. A file per core module, same names; no algorithm here.
+
+mod endpoint;
+mod keys;
+mod kernels;
+mod mock;
+mod plane;
+
+use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The cargo profile this module was built with: `release`, `fast`, `debug`.
+#[pyfunction]
+fn build_profile() -> &'static str {
+    env!("AILINK_BUILD_PROFILE")
+}
+
+#[pymodule(gil_used = true)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(build_profile, module)?)?;
+    plane::register(module)?;
+    endpoint::register(module)?;
+    keys::register(module)?;
+    kernels::register(module)?;
+    mock::register(module)
+}

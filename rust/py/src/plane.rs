@@ -1,0 +1,128 @@
+//! The running data plane.
+
+use std::time::Duration;
+
+use ailink_core::metrics::Outcome;
+use ailink_core::plane::{Plane as Core, PlaneError};
+use ailink_core::stage::Stage;
+use ailink_core::query::QueryError;
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::keys::digest;
+
+fn bad(error: PlaneError) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+#[pyclass(frozen, module = "ailink._core")]
+struct Plane(Core);
+
+#[pymethods]
+impl Plane {
+    #[new]
+    fn new(py: Python<'_>, options: &[u8]) -> PyResult<Self> {
+        py.detach(|| Core::new(options)).map(Plane).map_err(bad)
+    }
+
+    fn start(&self, py: Python<'_>) -> PyResult<u16> {
+        py.detach(|| self.0.start()).map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    fn publish(&self, py: Python<'_>, snapshot: &[u8]) -> PyResult<u64> {
+        py.detach(|| self.0.publish(snapshot)).map_err(bad)
+    }
+
+    fn upsert_keys(&self, py: Python<'_>, rows: &[u8]) -> PyResult<usize> {
+        py.detach(|| self.0.upsert_keys(rows)).map_err(bad)
+    }
+
+    fn remove_keys(&self, digests: Vec<Vec<u8>>) -> PyResult<usize> {
+        let digests = digests.iter().map(|bytes| digest(bytes)).collect::<PyResult<Vec<_>>>()?;
+        Ok(self.0.remove_keys(&digests))
+    }
+
+    fn push_credentials(&self, rows: &[u8]) -> PyResult<()> {
+        self.0.push_credentials(rows).map_err(bad)
+    }
+
+    fn set_status(&self, ready: bool, details: &[u8]) {
+        self.0.set_status(ready, details.to_vec());
+    }
+
+    fn spend(&self, key_ids: Vec<String>) -> Vec<i128> {
+        self.0.spend(&key_ids)
+    }
+
+    fn last_used(&self, key_ids: Vec<String>) -> Vec<i64> {
+        self.0.last_used(&key_ids)
+    }
+
+    fn metrics<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let text = py.detach(|| self.0.metrics());
+        PyBytes::new(py, text.as_bytes())
+    }
+
+    fn event_fd(&self) -> i32 {
+        self.0.event_fd()
+    }
+
+    fn take_events<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.take_events())
+    }
+
+    fn reload_tls(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.0.reload_tls()).map_err(bad)
+    }
+
+    fn listen_fds(&self) -> Vec<i32> {
+        self.0.listen_fds()
+    }
+
+    fn flush(&self, py: Python<'_>, timeout_s: f64) -> PyResult<()> {
+        let limit = Duration::try_from_secs_f64(timeout_s).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        py.detach(|| self.0.flush(limit)).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    }
+
+    fn ledger_query<'py>(
+        &self,
+        py: Python<'py>,
+        sql: &str,
+        params: &[u8],
+        timeout_ms: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let limit = Duration::from_millis(timeout_ms);
+        let rows = py.detach(|| self.0.ledger_query(sql, params, limit)).map_err(|error| match error {
+            QueryError::TooLong => PyTimeoutError::new_err(error.to_string()),
+            QueryError::Failed(text) => PyRuntimeError::new_err(text),
+        })?;
+        Ok(PyBytes::new(py, &rows))
+    }
+
+    fn drain(&self, py: Python<'_>) {
+        py.detach(|| self.0.drain());
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.0.stop());
+    }
+}
+
+/// The stages in the order they run, with the file each is found in.
+#[pyfunction]
+fn stages() -> Vec<(&'static str, String)> {
+    Stage::ORDER.iter().map(|stage| (stage.name(), stage.source())).collect()
+}
+
+/// Names of the outcomes of an attempt, by the code in the ledger.
+#[pyfunction]
+fn outcomes() -> Vec<&'static str> {
+    Outcome::ALL.iter().map(|(_, name)| *name).collect()
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Plane>()?;
+    module.add_function(wrap_pyfunction!(stages, module)?)?;
+    module.add_function(wrap_pyfunction!(outcomes, module)?)
+}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# See to it that the named commands are there; root installs missing ones from Debian.  Usage: tools.sh nginx wrk
+# Exit status 3 and a loud message where one cannot be had.
+set -euo pipefail
+
+declare -A package=([nginx]=nginx-light [wrk]=wrk)
+missing=()
+for command in "$@"; do
+    command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] || missing+=("${package[$command]:-$command}")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if command -v apt-get >/dev/null; then
+    run=()
+    [ "$(id -u)" = 0 ] || run=(sudo -n)
+    if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
+        # RUNLEVEL=1: a package must not start its service.
+        "${run[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get update -qq
+        "${run[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" && exit 0
+    fi
+fi
+echo "######## MISSING: ${missing[*]} (could not be installed; install it by hand) ########" >&2
+exit 3

@@ -1,0 +1,105 @@
+"""What stands for the data plane in unit tests: the same promises, kept in dictionaries."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ailink.admin.plane import KeyRow
+from ailink.admin.served import ServedDeployment, ServedModel
+
+LEDGER_SCHEMA = Path(__file__).parents[3] / "rust" / "core" / "src" / "ledger" / "0001_ledger.sql"
+
+
+class FakePlane:
+    """Keys, credentials, spend and a ledger with the real schema. `fail` makes the next change raise."""
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, KeyRow] = {}
+        self.credentials: dict[str, bytes] = {}
+        self.spent: dict[str, int] = {}
+        self.used: dict[str, int] = {}
+        self.fail = False
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.ledger = sqlite3.connect(":memory:", check_same_thread=False)
+        self.ledger.executescript(LEDGER_SCHEMA.read_text())
+
+    def close(self) -> None:
+        self.ledger.close()
+        os.close(self.fd)
+
+    def upsert_keys(self, rows: bytes) -> int:
+        self._may_fail()
+        decoded = msgspec.msgpack.decode(rows, type=list[KeyRow])
+        self.keys |= {row.digest: row for row in decoded}
+        return len(decoded)
+
+    def remove_keys(self, digests: list[bytes]) -> int:
+        self._may_fail()
+        return sum(self.keys.pop(digest, None) is not None for digest in digests)
+
+    def push_credentials(self, rows: bytes) -> None:
+        self._may_fail()
+        self.credentials |= msgspec.msgpack.decode(rows, type=dict[str, bytes])
+
+    def spend(self, key_ids: list[str]) -> list[int]:
+        return [self.spent.get(key_id, 0) for key_id in key_ids]
+
+    def last_used(self, key_ids: list[str]) -> list[int]:
+        return [self.used.get(key_id, 0) for key_id in key_ids]
+
+    def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
+        self._may_fail()
+        rows = self.ledger.execute(sql, msgspec.msgpack.decode(params)).fetchall()
+        return msgspec.msgpack.encode([list(row) for row in rows])
+
+    def metrics(self) -> bytes:
+        return b"# TYPE ailink_requests_total counter\nailink_requests_total 3\n"
+
+    def event_fd(self) -> int:
+        return self.fd
+
+    def take_events(self) -> bytes:
+        return msgspec.msgpack.encode([])
+
+    def _may_fail(self) -> None:
+        if self.fail:
+            self.fail = False
+            raise RuntimeError("the plane failed")
+
+
+class FakeConfig:
+    """A configuration in force."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+        self.details: dict[str, Any] = {"version": 3, "errors": []}
+
+    def models(self) -> Sequence[ServedModel]:
+        def model(name: str, **price: int) -> ServedModel:
+            place = ServedDeployment(
+                id=f"d-{name}",
+                provider="openai",
+                dialect="openai",
+                model=f"{name}-2026",
+                base_url="http://10.0.0.1/v1",
+                **price,
+            )
+            return ServedModel(name=name, mode="chat", owned_by="openai", created=1, deployments=(place,))
+
+        return [
+            model("gpt-4o", input_price=150_000_000_000, output_price=600_000_000_000),
+            model("o1"),
+            model("claude"),
+        ]
+
+    def credentials_in_use(self) -> Collection[str]:
+        return self.used
+
+    def status(self) -> Mapping[str, Any]:
+        return self.details

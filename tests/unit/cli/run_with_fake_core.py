@@ -1,0 +1,14 @@
+"""The `ailink` command with the stand-in for its extension."""
+
+import sys
+
+import ailink
+from tests.unit.cli import fake_core
+
+sys.modules["ailink._core"] = fake_core
+ailink._core = fake_core
+
+from ailink.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    main()

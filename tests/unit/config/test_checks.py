@@ -1,0 +1,43 @@
+"""Circles of fallbacks against a slow twin, and what counts as reachable."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ailink.config.checks import cycles, is_loopback
+
+NAMES = st.sampled_from("abcdef")
+GRAPHS = st.dictionaries(NAMES, st.lists(NAMES, max_size=4, unique=True))
+
+
+def has_circle(graph):
+    """Follows every path."""
+
+    def walk(name, trail):
+        return name in trail or any(walk(other, [*trail, name]) for other in graph.get(name, []))
+
+    return any(walk(name, []) for name in graph)
+
+
+@given(GRAPHS)
+def test_circles_are_found_if_there_are_any(graph):
+    edges = {
+        name: [(other, (name, index)) for index, other in enumerate(others)] for name, others in graph.items()
+    }
+    found = cycles(edges)
+    assert bool(found) == has_circle(graph)
+    for chain, (name, index) in found:
+        assert chain[0] == chain[-1]
+        assert all(after in graph[before] for before, after in zip(chain, chain[1:], strict=False))
+        assert graph[name][index] == chain[-1]
+
+
+def test_long_chains_are_no_matter():
+    edges = {str(n): [(str(n + 1), ("x",))] for n in range(20_000)}
+    assert cycles(edges) == []
+    edges["20000"] = [("0", ("x",))]
+    assert len(cycles(edges)) == 1
+
+
+def test_loopback():
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.evil.org")))

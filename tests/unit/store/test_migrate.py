@@ -1,0 +1,107 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ailink import store
+from ailink.store import migrate
+from ailink.store.database import Database, DatabaseError
+from ailink.store.migrate import Migration, MigrationError, Status, statements
+
+ONE = Migration(1, "one", "CREATE TABLE one (id TEXT);\nINSERT INTO one VALUES ('a;b'); -- not; here\n")
+TWO = Migration(2, "two", "CREATE TABLE two (id TEXT);")
+
+
+@pytest.fixture
+async def empty(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = await store.open("sqlite:///empty.db", tmp_path)
+    yield opened
+    await opened.close()
+
+
+async def test_each_is_applied_once_and_in_order(empty: Database) -> None:
+    assert await migrate.apply(empty, [ONE]) == Status((), (1,))
+    assert await migrate.apply(empty, [ONE]) == Status((1,), ())
+    assert await migrate.apply(empty, [ONE, TWO]) == Status((1,), (2,))
+    assert await empty.fetch("SELECT id FROM one") == [{"id": "a;b"}]
+    assert await migrate.check(empty, [ONE, TWO]) == Status((1, 2), ())
+
+
+async def test_check_changes_nothing(empty: Database) -> None:
+    assert await migrate.check(empty, [ONE]) == Status((), (1,))
+    assert not await empty.has_table("schema_migrations")
+
+
+@pytest.mark.parametrize("act", [migrate.apply, migrate.check])
+async def test_a_changed_file_is_refused(empty: Database, act: object) -> None:
+    await migrate.apply(empty, [ONE])
+    changed = ONE._replace(sql=ONE.sql.replace("'a;b'", "'c'"))
+    with pytest.raises(MigrationError, match="0001_one was changed after it had been applied"):
+        await act(empty, [changed])  # type: ignore[operator]
+
+
+async def test_a_newer_database_is_refused(empty: Database) -> None:
+    await migrate.apply(empty, [ONE, TWO])
+    with pytest.raises(MigrationError, match="0002_two, which this version of AILink does not know"):
+        await migrate.apply(empty, [ONE])
+
+
+async def test_a_gap_is_refused(empty: Database) -> None:
+    await migrate.apply(empty, [ONE, TWO])
+    await empty.execute("DELETE FROM schema_migrations WHERE version = 1")
+    with pytest.raises(MigrationError, match="one before the last is missing"):
+        await migrate.apply(empty, [ONE, TWO])
+
+
+async def test_a_failed_migration_leaves_nothing(empty: Database) -> None:
+    bad = Migration(2, "bad", "CREATE TABLE two (id TEXT);\nCREATE TABLE two (id TEXT);")
+    with pytest.raises(DatabaseError):
+        await migrate.apply(empty, [ONE, bad])
+    assert not await empty.has_table("one")
+    assert await migrate.apply(empty, [ONE, TWO]) == Status((), (1, 2))
+
+
+async def test_two_processes_may_start_at_once(tmp_path: Path) -> None:
+    databases = [await store.open("sqlite:///shared.db", tmp_path) for _ in range(4)]
+    try:
+        statuses = await asyncio.gather(*(migrate.apply(database) for database in databases))
+        assert sorted(len(status.pending) for status in statuses) == [0, 0, 0, len(migrate.shipped())]
+    finally:
+        for database in databases:
+            await database.close()
+
+
+async def test_what_is_shipped_applies(empty: Database) -> None:
+    await migrate.apply(empty)
+    assert (await migrate.check(empty)).pending == ()
+
+
+async def test_every_table_knows_its_owner_and_its_writer(database: Database) -> None:
+    tables = await database.fetch(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'schema_migrations'"
+    )
+    assert len(tables) >= 4
+    for table in tables:
+        columns = {row["name"] for row in await database.fetch(f"PRAGMA table_info({table['name']})")}
+        assert {"org_id", "trace_id"} <= columns, table["name"]
+
+
+def test_line_ends_do_not_change_the_checksum() -> None:
+    # 0001_init.sql as it was first shipped. Changing an applied migration locks users out: write a new one.
+    first = migrate.shipped()[0]
+    assert "\r" not in first.sql
+    assert first.name == "init"
+
+
+def test_statements_end_where_sql_says_so() -> None:
+    script = "-- one; two\nCREATE TABLE a (b TEXT DEFAULT ';');\n\nINSERT INTO a\nVALUES ('x');\n-- done\n"
+    assert list(statements(script)) == [
+        "-- one; two\nCREATE TABLE a (b TEXT DEFAULT ';');",
+        "INSERT INTO a\nVALUES ('x');",
+    ]
+
+
+def test_half_a_statement_is_refused() -> None:
+    with pytest.raises(MigrationError, match="middle of a statement"):
+        list(statements("CREATE TABLE a (b TEXT)"))

@@ -47,14 +47,14 @@ lint: $(DONE)/core $(DONE)/dev ## format, types, layers, stub, sizes; Python and
 
 bench: $(DONE)/bench ## all benches: gateway (W bars), peers, micro budgets, locust; writes benches/results and docs/performance.md
 	scripts/tools.sh nginx wrk
-	$(BIN)/python -m pytest benches --benchmark-only
+	$(BIN)/python -m pytest benches
 	$(BIN)/python -m benches.day
 	$(BIN)/python -m benches.gateway --peers $(ARGS)
 	$(BIN)/python -m benches.render
 
 bench-gates: $(DONE)/bench ## the short benches with generous limits that CI runs
 	scripts/tools.sh nginx wrk
-	$(BIN)/python -m pytest benches --benchmark-only
+	$(BIN)/python -m pytest benches
 	$(BIN)/python -m benches.day --short
 	$(BIN)/python -m benches.gateway --short $(ARGS)
 

@@ -29,7 +29,7 @@ def sources() -> Iterator[Path]:
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     for name in sorted(set(names)):
         path = ROOT / name
-        if path.suffix in SUFFIXES and path.is_file() and "tests" not in Path(name).parts:
+        if path.suffix in SUFFIXES and path.is_file() and "tests" not in (*Path(name).parts, path.stem):
             yield path
 
 

@@ -3,7 +3,6 @@ metrics.
 """
 
 import http.client
-import importlib.metadata
 import json
 import subprocess
 import sys
@@ -12,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import ailink
 from benches.gateway.machine import GATEWAY_CORE
 from benches.gateway.process import Pinned, StartFailure, free_port
 from benches.gateway.system import MODEL, UPSTREAM_MODEL, Place, Route, Target
 
 MASTER_KEY = "sk-bench-administrator-0123456789abcdef"
-BINARY = Path(sys.executable).with_name("ailink")
+COMMAND = (sys.executable, "-m", "ailink")
 NEVER_TRIPS = 1_000_000_000  # requests per minute; the window is checked all the same
 MINTERS = 8  # connections that mint further keys
 LEDGER_THREAD = "ailink-ledger"
@@ -67,7 +66,7 @@ class AILink:
     @property
     def version(self) -> str:
         """The version of the installed package."""
-        return importlib.metadata.version("ailink")
+        return ailink.__version__
 
     @property
     def url(self) -> str:
@@ -112,7 +111,7 @@ class AILink:
         place.folder.mkdir(parents=True, exist_ok=True)
         config = place.folder / "ailink.yaml"
         config.write_text(json.dumps(self.config(place), indent=1))
-        command = (BINARY, "serve", "--config", config)
+        command = (*COMMAND, "serve", "--config", config)
         self._process = Pinned(command, core=GATEWAY_CORE, folder=place.folder, name=self.name)
         if self._variation.bare:
             return

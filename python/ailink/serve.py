@@ -141,6 +141,7 @@ class Gateway:
             outcome = await self._drain()
             guarding.cancel()
             await watching
+        log.info("stopped" if outcome.kept is None else "starting anew")
         return outcome
 
     # ── start ────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,7 +236,7 @@ class Gateway:
         try:
             port = self._plane.start()
         except (OSError, ValueError, RuntimeError) as error:
-            raise StartError(f"cannot listen: {error}") from error
+            raise StartError(str(error)) from error
         self._ready = True
         self._report(self._reloader.status)
         seconds = time.monotonic() - self._began
@@ -252,7 +253,7 @@ class Gateway:
             inputs = compiler.Inputs(
                 registry=self._registry, catalogue=pricing.load(), env=env, stored=stored
             )
-            if compiler.needs_mock(loaded.config, inputs):
+            if await asyncio.to_thread(compiler.needs_mock, loaded.config, inputs):
                 inputs = msgspec.structs.replace(inputs, mock_url=await self._start_mock())
             created = loaded.modified or int(time.time())
             compiled = await asyncio.to_thread(compiler.compile_snapshot, loaded.config, inputs, created)
@@ -336,7 +337,7 @@ class Gateway:
         return Outcome(code=self._code, kept=kept)
 
     async def _abort(self) -> None:
-        """The second signal: requests are cut. Does not return, because the drain may still hold its thread."""
+        """The second signal: requests are cut. Does not return: the drain may still hold its thread."""
         log.warning("stopping at once")
         stopping = asyncio.create_task(asyncio.to_thread(self._plane.stop))
         await asyncio.wait({stopping}, timeout=FORCED_STOP_SECONDS)

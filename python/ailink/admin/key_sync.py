@@ -8,7 +8,6 @@ was undone stays behind.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
@@ -30,15 +29,15 @@ class Change:
         self._sync = sync
         self.told: list[KeyRecord] = []
 
-    async def put(self, record: KeyRecord) -> None:
+    def put(self, record: KeyRecord) -> None:
         """Gives the plane a new or changed key."""
         self.told.append(record)
-        await self._sync.put([record])
+        self._sync.put([record])
 
-    async def drop(self, records: Sequence[KeyRecord]) -> None:
+    def drop(self, records: Sequence[KeyRecord]) -> None:
         """Takes keys, or former secrets of keys, from the plane."""
         self.told.extend(records)
-        await self._sync.drop(records)
+        self._sync.drop(records)
 
 
 class KeySync:
@@ -65,14 +64,14 @@ class KeySync:
             max_parallel=record.max_parallel,
         )
 
-    # In a thread: the plane may have to write a key's name to the ledger's dictionary before it can use it.
+    # On the event loop, though a new key costs the plane a commit of its own: a call in a thread would go on
+    # after its caller was cancelled, and could overtake the call that sets things right.
 
-    async def put(self, records: Iterable[KeyRecord]) -> None:
-        rows = msgspec.msgpack.encode([self.row(record) for record in records])
-        await asyncio.to_thread(self._plane.upsert_keys, rows)
+    def put(self, records: Iterable[KeyRecord]) -> None:
+        self._plane.upsert_keys(msgspec.msgpack.encode([self.row(record) for record in records]))
 
-    async def drop(self, records: Iterable[KeyRecord]) -> None:
-        await asyncio.to_thread(self._plane.remove_keys, [bytes.fromhex(record.digest) for record in records])
+    def drop(self, records: Iterable[KeyRecord]) -> None:
+        self._plane.remove_keys([bytes.fromhex(record.digest) for record in records])
 
     @asynccontextmanager
     async def change(self) -> AsyncIterator[Change]:
@@ -99,8 +98,8 @@ class KeySync:
                 record for record in current.values() if record is not None and record.deleted_us is None
             ]
             digests = {record.digest for record in living}
-            await self.drop([record for record in told if record.digest not in digests])
-            await self.put(living)
+            self.drop([record for record in told if record.digest not in digests])
+            self.put(living)
 
 
 def _taken(error: ConflictError) -> Exception:

@@ -82,7 +82,7 @@ class KeyService:
         return self._plane.last_used([record.id])[0]
 
     async def load(self) -> AsyncIterator[bytes]:
-        """Every living key as MessagePack lists of `KeyRow`, batch by batch; the master key is in the first."""
+        """Every living key as MessagePack lists of `KeyRow`, in batches; the master key is in the first."""
         rows = [] if self._master is None else [KeyRow(digest=self._master, id=MASTER_ID, role="admin")]
         after = ""
         while records := await keys.living(self._database, after, LOAD_BATCH):
@@ -111,7 +111,7 @@ class KeyService:
         async with self._sync.change() as change:
             await keys.insert(change.queries, record)
             await self._audit(change, caller, "key.create", record, {"settings": audited(record)})
-            await change.put(record)
+            change.put(record)
         return raw, record
 
     async def update(self, caller: Caller, name: str, changes: KeyChanges) -> KeyRecord:
@@ -144,7 +144,7 @@ class KeyService:
             columns["rotations"] = before.rotations + 1
             after = await self._replace(change, caller, "key.regenerate", before, columns)
             if after.digest != before.digest:
-                await change.drop([before])
+                change.drop([before])
         return raw, after
 
     async def delete(self, caller: Caller, names: Sequence[str], aliases: Sequence[str]) -> list[KeyRecord]:
@@ -160,7 +160,7 @@ class KeyService:
                 archived = self._stamped(record, caller, {"deleted_us": now, "deleted_by": caller.key_id})
                 await keys.update(change.queries, archived)
                 await self._audit(change, caller, "key.delete", record, {})
-            await change.drop(unique)
+            change.drop(unique)
         return unique
 
     def _digest_of_new(self, raw: str) -> str:
@@ -178,7 +178,7 @@ class KeyService:
         after = self._stamped(before, caller, columns)
         await keys.update(change.queries, after)
         await self._audit(change, caller, action, after, {"changed": difference(before, after)})
-        await change.put(after)
+        change.put(after)
         return after
 
     def _stamped(self, record: KeyRecord, caller: Caller, columns: dict[str, Any]) -> KeyRecord:

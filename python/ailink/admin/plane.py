@@ -25,6 +25,9 @@ class Plane(Protocol):
     def last_used(self, key_ids: list[str]) -> list[int]:
         """When each key was used last, µs since 1970; 0: not since the gateway started."""
 
+    def flush(self, timeout_s: float) -> None:
+        """Waits until all that was settled so far stands in the ledger; blocks. RuntimeError: not in time."""
+
     def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
         """Runs one SELECT on the ledger; blocks.
 
@@ -42,7 +45,7 @@ class Plane(Protocol):
 
 
 class Endpoint(NamedTuple):
-    """One row of the endpoint table: who answers a path, and what it asks of a provider (`none` for nothing)."""
+    """One row of the endpoint table: who answers a path, and what it asks of a provider."""
 
     method: str
     pattern: str

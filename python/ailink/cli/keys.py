@@ -1,12 +1,15 @@
 """`ailink keys …`: virtual keys of a running gateway."""
 
 import json
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Final
 
 import typer
 
 from ailink.cli import lazy, source
 from ailink.cli.source import ConfigOption, JsonOption
+
+_TOKEN: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 Url = Annotated[
     str | None,
@@ -25,10 +28,8 @@ AdminKey = Annotated[
         show_default=False,
     ),
 ]
-Name = Annotated[
-    str, typer.Argument(help="The key, or its token as `ailink keys list` shows it.", show_default=False)
-]
-Names = Annotated[list[str], typer.Argument(help="Keys or tokens.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="The key, its token or its alias.", show_default=False)]
+Names = Annotated[list[str], typer.Argument(help="Keys, tokens or aliases.", show_default=False)]
 
 
 def build() -> typer.Typer:
@@ -102,16 +103,16 @@ def list_keys(
     if as_json:
         _print(found)
         return
-    columns = ("token", "name", "alias", "status", "models", "spend $", "expires")
+    columns = ("name", "alias", "status", "models", "spend $", "expires", "token")
     rows = [
         (
-            str(row["token"])[:16],
             str(row["key_name"]),
             row.get("key_alias") or "",
             str(row["status"]),
             ", ".join(row.get("models") or ()) or "all",
             str(row["spend"]),
             str(row.get("expires") or "never"),
+            str(row["token"]),
         )
         for row in found["keys"]
     ]
@@ -128,7 +129,7 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """Show a key's settings and spend."""
-    found = _call(url, key, config, "GET", "/key/info", query={"key": name})
+    found = _call(url, key, config, "GET", "/key/info", query={"key": _token(name, url, key, config)})
     if as_json:
         _print(found)
         return
@@ -138,19 +139,20 @@ def info(
 
 def delete(names: Names, url: Url = None, key: AdminKey = None, config: ConfigOption = None) -> None:
     """Delete keys; all of them or, if one is not found, none."""
-    found = _call(url, key, config, "POST", "/key/delete", body={"keys": names})
+    tokens = [_token(name, url, key, config) for name in names]
+    found = _call(url, key, config, "POST", "/key/delete", body={"keys": tokens})
     typer.echo(f"deleted: {len(found['deleted_keys'])}")
 
 
 def block(name: Name, url: Url = None, key: AdminKey = None, config: ConfigOption = None) -> None:
     """Block a key: it is refused until it is unblocked."""
-    _call(url, key, config, "POST", "/key/block", body={"key": name})
+    _call(url, key, config, "POST", "/key/block", body={"key": _token(name, url, key, config)})
     typer.echo("blocked")
 
 
 def unblock(name: Name, url: Url = None, key: AdminKey = None, config: ConfigOption = None) -> None:
     """Unblock a key."""
-    _call(url, key, config, "POST", "/key/unblock", body={"key": name})
+    _call(url, key, config, "POST", "/key/unblock", body={"key": _token(name, url, key, config)})
     typer.echo("unblocked")
 
 
@@ -162,7 +164,7 @@ def regenerate(
     as_json: JsonOption = False,
 ) -> None:
     """Give a key a new secret; the former one is refused from then on."""
-    made = _call(url, key, config, "POST", "/key/regenerate", body={"key": name})
+    made = _call(url, key, config, "POST", "/key/regenerate", body={"key": _token(name, url, key, config)})
     if as_json:
         _print(made)
         return
@@ -175,6 +177,18 @@ def _call(url: Url, key: AdminKey, config: ConfigOption, method: str, path: str,
         return lazy.client.call(lazy.client.target(url, key, config), method, path, **request)
     except lazy.client.ClientError as error:
         raise source.fail(str(error)) from None
+
+
+def _token(name: str, url: Url, key: AdminKey, config: ConfigOption) -> str:
+    """What the API takes: a key or token as it is, an alias looked up."""
+    if name.startswith("sk-") or _TOKEN.fullmatch(name):
+        return name
+    found = _call(
+        url, key, config, "GET", "/key/list", query={"key_alias": name, "return_full_object": "true"}
+    )
+    if not found["keys"]:
+        raise source.fail(f"no key has the alias `{name}`")
+    return str(found["keys"][0]["token"])
 
 
 def _metadata(text: str | None) -> dict[str, Any] | None:

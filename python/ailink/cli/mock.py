@@ -1,6 +1,7 @@
 """`ailink mock` and `ailink bench`: the mock provider and the load generator, which are Rust and part of the
 extension. Their arguments are their own; `--help` after the command shows them."""
 
+import signal
 from typing import Annotated, Any, Final
 
 import typer
@@ -19,13 +20,16 @@ Arguments = Annotated[list[str] | None, typer.Argument(metavar="[ARGS]...", help
 
 def mock(arguments: Arguments = None) -> None:
     """Run the mock provider (or its tools: proxy, static)."""
-    raise typer.Exit(lazy.core.mock_main(_named(arguments or [], "provider")))
+    _run(arguments or [], "provider")
 
 
 def bench(arguments: Arguments = None) -> None:
     """Run the open-loop load generator."""
-    raise typer.Exit(lazy.core.mock_main(_named(arguments or [], "load")))
+    _run(arguments or [], "load")
 
 
-def _named(arguments: list[str], tool: str) -> list[str]:
-    return arguments if arguments and arguments[0] in _TOOLS else [tool, *arguments]
+def _run(arguments: list[str], tool: str) -> None:
+    named = arguments if arguments and arguments[0] in _TOOLS else [tool, *arguments]
+    # Python's own handler would only note Ctrl-C and wait for Rust to return.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise typer.Exit(lazy.core.mock_main(named))

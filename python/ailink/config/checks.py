@@ -165,7 +165,8 @@ class _Checks:
             self._report(
                 ("server", "host"),
                 f"{host} can be reached from other machines, and there is neither `server.tls` nor a "
-                "`master_key` of your own; set one of them or bind to 127.0.0.1",
+                "`master_key` of your own; set one of them (without a file: AILINK_MASTER_KEY) or bind to "
+                "127.0.0.1",
             )
         else:
             self._report(

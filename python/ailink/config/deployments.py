@@ -143,17 +143,13 @@ def _fill(template: str, deployment: Deployment, mock_url: str) -> str:
         raise PlacementError("base_url", reason)
     if "{region}" in template and deployment.region is None:
         raise PlacementError("region", f"`region` is missing: it is part of {template}")
-    url = template.replace("{mock}", mock_url).replace("{region}", deployment.region or "")
-    try:
-        _origin(url)
-    except ValueError as error:
-        raise PlacementError("base_url", str(error)) from None
-    return url
+    return template.replace("{mock}", mock_url).replace("{region}", deployment.region or "")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, default if parts.port is None else parts.port
 
 
 def _credential(
@@ -182,8 +178,9 @@ def _credential(
     if builtin is not None and builtin.base_url is not None and "{" not in builtin.base_url:
         at_home = _origin(builtin.base_url) == _origin(url)
         for variable in builtin.env if at_home else ():
-            if env.get(variable):
-                return Credential(id=f"env:{variable}", secret=Secret(env[variable])), None
+            if env.get(variable, "").strip():
+                secret = Secret.parse(env[variable])
+                return Credential(id=f"env:{variable}", secret=secret), None
     if row.auth.optional:
         return None, None
     advice = f"give `api_key` here or in `providers.{canonical}`"
@@ -206,6 +203,9 @@ def given(section: Deployment | Provider, name: str) -> Given | None:
         return None
     if not section.api_key:
         raise PlacementError("api_key", "is empty; `none` says that no key is needed")
-    if section.api_key.reveal() == NO_CREDENTIAL:
+    key = section.api_key.reveal()
+    if key == NO_CREDENTIAL:
         return Given(None)
+    if not key.isascii() or not key.isprintable():
+        raise PlacementError("api_key", "must be printable ASCII, because it travels in a header")
     return Given(Credential(id=name, secret=section.api_key))

@@ -153,11 +153,15 @@ class Reader:
         except ExpansionError as error:
             return self.report(node.place, path, str(error))
         expanded = text is not node.text
-        value: object = yaml12.resolve(text) if node.plain else text
+        wants_text = shape.kind in {"text", "choice"} or shape.type is Secret
+        value: object = text
+        if text == "" and (expanded or node.plain):
+            return None
+        # In a flow mapping `"${PORT}"` needs its quotes, so they say nothing about the type.
+        if (expanded and not wants_text) or (node.plain and not expanded):
+            value = yaml12.resolve(text)
         if value is None:
             return None
-        if expanded and (shape.kind in {"text", "choice"} or shape.type is Secret):
-            value = text
         result = _convert(value, shape)
         if isinstance(result, _Bad):
             shown = "a value" if expanded else _describe(value, shape)

@@ -36,7 +36,7 @@ class Secret:
 
     @classmethod
     def parse(cls, value: object) -> "Secret":
-        """Text → Secret. Raises ValueError without naming the value."""
+        """Text → Secret, without blanks around it: files and shells leave line ends. Raises ValueError."""
         if not isinstance(value, str):
             raise ValueError("expected text; put it in quotes")
-        return cls(value)
+        return cls(value.strip())

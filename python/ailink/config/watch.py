@@ -20,6 +20,9 @@ from ailink.config.schema import Config
 
 log = logging.getLogger(__name__)
 
+# It says with every change how many there were; what became of them is said here.
+logging.getLogger("watchfiles.main").setLevel(logging.WARNING)
+
 DEBOUNCE_MS: Final = 500
 STEP_MS: Final = 100
 FIRST_LOOK_MS: Final = 1_000

@@ -31,5 +31,5 @@ class Usd:
 
 
 def per_token(pico_per_million: int) -> Usd:
-    """The price of one token from a price of pico-USD per 1,000,000 tokens: exact, in units of 10⁻¹⁸ dollars."""
+    """One token's price from pico-USD per 1,000,000 tokens: exact, in units of 10⁻¹⁸ dollars."""
     return Usd(pico_per_million, PICO_DIGITS + 6)

@@ -12,6 +12,7 @@ its time, which stands in its id; all else scans from the newest row back, withi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
@@ -19,10 +20,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 TIMEOUT_MS = 5_000
+FLUSH_S = 1.0
 REQUEST_ID = re.compile(r"(?:req_)?([0-9a-f]{32})")
 KEY_KIND = 1
-# An attempt of a request starts at most this long after the request itself: no time-out of an operator's is
-# longer.
+# Attempts of one request lie within this time; the longest default time-out is an hour.
 LONGEST_REQUEST_US = 4 * 3_600 * 1_000_000
 # Numbers are handed to I/O threads in blocks of 64, so neighbours in time may be this far apart.
 DISORDER = 64 * 1024
@@ -36,6 +37,9 @@ T = TypeVar("T")
 class LedgerSource(Protocol):
     """The part of the data plane that this module uses."""
 
+    def flush(self, timeout_s: float) -> None:
+        """Waits until all that was settled so far stands in the ledger; blocks. RuntimeError: not in time."""
+
     def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
         """Runs one SELECT; blocks. MessagePack list of rows. Raises TimeoutError, RuntimeError."""
 
@@ -45,9 +49,7 @@ class LedgerError(Exception):
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True):
-    """One upstream attempt, names in place of numbers, in the order of `_COLUMNS`. Money in pico-USD, times
-    in µs.
-    """
+    """One upstream attempt, in the order of `_COLUMNS`; names in place of numbers, pico-USD, µs."""
 
     attempt_id: int
     request_id: bytes
@@ -130,10 +132,12 @@ class LedgerReader:
 
     async def newest(self, limit: int) -> list[Attempt]:
         """The latest attempts, newest first."""
+        await self._catch_up()
         return await self._fetch(_NEWEST, [limit], list[Attempt])
 
     async def of_key(self, key_id: str, limit: int) -> list[Attempt]:
         """The latest attempts of one key, newest first."""
+        await self._catch_up()
         number = await self._fetch(_KEY_NUMBER, [KEY_KIND, key_id], list[tuple[int]])
         if not number:
             return []
@@ -146,6 +150,7 @@ class LedgerReader:
             return []
         raw = bytes.fromhex(match[1])
         started_us = int.from_bytes(raw[:6], "big") * 1_000
+        await self._catch_up()
         first = await self._first_at(started_us)
         last = await self._first_at(started_us + LONGEST_REQUEST_US)
         if first is None or last is None:
@@ -156,6 +161,7 @@ class LedgerReader:
 
     async def totals(self) -> Totals:
         """Everything that was ever spent."""
+        await self._catch_up()
         rows = await self._fetch(_TOTALS, [], list[list[int | None]])
         attempts, errors, input_, output, usd, high, low = (
             (value or 0) for value in (rows[0] if rows else [0] * 7)
@@ -167,6 +173,11 @@ class LedgerReader:
             output=output,
             cost_pico=usd * PICO + high * HALF + low,
         )
+
+    async def _catch_up(self) -> None:
+        # A caller asks for the request he has just made. A ledger that is behind answers with what it has.
+        with contextlib.suppress(RuntimeError):
+            await asyncio.to_thread(self._source.flush, FLUSH_S)
 
     async def _first_at(self, at_us: int) -> int | None:
         rows = await self._fetch(_FIRST_AT, [at_us], list[tuple[int]])

@@ -41,23 +41,32 @@ class Redactor:
 
     def __init__(self) -> None:
         self._forms: set[str] = set()
-        self._known: re.Pattern[str] | None = None
+        self._heads: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
 
     def add(self, secret: str) -> None:
         """Masks this value from now on, also where it is quoted, escaped or encoded."""
-        if len(secret) < SHORTEST or secret in self._forms:
-            return
-        self._forms.update(_forms(secret))
-        # Longest first: a form that contains another one must not leave a tail behind.
-        self._known = re.compile(
-            "|".join(map(re.escape, sorted(self._forms, key=len, reverse=True))), re.IGNORECASE
-        )
+        if len(secret) >= SHORTEST:
+            forms = {form.lower() for form in _forms(secret)}
+            self._forms |= forms
+            self._heads |= {form[:SHORTEST] for form in forms}
+            self._pattern = None
 
     def clean(self, text: str) -> str:
         """The text with every secret masked."""
-        if self._known is not None:
-            text = self._known.sub(MASK, text)
+        # Nearly every text is clean, and looking up its stretches costs the same for any number of secrets.
+        lowered = text.lower() if self._heads else ""
+        stretches = (lowered[start : start + SHORTEST] for start in range(len(lowered) - SHORTEST + 1))
+        if not self._heads.isdisjoint(stretches):
+            text = self._known().sub(MASK, text)
         return PATTERNS.sub(_masked, text)
+
+    def _known(self) -> re.Pattern[str]:
+        if self._pattern is None:
+            # Longest first: a form that contains another one must not leave a tail behind.
+            forms = sorted(self._forms, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, forms)), re.IGNORECASE)
+        return self._pattern
 
 
 def _masked(match: re.Match[str]) -> str:

@@ -7,8 +7,10 @@ requests to the wrong path or a credential in the wrong header.
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +19,9 @@ from ailink.providers.vocabulary import AuthScheme, Dialect, Operation, StreamUs
 
 PLACEHOLDERS: Final = frozenset({"region", "mock"})
 """What a base URL may name in braces: the deployment's region, the address of the in-process mock."""
+
+_LABEL: Final = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_HOST: Final = re.compile(rf"(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}\.?", re.IGNORECASE)
 
 _Id = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 _Suffix = Annotated[str, Meta(pattern=r"^/[^?#\s]*$")]
@@ -150,4 +155,21 @@ def base_url_fault(url: str) -> str | None:
         return "must not hold a query, a fragment or blanks"
     if url.endswith("/"):
         return "must not end in a slash"
+    return None if url.startswith("{mock}") else _authority_fault(url.replace("{region}", "region"))
+
+
+def _authority_fault(url: str) -> str | None:
+    """Why nothing could be connected to: a port or a host that is none (RFC 1123; the last label has a letter)."""
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError as error:
+        return str(error)
+    if port == 0:
+        return "port 0 cannot be connected to"
+    try:
+        ip_address(host)
+    except ValueError:
+        if len(host) > 253 or not _HOST.fullmatch(host):
+            return f"`{host}` is not a host name"
     return None

@@ -68,5 +68,5 @@ def _record(row: Row) -> CredentialRecord:
 
 
 def slot(name: str) -> str:
-    """The id under which the data plane holds this credential; what a deployment names as its `credential`."""
+    """The id of a credential in the data plane; what a deployment names as its `credential`."""
     return f"credential/{name}"

@@ -72,6 +72,7 @@ pub struct AttemptStart {
     pub place: InFlight,
     pub price: Option<Price>,
     pub est_input: u32,
+    pub now: Instant,
 }
 
 /// One attempt that may have reached a provider. Settled exactly once: by [`Attempt::close`], or as an estimate when
@@ -90,13 +91,17 @@ pub struct Attempt {
     pub progress: Progress,
 }
 
-/// A running estimate of generated tokens: the larger of the number of content events and a quarter of their bytes
-/// beyond the smallest event's (which is nearly all envelope).
+/// Longest mean text of an event, in bytes, for which an event is taken to be one token.
+const TOKEN_EVENT: u64 = 12;
+/// Bytes of text per token otherwise.
+const TOKEN_BYTES: u64 = 4;
+
+/// A running estimate of generated tokens. Most providers send one token an event; those that send more are counted by
+/// the length of their text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     events: u64,
-    bytes: u64,
-    smallest: u64,
+    text: u64,
     /// Input and cache tokens where the provider told them early.
     pub told: Option<Usage>,
     /// The provider has begun to answer.
@@ -105,21 +110,20 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn content(&mut self, bytes: usize) {
-        let bytes = bytes as u64;
+    /// One event with so many bytes of generated text.
+    pub fn content(&mut self, text: u32) {
         self.events += 1;
-        self.bytes += bytes;
-        self.smallest = if self.events == 1 { bytes } else { self.smallest.min(bytes) };
+        self.text += u64::from(text);
     }
 
-    /// Content that is not in events.
+    /// Generated text that is not in events.
     pub fn plain(&mut self, bytes: usize) {
         self.events = self.events.max(1);
-        self.bytes += bytes as u64;
+        self.text += bytes as u64;
     }
 
     fn output(&self) -> u64 {
-        self.events.max(self.bytes.saturating_sub(self.smallest * self.events) / 4)
+        if self.text <= TOKEN_EVENT * self.events { self.events } else { self.text.div_ceil(TOKEN_BYTES) }
     }
 }
 
@@ -146,23 +150,19 @@ impl Attempt {
             _place: start.place,
             price: start.price,
             est_input: start.est_input,
-            started: Instant::now(),
+            started: start.now,
             first_byte: None,
             progress: Progress::default(),
         }
     }
 
     /// The provider began to answer.
-    pub fn answered(&mut self, status: u16) {
+    pub fn answered(&mut self, status: u16, now: Instant) {
         self.progress.answered = true;
         self.progress.status = status;
-        let wait = self.started.elapsed();
+        let wait = now - self.started;
         self.first_byte = Some(wait);
         self.deployment.metrics.of(self.shard.index).first_byte(wait);
-    }
-
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
     }
 
     /// Nothing was sent: no row, no cost.
@@ -173,7 +173,7 @@ impl Attempt {
     }
 
     /// Settles. Returns the cost in pico-USD.
-    pub fn close(&mut self, ending: Ending, overhead: Duration) -> i64 {
+    pub fn close(&mut self, ending: Ending, overhead: Duration, now: Instant) -> i64 {
         let Some(slot) = self.slot.take() else { return 0 };
         let (source, status, usage, outcome) = match ending {
             Ending::Reported { status, usage } => (Source::Reported, status, usage, Outcome::Success),
@@ -186,7 +186,7 @@ impl Attempt {
         // Per-request prices are owed for answers, not for refusals.
         let billed = !matches!(ending, Ending::Refused { .. });
         let cost = self.price.filter(|_| billed).map_or(0, |price| cost(&price, &usage).unwrap_or(i64::MAX));
-        let latency = self.started.elapsed();
+        let latency = now - self.started;
         slot.settle(&Settle {
             source,
             class: outcome as u8,
@@ -228,7 +228,7 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         if self.slot.is_some() {
             let ending = Ending::Estimated { status: self.progress.status, outcome: Outcome::ClientGone };
-            self.close(ending, Duration::ZERO);
+            self.close(ending, Duration::ZERO, Instant::now());
         }
     }
 }
@@ -259,14 +259,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_counts_events_or_bytes() {
+    fn progress_counts_events_or_text() {
         let mut progress = Progress::default();
         assert_eq!(progress.output(), 0);
         for _ in 0..10 {
-            progress.content(200);
+            progress.content(5);
         }
         assert_eq!(progress.output(), 10);
-        progress.content(200 + 400);
-        assert_eq!(progress.output(), 100);
+        for _ in 0..10 {
+            progress.content(80);
+        }
+        assert_eq!(progress.output(), 213);
     }
 }

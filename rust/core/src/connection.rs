@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-use crate::shard::monotonic_ns;
+use crate::clock::coarse_ns;
 use crate::state::keys::KeyDigest;
 
 /// What is known of a connection while it lives. Times are monotonic nanoseconds, 0 = not the case.
@@ -54,7 +54,7 @@ impl Connection {
         Arc::new(Connection {
             peer,
             busy: AtomicU32::new(0),
-            idle_since: AtomicU64::new(monotonic_ns()),
+            idle_since: AtomicU64::new(coarse_ns()),
             head_since: AtomicU64::new(0),
             stalled_since: AtomicU64::new(0),
             remembered: Mutex::new(None),
@@ -100,7 +100,7 @@ impl Connection {
 
     fn read(&self) {
         if self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
-            self.head_since.store(monotonic_ns(), Ordering::Relaxed);
+            self.head_since.store(coarse_ns(), Ordering::Relaxed);
         }
     }
 
@@ -110,7 +110,7 @@ impl Connection {
                 self.stalled_since.store(0, Ordering::Relaxed);
             }
         } else if self.stalled_since.load(Ordering::Relaxed) == 0 {
-            self.stalled_since.store(monotonic_ns(), Ordering::Relaxed);
+            self.stalled_since.store(coarse_ns(), Ordering::Relaxed);
         }
     }
 }
@@ -121,7 +121,7 @@ pub struct Active(Arc<Connection>);
 impl Drop for Active {
     fn drop(&mut self) {
         if self.0.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.idle_since.store(monotonic_ns(), Ordering::Relaxed);
+            self.0.idle_since.store(coarse_ns(), Ordering::Relaxed);
         }
     }
 }
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn what_is_overdue_depends_on_the_state() {
         let connection = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let now = monotonic_ns() + 1;
+        let now = coarse_ns() + 1;
         assert_eq!(connection.overdue(now, &PATIENCE), None);
         assert_eq!(connection.overdue(now + 61 * SECOND, &PATIENCE), Some(Overdue::Idle));
         connection.read();

@@ -266,6 +266,16 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Match<'p> {
     if wrong_method { Match::WrongMethod } else { Match::Unknown }
 }
 
+/// The methods that a path takes, for an `Allow` header.
+pub fn methods(path: &str) -> Vec<&'static str> {
+    let exact = INDEX.exact.get(path).into_iter().flatten().copied();
+    let patterns = INDEX.patterns.iter().filter(|(segments, _)| capture(segments, path).is_some()).map(|(_, row)| *row);
+    let mut methods: Vec<_> = exact.chain(patterns).map(|row| row.method.as_str()).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods
+}
+
 /// The captured part of `path` when it fits `segments`.
 fn capture<'p>(segments: &[&str], path: &'p str) -> Option<&'p str> {
     let mut rest = path.strip_prefix('/')?;

@@ -17,6 +17,7 @@ use crate::snapshot::{Deployment, Model};
 use crate::state::cache::CacheKey;
 use crate::state::keys::Key;
 use crate::upstream::Conn;
+use crate::wire::encoding::Inflate;
 use crate::wire::http1::Head;
 use crate::wire::json::Value;
 
@@ -60,7 +61,8 @@ pub struct Call {
     pub model: String,
     /// Where the model's value stands in `body` (a JSON string with its quotes, or the content of a form field).
     pub model_span: Option<(u32, u32)>,
-    pub multipart: bool,
+    /// The boundary of a form.
+    pub boundary: Option<String>,
     pub content_type: Option<HeaderValue>,
     pub stream: bool,
     pub stream_options: Option<Value>,
@@ -88,8 +90,12 @@ pub enum CacheUse {
 pub struct Answer {
     pub conn: Conn,
     pub head: Head,
+    /// For a provider that compresses although it was asked not to.
+    pub inflate: Option<Inflate>,
     pub attempt: Attempt,
     pub deployment: u32,
+    /// When the head was complete.
+    pub received: Instant,
 }
 
 /// The request on its way through the pipeline.
@@ -148,8 +154,8 @@ impl Exchange {
     }
 
     /// The gateway's own time so far.
-    pub fn overhead(&self) -> Duration {
-        self.started.elapsed().saturating_sub(self.waited)
+    pub fn overhead(&self, now: Instant) -> Duration {
+        (now - self.started).saturating_sub(self.waited)
     }
 }
 

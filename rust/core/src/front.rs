@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::{CONNECTION, HOST, HeaderName};
+use http::header::{ALLOW, CONNECTION, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
 use crate::body::Body;
+use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::endpoint::{self, Dialect, Endpoint, Match, Owner};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Call, Exchange, RequestId};
-use crate::shard::{Phase, Shard, wall_us};
-use crate::stage::settle::error_response;
+use crate::shard::{Phase, Shard};
+use crate::stage::settle::{error_response, stamp};
 use crate::{health, models, pipeline, shell};
 
 /// Answers one request. Never fails: whatever goes wrong is an answer.
@@ -62,9 +63,10 @@ impl Arrival {
         match endpoint.owner {
             Owner::Plane => {
                 let exchange = self.exchange(endpoint, captured, request);
-                pipeline::run(exchange).await
+                // On the heap: the futures of the pipeline stay small enough to be moved about.
+                pipeline::run(Box::new(exchange)).await
             }
-            Owner::Models => self.models(endpoint, captured, &request),
+            Owner::Models => self.models(captured, &request),
             Owner::Health => health::answer(&self.shard, endpoint.pattern, &self.request_id),
             Owner::Shell => self.hand_over(request).await,
         }
@@ -94,7 +96,14 @@ impl Arrival {
 
     fn refuse(&self, request: &Request<Incoming>, error: &Error) -> Response<Body> {
         self.shard.metrics.error(error.code);
-        error_response(dialect_of(request.uri().path(), request.headers()), error, &self.request_id)
+        let path = request.uri().path();
+        let mut response = error_response(dialect_of(path, request.headers()), error, &self.request_id);
+        if error.code == Code::MethodNotAllowed
+            && let Ok(methods) = HeaderValue::from_str(&endpoint::methods(path).join(", "))
+        {
+            response.headers_mut().insert(ALLOW, methods);
+        }
+        response
     }
 
     fn exchange(self, endpoint: &'static Endpoint, path_model: Option<String>, request: Request<Incoming>) -> Exchange {
@@ -130,15 +139,21 @@ impl Arrival {
         }
     }
 
-    fn models(&self, endpoint: &Endpoint, name: Option<String>, request: &Request<Incoming>) -> Response<Body> {
+    fn models(&self, name: Option<String>, request: &Request<Incoming>) -> Response<Body> {
         let keys = &self.shard.shared.state.keys;
         let dialect = dialect_of(request.uri().path(), request.headers());
-        models::answer(keys, &self.shard.snapshot(), &self.connection, request, name.as_deref(), dialect).unwrap_or_else(
-            |error| {
+        let client = client_address(&self.shard, &self.connection, request.headers());
+        let caller = models::Caller { connection: &self.connection, client, dialect };
+        match models::answer(keys, &self.shard.snapshot(), &caller, request, name.as_deref()) {
+            Ok(mut response) => {
+                stamp(response.headers_mut(), dialect, &self.request_id);
+                response
+            }
+            Err(error) => {
                 self.shard.metrics.error(error.code);
-                error_response(endpoint.dialect, &error, &self.request_id)
-            },
-        )
+                error_response(dialect, &error, &self.request_id)
+            }
+        }
     }
 
     async fn hand_over(&self, request: Request<Incoming>) -> Response<Body> {

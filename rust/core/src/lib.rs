@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod body;
+pub mod clock;
 mod bytes32;
 pub mod connection;
 pub mod dialect;
@@ -19,11 +20,13 @@ pub mod exchange;
 pub mod front;
 mod health;
 pub mod kernel;
+mod late;
 pub mod ledger;
 pub mod listener;
 pub mod metrics;
 mod models;
 pub mod options;
+mod patience;
 pub mod pipeline;
 pub mod plane;
 pub mod query;

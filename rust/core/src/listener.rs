@@ -23,10 +23,11 @@ use slab::Slab;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
+use crate::clock;
 use crate::connection::{Connection, Overdue, Patience, Socket, Watched};
 use crate::front;
 use crate::options::Limits;
-use crate::shard::{Phase, Shard, monotonic_ns};
+use crate::shard::{Phase, Shard};
 use crate::tls::Tls;
 
 const BACKLOG: i32 = 4096;
@@ -37,7 +38,9 @@ const NOTSENT_LOWAT: u32 = 64 * 1024;
 const CONNECTION_BUFFER: usize = 160 * 1024;
 const H2_STREAM_WINDOW: u32 = 64 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-const SWEEP: Duration = Duration::from_secs(1);
+/// How often the coarse clock moves, and how often connections and pools are looked over.
+const TICK: Duration = Duration::from_millis(200);
+const TICKS_PER_SWEEP: u32 = 5;
 
 /// A listening socket.
 pub enum Listener {
@@ -332,7 +335,7 @@ impl Registry {
 
     /// Tells what hangs to go.
     fn look(&self, patience: &Patience) {
-        let now = monotonic_ns();
+        let now = clock::coarse_ns();
         let handles = self.handles.lock();
         for (_, handle) in handles.iter() {
             let overdue = handle.connection.as_ref().and_then(|connection| connection.overdue(now, patience));
@@ -367,7 +370,9 @@ pub async fn janitor(shard: Arc<Shard>, registry: Arc<Registry>) {
         stall_ns: ns(limits.write_stall_ms),
     };
     let mut known = Phase::Serving;
+    let mut ticks = 0u32;
     loop {
+        clock::tick();
         let changed = shard.shared.phase_changed.notified();
         let phase = shard.shared.phase();
         if phase != known {
@@ -376,7 +381,11 @@ pub async fn janitor(shard: Arc<Shard>, registry: Arc<Registry>) {
         }
         tokio::select! {
             () = changed => {}
-            () = tokio::time::sleep(SWEEP) => {
+            () = tokio::time::sleep(TICK) => {
+                ticks = (ticks + 1) % TICKS_PER_SWEEP;
+                if ticks != 0 {
+                    continue;
+                }
                 registry.look(&patience);
                 if known >= Phase::Draining {
                     registry.announce(known);

@@ -285,7 +285,7 @@ impl Exposition {
             self.sample(name, "", value);
         }
         for (name, help, value) in [
-            ("ailink_connections", "Client connections open.", gauge(&|s| s.connections_open.get())),
+            ("ailink_open_connections", "Client connections open.", gauge(&|s| s.connections_open.get())),
             ("ailink_requests_in_flight", "Requests in flight.", gauge(&|s| s.in_flight.get())),
             ("ailink_shell_requests_in_flight", "Requests at the control plane.", gauge(&|s| s.shell_in_flight.get())),
             ("ailink_body_bytes_in_flight", "Bytes of request bodies held.", gauge(&|s| s.body_bytes.get())),

@@ -1,5 +1,7 @@
 //! `/v1/models`: what the caller's key may use, from the snapshot, in the caller's dialect.
 
+use std::net::IpAddr;
+
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -11,8 +13,15 @@ use crate::endpoint::Dialect;
 use crate::error::{Code, Error, Result};
 use crate::kernel::nearest::nearest;
 use crate::snapshot::{Model, Snapshot};
-use crate::stage::identify;
+use crate::stage::{authorize, identify};
 use crate::state::keys::Keys;
+
+/// Who asks, and in which dialect.
+pub struct Caller<'a> {
+    pub connection: &'a Connection,
+    pub client: IpAddr,
+    pub dialect: Dialect,
+}
 
 /// The list, or one model when `name` is given.
 ///
@@ -21,20 +30,20 @@ use crate::state::keys::Keys;
 pub fn answer(
     keys: &Keys,
     snapshot: &Snapshot,
-    connection: &Connection,
+    caller: &Caller<'_>,
     request: &Request<Incoming>,
     name: Option<&str>,
-    dialect: Dialect,
 ) -> Result<Response<Body>> {
-    let key = identify::find(keys, request.headers(), request.uri().query(), connection)?;
+    let key = identify::find(keys, request.headers(), request.uri().query(), caller.connection)?;
     identify::check(&key)?;
+    authorize::check_address(&key, caller.client)?;
     let mut allowed: Vec<(&str, &Model)> =
         snapshot.names().filter(|(name, model)| key.may_use(name) || key.may_use(&model.name)).collect();
     allowed.sort_unstable_by_key(|(name, _)| *name);
     let body = match name {
-        None => list(&allowed, dialect),
+        None => list(&allowed, caller.dialect),
         Some(wanted) => match allowed.iter().find(|(name, _)| *name == wanted) {
-            Some((name, model)) => object(name, model, dialect),
+            Some((name, model)) => object(name, model, caller.dialect),
             None => {
                 let hint = nearest(wanted, allowed.iter().map(|(name, _)| *name));
                 let hint = hint.map_or(String::new(), |near| format!(" Did you mean '{near}'?"));

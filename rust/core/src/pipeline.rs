@@ -8,24 +8,47 @@
 //! them is answered in the caller's dialect; `settle` sees every answer. What a request holds (places, reservations, the
 //! record of its attempt) is held by guards that settle themselves, so leaving early anywhere is safe.
 
+use std::time::Duration;
+
 use http::Response;
 
 use crate::body::Body;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
+use crate::late;
 use crate::stage::{Flow, Stage};
 use crate::stage::{admit, attempt, authorize, cache, identify, inspect, parse, relay, reserve, route, settle};
 
 /// Carries a request from its key to its answer.
-pub async fn run(mut exchange: Exchange) -> Response<Body> {
-    let answer = flow(&mut exchange, Stage::Identify).await;
-    settle::run(exchange, answer)
+pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
+    match flow(&mut exchange, Stage::Identify, Stage::Attempt).await {
+        Ok(None) => {}
+        Ok(Some(response)) => return settle::run(exchange, Ok(response)),
+        Err(error) => return settle::run(exchange, Err(error)),
+    }
+    let patience = exchange.snapshot.settings.keepalive_comment_ms;
+    if patience == 0 || !exchange.call.stream {
+        let answer = ask(&mut exchange).await;
+        return settle::run(exchange, answer);
+    }
+    let (dialect, id) = (exchange.endpoint.dialect, exchange.request_id);
+    let answering = Box::pin(async move {
+        let answer = ask(&mut exchange).await;
+        settle::run(exchange, answer)
+    });
+    late::answer(answering, Duration::from_millis(patience), dialect, id).await
 }
 
-/// From `first` to the answer.
-async fn flow(exchange: &mut Exchange, first: Stage) -> Result<Response<Body>> {
+/// The part of the flow that waits for providers.
+async fn ask(exchange: &mut Exchange) -> Result<Response<Body>> {
+    let answer = flow(exchange, Stage::Attempt, Stage::Settle).await?;
+    answer.ok_or_else(|| Error::new(Code::Internal, "no stage answered"))
+}
+
+/// Runs the stages from `first` on; `None` when `end` is reached without an answer.
+async fn flow(exchange: &mut Exchange, first: Stage, end: Stage) -> Result<Option<Response<Body>>> {
     let mut stage = first;
-    loop {
+    while stage != end {
         let flow = match stage {
             Stage::Identify => identify::run(exchange)?,
             Stage::Parse => parse::run(exchange).await?,
@@ -36,12 +59,14 @@ async fn flow(exchange: &mut Exchange, first: Stage) -> Result<Response<Body>> {
             Stage::Route => route::run(exchange)?,
             Stage::Reserve => reserve::run(exchange)?,
             Stage::Attempt => attempt::run(exchange).await?,
-            Stage::Relay | Stage::Settle => relay::run(exchange).await?,
+            Stage::Relay => relay::run(exchange).await?,
+            Stage::Settle => break,
         };
         match flow {
             Flow::Next => stage = stage.next(),
             Flow::Again(earlier) => stage = earlier,
-            Flow::Answer(response) => return Ok(response),
+            Flow::Answer(response) => return Ok(Some(response)),
         }
     }
+    Ok(None)
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -150,19 +149,4 @@ impl Shard {
     pub fn intent(&self, intent: &spool::Intent) -> Result<spool::Slot, spool::SpoolFull> {
         self.writer.lock().intent(intent)
     }
-}
-
-/// Microseconds since 1970, for records; never for limits.
-pub fn wall_us() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_micros()).ok())
-        .unwrap_or(0)
-}
-
-/// Nanoseconds on a clock that never goes back, for limits.
-pub fn monotonic_ns() -> u64 {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

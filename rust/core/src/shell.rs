@@ -65,9 +65,14 @@ impl HandOver<'_> {
                 .retry_after(Duration::from_secs(1))
         };
         let exchange = async {
-            conn.send(&Outgoing { parts: &[&head] }).await?;
-            send_body(&mut conn, body, chunked).await?;
-            conn.head().await
+            let mut complete = conn.send(&Outgoing { parts: &[&head] }).await.unwrap_or(false);
+            if complete {
+                complete = send_body(&mut conn, body, chunked).await?;
+            }
+            // The shell may refuse before it has read everything, and close: its answer is there all the same.
+            let mut head = conn.head().await?;
+            head.keep_alive &= complete;
+            Ok(head)
         };
         let head = match tokio::time::timeout(ANSWER, exchange).await {
             Ok(head) => head.map_err(broken)?,
@@ -161,8 +166,8 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Passes the request body on as it comes; stops quietly when the shell answers early.
-async fn send_body(conn: &mut Conn, mut body: Incoming, chunked: bool) -> Result<(), IoError> {
+/// Passes the request body on as it comes; false when the shell stopped reading it.
+async fn send_body(conn: &mut Conn, mut body: Incoming, chunked: bool) -> Result<bool, IoError> {
     loop {
         let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await;
         let data = match frame {
@@ -178,18 +183,15 @@ async fn send_body(conn: &mut Conn, mut body: Incoming, chunked: bool) -> Result
         let mut size = BytesMut::new();
         let sent = if chunked {
             write_chunk_size(&mut size, data.len());
-            conn.send(&Outgoing { parts: &[&size, &data, b"\r\n"] }).await?
+            conn.send(&Outgoing { parts: &[&size, &data, b"\r\n"] }).await
         } else {
-            conn.send(&Outgoing { parts: &[&data] }).await?
+            conn.send(&Outgoing { parts: &[&data] }).await
         };
-        if !sent {
-            return Ok(());
+        if !sent.unwrap_or(false) {
+            return Ok(false);
         }
     }
-    if chunked {
-        conn.send(&Outgoing { parts: &[b"0\r\n\r\n"] }).await?;
-    }
-    Ok(())
+    Ok(!chunked || conn.send(&Outgoing { parts: &[b"0\r\n\r\n"] }).await.unwrap_or(false))
 }
 
 /// One of the requests this thread may have at the shell.

@@ -19,12 +19,14 @@ use crate::dialect::{self, Seen, Tap};
 use crate::endpoint::Dialect;
 use crate::error::{Code, Error};
 use crate::exchange::{Answer, CacheUse, Exchange, RequestId};
+use crate::late;
 use crate::metrics::Outcome;
 use crate::shard::{Phase, Shard};
 use crate::snapshot::StreamUsage;
 use crate::state::DeploymentState;
 use crate::state::cache::CacheKey;
 use crate::upstream::{Conn, IoError};
+use crate::wire::encoding::{EncodingError, Inflate};
 use crate::wire::http1::BodyDecoder;
 use crate::wire::json::scan_object;
 use crate::wire::sse::{self, Framer};
@@ -38,6 +40,7 @@ const CACHED_MAX: usize = 1024 * 1024;
 pub struct Upstream {
     conn: Option<Conn>,
     decoder: BodyDecoder,
+    inflate: Option<Inflate>,
     keep_alive: bool,
     start: Bytes,
     status: u16,
@@ -49,13 +52,26 @@ pub struct Upstream {
     idle: Duration,
     deadline: Instant,
     heard: Instant,
+    /// How long the provider may be silent before a comment is due.
+    comments: Option<Duration>,
+    commented: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     _admission: Option<Admission>,
+}
+
+/// What came from the provider.
+enum Heard {
+    Data(Bytes),
+    /// Nothing for so long that a comment is due.
+    Quiet,
+    End,
+    Stop(Stop),
 }
 
 /// Why a stream stops before its end.
 enum Stop {
     Io(IoError),
+    Undecodable(EncodingError),
     Silent(Duration),
     TooLong,
     ShuttingDown,
@@ -73,6 +89,7 @@ impl Upstream {
         Upstream {
             conn: Some(answer.conn),
             decoder: answer.head.body,
+            inflate: answer.inflate,
             keep_alive: answer.head.keep_alive,
             start,
             status: answer.head.status.as_u16(),
@@ -80,63 +97,86 @@ impl Upstream {
             deployment,
             shard: exchange.shard.clone(),
             attempt: answer.attempt,
-            overhead: exchange.overhead(),
+            overhead: exchange.overhead(now),
             idle: timeouts.map_or(Duration::from_secs(60), |timeouts| timeouts.idle),
             deadline: exchange.started + timeouts.map_or(Duration::from_secs(600), |timeouts| timeouts.total),
             heard: now,
+            comments: None,
+            commented: now,
             timer: None,
             _admission: exchange.admission.take(),
         }
     }
 
-    /// The next bytes, `None` at the end; the connection goes back to its pool by itself.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Stop>>> {
+    /// What comes next; the connection goes back to its pool by itself.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         if !self.start.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.start))));
+            return Poll::Ready(Heard::Data(std::mem::take(&mut self.start)));
         }
-        let Some(conn) = self.conn.as_mut() else { return Poll::Ready(None) };
+        let Some(conn) = self.conn.as_mut() else { return Poll::Ready(Heard::End) };
         match conn.poll_frame(cx, &mut self.decoder) {
             Poll::Ready(Some(Ok(data))) => {
                 self.heard = Instant::now();
-                Poll::Ready(Some(Ok(data)))
+                Poll::Ready(self.decoded(data))
             }
             Poll::Ready(Some(Err(error))) => {
                 self.conn = None;
-                Poll::Ready(Some(Err(Stop::Io(error))))
+                Poll::Ready(Heard::Stop(Stop::Io(error)))
             }
             Poll::Ready(None) => {
                 if let Some(conn) = self.conn.take().filter(|_| self.keep_alive) {
                     self.deployment.pool.put(self.shard.index, conn);
                 }
-                Poll::Ready(None)
+                Poll::Ready(Heard::End)
             }
-            Poll::Pending => self.poll_clocks(cx).map(|stop| Some(Err(stop))),
+            Poll::Pending => self.poll_clocks(cx),
+        }
+    }
+
+    fn decoded(&mut self, data: Bytes) -> Heard {
+        match self.inflate.as_mut().map(|inflate| inflate.feed(&data)) {
+            None => Heard::Data(data),
+            Some(Ok(decoded)) => Heard::Data(decoded),
+            Some(Err(error)) => {
+                self.conn = None;
+                Heard::Stop(Stop::Undecodable(error))
+            }
         }
     }
 
     /// Notices silence. The timer is armed once and re-armed when it fires early, not with every event.
-    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
+    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         if self.shard.shared.phase() == Phase::Cut {
             self.conn = None;
-            return Poll::Ready(Stop::ShuttingDown);
+            return Poll::Ready(Heard::Stop(Stop::ShuttingDown));
         }
         loop {
-            let due = (self.heard + self.idle).min(self.deadline);
+            let silent = self.heard + self.idle;
+            let comment = self.comments.map(|interval| self.heard.max(self.commented) + interval);
+            let due = comment.map_or(silent, |comment| comment.min(silent)).min(self.deadline);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if now >= due {
+            if now >= self.deadline {
                 self.conn = None;
-                return Poll::Ready(if now >= self.deadline { Stop::TooLong } else { Stop::Silent(self.idle) });
+                return Poll::Ready(Heard::Stop(Stop::TooLong));
+            }
+            if now >= silent {
+                self.conn = None;
+                return Poll::Ready(Heard::Stop(Stop::Silent(self.idle)));
+            }
+            if comment.is_some_and(|comment| now >= comment) {
+                self.commented = now;
+                return Poll::Ready(Heard::Quiet);
             }
             timer.as_mut().reset(due.into());
         }
     }
 
     fn close(&mut self, ending: Ending) {
-        self.attempt.close(ending, self.overhead);
+        self.attempt.close(ending, self.overhead, Instant::now());
     }
 
     fn estimated(&mut self, outcome: Outcome) {
@@ -153,6 +193,10 @@ impl Upstream {
             Stop::Io(error) => {
                 let text = format!("The stream of provider '{provider}' broke off: {error}.");
                 (Outcome::ConnectionLost, Error::new(Code::UpstreamReset, text))
+            }
+            Stop::Undecodable(error) => {
+                let text = format!("The stream of provider '{provider}' cannot be read: {error}.");
+                (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text))
             }
             Stop::Silent(idle) => {
                 let text = format!("Provider '{provider}' sent nothing for {} s.", idle.as_secs_f32());
@@ -183,23 +227,26 @@ impl Raw {
 
 impl Source for Raw {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        match std::task::ready!(self.upstream.poll(cx)) {
-            Some(Ok(data)) => Poll::Ready(Some(Ok(data))),
-            Some(Err(stop)) => {
-                let (outcome, error) = self.upstream.describe(&stop);
-                self.upstream.estimated(outcome);
-                self.upstream.shard.metrics.error(error.code);
-                Poll::Ready(Some(Err(Broken(error.to_string()))))
-            }
-            None => {
-                self.upstream.estimated(Outcome::Success);
-                Poll::Ready(None)
+        loop {
+            match std::task::ready!(self.upstream.poll(cx)) {
+                Heard::Data(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                Heard::Data(_) | Heard::Quiet => {}
+                Heard::Stop(stop) => {
+                    let (outcome, error) = self.upstream.describe(&stop);
+                    self.upstream.estimated(outcome);
+                    self.upstream.shard.metrics.error(error.code);
+                    return Poll::Ready(Some(Err(Broken(error.to_string()))));
+                }
+                Heard::End => {
+                    self.upstream.estimated(Outcome::Success);
+                    return Poll::Ready(None);
+                }
             }
         }
     }
 
     fn remaining(&self) -> Option<u64> {
-        let rest = self.upstream.decoder.remaining()?;
+        let rest = self.upstream.decoder.remaining().filter(|_| self.upstream.inflate.is_none())?;
         Some(rest + self.upstream.start.len() as u64)
     }
 }
@@ -221,7 +268,9 @@ pub struct Events {
 }
 
 impl Events {
-    pub fn new(exchange: &Exchange, upstream: Upstream) -> Self {
+    pub fn new(exchange: &Exchange, mut upstream: Upstream) -> Self {
+        let patience = exchange.snapshot.settings.keepalive_comment_ms;
+        upstream.comments = (patience > 0).then(|| Duration::from_millis(patience));
         let deployment = exchange.served.and_then(|index| exchange.deployment(index));
         let injected = deployment.is_some_and(|deployment| deployment.stream_usage == StreamUsage::Inject);
         let dialect = exchange.endpoint.dialect;
@@ -256,7 +305,7 @@ impl Events {
             let range = start..*end as usize;
             let event = batch.bytes.get(range.clone()).unwrap_or_default();
             let seen = self.tap.event(event);
-            self.note(&seen, event.len());
+            self.note(&seen);
             let hidden = self.hide_usage && seen.usage_only;
             let replaced = if hidden { None } else { self.restamp(event) };
             if (hidden || replaced.is_some()) && edited.is_none() {
@@ -270,9 +319,9 @@ impl Events {
         edited.map_or_else(|| batch.bytes.clone(), BytesMut::freeze)
     }
 
-    fn note(&mut self, seen: &Seen, length: usize) {
-        if seen.content {
-            self.upstream.attempt.progress.content(length);
+    fn note(&mut self, seen: &Seen) {
+        if seen.text > 0 {
+            self.upstream.attempt.progress.content(seen.text);
         }
         self.finished |= seen.finished;
         self.failed |= seen.error;
@@ -356,12 +405,13 @@ impl Source for Events {
         }
         loop {
             let data = match std::task::ready!(self.upstream.poll(cx)) {
-                Some(Ok(data)) => data,
-                Some(Err(stop)) => {
+                Heard::Data(data) => data,
+                Heard::Quiet => return Poll::Ready(Some(Ok(late::COMMENT))),
+                Heard::Stop(stop) => {
                     let (outcome, error) = self.upstream.describe(&stop);
                     return self.fail(outcome, &error);
                 }
-                None => return self.end(),
+                Heard::End => return self.end(),
             };
             let batch = match self.framer.push(data) {
                 Ok(batch) => batch,

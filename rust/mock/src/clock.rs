@@ -15,10 +15,10 @@ pub fn thread_cpu_ns() -> u64 {
     nanoseconds(ClockId::ThreadCPUTime)
 }
 
-/// Whole seconds since 1970.
+/// Nanoseconds since 1970.
 #[must_use]
-pub fn unix_seconds() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+pub fn unix_ns() -> u64 {
+    nanoseconds(ClockId::Realtime)
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

@@ -25,6 +25,7 @@ class FakePlane:
         self.spent: dict[str, int] = {}
         self.used: dict[str, int] = {}
         self.fail = False
+        self.behind = False
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.ledger = sqlite3.connect(":memory:", check_same_thread=False)
         self.ledger.executescript(LEDGER_SCHEMA.read_text())
@@ -52,6 +53,10 @@ class FakePlane:
 
     def last_used(self, key_ids: list[str]) -> list[int]:
         return [self.used.get(key_id, 0) for key_id in key_ids]
+
+    def flush(self, timeout_s: float) -> None:
+        if self.behind:
+            raise RuntimeError("not in time")
 
     def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
         self._may_fail()

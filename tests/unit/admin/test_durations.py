@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ailink.admin.durations import expiry_us, instant
@@ -43,6 +43,7 @@ def test_beyond_the_calendar(duration: str) -> None:
         expiry_us(duration, at("2026-01-01T00:00:00"))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10_000), st.sampled_from(["s", "m", "h", "d", "w", "mo"]), st.integers(0, 2 * 10**15))
 def test_an_expiry_lies_ahead_and_keeps_microseconds(number: int, unit: str, now_us: int) -> None:
     end = expiry_us(f"{number}{unit}", now_us)

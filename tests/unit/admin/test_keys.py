@@ -200,8 +200,12 @@ async def test_deleted_keys_stay_as_archive_rows(gateway: Gateway, keys: KeyServ
     found = await keys.find(raw)
     assert found is not None
     assert (found.state(0), found.deleted_by) == ("deleted", "master")
-    for act in (keys.delete(MASTER, [raw], []), keys.set_blocked(MASTER, raw, blocked=True),
-                keys.update(MASTER, raw, KeyChanges()), keys.rotate(MASTER, raw, None, KeyChanges())):  # fmt: skip
+    for act in (
+        keys.delete(MASTER, [raw], []),
+        keys.set_blocked(MASTER, raw, blocked=True),
+        keys.update(MASTER, raw, KeyChanges()),
+        keys.rotate(MASTER, raw, None, KeyChanges()),
+    ):
         with pytest.raises(ApiError) as caught:
             await act
         assert caught.value.status == 404

@@ -2,8 +2,9 @@
 
 import sys
 
-import ailink
 from tests.unit.cli import fake_core
+
+import ailink
 
 sys.modules["ailink._core"] = fake_core
 ailink._core = fake_core

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,12 +10,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tests.unit.cli import fake_core
 from typer.testing import CliRunner
 
 from ailink.cli.app import build
 from ailink.cli.init import TEMPLATE
-from tests.unit.cli import fake_core
 
+COMMANDS = (
+    "serve",
+    "init",
+    "check",
+    "keys",
+    "models",
+    "stages",
+    "mock",
+    "bench",
+    "migrate",
+    "doctor",
+    "version",
+)
 GOOD = "models: [{name: m, deployments: [{provider: mock}]}]\n"
 
 
@@ -29,13 +43,16 @@ def ailink(tmp_path, monkeypatch):
     def ailink(*arguments, env=None):
         return CliRunner().invoke(build(), arguments, env={"COLUMNS": "200", "NO_COLOR": "1"} | (env or {}))
 
-    return ailink
+    interrupt = signal.getsignal(signal.SIGINT)
+    yield ailink
+    # `mock` and `bench` give it back to the system.
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def test_help_names_every_command(ailink):
     done = ailink("--help")
     assert done.exit_code == 0
-    for command in "serve init check keys models stages mock bench migrate doctor version".split():
+    for command in COMMANDS:
         assert f" {command} " in done.stdout
         assert ailink(command, "--help").exit_code in {0, 7}
 
@@ -47,7 +64,10 @@ def test_wrong_usage_is_exit_code_2(ailink):
 
 
 def test_importing_is_light():
-    code = "import sys, ailink; print(sorted(m for m in sys.modules if m.split('.')[0] in {'msgspec', 'yaml', 'typer'}))"
+    code = """
+import sys, ailink
+print(sorted({m.split('.')[0] for m in sys.modules} & {'msgspec', 'yaml', 'typer'}))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -57,7 +77,8 @@ def test_help_loads_nothing_heavy():
 import sys
 from ailink.cli.app import build
 build()
-print(sorted({m.split('.')[0] for m in sys.modules} & {'msgspec', 'yaml', 'uvloop', 'granian', 'starlette', 'asyncio'}))
+heavy = {'msgspec', 'yaml', 'uvloop', 'granian', 'starlette', 'asyncio'}
+print(sorted({m.split('.')[0] for m in sys.modules} & heavy))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -81,7 +102,9 @@ def test_everything_the_template_comments_out_is_valid(ailink, tmp_path):
     for line in TEMPLATE.splitlines():
         bare = line.lstrip()
         indent = line[: len(line) - len(bare)]
-        code = bare.startswith("# ") and (bare[2:].lstrip()[:1] in "-" or bare[2:].split(":")[0].strip().isidentifier())
+        code = bare.startswith("# ") and (
+            bare[2:].lstrip().startswith("-") or bare[2:].split(":")[0].strip().isidentifier()
+        )
         lines.append(indent + bare[2:] if code and ":" in bare else line)
     text = "\n".join(lines)
     assert "gpt-4o-mini" in text
@@ -94,7 +117,10 @@ def test_everything_the_template_comments_out_is_valid(ailink, tmp_path):
         "OPENAI_API_KEY": "k",
     }
     done = ailink("check", "full.yaml", env=env)
-    assert (done.exit_code, done.stdout) == (0, "ok full.yaml: 2 models, 3 deployments, 1 files (ailink format)\n")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "ok full.yaml: 2 models, 3 deployments, 1 files (ailink format)\n",
+    )
 
 
 def test_check_prints_problems(ailink, tmp_path):
@@ -121,7 +147,9 @@ def test_check_of_a_litellm_file(ailink, tmp_path):
     (tmp_path / "config.yaml").write_text(text)
     done = ailink("check", "config.yaml")
     assert done.exit_code == 0
-    assert "note  config.yaml:1:76: model_list[0].litellm_params.tags: `tags` is not understood" in done.stdout
+    assert (
+        "note  config.yaml:1:76: model_list[0].litellm_params.tags: `tags` is not understood" in done.stdout
+    )
     assert "litellm format" in done.stdout
     assert ailink("check", "config.yaml", "--strict").exit_code == 1
 
@@ -180,8 +208,16 @@ def test_doctor(ailink, tmp_path):
     (tmp_path / "ailink.yaml").write_text(GOOD + "server: {port: 0}\n")
     found = {row["check"]: row for row in json.loads(ailink("doctor", "--json").stdout)}
     assert set(found) == {
-        "Python", "extension", "configuration", "data directory", "port", "database", "disk", "open files", "clock",
-    }  # fmt: skip
+        "Python",
+        "extension",
+        "configuration",
+        "data directory",
+        "port",
+        "database",
+        "disk",
+        "open files",
+        "clock",
+    }
     assert "debug build" in found["extension"]["text"]
     assert found["data directory"]["state"] == "ok"
     assert not (tmp_path / ".ailink").exists()
@@ -198,7 +234,7 @@ def test_doctor_sees_a_port_in_use(ailink, tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     with server:
         (tmp_path / "ailink.yaml").write_text(GOOD + f"server: {{port: {server.server_port}}}\n")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         rows = json.loads(ailink("doctor", "--json").stdout)
         server.shutdown()
     assert [row["state"] for row in rows if row["check"] == "port"] == ["failed"]
@@ -207,16 +243,27 @@ def test_doctor_sees_a_port_in_use(ailink, tmp_path):
 # ── keys and models over HTTP ────────────────────────────────────────────────────────────────────────────
 
 KEY = {
-    "token": "t" * 64, "key_name": "sk-...abcd", "key_alias": "team", "status": "active", "models": ["m"],
-    "spend": 0.00015, "expires": None, "rpm_limit": 5, "metadata": {},
-}  # fmt: skip
+    "token": "t" * 64,
+    "key_name": "sk-...abcd",
+    "key_alias": "team",
+    "status": "active",
+    "models": ["m"],
+    "spend": 0.00015,
+    "expires": None,
+    "rpm_limit": 5,
+    "metadata": {},
+}
 DEPLOYMENT = {
     "model_name": "m",
     "litellm_params": {"model": "openai/x"},
     "model_info": {
-        "id": "abc", "weight": 2, "input_cost_per_token": 1.5e-7, "output_cost_per_token": None, "price_version": "config",
+        "id": "abc",
+        "weight": 2,
+        "input_cost_per_token": 1.5e-7,
+        "output_cost_per_token": None,
+        "price_version": "config",
     },
-}  # fmt: skip
+}
 ANSWERS = {
     "/key/generate": {**KEY, "key": "sk-new"},
     "/key/regenerate": {**KEY, "key": "sk-newer"},
@@ -235,18 +282,21 @@ def gateway():
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             asked.append((self.command, parts.path, json.loads(body) if body else parse_qs(parts.query)))
             if self.headers["authorization"] == "Bearer sk-wrong":
-                self.reply(401, {"error": {"message": "this key is not known", "type": "authentication_error"}})
+                self.reply(
+                    401, {"error": {"message": "this key is not known", "type": "authentication_error"}}
+                )
             elif parts.path == "/text/key/list":
                 self.reply(200, "text")
             else:
                 self.reply(200, ANSWERS[parts.path])
 
-        do_POST = do_GET  # noqa: N815
+        def do_POST(self):
+            self.do_GET()
 
         def reply(self, status, value):
             data = value.encode() if isinstance(value, str) else json.dumps(value).encode()
@@ -259,7 +309,7 @@ def gateway():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         server.asked = asked
         server.env = {"AILINK_URL": f"http://127.0.0.1:{server.server_port}", "AILINK_KEY": "sk-admin"}
         yield server
@@ -271,29 +321,75 @@ def gateway():
     [
         (["keys", "create"], ("POST", "/key/generate", {}), "sk-new\n"),
         (
-            ["keys", "create", "--alias", "a", "--model", "m", "--model", "n-*", "--duration", "30d", "--rpm", "5",
-             "--max-parallel", "2", "--ip", "10.0.0.0/8", "--route", "/v1/x", "--user", "u", "--metadata", '{"k": 1}'],
-            ("POST", "/key/generate", {
-                "key_alias": "a", "models": ["m", "n-*"], "duration": "30d", "rpm_limit": 5, "max_parallel_requests": 2,
-                "allowed_ips": ["10.0.0.0/8"], "allowed_routes": ["/v1/x"], "user_id": "u", "metadata": {"k": 1},
-            }),
+            [
+                "keys",
+                "create",
+                "--alias",
+                "a",
+                "--model",
+                "m",
+                "--model",
+                "n-*",
+                "--duration",
+                "30d",
+                "--rpm",
+                "5",
+                "--max-parallel",
+                "2",
+                "--ip",
+                "10.0.0.0/8",
+                "--route",
+                "/v1/x",
+                "--user",
+                "u",
+                "--metadata",
+                '{"k": 1}',
+            ],
+            (
+                "POST",
+                "/key/generate",
+                {
+                    "key_alias": "a",
+                    "models": ["m", "n-*"],
+                    "duration": "30d",
+                    "rpm_limit": 5,
+                    "max_parallel_requests": 2,
+                    "allowed_ips": ["10.0.0.0/8"],
+                    "allowed_routes": ["/v1/x"],
+                    "user_id": "u",
+                    "metadata": {"k": 1},
+                },
+            ),
             "sk-new\n",
         ),
         (
             ["keys", "list", "--alias", "te", "--status", "active"],
-            ("GET", "/key/list", {"page": ["1"], "size": ["50"], "return_full_object": ["true"], "search": ["te"],
-                                  "status": ["active"]}),
+            (
+                "GET",
+                "/key/list",
+                {
+                    "page": ["1"],
+                    "size": ["50"],
+                    "return_full_object": ["true"],
+                    "search": ["te"],
+                    "status": ["active"],
+                },
+            ),
             "page 1 of 2, 60 keys",
         ),
         (["keys", "info", "sk-x"], ("GET", "/key/info", {"key": ["sk-x"]}), "rpm_limit"),
-        (["keys", "delete", "a", "b"], ("POST", "/key/delete", {"keys": ["a", "b"]}), "deleted: 2"),
-        (["keys", "block", "a"], ("POST", "/key/block", {"key": "a"}), "blocked"),
-        (["keys", "unblock", "a"], ("POST", "/key/unblock", {"key": "a"}), "unblocked"),
-        (["keys", "regenerate", "a"], ("POST", "/key/regenerate", {"key": "a"}), "sk-newer\n"),
+        (
+            ["keys", "delete", "sk-a", "b" * 64],
+            ("POST", "/key/delete", {"keys": ["sk-a", "b" * 64]}),
+            "deleted: 2",
+        ),
+        (["keys", "block", "sk-a"], ("POST", "/key/block", {"key": "sk-a"}), "blocked"),
+        (["keys", "unblock", "sk-a"], ("POST", "/key/unblock", {"key": "sk-a"}), "unblocked"),
+        (["keys", "regenerate", "sk-a"], ("POST", "/key/regenerate", {"key": "sk-a"}), "sk-newer\n"),
         (["models"], ("GET", "/model/info", {}), "0.15"),
         (["models", "list"], ("GET", "/model/info", {}), "openai/x"),
     ],
-)  # fmt: skip
+)
 def test_what_is_asked_and_shown(ailink, gateway, arguments, asked, shown):
     done = ailink(*arguments, env=gateway.env)
     assert (done.exit_code, done.stderr.replace("Keep it: it cannot be shown again.\n", "")) == (0, "")
@@ -301,7 +397,17 @@ def test_what_is_asked_and_shown(ailink, gateway, arguments, asked, shown):
     assert shown in done.stdout
 
 
-@pytest.mark.parametrize("command", [["keys", "create"], ["keys", "list"], ["keys", "info", "x"], ["models"]])
+def test_an_alias_is_looked_up(ailink, gateway):
+    assert ailink("keys", "block", "team", env=gateway.env).exit_code == 0
+    assert gateway.asked == [
+        ("GET", "/key/list", {"key_alias": ["team"], "return_full_object": ["true"]}),
+        ("POST", "/key/block", {"key": KEY["token"]}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "command", [["keys", "create"], ["keys", "list"], ["keys", "info", "sk-x"], ["models"]]
+)
 def test_json(ailink, gateway, command):
     assert json.loads(ailink(*command, "--json", env=gateway.env).stdout)
 

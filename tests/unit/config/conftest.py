@@ -3,10 +3,15 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ailink.config import loader
 from ailink.config.problems import ConfigError
 from ailink.providers import Registry
+
+# How long an example takes is judged in benches.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

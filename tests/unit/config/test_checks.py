@@ -1,5 +1,7 @@
 """Circles of fallbacks against a slow twin, and what counts as reachable."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ def test_circles_are_found_if_there_are_any(graph):
     assert bool(found) == has_circle(graph)
     for chain, (name, index) in found:
         assert chain[0] == chain[-1]
-        assert all(after in graph[before] for before, after in zip(chain, chain[1:], strict=False))
+        assert all(after in graph[before] for before, after in pairwise(chain))
         assert graph[name][index] == chain[-1]
 
 

@@ -42,8 +42,10 @@ def test_one_process_at_a_time(tmp_path):
 
 
 def test_the_lock_ends_with_the_process(tmp_path):
-    code = f"from pathlib import Path; from ailink.config.data_dir import DataDir; DataDir(Path({str(tmp_path)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = (
+        "import sys, pathlib; from ailink.config.data_dir import DataDir; DataDir(pathlib.Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
     DataDir(tmp_path).close()
 
 

@@ -85,7 +85,10 @@ models:
     assert found == [
         "1:10 server.prot: unknown key `prot`; did you mean `port`?",
         "1:28 server.port: expected a whole number from 0 to 65535, got `70000`",
-        "1:56 server.limits.body_bytes: expected a size such as `64KiB` or `256MiB` (units: B, KB … TB, KiB … TiB)",
+        (
+            "1:56 server.limits.body_bytes: "
+            "expected a size such as `64KiB` or `256MiB` (units: B, KB … TB, KiB … TiB)"
+        ),
         "2:1 modles: unknown key `modles`; did you mean `models`?",
         "3:1 guardrails: `guardrails` is reserved, not supported in this version",
         "7:20 models[0].deployments[0].provider: unknown provider `opnai`; did you mean `openai`?",
@@ -98,7 +101,10 @@ models:
         "14:17 models[1].fallbacks[0]: the fallbacks form a circle: a → b → a",
         found[13],
         "16:14 models[2].retries: expected a whole number from 0 to 10, got `yes`",
-        "17:47 models[2].deployments[0].api_key: environment variable NOPE is not set (${NOPE:-default} gives a default)",
+        (
+            "17:47 models[2].deployments[0].api_key: "
+            "environment variable NOPE is not set (${NOPE:-default} gives a default)"
+        ),
         "18:5 models[3]: `name` is missing",
     ]
     assert found[13].startswith("15:11 models[2].name: `a` is taken already by models[0].name (")
@@ -113,8 +119,12 @@ models:
     fallbacks: [ghost]
 """
     assert [line.split(" ")[1] for line in problems(text)] == [
-        "models[0]:", "models[0]:", "models[0].nam:", "models[1].deployments[1].provider:", "models[1].fallbacks[0]:",
-    ]  # fmt: skip
+        "models[0]:",
+        "models[0]:",
+        "models[0].nam:",
+        "models[1].deployments[1].provider:",
+        "models[1].fallbacks[0]:",
+    ]
 
 
 def test_a_fault_is_not_reported_twice(problems):
@@ -142,14 +152,18 @@ models:
         ("models: [~]", "models[0]", "got nothing"),
         ("cache: {enabled: on}", "cache.enabled", "expected `true` or `false`, got `on`"),
         ("cache: {enabled: 1}", "cache.enabled", "expected `true` or `false`"),
-        ("cache: {enabled: \"true\"}", "cache.enabled", "expected `true` or `false`"),
+        ('cache: {enabled: "true"}', "cache.enabled", "expected `true` or `false`"),
         ("cache: {ttl: 0s}", "cache.ttl", "must be more than 0"),
         ("observe: {log_level: inof}", "observe.log_level", "did you mean `info`?"),
         ("data_dir: true", "data_dir", "expected text, got a boolean; put it in quotes"),
         ("data_dir: 1.50", "data_dir", "expected text, got a number; put it in quotes"),
         ("data_dir: ''", "data_dir", "must not be empty"),
         ("redis_url: redis://x", "redis_url", "reserved, not supported in this version"),
-        ("database_url: postgresql://u:pw@h/db", "database_url", "`postgresql://` is not supported in this version"),
+        (
+            "database_url: postgresql://u:pw@h/db",
+            "database_url",
+            "`postgresql://` is not supported in this version",
+        ),
         ("database_url: ailink.db", "database_url", "not supported in this version"),
         ("server: {port: 1.5}", "server.port", "expected a whole number"),
         ("server: {port: ~}", "server.port", "no listener"),
@@ -158,19 +172,51 @@ models:
         ("server: {tls: {cert_file: a}}", "server.tls", "`key_file` is missing"),
         ("providers: {x: {api_key: k}}", "providers.x.dialect", "needs `dialect`"),
         ("providers: {x: {dialect: openai}}", "providers.x.base_url", "needs `base_url`"),
-        ("providers: {x: {dialect: opanai, base_url: http://h}}", "providers.x.dialect", "did you mean `openai`?"),
-        ("providers: {x: {dialect: openai, base_url: http://h, operations: {cht: /c}}}", "providers.x.operations.cht", "did you mean `chat`?"),
-        ("providers: {x: {dialect: openai, base_url: http://h, operations: {messages: /m}}}", "providers.x.operations.messages", "not part of the dialect"),
-        ("providers: {x: {dialect: openai, base_url: http://h, operations: {chat: c}}}", "providers.x.operations.chat", "must match"),
+        (
+            "providers: {x: {dialect: opanai, base_url: http://h}}",
+            "providers.x.dialect",
+            "did you mean `openai`?",
+        ),
+        (
+            "providers: {x: {dialect: openai, base_url: http://h, operations: {cht: /c}}}",
+            "providers.x.operations.cht",
+            "did you mean `chat`?",
+        ),
+        (
+            "providers: {x: {dialect: openai, base_url: http://h, operations: {messages: /m}}}",
+            "providers.x.operations.messages",
+            "not part of the dialect",
+        ),
+        (
+            "providers: {x: {dialect: openai, base_url: http://h, operations: {chat: c}}}",
+            "providers.x.operations.chat",
+            "must match",
+        ),
         ("providers: {openai: {dialect: anthropic}}", "providers.openai.dialect", "needs `operations` too"),
         ("providers: {openai: {api_key: a, credential: b}}", "providers.openai.credential", "not both"),
-        ("providers: {openai: {headers: {Host: x}}}", "providers.openai.headers.Host", "belongs to the gateway"),
-        ("providers: {openai: {headers: {x-ailink-role: admin}}}", "providers.openai.headers.x-ailink-role", "belongs to the gateway"),
-        ("providers: {openai: {headers: {\"x y\": z}}}", 'providers.openai.headers["x y"]', "not a header name"),
-        ("providers: {openai: {headers: {x: \"a\\r\\nb\"}}}", "providers.openai.headers.x", "printable ASCII"),
-        ("providers: {openai: {base_url: http://user:pw@h/v1}}", "providers.openai.base_url", "user or password"),
+        (
+            "providers: {openai: {headers: {Host: x}}}",
+            "providers.openai.headers.Host",
+            "belongs to the gateway",
+        ),
+        (
+            "providers: {openai: {headers: {x-ailink-role: admin}}}",
+            "providers.openai.headers.x-ailink-role",
+            "belongs to the gateway",
+        ),
+        (
+            'providers: {openai: {headers: {"x y": z}}}',
+            'providers.openai.headers["x y"]',
+            "not a header name",
+        ),
+        ('providers: {openai: {headers: {x: "a\\r\\nb"}}}', "providers.openai.headers.x", "printable ASCII"),
+        (
+            "providers: {openai: {base_url: http://user:pw@h/v1}}",
+            "providers.openai.base_url",
+            "user or password",
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_problem(problems, text, path, words):
     (found,) = problems(text)
     assert found.split(" ", 1)[1].startswith(f"{path}: ")
@@ -182,18 +228,30 @@ def test_one_problem(problems, text, path, words):
     [
         ("{provider: openai_compatible, model: x}", "base_url", "has no default `base_url`"),
         ("{provider: openai, api_key: k, region: eu-1}", "region", "has no regions"),
-        ("{provider: openai, api_key: k, base_url: 'https://{region}.x/v1'}", "region", "`region` is missing"),
-        ("{provider: openai, api_key: k, base_url: 'https://{zone}.x/v1'}", "base_url", "unknown placeholder {zone}"),
+        (
+            "{provider: openai, api_key: k, base_url: 'https://{region}.x/v1'}",
+            "region",
+            "`region` is missing",
+        ),
+        (
+            "{provider: openai, api_key: k, base_url: 'https://{zone}.x/v1'}",
+            "base_url",
+            "unknown placeholder {zone}",
+        ),
         ("{provider: openai, api_key: k, base_url: 'https://x/v1?a=b'}", "base_url", "query"),
         ("{provider: openai, api_key: k, base_url: 'https://x:99999/v1'}", "base_url", "ort"),
         ("{provider: openai, api_key: k, base_url: 'https://[::1/v1'}", "base_url", "Invalid IPv6"),
-        ("{provider: openai}", "api_key", "no API key: give `api_key` here or in `providers.openai`, or set OPENAI_API_KEY"),
+        (
+            "{provider: openai}",
+            "api_key",
+            "no API key: give `api_key` here or in `providers.openai`, or set OPENAI_API_KEY",
+        ),
         ("{provider: openai, api_key: ''}", "api_key", "is empty"),
         ("{provider: openai, base_url: 'http://other/v1'}", "api_key", "no API key"),
         ("{provider: openai, api_key: k, id: 'a b'}", "id", "must match"),
         ("{provider: openai, api_key: k, timeouts: {idle: 0s}}", "timeouts.idle", "must be more than 0"),
     ],
-)  # fmt: skip
+)
 def test_one_problem_in_a_deployment(problems, deployment, path, words):
     (found,) = problems(f"models: [{{name: m, deployments: [{deployment}]}}]")
     assert found.split(" ", 1)[1].startswith(f"models[0].deployments[0].{path}: ")
@@ -219,11 +277,16 @@ models: [{name: m, deployments: [{provider: openai, base_url: "%s"}]}]
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("sk-1234", "well-known"), ("Password", "well-known"), ("sk-1234567890abcdef", "well-known"),
-        ("short-key", "has 9 characters"), ("sk-aaaaaaaaaaaaaaaaaaaa", "repeats"), ("sk-abababababababababab", "repeats"),
-        ("a key with blanks in it", "printable ASCII"), ("schlüssel-schlüssel", "printable ASCII"),
+        ("sk-1234", "well-known"),
+        ("Password", "well-known"),
+        ("sk-1234567890abcdef", "well-known"),
+        ("short-key", "has 9 characters"),
+        ("sk-aaaaaaaaaaaaaaaaaaaa", "repeats"),
+        ("sk-abababababababababab", "repeats"),
+        ("a key with blanks in it", "printable ASCII"),
+        ("schlüssel-schlüssel", "printable ASCII"),
     ],
-)  # fmt: skip
+)
 def test_weak_master_keys(problems, key, words):
     (found,) = problems(f"master_key: '{key}'\n" + MOCK)
     assert words in found
@@ -262,20 +325,17 @@ def test_the_command_line_is_checked_like_the_file(write, registry):
 
 def test_an_expanded_value_takes_the_type_of_its_place(load, problems):
     env = {"PORT": "4100", "ON": "true", "KEY": "12345", "T": "5s", "P": "0.15", "EMPTY": "", "NAME": "true"}
-    text = """\
+    # In a flow mapping a `}` would end the mapping, so the references stand in quotes there.
+    flow = """\
 server: {port: "${PORT}"}
+cache: {enabled: "${ON}", ttl: "${T}"}
+master_key: "${EMPTY}"
+models:
+  - name: "${NAME}"
+    price: {input_per_million: "${P}"}
+    deployments: [{provider: openai, api_key: "${KEY}"}]
 """
-    assert "expected a whole number" in problems(text, env)[0]
-    text = """\
-server: {port: ${PORT}}
-cache: {enabled: ${ON}, ttl: ${T}}
-master_key: ${EMPTY}
-models: [{name: ${NAME}, price: {input_per_million: ${P}}, deployments: [{provider: openai, api_key: ${KEY}}]}]
-"""
-    # A `}` that ends a reference would end a flow mapping: YAML wants quotes or block style there.
-    with pytest.raises(ConfigError):
-        load(text, env)
-    lines = """\
+    block = """\
 server:
   port: ${PORT}
 cache:
@@ -290,7 +350,9 @@ models:
       - provider: openai
         api_key: ${KEY}
 """
-    config = load(lines, env).config
+    config = load(block, env).config
+    assert load(flow, env).config == config
+    assert "expected a whole number" in problems("server: {port: '4100'}", env)[0]
     assert (config.server.port, config.cache.enabled, config.cache.ttl) == (4100, True, 5000)
     assert config.master_key is None
     assert config.models[0].name == "true"

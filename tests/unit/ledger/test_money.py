@@ -1,11 +1,12 @@
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ailink.ledger.money import Usd, per_token
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**30), 10**30))
 def test_the_text_is_the_amount(pico: int) -> None:
     assert Decimal(Usd(pico).text()).as_integer_ratio() == Decimal(f"{pico}e-12").as_integer_ratio()

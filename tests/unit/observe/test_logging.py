@@ -4,7 +4,7 @@ import logging
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ailink.observe.logging import LineFormatter, configure
@@ -24,7 +24,8 @@ def test_text() -> None:
         "text", "key %s blocked", "sk-...abcd", fields={"key_id": "key_1", "by": "the master", "n": 3}
     )
     assert made == (
-        '2026-09-21T14:13:20.250000Z INFO    ailink.test: key sk-...abcd blocked key_id=key_1 by="the master" n=3'
+        "2026-09-21T14:13:20.250000Z INFO    ailink.test: key sk-...abcd blocked "
+        'key_id=key_1 by="the master" n=3'
     )
 
 
@@ -42,6 +43,7 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
+@settings(deadline=None)
 @given(message=st.text(), value=st.text(), name=st.text(max_size=5))
 def test_a_record_is_one_line_that_no_terminal_acts_on(
     form: str, message: str, value: str, name: str

@@ -4,7 +4,7 @@ import json
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ailink.observe.redaction import MASK, Redactor
@@ -47,6 +47,7 @@ def test_a_known_secret_is_masked_in_every_encoding(encoding: str) -> None:
     assert cleaned.endswith(" after")
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=60),
     st.integers(0, 5),

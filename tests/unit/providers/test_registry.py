@@ -35,7 +35,19 @@ def registry():
 
 def test_the_shipped_catalogue(registry):
     assert len(registry) >= 20
-    for name in "openai anthropic mock groq mistral together fireworks deepseek ollama vllm lm_studio".split():
+    for name in [
+        "openai",
+        "anthropic",
+        "mock",
+        "groq",
+        "mistral",
+        "together",
+        "fireworks",
+        "deepseek",
+        "ollama",
+        "vllm",
+        "lm_studio",
+    ]:
         assert registry.get(name).id == name
     assert registry.get("together_ai").id == "together"
     assert registry.get("nothing") is None
@@ -107,7 +119,14 @@ def test_names_are_taken_once(tmp_path):
 
 @pytest.mark.parametrize(
     "url",
-    ["https://a.b/v1", "http://127.0.0.1:9", "http://[::1]:8/v1", "{mock}/v1", "{mock}", "https://{region}.a.b/x"],
+    [
+        "https://a.b/v1",
+        "http://127.0.0.1:9",
+        "http://[::1]:8/v1",
+        "{mock}/v1",
+        "{mock}",
+        "https://{region}.a.b/x",
+    ],
 )
 def test_base_urls(url):
     assert base_url_fault(url) is None

@@ -15,6 +15,7 @@ text = st.text(max_size=12)
 places = st.builds(Place, text, text, text, text)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), places)
 def test_what_was_sealed_opens(plaintext: bytes, place: Place) -> None:
     sealed = KEK.seal(plaintext, place)
@@ -22,6 +23,7 @@ def test_what_was_sealed_opens(plaintext: bytes, place: Place) -> None:
     assert plaintext not in base64.b64decode(sealed) or len(plaintext) < 4
 
 
+@settings(deadline=None)
 @given(st.tuples(places, places).filter(lambda pair: pair[0] != pair[1]))
 def test_a_moved_envelope_does_not_open(pair: tuple[Place, Place]) -> None:
     sealed = KEK.seal(b"secret", pair[0])
@@ -44,6 +46,7 @@ def test_every_flipped_bit_is_found() -> None:
     assert KEK.unseal(base64.b64encode(raw).decode(), PLACE) == b"secret"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400) | st.binary(max_size=400).map(lambda raw: base64.b64encode(raw).decode()))
 def test_garbage_is_refused(garbage: str) -> None:
     with pytest.raises(EnvelopeError):
@@ -69,7 +72,7 @@ def test_nothing_repeats() -> None:
     assert len({raw[21:69] for raw in sealed}) == len(sealed), "every envelope has a data key of its own"
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.binary(max_size=100))
 def test_rewrapped(plaintext: bytes) -> None:
     sealed = KEK.seal(plaintext, PLACE)

@@ -16,6 +16,14 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 NEW = base64.b64encode(bytes(range(100, 132))).decode()
 
 
+def key_files(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.glob(f"{FILE_NAME}*")}
+
+
+def stored_bytes(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.glob("test.db*"))
+
+
 @pytest.mark.parametrize(
     "written",
     [KEY, KEY.rstrip("="), bytes(range(32)).hex(), bytes(range(32)).hex().upper(), f" {KEY}\n",
@@ -35,9 +43,7 @@ def test_anything_else_is_refused_with_advice(written: str) -> None:
 
 async def test_a_key_is_made_on_the_first_start_and_kept(database: Database, tmp_path: Path) -> None:
     first = await open_keyring(database, encryption_key=None, data_dir=tmp_path)
-    path = tmp_path / FILE_NAME
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert not list(tmp_path.glob(f"{FILE_NAME}.*"))
+    assert key_files(tmp_path) == {FILE_NAME: 0o600}
     second = await open_keyring(database, encryption_key=None, data_dir=tmp_path)
     assert (first.pepper, first.key_id) == (second.pepper, second.key_id)
     assert len(first.pepper) == 32
@@ -133,7 +139,7 @@ async def test_the_database_file_holds_no_secret(database: Database, tmp_path: P
     ring = await open_keyring(database, encryption_key=KEY, data_dir=tmp_path)
     await store(database, ring.seal(b"canary-provider-key", credential_place(None, "cred_1")))
     await database.close()
-    raw = b"".join(file.read_bytes() for file in tmp_path.glob("test.db*"))
+    raw = stored_bytes(tmp_path)
     for secret in (
         b"canary-provider-key",
         bytes(range(32)),

@@ -1,4 +1,4 @@
-"""The shell over a fake data plane: behind a real granian on a real Unix socket, or called as an ASGI application."""
+"""The shell over a fake data plane: behind a real granian on a real Unix socket, or called in process."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who may call what: every route of the table against every kind of caller, from the declarations themselves."""
+"""Who may call what: every route of the table against every kind of caller, from the declarations."""
 
 import httpx
 import pytest

@@ -108,7 +108,7 @@ FIELDS = sorted({name for route in BODIES for name in (*route.body.__struct_fiel
 
 
 @pytest.mark.parametrize("route", BODIES, ids=lambda route: route.path)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=4).map(
         lambda value: json.dumps(value).encode()
@@ -130,7 +130,7 @@ PARAMETERS = sorted(
 
 
 @pytest.mark.parametrize("route", QUERIES, ids=lambda route: route.path)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(params=st.dictionaries(st.sampled_from(PARAMETERS), st.text(max_size=12), max_size=3))
 async def test_no_query_is_our_failure(
     route: object, params: dict[str, str], asgi: httpx.AsyncClient

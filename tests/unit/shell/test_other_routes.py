@@ -177,5 +177,9 @@ async def test_metrics_on_loopback_need_no_key(tmp_path: Path) -> None:
 
 async def test_landing(http: httpx.AsyncClient) -> None:
     assert (await http.get("/")).json() == {
-        "name": "AILink", "version": "1.2.3", "docs": "/docs", "openapi": "/openapi.json", "health": "/health/ready"
-    }  # fmt: skip
+        "name": "AILink",
+        "version": "1.2.3",
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "health": "/health/ready",
+    }

@@ -44,7 +44,11 @@ models:
 def test_the_whole(compiled):
     done = compiled(TWO)
     first, second, local, anthropic, last = done.snapshot.deployments
-    assert (first.provider, first.model, first.base_url) == ("openai", "gpt-4o-mini", "https://api.openai.com/v1")
+    assert (first.provider, first.model, first.base_url) == (
+        "openai",
+        "gpt-4o-mini",
+        "https://api.openai.com/v1",
+    )
     assert (first.credential, second.credential) == ("provider:openai", f"deployment:{second.id}")
     assert done.secrets == {"provider:openai": b"sk-shared", f"deployment:{second.id}": b"sk-own"}
     assert (first.auth.scheme, first.auth.name, first.weight) == ("bearer", "authorization", 3)
@@ -56,7 +60,11 @@ def test_the_whole(compiled):
     assert (local.base_url, local.auth.scheme, local.credential) == ("http://127.0.0.1:9000/v1", "none", None)
     assert (local.headers, local.provider) == ({"x-a": "b"}, "local")
     assert local.operations["rerank"] == "/rerank"
-    assert (anthropic.dialect, anthropic.model, anthropic.credential) == ("anthropic", "other", "credential/main")
+    assert (anthropic.dialect, anthropic.model, anthropic.credential) == (
+        "anthropic",
+        "other",
+        "credential/main",
+    )
     assert (anthropic.auth.scheme, anthropic.auth.name) == ("header", "x-api-key")
     assert anthropic.headers == {"anthropic-version": "2023-06-01"}
     assert done.stored == {"main"}
@@ -73,10 +81,16 @@ def test_prices(compiled):
     first, _, local, anthropic, last = compiled(TWO).snapshot.deployments
     catalogue = pricing.load()
     listed = catalogue.price("openai", "gpt-4o-mini")
-    assert (first.price.input, first.price.output) == (listed.input, listed.output) == (15 * 10**10, 6 * 10**11)
+    assert (
+        (first.price.input, first.price.output) == (listed.input, listed.output) == (15 * 10**10, 6 * 10**11)
+    )
     assert first.price_version == catalogue.version
     assert (local.price, local.price_version) == (None, "")
-    assert (anthropic.price.input, anthropic.price.output, anthropic.price_version) == (None, 3 * 10**12, "config")
+    assert (anthropic.price.input, anthropic.price.output, anthropic.price_version) == (
+        None,
+        3 * 10**12,
+        "config",
+    )
     assert (last.price.input, last.price.per_request, last.price_version) == (15 * 10**10, 10**6, "config")
 
 
@@ -151,7 +165,11 @@ def test_a_credential_that_is_not_in_the_store(compiled):
 
 def test_identities_are_stable(compiled):
     text = "models: [{name: m, deployments: [%s]}]"
-    a, b, twin = "{provider: openai, api_key: k1}", "{provider: ollama}", "{provider: openai, api_key: k2, weight: 9}"
+    a, b, twin = (
+        "{provider: openai, api_key: k1}",
+        "{provider: ollama}",
+        "{provider: openai, api_key: k2, weight: 9}",
+    )
 
     def ids(*deployments):
         return [d.id for d in compiled(text % ", ".join(deployments)).snapshot.deployments]
@@ -161,7 +179,9 @@ def test_identities_are_stable(compiled):
     assert all(len(identity) == 16 for identity in one)
     assert ids(b, a, twin) == [one[1], one[0], one[2]]
     assert ids(a) == one[:1]
-    changed = "{provider: openai, api_key: other, weight: 5, price: {input_per_million: 1}, timeouts: {idle: 1s}}"
+    changed = (
+        "{provider: openai, api_key: other, weight: 5, price: {input_per_million: 1}, timeouts: {idle: 1s}}"
+    )
     assert ids(changed) == one[:1]
     assert ids("{provider: openai, api_key: k1, model: x}") != one[:1]
     assert ids("{provider: openai, api_key: k1, id: mine}", a) == ["mine", one[0]]
@@ -182,7 +202,9 @@ def test_indices_and_identities_hold_together(models):
     given_inputs = Inputs(registry=Registry.builtin(), catalogue=pricing.load(), env={})
     snapshot = compile_snapshot(config, given_inputs, 0).snapshot
     assert [model.name for model in snapshot.models] == [name for name, _ in models]
-    assert [index for model in snapshot.models for index in model.deployments] == list(range(len(snapshot.deployments)))
+    assert [index for model in snapshot.models for index in model.deployments] == list(
+        range(len(snapshot.deployments))
+    )
     assert len({deployment.id for deployment in snapshot.deployments}) == len(snapshot.deployments)
 
 
@@ -199,18 +221,31 @@ def test_options_from_defaults(config):
     data_dir = options.pop("data_dir")
     assert data_dir.endswith("/.ailink")
     assert options == {
-        "threads": 0, "node": 0, "runtime": "per_core", "shell_socket": "/d/shell.sock", "pepper": b"p" * 32,
+        "threads": 0,
+        "node": 0,
+        "runtime": "per_core",
+        "shell_socket": "/d/shell.sock",
+        "pepper": b"p" * 32,
         "listen": {"host": "127.0.0.1", "port": 4000, "uds": None, "fds": []},
         "tls": None,
         "limits": {
-            "header_bytes": 65_536, "header_count": 100, "header_timeout_ms": 10_000, "body_bytes": 2**28,
-            "body_idle_ms": 30_000, "keepalive_idle_ms": 75_000, "write_stall_ms": 60_000, "connections": 16_384,
-            "requests_in_flight": 4096, "body_bytes_in_flight": 2**31, "h2_streams": 100, "shell_in_flight": 64,
+            "header_bytes": 65_536,
+            "header_count": 100,
+            "header_timeout_ms": 10_000,
+            "body_bytes": 2**28,
+            "body_idle_ms": 30_000,
+            "keepalive_idle_ms": 75_000,
+            "write_stall_ms": 60_000,
+            "connections": 16_384,
+            "requests_in_flight": 4096,
+            "body_bytes_in_flight": 2**31,
+            "h2_streams": 100,
+            "shell_in_flight": 64,
         },
         "drain": {"delay_ms": 0, "timeout_ms": 600_000},
         "trusted_proxies": [],
         "ledger": {"segment_slots": 16_384, "max_bytes": 2**30, "flush_ms": 250},
-    }  # fmt: skip
+    }
 
 
 def test_options_from_the_file(config):

@@ -34,7 +34,10 @@ def test_version_two(groups):
 
 
 def test_version_one(groups):
-    assert groups("5:cpu,memory:/x\n4:pids:/\n", memory__x__memory_limit=2000, memory__memory_limit=2**63 - 4096) == 2000
+    assert (
+        groups("5:cpu,memory:/x\n4:pids:/\n", memory__x__memory_limit=2000, memory__memory_limit=2**63 - 4096)
+        == 2000
+    )
 
 
 def test_in_a_container_the_path_is_the_hosts(groups):

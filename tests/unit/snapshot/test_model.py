@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.unit.snapshot.test_compile import PROCESS, TWO
 
 from ailink.snapshot import model as wire
 from ailink.snapshot.compile import compile_options
-from tests.unit.snapshot.test_compile import PROCESS, TWO
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -24,7 +24,9 @@ def test_golden_snapshot(compiled):
     found = encoded(compiled(TWO).snapshot)
     for deployment in found["deployments"]:
         # Versions of the catalogue come and go.
-        deployment["price_version"] = "…" if "-" in deployment["price_version"] else deployment["price_version"]
+        deployment["price_version"] = (
+            "…" if "-" in deployment["price_version"] else deployment["price_version"]
+        )
     assert found == golden
 
 

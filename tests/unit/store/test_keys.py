@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ailink.store import keys
@@ -145,6 +145,7 @@ async def test_living_walks_all(many: Database) -> None:
     assert seen == [f"key_{number:04}" for number in range(40) if number != 7]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_like_means_the_text_itself(text: str) -> None:
     literal = keys._like_literal(text)

@@ -15,6 +15,10 @@ async def table(database: Database) -> Database:
     return database
 
 
+def modes(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
 @pytest.mark.parametrize(
     ("url", "path"),
     [
@@ -48,8 +52,7 @@ async def test_unknown_scheme(tmp_path: Path) -> None:
 
 async def test_files_are_the_owners_alone(database: Database, tmp_path: Path) -> None:
     await database.execute("CREATE TABLE t (a TEXT)")
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
-    assert modes == {"test.db": 0o600, "test.db-wal": 0o600, "test.db-shm": 0o600}
+    assert modes(tmp_path) == {"test.db": 0o600, "test.db-wal": 0o600, "test.db-shm": 0o600}
 
 
 async def test_settings(database: Database) -> None:
@@ -86,12 +89,15 @@ async def test_executemany_is_all_or_nothing(table: Database) -> None:
 
 
 async def test_a_transaction_that_raises_leaves_nothing(table: Database) -> None:
-    with pytest.raises(KeyError):
+    async def undone() -> None:
         async with table.transaction() as queries:
             await queries.execute("INSERT INTO thing (id) VALUES (1)")
             assert await queries.fetch("SELECT id FROM thing") == [{"id": 1}]
             assert await table.fetch("SELECT id FROM thing") == []  # others do not see it yet
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await undone()
     assert await table.fetch("SELECT id FROM thing") == []
     await table.execute("INSERT INTO thing (id) VALUES (1)")
 

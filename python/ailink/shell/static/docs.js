@@ -25,6 +25,11 @@ function typeName(schema) {
   return schema.type || "any";
 }
 
+// What is said of a field that may be null stands beside the null.
+function said(schema) {
+  return (schema.anyOf || []).find((one) => one.type !== "null") || schema;
+}
+
 function limits(schema) {
   const names = ["minimum", "maximum", "minLength", "maxLength", "maxItems", "pattern", "default"];
   return names.filter((name) => schema[name] !== undefined && schema[name] !== null)
@@ -33,10 +38,11 @@ function limits(schema) {
 
 function fieldTable(schema, api) {
   const object = resolve(schema, api);
+  if (!object.properties) return element("p", {class: "note"}, "Any fields.");
   const body = element("table");
-  for (const [name, field] of Object.entries(object.properties || {})) {
+  for (const [name, field] of Object.entries(object.properties)) {
     const required = (object.required || []).includes(name) ? " *" : "";
-    const told = [field.description, limits(field)].filter(Boolean).join(" · ");
+    const told = [said(field).description, limits(said(field))].filter(Boolean).join(" · ");
     body.append(element("tr", {}, element("td", {class: "path"}, name + required),
       element("td", {class: "type"}, typeName(field)), element("td", {class: "note"}, told)));
   }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::{Seen, escape};
+use super::{Seen, escape, text_length};
 use crate::error::Error;
 use crate::kernel::cost::Usage;
 use crate::wire::json::{Kind, scan_object, scan_value_object};
@@ -62,6 +62,9 @@ pub fn usage(body: &[u8]) -> Option<Usage> {
     serde_json::from_slice::<UsageWire>(usage.raw(body)).ok().map(UsageWire::usage)
 }
 
+/// Members of a delta that hold generated text.
+const GENERATED: [&str; 3] = ["\"text\":\"", "\"partial_json\":\"", "\"thinking\":\""];
+
 /// Watches the events of a message stream.
 #[derive(Debug, Default)]
 pub struct Tap {
@@ -83,7 +86,7 @@ impl Tap {
     pub fn event(&mut self, event: &[u8]) -> Seen {
         let delta = memmem::find(event, b"content_block_delta").is_some();
         if delta && memmem::find(event, b"\"usage\"").is_none() {
-            return Seen { content: true, ..Seen::default() };
+            return Seen { text: text_length(event, &GENERATED), ..Seen::default() };
         }
         match sse::name(event) {
             Some(b"message_stop") => Seen { terminal: true, ..Seen::default() },
@@ -96,7 +99,8 @@ impl Tap {
                 self.take_usage(event, false);
                 Seen { finished: true, ..Seen::default() }
             }
-            _ => Seen { content: delta, ..Seen::default() },
+            _ if delta => Seen { text: text_length(event, &GENERATED), ..Seen::default() },
+            _ => Seen::default(),
         }
     }
 
@@ -128,8 +132,8 @@ mod tests {
         );
         assert_eq!(tap.usage(), None);
         assert_eq!(tap.started().map(|usage| usage.input), Some(25));
-        let delta = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\"}\n\n";
-        assert!(tap.event(delta).content);
+        let delta = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"four\"}}\n\n";
+        assert_eq!(tap.event(delta).text, 4);
         let end = b"event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":15}}\n\n";
         assert!(tap.event(end).finished);
         let usage = tap.usage().expect("complete");

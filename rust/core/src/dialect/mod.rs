@@ -4,6 +4,7 @@ pub mod anthropic_messages;
 pub mod openai_chat;
 
 use bytes::Bytes;
+use memchr::{memchr2, memmem};
 
 use crate::endpoint::{Dialect, Operation};
 use crate::error::Error;
@@ -20,8 +21,8 @@ pub struct Seen {
     pub error: bool,
     /// A finish reason was given: an end without terminator is not a loss.
     pub finished: bool,
-    /// The event may carry generated content.
-    pub content: bool,
+    /// Bytes of generated text, 0 for an event without any.
+    pub text: u32,
 }
 
 /// Watches the events of one stream.
@@ -82,12 +83,18 @@ pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
 
 /// What ends a stream that cannot go on: the dialect's error event, and its terminator where it has one.
 pub fn error_event(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
-    let body = error_body(dialect, error, request_id);
-    let body = String::from_utf8_lossy(&body);
+    failure_event(dialect, &error_body(dialect, error, request_id))
+}
+
+/// An error body as the last event of a stream.
+pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
+    // An event's data must stay on one line; line breaks in JSON are white space only.
+    let line: Vec<u8> = body.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
     match dialect {
-        Dialect::OpenAi => format!("data: {body}\n\ndata: [DONE]\n\n").into(),
-        Dialect::Anthropic => format!("event: error\ndata: {body}\n\n").into(),
+        Dialect::OpenAi => [b"data: ".as_slice(), &line, b"\n\ndata: [DONE]\n\n"].concat(),
+        Dialect::Anthropic => [b"event: error\ndata: ".as_slice(), &line, b"\n\n"].concat(),
     }
+    .into()
 }
 
 /// True when an error body of a provider already has the shape the caller's dialect promises.
@@ -96,6 +103,31 @@ pub fn is_error_shape(body: &[u8]) -> bool {
     scan_object(body, &["error"]).is_ok_and(|scan| {
         scan.fields[0].is_some_and(|error| matches!(error.kind, Kind::Object | Kind::String))
     })
+}
+
+/// The length of the first non-empty string among `members` (each given as `"name":"`) of an event, as unescaped bytes.
+pub(crate) fn text_length(event: &[u8], members: &[&str]) -> u32 {
+    let lengths = members.iter().filter_map(|member| {
+        let start = memmem::find(event, member.as_bytes())? + member.len();
+        Some(string_length(event.get(start..)?)).filter(|length| *length > 0)
+    });
+    lengths.into_iter().next().unwrap_or(0)
+}
+
+/// The unescaped length of a JSON string whose opening quote has been read.
+fn string_length(rest: &[u8]) -> u32 {
+    let (mut at, mut length) = (0, 0);
+    while let Some(found) = rest.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        length += found;
+        at += found;
+        if rest.get(at) == Some(&b'"') {
+            break;
+        }
+        // `\uXXXX` is up to three bytes of UTF-8, any other escape one.
+        let unicode = rest.get(at + 1) == Some(&b'u');
+        (at, length) = if unicode { (at + 6, length + 3) } else { (at + 2, length + 1) };
+    }
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// Appends `text` as the inside of a JSON string.
@@ -128,6 +160,21 @@ mod tests {
             let body = error_body(dialect, &error, "req_1");
             let value: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             assert_eq!(value["error"]["message"], "no \"model\"\n\u{1}");
+        }
+    }
+
+    #[test]
+    fn generated_text_is_measured() {
+        let members = ["\"content\":\"", "\"arguments\":\""];
+        for (event, length) in [
+            (r#"{"delta":{"content":"hello"}}"#, 5),
+            (r#"{"delta":{"content":"a\"b\\c\n"}}"#, 6),
+            (r#"{"delta":{"content":"\u00e9"}}"#, 3),
+            (r#"{"delta":{"content":"","arguments":"{}"}}"#, 2),
+            (r#"{"delta":{"content":null}}"#, 0),
+            (r#"{"delta":{"content":"cut"#, 0),
+        ] {
+            assert_eq!(text_length(event.as_bytes(), &members), length, "{event}");
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::{Seen, escape};
+use super::{Seen, escape, text_length};
 use crate::error::Error;
 use crate::kernel::cost::Usage;
 use crate::wire::json::{Kind, scan_object};
@@ -100,6 +100,10 @@ pub fn usage(body: &[u8]) -> Option<Usage> {
     parse_usage(usage.raw(body))
 }
 
+/// Members of a chunk that hold generated text.
+const GENERATED: [&str; 5] =
+    ["\"content\":\"", "\"text\":\"", "\"arguments\":\"", "\"reasoning_content\":\"", "\"refusal\":\""];
+
 /// Watches `chat.completion.chunk` events for usage, end and failure.
 #[derive(Debug, Default)]
 pub struct Tap {
@@ -116,9 +120,9 @@ impl Tap {
         }
         let finished = memmem::find(event, b"\"finish_reason\":\"").is_some()
             || memmem::find(event, b"\"finish_reason\": \"").is_some();
-        let seen = Seen { finished, content: true, ..Seen::default() };
+        let seen = Seen { finished, text: text_length(event, &GENERATED), ..Seen::default() };
         if memmem::find(event, b"\"usage\"").is_none() {
-            return if sse::is_comment_only(event) { Seen::default() } else { seen };
+            return seen;
         }
         let data = sse::data(event);
         let Ok(scan) = scan_object(&data, &["usage", "choices"]) else { return seen };
@@ -130,7 +134,7 @@ impl Tap {
         let usage_only = choices.is_none_or(|choices| {
             choices.kind == Kind::Array && choices.raw(&data).iter().all(|byte| b"[] \t\r\n".contains(byte))
         });
-        Seen { usage_only, content: !usage_only, ..seen }
+        Seen { usage_only, ..seen }
     }
 }
 
@@ -171,7 +175,7 @@ mod tests {
         let mut tap = Tap::default();
         let content = b"data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"usage\\\"\"}}],\"usage\":null}\n\n";
         let seen = tap.event(content);
-        assert!(seen.content && !seen.usage_only && tap.usage.is_none());
+        assert!(seen.text == 11 && !seen.usage_only && tap.usage.is_none());
         let last = b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\n\n";
         assert!(tap.event(last).usage_only);
         assert_eq!(tap.usage.map(|usage| (usage.input, usage.output)), Some((3, 4)));

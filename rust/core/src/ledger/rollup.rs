@@ -72,7 +72,9 @@ mod tests {
 
     #[test]
     fn split_keeps_the_sum_and_the_range() {
-        for cost in [0, 1, -1, i128::from(PICO), -i128::from(PICO), i128::from(i64::MAX) * 1000, i128::from(i64::MIN) * 1000] {
+        for cost in
+            [0, 1, -1, i128::from(PICO), -i128::from(PICO), i128::from(i64::MAX) * 1000, i128::from(i64::MIN) * 1000]
+        {
             let (usd, pico) = split(cost);
             assert!((0..PICO).contains(&pico));
             assert_eq!(i128::from(usd) * i128::from(PICO) + i128::from(pico), cost);

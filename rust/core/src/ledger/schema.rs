@@ -58,6 +58,7 @@ fn apply(connection: &mut Connection, migrations: &[Migration]) -> Result<(), Le
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

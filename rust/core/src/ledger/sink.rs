@@ -1,4 +1,4 @@
-//! Where rows go. SQLite is the one place today; another database needs only this trait.
+//! Where rows go. `SQLite` is the one place today; another database needs only this trait.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl From<rusqlite::Error> for SinkError {
     }
 }
 
-/// Writes to the ledger's SQLite file.
+/// Writes to the ledger's `SQLite` file.
 pub(super) struct Sqlite {
     pub(super) store: Arc<Store>,
     pub(super) probe: Probe,

@@ -1,3 +1,6 @@
+//! The ledger against its own rows: sums, repetition, failing databases, lost files, names.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -171,9 +174,8 @@ fn every_column_holds_its_field() {
         .query_row(&format!("SELECT {names} FROM attempt"), [], |row| Ok(std::array::from_fn(|n| row.get(n).unwrap())))
         .unwrap();
     let units = i64::from(u32::MAX);
-    let wanted = [
-        id, 9, 2, 1, 3, 4, 5, 7, 9, 8, 1, 503, 10, 11, 12, 13, 14, 15, 16, 17, units, -18, intent.at_us, 19, 20, 21,
-    ];
+    let wanted =
+        [id, 9, 2, 1, 3, 4, 5, 7, 9, 8, 1, 503, 10, 11, 12, 13, 14, 15, 16, 17, units, -18, intent.at_us, 19, 20, 21];
     assert_eq!(row, wanted);
     let blobs: (Vec<u8>, Vec<u8>) =
         reader.query_row("SELECT request_id, trace_id FROM attempt", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();

@@ -16,21 +16,15 @@ pub(super) fn totals(store: &Store, kind: DictKind, drain: &Drain) -> Result<Has
         DictKind::Deployment => "deployment_id",
         DictKind::Price => return Err(LedgerError::NotSummed(kind)),
     };
-    let mut totals = HashMap::new();
+    let mut totals: HashMap<u32, i128> = HashMap::new();
     {
-        // Halves of cost_pico are summed apart: 10 million sums below 10^12 would exceed 64 bits.
-        let sql = format!(
-            "SELECT {column}, sum(cost_usd), sum(cost_pico / 1000000), sum(cost_pico % 1000000) FROM rollup GROUP BY 1"
-        );
+        // Summed here: twice as fast as GROUP BY, which sorts, and sum() ends at 64 bits.
         let connection = store.connection.lock();
-        let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map([], |row| {
-            Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
-        })?;
-        for row in rows {
-            let (id, usd, micro, pico) = row?;
-            let cost = i128::from(usd) * i128::from(PICO) + i128::from(micro) * 1_000_000 + i128::from(pico);
-            totals.insert(id, cost);
+        let mut statement = connection.prepare(&format!("SELECT {column}, cost_usd, cost_pico FROM rollup"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (usd, pico): (i64, i64) = (row.get(1)?, row.get(2)?);
+            *totals.entry(row.get(0)?).or_default() += i128::from(usd) * i128::from(PICO) + i128::from(pico);
         }
     }
     let mut pending = Vec::new();

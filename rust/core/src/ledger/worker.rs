@@ -83,7 +83,9 @@ impl Shared {
             let mut engine = self.engine.lock();
             let outcome = engine.round(&mut round);
             // Settlements that cannot become rows are at least made safe where they are.
-            if outcome.is_err() && let Err(error) = engine.drain.sync(true) {
+            if outcome.is_err()
+                && let Err(error) = engine.drain.sync(true)
+            {
                 tracing::debug!(%error, "spool: sync failed");
             }
             (outcome, engine.drain.corrupt())

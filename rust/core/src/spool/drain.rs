@@ -45,19 +45,20 @@ impl Drain {
             }
             let mut cells = Vec::new();
             let mut full = false;
-            for (index, cell) in (0..).zip(segment.cells()).filter(|(_, cell)| cell.is_done()) {
+            for (index, cell) in segment.marked() {
                 if rows.len() == most {
                     full = true;
                     break;
                 }
                 match cell.read() {
                     Reading::Settled(row) | Reading::Lost(row) => rows.push(row),
-                    Reading::Released => {}
+                    Reading::Released | Reading::Free => {}
                     Reading::Corrupt | Reading::Torn => {
+                        cell.clear();
                         self.corrupt += 1;
                         tracing::error!(segment = %segment.path().display(), slot = index, "damaged spool slot given up");
                     }
-                    Reading::Free | Reading::Open(_) => continue,
+                    Reading::Open(_) => continue,
                 }
                 cells.push(index);
             }
@@ -72,7 +73,7 @@ impl Drain {
     /// Shows every row that [`Drain::collect`] would find, and takes none.
     pub(crate) fn visit(&self, mut see: impl FnMut(&Row)) {
         for segment in self.pool.segments() {
-            for cell in segment.cells().iter().filter(|cell| cell.is_done()) {
+            for (_, cell) in segment.marked() {
                 if let Reading::Settled(row) | Reading::Lost(row) = cell.read() {
                     see(&row);
                 }
@@ -83,11 +84,8 @@ impl Drain {
     /// Empties what was collected last: it is in the ledger. `halfway` runs in the middle.
     pub(crate) fn confirm(&mut self, halfway: &dyn Fn()) {
         for Taken { segment, cells } in self.taken.drain(..) {
-            let slots = segment.cells();
             for (nth, index) in cells.iter().enumerate() {
-                if let Some(cell) = slots.get(*index as usize) {
-                    cell.clear();
-                }
+                segment.clear_slot(*index);
                 if nth == cells.len() / 2 {
                     halfway();
                 }

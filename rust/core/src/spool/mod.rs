@@ -1,7 +1,7 @@
 //! The durable record of money: an *intent* before the first upstream byte, a *settlement* after.
 //!
 //! One slot of a memory-mapped, preallocated file is one upstream attempt. The hot path stores into
-//! it, 60 ns for intent and settlement together; the ledger's thread turns settled slots into rows
+//! it, about 80 ns for intent and settlement together; the ledger's thread turns settled slots into rows
 //! of `ledger.db` and empties them.
 //!
 //! ```text
@@ -24,6 +24,7 @@
 //!   taken back ([`Slot::release`]) within the interval may come back as `unknown`. Never is an
 //!   attempt counted twice, nor a number given twice.
 //! * **The disk is full**: [`Writer::intent`] fails before anything is sent; what was accepted stays.
+//!   The spool leaves as much of the disk as the ledger needs to take over all that it holds.
 //! * **The database fails**: settled slots wait, up to `max_bytes` of spool; then as above.
 //! * Slots are checked by CRC-32; what the disk garbled is counted and logged, not guessed.
 //!
@@ -42,7 +43,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -56,6 +57,9 @@ pub use record::{AttemptId, Intent, Row, Settle, Source};
 pub use recovery::Recovery;
 pub use writer::{Slot, Writer};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use ids::Ids;
 use pool::{Pool, State};
 
@@ -67,7 +71,7 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 pub struct Options {
     /// Attempts per segment file, 64 to 1,048,576. Each takes 192 bytes.
     pub segment_slots: u32,
-    /// Bytes of all segment files together, at least two segments. Bounds how many attempts may be
+    /// Bytes of all segment files together, at least two segments per writer. Bounds how many attempts may be
     /// under way or waiting for the database.
     pub max_bytes: u64,
     /// This node's number, written into every row.
@@ -187,10 +191,14 @@ impl Spool {
     /// A writer for one I/O thread.
     ///
     /// # Errors
-    /// [`SpoolError::Order`] before a ledger drains this spool.
+    /// [`SpoolError::Order`] before a ledger drains this spool, [`SpoolError::Options`] if `max_bytes`
+    /// is too small for one more.
     pub fn writer(&self) -> Result<Writer, SpoolError> {
         if !self.pool.attached.load(Ordering::Acquire) {
             return Err(SpoolError::Order("a spool has writers only while a ledger drains it"));
+        }
+        if !self.pool.join() {
+            return Err(SpoolError::Options("max_bytes must hold two segments per I/O thread"));
         }
         Ok(Writer::new(Arc::clone(&self.pool)))
     }
@@ -227,19 +235,18 @@ fn lock(path: &Path, wait: Duration) -> Result<File, SpoolError> {
         options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
     let deadline = Instant::now() + wait;
     loop {
-        match file.try_lock() {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
-            Err(TryLockError::WouldBlock) => {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
+            Err(Errno::WOULDBLOCK) => {
                 let mut pid = String::new();
                 let _ = file.read_to_string(&mut pid);
                 return Err(SpoolError::Locked { path: path.to_owned(), pid: pid.trim().to_owned() });
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(error) => return Err(failed(error.into())),
         }
     }
     // Told to whoever finds the spool locked; a full disk must not prevent a start.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }
-

@@ -28,6 +28,9 @@ const WORTHWHILE: usize = 4;
 /// does not make and remove files.
 const PATIENCE: u32 = 64;
 
+/// What the database needs besides the rows themselves: its write-ahead log, twice over.
+const RESERVE: u64 = 32 << 20;
+
 /// All segments and what their users share.
 pub(super) struct Pool {
     pub(super) dir: PathBuf,
@@ -75,7 +78,7 @@ pub(super) struct Hand {
 
 impl State {
     pub(super) fn new(segments: Vec<Arc<Segment>>) -> Self {
-        let next_number = segments.iter().map(|segment| segment.number).max().unwrap_or(0) + 1;
+        let next_number = segments.iter().map(|segment| segment.number).max().unwrap_or(0).saturating_add(1);
         let mut segments: Vec<_> = segments.into_iter().map(|segment| Entry { segment, held: false }).collect();
         segments.sort_by_key(|entry| entry.segment.number);
         Self { segments, next_number, making: 0, writers: 0, disk_full: false, refused: None, surplus: 0 }
@@ -90,10 +93,22 @@ impl Pool {
         Self { dir, slots, max_segments, node, ids, lock, bell, attached, renamed, state: Mutex::new(state) }
     }
 
-    /// Adds or takes away a writer: spare segments are kept in proportion.
-    pub(super) fn count_writer(&self, joins: bool) {
+    /// Counts a writer in: each may hold a segment, and spares are kept in proportion. Says no if
+    /// writers could hold more than half of the segments: then some would find none.
+    pub(super) fn join(&self) -> bool {
         let mut state = self.state.lock();
-        state.writers = if joins { state.writers + 1 } else { state.writers.saturating_sub(1) };
+        let fits = state.writers < self.max_segments / 2;
+        state.writers += usize::from(fits);
+        fits
+    }
+
+    /// Counts a writer out, who gives its hand back for good.
+    pub(super) fn leave(&self, hand: Option<Hand>) {
+        let mut state = self.state.lock();
+        state.writers -= 1;
+        if let Some(hand) = hand {
+            state.let_go(hand);
+        }
     }
 
     /// Gives back a hand and takes another. Makes a segment only if none has enough free slots,
@@ -126,11 +141,6 @@ impl Pool {
             state.refused = Some(reason);
         }
         hand.ok_or(reason)
-    }
-
-    /// Gives back a hand for good.
-    pub(super) fn let_go(&self, hand: Hand) {
-        self.state.lock().let_go(hand);
     }
 
     /// Keeps a spare segment ready for every fourth writer, and removes one at a time that has been
@@ -190,6 +200,7 @@ impl Pool {
         usage
     }
 
+    /// Permits one more segment, and numbers it.
     fn reserve(&self, state: &mut State) -> Result<u32, SpoolFull> {
         if state.segments.len() + state.making >= self.max_segments {
             return Err(SpoolFull::Limit);
@@ -203,8 +214,22 @@ impl Pool {
         Ok(number)
     }
 
+    /// Fails if, with one segment more, the spool could hold more than fits into the database: a
+    /// spool that took the last block would keep the database from ever relieving it. (A row is
+    /// smaller than a slot.)
+    fn leaves_room(&self) -> io::Result<()> {
+        let disk = rustix::fs::statvfs(&self.dir)?;
+        let segment = super::segment::file_bytes(self.slots);
+        let spool = self.usage().bytes + segment;
+        let reserve = RESERVE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 8);
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < segment + spool + reserve {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "what is left of the disk is kept for the ledger"));
+        }
+        Ok(())
+    }
+
     fn make(&self, number: u32) -> io::Result<Arc<Segment>> {
-        let made = Segment::create(&self.dir, number, self.slots, &self.lock);
+        let made = self.leaves_room().and_then(|()| Segment::create(&self.dir, number, self.slots, &self.lock));
         match &made {
             Ok(_) => self.renamed.store(true, Ordering::Relaxed),
             Err(error) => tracing::debug!(%error, number, "no new spool segment"),
@@ -232,7 +257,8 @@ impl State {
         self.disk_full = made.is_err();
         let segment = made?;
         self.refused = None;
-        let hand = hold.then(|| Hand { segment: Arc::clone(&segment), free: std::mem::take(&mut *segment.free.lock()) });
+        let hand =
+            hold.then(|| Hand { segment: Arc::clone(&segment), free: std::mem::take(&mut *segment.free.lock()) });
         self.segments.push(Entry { segment, held: hold });
         self.segments.sort_by_key(|entry| entry.segment.number);
         Ok(hand)

@@ -99,5 +99,6 @@ fn sift(segment: &Segment, found: &mut Recovery) {
         };
         found.last_id = found.last_id.max(row.attempt_id);
         segment.opened.fetch_add(1, Ordering::Relaxed);
+        segment.mark(index);
     }
 }

@@ -112,12 +112,6 @@ impl Cell {
         self.restate(state::FREE, 0);
     }
 
-    /// Whether the slot waits to be drained.
-    #[inline]
-    pub(super) fn is_done(&self) -> bool {
-        !matches!(low(self.head(Ordering::Relaxed)), state::FREE | state::INTENT)
-    }
-
     /// Whether the slot claims to be settled.
     pub(super) fn is_settled(&self) -> bool {
         low(self.head(Ordering::Relaxed)) == state::SETTLED
@@ -266,8 +260,8 @@ const fn high(word: u64) -> u32 {
 }
 
 fn halves(bytes: [u8; 16]) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = bytes;
-    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest))
+    let whole = u128::from_le_bytes(bytes);
+    (u64::try_from(whole & u128::from(u64::MAX)).unwrap_or_default(), u64::try_from(whole >> 64).unwrap_or_default())
 }
 
 const fn whole(low: u64, high: u64) -> [u8; 16] {

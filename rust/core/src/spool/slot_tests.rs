@@ -1,3 +1,7 @@
+//! Slots word by word: what every instant, and every mixture of words that power loss may leave, reads as.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
+
 use super::*;
 
 fn blank() -> Cell {
@@ -46,7 +50,6 @@ impl Dice {
         }
     }
 
-    #[allow(clippy::cast_possible_truncation)]
     fn attempt(&mut self) -> (u64, u16, Intent, Settle) {
         let bytes = |a: u64, b: u64| (u128::from(a) << 64 | u128::from(b)).to_le_bytes();
         let intent = Intent {
@@ -95,7 +98,6 @@ fn every_field_survives() {
         assert_eq!(cell.read(), Reading::Free);
         cell.open(AttemptId(id), node, &intent);
         assert_eq!(cell.read(), Reading::Open(unknown));
-        assert!(!cell.is_done());
         match dice.roll() % 4 {
             0 => {
                 cell.lose();
@@ -110,7 +112,6 @@ fn every_field_survives() {
                 assert_eq!(cell.read(), Reading::Settled(Row { settle, ..unknown }));
             }
         }
-        assert!(cell.is_done());
         cell.clear();
     }
 }

@@ -1,3 +1,6 @@
+//! The spool without a database: slots, segments, recovery from images of a running spool.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -125,7 +128,7 @@ fn what_was_not_drained_is_found_at_the_next_start() {
     let mut under_way = Vec::new();
     for n in 0..100 {
         let slot = writer.intent(&intent(n)).unwrap();
-        if n % 4 == 0 { under_way.push(slot) } else { slot.settle(&settle(n)) }
+        if n.is_multiple_of(4) { under_way.push(slot) } else { slot.settle(&settle(n)) }
     }
     let after = image(dir.path());
     let last = writer.intent(&intent(0)).unwrap().id();
@@ -137,7 +140,7 @@ fn what_was_not_drained_is_found_at_the_next_start() {
     for row in &rows {
         let n = request(row);
         assert_eq!(row.intent, intent(n));
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             assert_eq!((row.settle.source, row.settle.cost), (Source::Unknown, intent(n).reserved_cost));
         } else {
             assert_eq!(row.settle, settle(n));
@@ -185,7 +188,11 @@ fn a_long_attempt_keeps_its_slot_and_nothing_else() {
     for n in 0..10_000 {
         let slot = writer.intent(&intent(n)).unwrap();
         assert!(ids.insert(slot.id()));
-        if n % 500 == 0 { long.push((n, slot)) } else { slot.settle(&settle(n)) }
+        if n.is_multiple_of(500) {
+            long.push((n, slot));
+        } else {
+            slot.settle(&settle(n));
+        }
         if n % 20 == 19 {
             drained(&mut drain);
             drain.maintain().unwrap();
@@ -199,7 +206,7 @@ fn a_long_attempt_keeps_its_slot_and_nothing_else() {
     }
     let rows = drained(&mut drain);
     assert_eq!(rows.len(), 20);
-    assert!(rows.iter().all(|row| row.settle == settle(request(row)) && request(row) % 500 == 0));
+    assert!(rows.iter().all(|row| row.settle == settle(request(row)) && request(row).is_multiple_of(500)));
 }
 
 #[test]
@@ -241,6 +248,7 @@ fn writers_on_threads_never_share_a_slot_or_a_number() {
         }
     });
     assert_eq!(rows.len(), 20_000);
+    assert_eq!(spool.usage().in_use, 0);
     assert!(rows.iter().all(|row| row.settle == settle(request(row))));
     assert_eq!(rows.iter().map(|row| row.attempt_id).collect::<HashSet<_>>().len(), 20_000);
     assert_eq!(rows.iter().map(request).collect::<HashSet<_>>().len(), 20_000);
@@ -303,13 +311,15 @@ fn another_segment_size_takes_over_the_old_attempts() {
         drain.maintain().unwrap();
     }
     assert_eq!(drained(&mut drain).len(), 100);
-    assert!(segment_files(after.path()).iter().all(|path| fs::metadata(path).unwrap().len() == segment::file_bytes(128)));
+    assert!(
+        segment_files(after.path()).iter().all(|path| fs::metadata(path).unwrap().len() == segment::file_bytes(128))
+    );
 }
 
 #[test]
 fn one_process_owns_it() {
     let dir = tempfile::tempdir().unwrap();
-    let (spool, _drain, _) = start(dir.path(), 4);
+    let (spool, drain, _) = start(dir.path(), 4);
     match Spool::open(dir.path(), &options(4)) {
         Err(SpoolError::Locked { pid, .. }) => assert_eq!(pid, std::process::id().to_string()),
         other => panic!("{other:?}"),
@@ -319,10 +329,10 @@ fn one_process_owns_it() {
     let slot = writer.intent(&intent(1)).unwrap();
     std::thread::scope(|scope| {
         let next = scope.spawn(|| {
-            let patient = Options { lock_wait: Duration::from_secs(60), ..options(4) };
+            let patient = Options { lock_wait: Duration::from_secs(50), ..options(4) };
             Spool::open(dir.path(), &patient).unwrap().1
         });
-        drop((writer, spool, _drain));
+        drop((writer, spool, drain));
         slot.settle(&settle(1));
         assert_eq!(next.join().unwrap().settled, 1);
     });
@@ -335,9 +345,15 @@ fn order_and_options_are_checked() {
     assert!(matches!(spool.writer(), Err(SpoolError::Order(_))));
     let drain = spool.drain(0).unwrap();
     assert!(matches!(spool.drain(0), Err(SpoolError::Order(_))));
+    let writers = [spool.writer().unwrap(), spool.writer().unwrap()];
+    assert!(matches!(spool.writer(), Err(SpoolError::Options(_))));
+    drop(writers);
+    spool.writer().unwrap();
     drop(drain);
     let _again = spool.drain(0).unwrap();
-    for bad in [options(1), Options { segment_slots: 8, ..options(4) }, Options { segment_slots: u32::MAX, ..options(4) }] {
+    for bad in
+        [options(1), Options { segment_slots: 8, ..options(4) }, Options { segment_slots: u32::MAX, ..options(4) }]
+    {
         assert!(matches!(Spool::open(dir.path(), &bad), Err(SpoolError::Options(_))));
     }
 }

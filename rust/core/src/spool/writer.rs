@@ -17,8 +17,8 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// A writer that [`Pool::join`] has counted in.
     pub(super) fn new(pool: Arc<Pool>) -> Self {
-        pool.count_writer(true);
         // Taken now to spare the first request the making of a segment. If there is none to be had,
         // the program starts all the same and refuses requests, and recovers as it would later.
         let hand = pool.turn(None).ok();
@@ -40,10 +40,8 @@ impl Writer {
         loop {
             if let Some(hand) = &mut self.hand
                 && let Some(index) = hand.free.pop()
-                && let Some(cell) = hand.segment.cells().get(index as usize)
+                && hand.segment.open_slot(index, AttemptId(id), self.node, intent)
             {
-                hand.segment.count_opened();
-                cell.open(AttemptId(id), self.node, intent);
                 return Ok(Slot { segment: Arc::clone(&hand.segment), index, id, over: false });
             }
             self.turn()?;
@@ -67,10 +65,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Some(hand) = self.hand.take() {
-            self.pool.let_go(hand);
-        }
-        self.pool.count_writer(false);
+        self.pool.leave(self.hand.take());
     }
 }
 
@@ -95,26 +90,20 @@ impl Slot {
     #[inline]
     pub fn settle(mut self, settle: &Settle) {
         self.over = true;
-        if let Some(cell) = self.segment.cells().get(self.index as usize) {
-            cell.settle(settle);
-        }
+        self.segment.settle_slot(self.index, settle);
     }
 
     /// Takes the intent back: not one byte was sent, so there will be no row.
     pub fn release(mut self) {
         self.over = true;
-        if let Some(cell) = self.segment.cells().get(self.index as usize) {
-            cell.release();
-        }
+        self.segment.release_slot(self.index);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.over
-            && let Some(cell) = self.segment.cells().get(self.index as usize)
-        {
-            cell.lose();
+        if !self.over {
+            self.segment.lose_slot(self.index);
         }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Flow;
 use crate::account::Admission;
+use crate::clock::ns_at;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
-use crate::shard::monotonic_ns;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if std::mem::replace(&mut exchange.admitted, true) {
@@ -30,9 +30,10 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     }
     if limits.rpm.is_some()
         && let Some(window) = key.state.window.lock().as_mut()
-        && let Err(refusal) = window.try_take(monotonic_ns(), 1)
+        && let Err(refusal) = window.try_take(ns_at(exchange.started), 1)
     {
-        let wait = Duration::from_nanos(refusal.retry_after_ns);
+        // The window's granularity may ask for a second more than a minute, which official SDKs do not honour.
+        let wait = Duration::from_nanos(refusal.retry_after_ns).min(Duration::from_secs(60));
         let text = format!(
             "This API key may make {} requests per minute. Retry in {:.1} s.",
             window.limit(),

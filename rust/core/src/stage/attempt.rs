@@ -11,11 +11,11 @@ use smallvec::SmallVec;
 
 use super::{Flow, Stage};
 use crate::account::{Attempt, AttemptStart, Ending};
+use crate::clock::{monotonic_ns, ns_at, wall_us};
 use crate::dialect;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
-use crate::shard::{monotonic_ns, wall_us};
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate, StreamUsage};
 use crate::spool::Intent;
 use crate::upstream::{Conn, IoError, Outgoing};
@@ -33,7 +33,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(model) = exchange.model.and_then(|index| snapshot.models.get(index as usize)) else {
         return Err(Error::new(Code::Internal, "attempt ran before authorize"));
     };
-    model.state.retries.deposit(monotonic_ns());
+    model.state.retries.deposit(ns_at(exchange.started));
     let candidates = exchange.candidates.clone();
     let mut failure = None;
     for round in 0..=model.retries {
@@ -132,14 +132,7 @@ async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Re
         let text = format!("The deployment has {} connections open, as many as it may.", deployment.max_connections);
         return Err(Failed::again(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
     };
-    let begun = Instant::now();
-    let conn = connect(exchange, deployment).await.map_err(|error| {
-        exchange.waited += begun.elapsed();
-        Failed::again(error)
-    })?;
-    if !conn.reused {
-        exchange.waited += begun.elapsed();
-    }
+    let conn = connect(exchange, deployment).await.map_err(Failed::again)?;
     exchange.attempts = exchange.attempts.saturating_add(1);
     let intent = intent(exchange, deployment);
     let slot = exchange.shard.intent(&intent).map_err(|_| {
@@ -147,6 +140,7 @@ async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Re
         Failed::last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
     })?;
     let head = request_head(exchange, deployment, template, slot.id().0);
+    let sent = Instant::now();
     let mut attempt = Attempt::new(AttemptStart {
         slot,
         shard: exchange.shard.clone(),
@@ -155,34 +149,39 @@ async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Re
         place,
         price: deployment.price,
         est_input: exchange.call.est_input,
+        now: sent,
     });
-    let sent = Instant::now();
-    let (conn, received) = converse(exchange, deployment, conn, &head).await;
-    exchange.waited += sent.elapsed();
+    let (conn, received) = converse(exchange, deployment, conn, &head, sent).await;
+    let now = Instant::now();
+    exchange.waited += now - sent;
     match received {
         Ok(head) => {
-            attempt.answered(head.status.as_u16());
-            judge(exchange, deployment, Answer { conn, head, attempt, deployment: index }).await
+            attempt.answered(head.status.as_u16(), now);
+            let answer = Answer { conn, head, inflate: None, attempt, deployment: index, received: now };
+            judge(exchange, deployment, answer).await
         }
         Err(error) => {
             let (outcome, error) = broken(deployment, &error);
-            attempt.close(Ending::Unanswered { outcome }, exchange.overhead());
+            attempt.close(Ending::Unanswered { outcome }, exchange.overhead(now), now);
             Err(Failed::again(error))
         }
     }
 }
 
-async fn connect(exchange: &Exchange, deployment: &Deployment) -> Result<Conn> {
+async fn connect(exchange: &mut Exchange, deployment: &Deployment) -> Result<Conn> {
     if let Some(conn) = deployment.state.pool.take(exchange.shard.index, deployment.pool_idle) {
         return Ok(conn);
     }
     let limit = deployment.timeouts.connect;
+    let begun = Instant::now();
+    let dialled = tokio::time::timeout(limit, deployment.origin.connect()).await;
+    exchange.waited += begun.elapsed();
     let failed = |text: String| {
         let outcome = deployment.state.metrics.of(exchange.shard.index);
         outcome.record(Outcome::ConnectFailed, &crate::kernel::cost::Usage::default(), 0, Duration::ZERO);
         Error::new(Code::UpstreamConnect, format!("No connection to provider '{}': {text}.", deployment.provider))
     };
-    match tokio::time::timeout(limit, deployment.origin.connect()).await {
+    match dialled {
         Ok(Ok(stream)) => Ok(Conn::new(stream)),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("not established within {} s", limit.as_secs_f32()))),
@@ -235,7 +234,7 @@ fn request_head(exchange: &Exchange, deployment: &Deployment, template: &Request
         Auth::Header(name) => line(name.as_bytes(), secret),
         Auth::Query(_) | Auth::None => {}
     }
-    let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.multipart);
+    let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
     line(b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
     for name in &FORWARDED {
         if let Some(value) = exchange.headers.get(name) {
@@ -255,6 +254,7 @@ async fn converse(
     deployment: &Deployment,
     mut conn: Conn,
     head: &BytesMut,
+    now: Instant,
 ) -> (Conn, Result<crate::wire::http1::Head, Waited>) {
     let body = outgoing_body(exchange, deployment);
     let length: usize = body.iter().map(|part| part.len()).sum();
@@ -265,7 +265,7 @@ async fn converse(
     parts.push(number.format(length).as_bytes());
     parts.push(b"\r\n\r\n");
     parts.extend(body.iter().map(|part| &part[..]));
-    let total = deployment.timeouts.total.saturating_sub(exchange.started.elapsed());
+    let total = deployment.timeouts.total.saturating_sub(now - exchange.started);
     let limit = deployment.timeouts.first_byte.min(total);
     let received = tokio::time::timeout(limit, async {
         let complete = conn.send(&Outgoing { parts: &parts }).await?;
@@ -295,7 +295,7 @@ fn outgoing_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Byte
     match (call.model_span, inside) {
         (Some((start, end)), _) => {
             let (start, end) = (start as usize, end as usize);
-            let replacement = if call.multipart { deployment.model_text.clone() } else { deployment.model_json.clone() };
+            let replacement = if call.boundary.is_some() { deployment.model_text.clone() } else { deployment.model_json.clone() };
             if call.body.get(start..end) != Some(&replacement[..]) {
                 edits.push((start, end, replacement));
             }
@@ -305,7 +305,7 @@ fn outgoing_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Byte
             let text = [b"\"model\":", &deployment.model_json[..], comma.as_bytes()].concat();
             edits.push((inside, inside, text.into()));
         }
-        (None, None) => {}
+        (None, None) => edits.extend(call.boundary.as_deref().map(|boundary| (0, 0, model_part(boundary, deployment)))),
     }
     if asks_for_usage(exchange, deployment)
         && let Some(edit) = usage_edit(call, inside)
@@ -326,6 +326,12 @@ fn outgoing_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Byte
         parts.push(call.body.slice(done..));
     }
     parts
+}
+
+/// A form field that names the model, for forms whose path names it.
+fn model_part(boundary: &str, deployment: &Deployment) -> Bytes {
+    let model = &deployment.model;
+    format!("--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n").into()
 }
 
 /// The gateway needs the usage of this stream and the caller did not ask for it himself.
@@ -390,10 +396,10 @@ async fn judge(exchange: &mut Exchange, deployment: &Deployment, mut answer: Ans
         _ => Outcome::ClientError,
     };
     let wait = retry_after(&answer.head.headers);
-    let begun = Instant::now();
     let body = read_error(deployment, &mut answer).await;
-    exchange.waited += begun.elapsed();
-    answer.attempt.close(Ending::Refused { status: status.as_u16(), outcome }, exchange.overhead());
+    let now = Instant::now();
+    exchange.waited += now - answer.received;
+    answer.attempt.close(Ending::Refused { status: status.as_u16(), outcome }, exchange.overhead(now), now);
     if answer.head.keep_alive && answer.head.body.is_end() {
         deployment.state.pool.put(exchange.shard.index, answer.conn);
     }

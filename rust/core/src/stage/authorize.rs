@@ -1,18 +1,18 @@
 //! May this key do that: the model behind the name, the model and endpoint lists of the key, the caller's address.
 
+use std::net::IpAddr;
+
 use super::Flow;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::kernel::nearest::nearest;
+use crate::state::keys::Key;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(key) = exchange.key.clone() else {
         return Err(Error::new(Code::Internal, "authorize ran before identify"));
     };
-    if !key.may_come_from(exchange.client) {
-        let text = format!("This API key may not be used from {}.", exchange.client);
-        return Err(Error::new(Code::AddressDenied, text));
-    }
+    check_address(&key, exchange.client)?;
     let operation = exchange.endpoint.operation;
     if !key.may_call(operation) {
         let text = format!("This API key may not call the endpoint '{}'.", operation.name());
@@ -34,6 +34,14 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     }
     exchange.model = Some(index);
     Ok(Flow::Next)
+}
+
+/// Refuses callers whose address is not on the key's list.
+pub fn check_address(key: &Key, client: IpAddr) -> Result<()> {
+    if key.may_come_from(client) {
+        return Ok(());
+    }
+    Err(Error::new(Code::AddressDenied, format!("This API key may not be used from {client}.")))
 }
 
 /// A caller's text, short enough to be quoted.

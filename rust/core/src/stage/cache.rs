@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::exchange::{CacheUse, Exchange};
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
-    if !exchange.snapshot.cache.enabled || !cacheable(exchange.endpoint.operation) || exchange.call.multipart {
+    if !exchange.snapshot.cache.enabled || !cacheable(exchange.endpoint.operation) || exchange.call.boundary.is_some() {
         return Ok(Flow::Next);
     }
     if refuses(&exchange.headers) {

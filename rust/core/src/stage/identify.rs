@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 
 use super::Flow;
+use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
-use crate::shard::wall_us;
 use crate::state::keys::{Key, Keys};
 
 /// Headers that may carry a key, in the order they are looked at.

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +14,7 @@ use crate::account::Admission;
 use crate::endpoint::{Operation, Payload};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
+use crate::patience::within;
 use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
 use crate::wire::multipart;
 
@@ -87,18 +87,11 @@ async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
 
 async fn next_data(incoming: &mut Incoming, idle: Duration) -> Result<Option<Bytes>> {
     loop {
-        // A timer only for those who make us wait.
-        let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut *incoming).poll_frame(cx))).await;
-        let frame = match at_once {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let later = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
-                tokio::time::timeout(idle, later).await.map_err(|_| {
-                    let text = format!("The request body stopped arriving for {} s.", idle.as_secs_f32());
-                    Error::new(Code::BodyTimeout, text).closing()
-                })?
-            }
-        };
+        let frame = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
+        let frame = within(idle, frame).await.ok_or_else(|| {
+            let text = format!("The request body stopped arriving for {} s.", idle.as_secs_f32());
+            Error::new(Code::BodyTimeout, text).closing()
+        })?;
         match frame {
             None => return Ok(None),
             Some(Ok(frame)) => {
@@ -220,7 +213,7 @@ fn multipart_call(exchange: &Exchange, body: &Bytes) -> Result<Call> {
         .ok_or_else(|| bad("Content-Type must be multipart/form-data with a boundary.".to_string()))?;
     let malformed = |error: multipart::MultipartError| bad(format!("The form is not valid: {error}."));
     let parts = multipart::parts(body, &boundary).map_err(malformed)?;
-    let mut call = Call { multipart: true, choices: 1, ..Call::default() };
+    let mut call = Call { boundary: Some(boundary.clone()), choices: 1, ..Call::default() };
     if let Some(part) = multipart::field(&parts, "model").map_err(malformed)? {
         let range = part.content.clone();
         let text = std::str::from_utf8(body.get(range.clone()).unwrap_or_default())

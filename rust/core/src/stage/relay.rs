@@ -1,6 +1,8 @@
 //! Brings the provider's answer to the caller: whole JSON answers are checked and measured before they are sent, streams
 //! are polled through from socket to socket with a tap for usage, everything else passes as bytes.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{self, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -13,17 +15,22 @@ use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, CacheUse, Exchange};
 use crate::metrics::Outcome;
+use crate::patience::within;
 use crate::stream::{Events, Raw, Upstream};
 use crate::upstream::IoError;
+use crate::wire::encoding::{EncodingError, Inflate};
 use crate::wire::json::{JsonErrorKind, scan_object};
 
 /// Longest JSON answer that is read whole before it is sent; a longer one is passed on as it comes.
 const WHOLE_MAX: usize = 8 * 1024 * 1024;
 
 pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
-    let Some(answer) = exchange.answer.take() else {
+    let Some(mut answer) = exchange.answer.take() else {
         return Err(Error::new(Code::Internal, "relay ran before attempt"));
     };
+    if let Some(coding) = answer.head.headers.remove(header::CONTENT_ENCODING) {
+        answer.inflate = Inflate::for_coding(coding.as_bytes()).map_err(|error| undecodable(&error))?;
+    }
     exchange.served = Some(answer.deployment);
     // The request has been sent: its memory is free again.
     exchange.call.body = Bytes::new();
@@ -35,7 +42,6 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         Ok(Flow::Answer(events(exchange, answer)))
     } else if is(content_type, b"application/json")
         && answer.head.body.remaining().is_none_or(|length| length <= WHOLE_MAX as u64)
-        && !answer.head.headers.contains_key(header::CONTENT_ENCODING)
     {
         whole(exchange, answer).await.map(Flow::Answer)
     } else {
@@ -49,15 +55,15 @@ fn is(content_type: &[u8], wanted: &[u8]) -> bool {
 
 /// Reads a JSON answer to its end, so that usage and cost are known and a broken one never reaches the caller.
 async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<Body>> {
-    let begun = std::time::Instant::now();
     let read = read_whole(exchange, &mut answer).await;
-    exchange.waited += begun.elapsed();
+    let now = Instant::now();
+    exchange.waited += now - answer.received;
     let body = match read {
         Ok(Whole::Complete(body)) => body,
         Ok(Whole::TooLong(start)) => return Ok(raw(exchange, answer, start)),
         Err((outcome, error)) => {
             let status = answer.head.status.as_u16();
-            answer.attempt.close(Ending::Estimated { status, outcome }, exchange.overhead());
+            answer.attempt.close(Ending::Estimated { status, outcome }, exchange.overhead(now), now);
             return Err(error);
         }
     };
@@ -66,7 +72,7 @@ async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<B
     let Ok(model) = check(&body) else {
         answer.attempt.progress.plain(body.len());
         let ending = Ending::Estimated { status: status.as_u16(), outcome: Outcome::InvalidResponse };
-        answer.attempt.close(ending, exchange.overhead());
+        answer.attempt.close(ending, exchange.overhead(now), now);
         return Err(Error::new(Code::UpstreamInvalid, "The provider's answer is not valid JSON."));
     };
     let ending = match dialect::usage(dialect, exchange.endpoint.operation, &body) {
@@ -79,7 +85,7 @@ async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<B
             Ending::Estimated { status: status.as_u16(), outcome: Outcome::Success }
         }
     };
-    exchange.cost_pico = Some(answer.attempt.close(ending, exchange.overhead()));
+    exchange.cost_pico = Some(answer.attempt.close(ending, exchange.overhead(now), now));
     give_back(exchange, &mut answer.head.keep_alive, answer.conn, answer.deployment);
     let body = restamped(exchange, body, model);
     if let CacheUse::Miss(key) = exchange.cache
@@ -102,21 +108,26 @@ async fn read_whole(exchange: &Exchange, answer: &mut Answer) -> Result<Whole, (
     let Some(deployment) = exchange.deployment(answer.deployment) else {
         return Err((Outcome::InvalidResponse, Error::new(Code::Internal, "the deployment is not in the snapshot")));
     };
-    let total = deployment.timeouts.total.saturating_sub(exchange.started.elapsed());
+    let total = deployment.timeouts.total.saturating_sub(answer.received - exchange.started);
     let limit = deployment.timeouts.idle.min(total);
     let mut first = Bytes::new();
     let mut grown = BytesMut::new();
     loop {
         let frame = std::future::poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body));
-        let frame = tokio::time::timeout(limit, frame).await.map_err(|_| {
+        let frame = within(limit, frame).await.ok_or_else(|| {
             let text = format!("Provider '{}' stopped in the middle of its answer.", deployment.provider);
             (Outcome::Timeout, Error::new(Code::UpstreamTimeout, text))
         })?;
         match frame {
             None if grown.is_empty() => return Ok(Whole::Complete(first)),
             None => return Ok(Whole::Complete(grown.freeze())),
-            Some(Ok(data)) if first.is_empty() && grown.is_empty() => first = data,
+            Some(Ok(data)) if first.is_empty() && grown.is_empty() && answer.inflate.is_none() => first = data,
             Some(Ok(data)) => {
+                let data = match answer.inflate.as_mut().map(|inflate| inflate.feed(&data)) {
+                    None => data,
+                    Some(Ok(decoded)) => decoded,
+                    Some(Err(error)) => return Err((Outcome::InvalidResponse, undecodable(&error))),
+                };
                 if grown.is_empty() {
                     grown.extend_from_slice(&std::mem::take(&mut first));
                 }
@@ -136,6 +147,10 @@ fn lost(provider: &str, error: &IoError) -> (Outcome, Error) {
         IoError::Wire(_) => (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text)),
         _ => (Outcome::ConnectionLost, Error::new(Code::UpstreamReset, text)),
     }
+}
+
+fn undecodable(error: &EncodingError) -> Error {
+    Error::new(Code::UpstreamInvalid, format!("The provider's answer cannot be read: {error}."))
 }
 
 /// Refuses what is not JSON; gives the span of a top-level `model` otherwise.
@@ -186,11 +201,7 @@ fn events(exchange: &mut Exchange, mut answer: Answer) -> Response<Body> {
 /// Bytes of any kind, as they come; `start` was read already.
 fn raw(exchange: &mut Exchange, mut answer: Answer, start: Bytes) -> Response<Body> {
     let status = answer.head.status;
-    let encoding = answer.head.headers.get(header::CONTENT_ENCODING).cloned();
-    let mut headers = forwardable(std::mem::take(&mut answer.head.headers));
-    if let Some(encoding) = encoding {
-        headers.insert(header::CONTENT_ENCODING, encoding);
-    }
+    let headers = forwardable(std::mem::take(&mut answer.head.headers));
     let source = Raw::new(Upstream::new(exchange, answer, start));
     let mut response = Response::new(Body::stream(source));
     *response.status_mut() = status;
@@ -221,7 +232,8 @@ fn forwardable(mut headers: HeaderMap) -> HeaderMap {
     for name in &KEPT_BACK {
         headers.remove(name);
     }
-    if let Some(id) = headers.remove("x-request-id") {
+    let ids = [headers.remove("request-id"), headers.remove("x-request-id")];
+    if let Some(id) = ids.into_iter().flatten().next() {
         headers.insert(HeaderName::from_static("x-upstream-request-id"), id);
     }
     headers

@@ -3,6 +3,8 @@
 //! Money is settled by the guards in `account`: for whole answers before this stage, for streams when their last byte has
 //! left or their client has gone.
 
+use std::time::Instant;
+
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response};
 
@@ -13,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::exchange::{CacheUse, Exchange, RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const AILINK_REQUEST_ID: HeaderName = HeaderName::from_static("x-ailink-request-id");
 const MODEL: HeaderName = HeaderName::from_static("x-ailink-model");
 const PROVIDER: HeaderName = HeaderName::from_static("x-ailink-provider");
@@ -22,7 +25,7 @@ const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
 const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
 
-pub fn run(exchange: Exchange, answer: Result<Response<Body>>) -> Response<Body> {
+pub fn run(exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Response<Body> {
     let metrics = &exchange.shard.metrics;
     let mut response = match answer {
         Ok(response) => response,
@@ -32,7 +35,7 @@ pub fn run(exchange: Exchange, answer: Result<Response<Body>>) -> Response<Body>
         }
     };
     metrics.request(exchange.endpoint.operation, response.status().as_u16());
-    let overhead = exchange.overhead();
+    let overhead = exchange.overhead(Instant::now());
     metrics.overhead.record(overhead);
     tell(&exchange, response.headers_mut(), u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
     response
@@ -40,7 +43,7 @@ pub fn run(exchange: Exchange, answer: Result<Response<Body>>) -> Response<Body>
 
 /// The headers that explain an answer.
 fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
-    stamp(headers, &exchange.request_id);
+    stamp(headers, exchange.endpoint.dialect, &exchange.request_id);
     if let Some(model) = exchange.model() {
         headers.insert(MODEL, model.header.clone());
     }
@@ -49,7 +52,7 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
         headers.insert(DEPLOYMENT, deployment.id_header.clone());
     }
     if exchange.attempts > 0 {
-        headers.insert(ATTEMPTS, HeaderValue::from(u16::from(exchange.attempts)));
+        headers.insert(ATTEMPTS, count(exchange.attempts));
     }
     let cache = match exchange.cache {
         CacheUse::Off => None,
@@ -66,9 +69,12 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
     headers.insert(OVERHEAD, HeaderValue::from(overhead_us));
 }
 
-/// Both names of the request id: the one official SDKs read, and our own.
-fn stamp(headers: &mut HeaderMap, id: &RequestId) {
+/// The request id under our own name and under those that official SDKs read.
+pub fn stamp(headers: &mut HeaderMap, dialect: Dialect, id: &RequestId) {
     let id = id.header();
+    if dialect == Dialect::Anthropic {
+        headers.insert(ANTHROPIC_REQUEST_ID, id.clone());
+    }
     headers.insert(REQUEST_ID, id.clone());
     headers.insert(AILINK_REQUEST_ID, id);
 }
@@ -91,8 +97,18 @@ pub fn error_response(dialect: Dialect, error: &Error, id: &RequestId) -> Respon
     if error.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    stamp(headers, id);
+    stamp(headers, dialect, id);
     response
+}
+
+/// A small number, without an allocation for the usual ones.
+fn count(attempts: u8) -> HeaderValue {
+    match attempts {
+        1 => HeaderValue::from_static("1"),
+        2 => HeaderValue::from_static("2"),
+        3 => HeaderValue::from_static("3"),
+        more => HeaderValue::from(u16::from(more)),
+    }
 }
 
 /// Pico-USD as a decimal number of USD, exact.

@@ -6,13 +6,13 @@
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use crate::clock::coarse_ns;
 use crate::wire::http1::{self, BodyDecoder, Frame, Head, WireError};
 
 /// Bytes asked for in one read. An event of a stream is far smaller, a JSON answer usually fits.
@@ -89,14 +89,17 @@ pub struct Outgoing<'a> {
 pub struct Conn {
     stream: Stream,
     buffer: BytesMut,
-    pub born: Instant,
+    /// When it was opened, on the coarse clock.
+    pub born_ns: u64,
+    /// Spreads the retirement of connections that were opened together.
+    pub jitter: u8,
     /// Carried at least one exchange already: a failure before any answer may be a stale keep-alive.
     pub reused: bool,
 }
 
 impl Conn {
     pub fn new(stream: Stream) -> Self {
-        Conn { stream, buffer: BytesMut::new(), born: Instant::now(), reused: false }
+        Conn { stream, buffer: BytesMut::new(), born_ns: coarse_ns(), jitter: fastrand::u8(..), reused: false }
     }
 
     /// True when the peer has closed, or sent what nobody asked for, while the connection was idle.

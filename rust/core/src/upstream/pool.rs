@@ -4,19 +4,20 @@
 //! open, and shows no sign of having been closed. The lock is taken by one thread only (by several when the
 //! work-stealing runtime is chosen), so it is never waited for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::conn::Conn;
+use crate::clock::coarse_ns;
 
 /// Connections are retired after this long, plus up to a fifth, so that DNS changes are followed.
-const MAX_AGE: Duration = Duration::from_secs(300);
+const MAX_AGE_NS: u64 = 300_000_000_000;
 
 struct Idle {
     conn: Conn,
-    since: Instant,
+    since_ns: u64,
 }
 
 pub struct Pool {
@@ -31,8 +32,9 @@ impl Pool {
     /// The most recently used connection that still looks alive.
     pub fn take(&self, thread: usize, max_idle: Duration) -> Option<Conn> {
         let mut idle = self.threads.get(thread)?.lock();
-        while let Some(Idle { mut conn, since }) = idle.pop() {
-            if since.elapsed() >= max_idle {
+        let now = coarse_ns();
+        while let Some(Idle { mut conn, since_ns }) = idle.pop() {
+            if longer(now, since_ns, max_idle) {
                 // Those below were idle for even longer.
                 idle.clear();
                 return None;
@@ -46,20 +48,22 @@ impl Pool {
 
     /// Puts a connection back whose exchange ended cleanly.
     pub fn put(&self, thread: usize, mut conn: Conn) {
-        let age_limit = MAX_AGE + MAX_AGE / 5 * u32::from(fastrand::u8(..)) / 255;
-        if conn.born.elapsed() < age_limit
+        let now = coarse_ns();
+        let age_limit = MAX_AGE_NS + MAX_AGE_NS / 5 / 256 * u64::from(conn.jitter);
+        if now.saturating_sub(conn.born_ns) < age_limit
             && let Some(idle) = self.threads.get(thread)
         {
             conn.reused = true;
-            idle.lock().push(Idle { conn, since: Instant::now() });
+            idle.lock().push(Idle { conn, since_ns: now });
         }
     }
 
     /// Drops the connections of `thread` that were idle for too long or closed by the peer; gives the others' memory back.
     pub fn sweep(&self, thread: usize, max_idle: Duration) {
+        let now = coarse_ns();
         if let Some(idle) = self.threads.get(thread) {
             idle.lock().retain_mut(|entry| {
-                let alive = entry.since.elapsed() < max_idle && !entry.conn.is_stale();
+                let alive = !longer(now, entry.since_ns, max_idle) && !entry.conn.is_stale();
                 if alive {
                     entry.conn.rest();
                 }
@@ -71,4 +75,8 @@ impl Pool {
     pub fn idle(&self) -> usize {
         self.threads.iter().map(|thread| thread.lock().len()).sum()
     }
+}
+
+fn longer(now: u64, since: u64, limit: Duration) -> bool {
+    u128::from(now.saturating_sub(since)) >= limit.as_nanos()
 }

@@ -5,13 +5,19 @@
 //! a byte was written or seen, which decides whether a retry may bill twice.
 //! What is ambiguous in the RFC is refused: conflicting lengths, length with chunked, codings other than chunked.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
 
 /// Longest response head accepted, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
+/// Room for what the gateway adds to the headers it passes on.
+const ADDED_HEADERS: usize = 12;
 /// Longest chunk-size line (extensions included) and longest trailer section, in bytes.
 const MAX_CHUNK_LINE: usize = 4 * 1024;
 
@@ -43,9 +49,10 @@ pub struct Head {
 /// Interim 1xx heads are skipped; 101 is refused, as nothing here asks for an upgrade.
 pub fn parse_head(buffer: &mut BytesMut) -> Result<Option<Head>, WireError> {
     loop {
-        let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut response = httparse::Response::new(&mut slots);
-        let length = match response.parse(buffer) {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, buffer, &mut slots);
+        let length = match parsed {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) if buffer.len() > MAX_HEAD => return Err(WireError::HeadTooLarge),
             Ok(httparse::Status::Partial) => return Ok(None),
@@ -62,26 +69,28 @@ pub fn parse_head(buffer: &mut BytesMut) -> Result<Option<Head>, WireError> {
         }
         let version = response.version.ok_or(WireError::BadHead)?;
         let base = buffer.as_ptr() as usize;
-        let mut spans = [(0usize, 0usize, 0usize, 0usize); MAX_HEADERS];
-        let count = response.headers.len();
-        for (span, header) in spans.iter_mut().zip(response.headers.iter()) {
-            let name = header.name.as_ptr() as usize - base;
-            let value = header.value.as_ptr() as usize - base;
-            *span = (name, name + header.name.len(), value, value + header.value.len());
-        }
+        let spans: SmallVec<[Span; 24]> = response.headers.iter().map(|header| span(base, header)).collect();
         let status = StatusCode::from_u16(code).map_err(|_| WireError::BadHead)?;
         let bytes = buffer.split_to(length).freeze();
-        let mut headers = HeaderMap::with_capacity(count);
-        for &(name_start, name_end, value_start, value_end) in spans.iter().take(count) {
-            let name = HeaderName::from_bytes(&bytes[name_start..name_end]).map_err(|_| WireError::BadHead)?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice(value_start..value_end))
-                .map_err(|_| WireError::BadHead)?;
+        let mut headers = HeaderMap::with_capacity(spans.len() + ADDED_HEADERS);
+        for (name, value) in spans {
+            let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| WireError::BadHead)?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| WireError::BadHead)?;
             headers.append(name, value);
         }
         let body = BodyDecoder::for_response(status, &headers)?;
         let keep_alive = persists(version, &headers) && !matches!(body.state, State::UntilClose);
         return Ok(Some(Head { status, headers, body, keep_alive }));
     }
+}
+
+type Span = (Range<usize>, Range<usize>);
+
+/// Where name and value of a header stand in the buffer that begins at `base`.
+fn span(base: usize, header: &httparse::Header<'_>) -> Span {
+    let name = header.name.as_ptr() as usize - base;
+    let value = header.value.as_ptr() as usize - base;
+    (name..name + header.name.len(), value..value + header.value.len())
 }
 
 fn persists(version: u8, headers: &HeaderMap) -> bool {

@@ -3,17 +3,27 @@
 //! The gateway needs a handful of top-level members (`model`, `stream`, `messages`, …) and must pass every other byte
 //! through untouched, so nothing is parsed into a tree: [`scan_object`] checks the whole document against RFC 8259 and
 //! returns the byte spans of the wanted members, which the caller splices in place. What it accepts, any strict parser
-//! accepts; what it refuses would be read differently by different parsers (duplicate keys, also hidden behind escapes),
-//! so a request cannot mean one model to the gateway and another to the provider.
+//! accepts, and reads the same members from: keys given twice, also hidden behind escapes, are refused, so that a request
+//! cannot mean one model to the gateway and another to the provider.
 //!
 //! Choices the specification leaves open: lone surrogate escapes (`"\ud800"`) are valid and pass through; numbers are
 //! checked by grammar only (`1e999` is valid); a byte order mark is refused; at most [`MAX_DEPTH`] containers may be open.
 //!
 //! ## How it stays fast
-//! Time goes into strings, so they are read 16 bytes at a time: one comparison finds the quote and every control character
-//! together (`(byte ^ 2) <= 0x20` holds for exactly those), one the backslash. Bytes above 0x7f are only collected by `or`;
-//! UTF-8 is verified by one `simdutf8` pass over the body, and only if such a byte was seen.
-//! The SSE2 code needs no `unsafe`: the load is two `u64` reads which LLVM merges into one `movdqu`.
+//! Time goes into strings, so they are read in blocks: one comparison finds the quote and every control character together
+//! (`(byte ^ 2) <= 0x20` holds for exactly those), one the backslash. A key or short value takes one block of 16 bytes,
+//! longer text blocks of 64, whose escapes are all worked off one mask. Bytes above 0x7f are only collected; UTF-8 is
+//! verified by one `simdutf8` pass over the body, and only if such a byte was seen.
+//!
+//! A chat of 16 KiB with 11 messages takes 1.2 µs, of pure Markdown in JSON escapes (one every 13 bytes) 4.7 µs, tool
+//! schemas 9.3 µs, 1,536 embedding numbers 13.6 µs, 1 KiB 0.2 µs. `unsafe` is confined to the SSE2 loads in `scanner`.
+//!
+//! ## Tried
+//! * Going back to the body after each escape, 16 bytes at a time: Markdown 9.9 µs, as each escape waits for the last.
+//! * Digits one by one: mispredicts at the end of every number of scattered length; token numbers 20 µs instead of 16.6.
+//! * Reading a number's sign before its digits: adds its latency to every link of the chain, token numbers 20 µs.
+//! * One loop with a depth counter for scalars and containers: no gain for tool schemas, which wait for memory-to-mask
+//!   latency per string (18 cycles); only a separate bitmap pass over the body would break that chain.
 
 mod names;
 mod scanner;

@@ -71,12 +71,10 @@ enum Line {
     Start,
     /// Inside a line.
     Inside,
-    /// Behind the CR of a line that was not blank: a LF still belongs to it, anything else starts a line.
+    /// Behind a CR that ended a line, or an event at once: a LF still belongs to it, anything else starts a line.
     AfterCr,
     /// Behind the CR of a blank line that followed a LF: a LF still belongs to the event, which ends either way.
     BlankCr,
-    /// Behind the CR of a blank line that followed a lone CR: the event has ended, a LF leads the next one.
-    EndedCr,
 }
 
 /// Whether the framer still works.
@@ -195,7 +193,7 @@ impl Framer {
         while at < chunk.len() {
             let byte = chunk[at];
             let ended = match (line, byte) {
-                (Line::BlankCr, b'\n') => {
+                (Line::Start | Line::BlankCr, b'\n') => {
                     at += 1;
                     line = Line::Start;
                     true
@@ -204,24 +202,18 @@ impl Framer {
                     line = Line::AfterCr;
                     true
                 }
-                (Line::AfterCr | Line::EndedCr, b'\n') => {
+                (Line::AfterCr, b'\n') => {
                     at += 1;
                     line = Line::Start;
                     false
-                }
-                (Line::Start, b'\n') => {
-                    at += 1;
-                    line = Line::Start;
-                    true
                 }
                 (Line::Start, b'\r') => {
                     at += 1;
                     line = Line::BlankCr;
                     false
                 }
-                (Line::AfterCr | Line::EndedCr, b'\r') => {
+                (Line::AfterCr, b'\r') => {
                     at += 1;
-                    line = Line::EndedCr;
                     true
                 }
                 _ => {

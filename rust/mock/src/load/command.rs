@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 use lexopt::{Arg, Parser};
+use serde_json::Value;
 
 use super::plan::{Expect, Leave, LeaveAfter, Pace, Plan, Slow, Template, Terminator};
 use super::preset::Preset;
@@ -115,21 +116,15 @@ impl Default for Arguments {
 }
 
 /// Runs the command.
-pub fn command(mut parser: Parser) -> Result<Outcome, Error> {
-    let mut arguments = Arguments::default();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Outcome::Help(HELP)),
-            Arg::Long(name) => {
-                let name = name.to_owned();
-                arguments.take(&name, &mut parser)?;
-            }
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub(crate) fn command(parser: Parser) -> Result<Outcome, Error> {
+    let Some(arguments) = Arguments::read(parser)? else {
+        return Ok(Outcome::Help(HELP));
+    };
     if cfg!(debug_assertions) {
         if arguments.bench {
-            return Err(Error::usage("this is a debug build: its figures mean nothing, --bench refuses to run"));
+            return Err(Error::usage(
+                "this is a debug build: its figures mean nothing, --bench refuses to run",
+            ));
         }
         cli::warn("this is a debug build: its figures mean nothing");
     }
@@ -138,7 +133,30 @@ pub fn command(mut parser: Parser) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
+/// Runs the generator with the arguments of `ailink-mock load` and returns its report.
+pub fn report(args: Vec<String>) -> Result<Value, Error> {
+    let arguments = Arguments::read(Parser::from_args(args))?
+        .ok_or_else(|| Error::usage("--help has no report"))?;
+    run(&arguments.plan()?)
+}
+
 impl Arguments {
+    /// None when help is asked for.
+    fn read(mut parser: Parser) -> Result<Option<Self>, Error> {
+        let mut arguments = Self::default();
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Arg::Short('h') | Arg::Long("help") => return Ok(None),
+                Arg::Long(name) => {
+                    let name = name.to_owned();
+                    arguments.take(&name, &mut parser)?;
+                }
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(Some(arguments))
+    }
+
     fn take(&mut self, name: &str, parser: &mut Parser) -> Result<(), Error> {
         match name {
             "url" => self.url = Some(cli::value(parser)?),
@@ -165,15 +183,20 @@ impl Arguments {
         match name {
             "preset" => {
                 let name = cli::string(parser)?;
-                self.preset = Preset::of(&name).ok_or_else(|| Error::usage(format!("no such preset: {name}")))?;
+                self.preset = Preset::of(&name)
+                    .ok_or_else(|| Error::usage(format!("no such preset: {name}")))?;
             }
             "model" => self.model = cli::string(parser)?,
             "stream" => self.stream = true,
             "body" => self.body = Some(cli::path(parser)?),
             "header" => self.headers.push(cli::string(parser)?),
             "key" => self.keys.push(cli::string(parser)?),
-            "keys" => self.keys.extend(read(&cli::path(parser)?)?.lines().map(str::to_owned)),
-            "script" => self.headers.push(format!("x-mock: {}", cli::string(parser)?)),
+            "keys" => self
+                .keys
+                .extend(read(&cli::path(parser)?)?.lines().map(str::to_owned)),
+            "script" => self
+                .headers
+                .push(format!("x-mock: {}", cli::string(parser)?)),
             "expect-status" => self.status = cli::value(parser)?,
             "expect" => self.contains = Some(cli::string(parser)?),
             "expect-events" => self.events = cli::value(parser)?,
@@ -188,7 +211,10 @@ impl Arguments {
             return Err(Error::usage("--url has to be http://HOST:PORT/PATH"));
         };
         let pace = match (self.rate, self.connections) {
-            (Some(rate), None) if rate > 0.0 => Pace::Open { rate, poisson: self.poisson },
+            (Some(rate), None) if rate > 0.0 => Pace::Open {
+                rate,
+                poisson: self.poisson,
+            },
             (None, Some(connections)) if connections > 0 => Pace::Closed { connections },
             _ => return Err(Error::usage("one of --rate and --connections is needed")),
         };
@@ -213,20 +239,31 @@ impl Arguments {
             None => self.preset.body(&self.model, self.stream),
         };
         let path = url.path_and_query().map_or("/", |path| path.as_str());
-        let terminator = if anthropic { Terminator::MessageStop } else { Terminator::Done };
+        let terminator = if anthropic {
+            Terminator::MessageStop
+        } else {
+            Terminator::Done
+        };
         Ok(Plan {
             target,
             template: Template::new(authority.as_str(), path, &headers, self.keys, &body),
             pace,
             duration: self.duration,
-            warmup: self.warmup.unwrap_or(if self.requests.is_some() { Duration::ZERO } else { Duration::from_secs(1) }),
+            warmup: self.warmup.unwrap_or(if self.requests.is_some() {
+                Duration::ZERO
+            } else {
+                Duration::from_secs(1)
+            }),
             requests: self.requests,
             timeout: self.timeout,
             threads: self.threads,
             max_connections: self.max_connections,
             expect: Expect {
                 status: self.status,
-                contains: self.contains.unwrap_or_else(|| contains.to_owned()).into_bytes(),
+                contains: self
+                    .contains
+                    .unwrap_or_else(|| contains.to_owned())
+                    .into_bytes(),
                 events: self.events,
                 terminator,
             },
@@ -244,13 +281,21 @@ fn read(path: &std::path::Path) -> Result<String, Error> {
 
 fn fraction(text: &str) -> Option<(f64, &str)> {
     let (fraction, rest) = text.split_once(':')?;
-    let fraction = fraction.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction))?;
+    let fraction = fraction
+        .parse()
+        .ok()
+        .filter(|fraction| (0.0..=1.0).contains(fraction))?;
     Some((fraction, rest))
 }
 
 fn slow(text: &str) -> Result<Slow, Error> {
     fraction(text)
-        .and_then(|(fraction, bytes)| Some(Slow { fraction, bytes_per_second: bytes.parse().ok()? }))
+        .and_then(|(fraction, bytes)| {
+            Some(Slow {
+                fraction,
+                bytes_per_second: bytes.parse().ok()?,
+            })
+        })
         .ok_or_else(|| Error::usage(format!("--slow FRACTION:BYTES, not '{text}'")))
 }
 
@@ -263,5 +308,9 @@ fn leave(text: &str) -> Result<Leave, Error> {
             };
             Some(Leave { fraction, after })
         })
-        .ok_or_else(|| Error::usage(format!("--leave FRACTION:TIME or FRACTION:Nevents, not '{text}'")))
+        .ok_or_else(|| {
+            Error::usage(format!(
+                "--leave FRACTION:TIME or FRACTION:Nevents, not '{text}'"
+            ))
+        })
 }

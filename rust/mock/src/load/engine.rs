@@ -5,20 +5,18 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use mio::{Events, Poll, Token};
 use serde_json::json;
 
 use super::connection::{Connection, Progress};
 use super::exchange::Exchange;
-use super::plan::{LeaveAfter, Pace, Plan};
+use super::plan::{LeaveAfter, Plan};
 use super::report::Stats;
-use crate::clock::{monotonic_ns, thread_cpu_ns};
+use super::schedule::{Schedule, nanoseconds};
+use super::timer::Timer;
 use crate::Error;
+use crate::clock::{monotonic_ns, thread_cpu_ns};
 
 const TIMER: Token = Token(usize::MAX);
 /// How often requests that take too long are looked for.
@@ -31,8 +29,14 @@ const SLOW_TICK_NS: u64 = 20_000_000;
 /// Something to do later for the request with this number, if it is still under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
-    Read { connection: usize, seq: u64 },
-    Leave { connection: usize, seq: u64 },
+    Read {
+        connection: usize,
+        seq: u64,
+    },
+    Leave {
+        connection: usize,
+        seq: u64,
+    },
     /// A closed loop goes on after its connection was refused.
     Send,
 }
@@ -40,13 +44,12 @@ enum Alarm {
 /// A thread's share of a run.
 pub struct Engine<'a> {
     plan: &'a Plan,
-    /// Which thread, of how many: it sends the requests `index`, `index + count`, …
-    index: u64,
-    count: u64,
+    schedule: Schedule<'a>,
+    start_ns: u64,
     poll: Poll,
-    timer: OwnedFd,
-    armed_ns: u64,
+    timer: Timer,
     connections: Vec<Connection>,
+    most_connections: usize,
     /// Open and free, the last used one last.
     idle: Vec<usize>,
     /// Without a socket.
@@ -54,14 +57,7 @@ pub struct Engine<'a> {
     in_use: usize,
     /// Due, but all connections are in use.
     waiting: VecDeque<Exchange>,
-    /// Requests a closed loop may send at once.
-    credit: u64,
     alarms: BinaryHeap<Reverse<(u64, Alarm)>>,
-    random: fastrand::Rng,
-    next_seq: u64,
-    next_due_ns: u64,
-    measure_from_ns: u64,
-    end_ns: u64,
     next_sweep_ns: u64,
     buffer: Vec<u8>,
     stats: Stats,
@@ -72,39 +68,33 @@ impl<'a> Engine<'a> {
     /// Thread `index` of `plan.threads`, to start at `start_ns`.
     pub fn new(plan: &'a Plan, index: usize, start_ns: u64) -> Result<Self, Error> {
         let poll = Poll::new().map_err(Error::io("epoll"))?;
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(|error| Error::Io { what: "timerfd".to_owned(), source: error.into() })?;
-        poll.registry()
-            .register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)
-            .map_err(Error::io("timerfd"))?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         let log = match &plan.log {
             Some(path) => {
-                let path = if plan.threads > 1 { path.with_extension(index.to_string()) } else { path.clone() };
-                Some(BufWriter::new(File::create(&path).map_err(Error::io(path.display().to_string()))?))
+                let path = if plan.threads > 1 {
+                    path.with_extension(index.to_string())
+                } else {
+                    path.clone()
+                };
+                Some(BufWriter::new(
+                    File::create(&path).map_err(Error::io(path.display().to_string()))?,
+                ))
             }
             None => None,
         };
-        let measure_from_ns = start_ns + nanoseconds(plan.warmup);
         Ok(Self {
             plan,
-            index: index as u64,
-            count: plan.threads as u64,
+            schedule: Schedule::new(plan, index, start_ns),
+            start_ns,
             poll,
             timer,
-            armed_ns: 0,
             connections: Vec::new(),
+            most_connections: (plan.max_connections / plan.threads.max(1)).max(1),
             idle: Vec::new(),
             closed: Vec::new(),
             in_use: 0,
             waiting: VecDeque::new(),
-            credit: 0,
             alarms: BinaryHeap::new(),
-            random: fastrand::Rng::with_seed(plan.seed.wrapping_add(index as u64)),
-            next_seq: index as u64,
-            next_due_ns: start_ns,
-            measure_from_ns,
-            end_ns: measure_from_ns + nanoseconds(plan.duration),
             next_sweep_ns: start_ns + SWEEP_NS,
             buffer: vec![0; 64 * 1024],
             stats: Stats::new()?,
@@ -116,22 +106,24 @@ impl<'a> Engine<'a> {
     pub fn run(mut self) -> Result<Stats, Error> {
         let cpu_start = thread_cpu_ns();
         let mut events = Events::with_capacity(256);
-        self.wait_for_start(&mut events)?;
-        if let Pace::Closed { connections } = self.plan.pace {
-            let (connections, extra) = (connections as u64 / self.count, connections as u64 % self.count);
-            self.credit = connections + u64::from(self.index < extra);
-        } else {
-            self.next_due_ns += self.gap_ns() * self.index / self.count.max(1);
+        while monotonic_ns() < self.start_ns {
+            self.timer.arm(self.start_ns)?;
+            self.wait(&mut events)?;
         }
         loop {
             let now = monotonic_ns();
             self.ring_alarms(now);
             self.sweep(now);
             self.send_due(now);
-            if self.in_use == 0 && self.waiting.is_empty() && self.is_over(now) {
+            if self.in_use == 0 && self.waiting.is_empty() && self.schedule.is_over(now) {
                 break;
             }
-            self.arm_timer(now)?;
+            let alarm = self.alarms.peek().map(|Reverse((due, _))| *due);
+            let next = [self.schedule.due(now), alarm]
+                .into_iter()
+                .flatten()
+                .fold(self.next_sweep_ns, u64::min);
+            self.timer.arm(next)?;
             self.wait(&mut events)?;
             for event in &events {
                 if event.token() != TIMER {
@@ -148,87 +140,65 @@ impl<'a> Engine<'a> {
         Ok(self.stats)
     }
 
-    fn wait_for_start(&mut self, events: &mut Events) -> Result<(), Error> {
-        while monotonic_ns() < self.next_due_ns {
-            self.arm(self.next_due_ns)?;
-            self.wait(events)?;
-        }
-        Ok(())
-    }
-
     fn wait(&mut self, events: &mut Events) -> Result<(), Error> {
         match self.poll.poll(events, None) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => Err(Error::io("epoll")(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                Err(Error::io("epoll")(error))
+            }
             _ => Ok(()),
         }
     }
 
-    fn is_over(&self, now: u64) -> bool {
-        let all = self.plan.requests.is_some_and(|requests| self.next_seq >= requests);
-        match self.plan.pace {
-            Pace::Open { .. } => all || self.next_due_ns >= self.end_ns,
-            Pace::Closed { .. } => all || now >= self.end_ns,
-        }
-    }
-
-    /// Time to the next request of an open schedule, over all threads.
-    fn gap_ns(&mut self) -> u64 {
-        let Pace::Open { rate, poisson } = self.plan.pace else { return 0 };
-        let mean = 1e9 * self.count as f64 / rate;
-        // 1 - f64() lies in (0, 1], so the logarithm is finite.
-        let gap = if poisson { -mean * (1.0 - self.random.f64()).ln() } else { mean };
-        (gap as u64).max(1)
-    }
-
-    /// Sends what the schedule says is due, or what a closed loop may send.
+    /// Sends what is due, what had to wait first.
     fn send_due(&mut self, now: u64) {
-        for _ in 0..self.waiting.len() {
-            let Some(exchange) = self.waiting.pop_front() else { break };
+        while let Some(exchange) = self.waiting.pop_front() {
             if let Some(exchange) = self.dispatch(exchange) {
                 self.waiting.push_front(exchange);
                 break;
             }
         }
-        if matches!(self.plan.pace, Pace::Closed { .. }) {
-            for _ in 0..std::mem::take(&mut self.credit) {
-                if !self.is_over(now) {
-                    self.send_next(now);
-                }
+        while let Some(exchange) = self.schedule.next(now) {
+            self.stats.sent += u64::from(exchange.measured);
+            if let Some(exchange) = self.dispatch(exchange) {
+                self.waiting.push_back(exchange);
             }
-            return;
-        }
-        while self.next_due_ns <= now && !self.is_over(now) {
-            let due = self.next_due_ns;
-            self.next_due_ns += self.gap_ns();
-            self.send_next(due);
-        }
-    }
-
-    fn send_next(&mut self, due_ns: u64) {
-        let measured = due_ns >= self.measure_from_ns && due_ns < self.end_ns;
-        let exchange = Exchange::new(self.plan, self.next_seq, due_ns, measured);
-        self.next_seq += self.count;
-        self.stats.sent += u64::from(measured);
-        if let Some(exchange) = self.dispatch(exchange) {
-            self.waiting.push_back(exchange);
         }
     }
 
     /// Gives a request to a connection: a fresh one to a slow reader, else the one used last, else a new one. Hands it
     /// back when all are in use.
     fn dispatch(&mut self, exchange: Exchange) -> Option<Exchange> {
-        let reusable = if exchange.slow.is_none() { self.idle.pop() } else { None };
-        let Some(index) = reusable.or_else(|| self.new_connection()) else { return Some(exchange) };
-        let (seq, due_ns, leave, slow) = (exchange.seq, exchange.due_ns, exchange.leave, exchange.slow);
+        let reusable = if exchange.slow.is_none() {
+            self.idle.pop()
+        } else {
+            None
+        };
+        let Some(index) = reusable.or_else(|| self.new_connection()) else {
+            return Some(exchange);
+        };
+        let (seq, due_ns, leave, slow) =
+            (exchange.seq, exchange.due_ns, exchange.leave, exchange.slow);
         self.in_use += 1;
         self.stats.connections_most = self.stats.connections_most.max(self.in_use as u64);
         let connection = self.connections.get_mut(index)?;
         self.stats.connections_opened += u64::from(!connection.is_open());
         if let Some(LeaveAfter::Time(time)) = leave {
-            self.alarms.push(Reverse((due_ns + nanoseconds(time), Alarm::Leave { connection: index, seq })));
+            self.alarms.push(Reverse((
+                due_ns + nanoseconds(time),
+                Alarm::Leave {
+                    connection: index,
+                    seq,
+                },
+            )));
         }
         if slow.is_some() {
-            self.alarms.push(Reverse((due_ns + SLOW_TICK_NS, Alarm::Read { connection: index, seq })));
+            self.alarms.push(Reverse((
+                due_ns + SLOW_TICK_NS,
+                Alarm::Read {
+                    connection: index,
+                    seq,
+                },
+            )));
         }
         let progress = connection.start(exchange, self.plan, self.poll.registry(), Token(index));
         self.settle(index, progress);
@@ -239,8 +209,7 @@ impl<'a> Engine<'a> {
         if let Some(index) = self.closed.pop() {
             return Some(index);
         }
-        let limit = self.plan.max_connections / self.count.max(1) as usize;
-        if self.connections.len() < limit.max(1) {
+        if self.connections.len() < self.most_connections {
             self.connections.push(Connection::default());
             return Some(self.connections.len() - 1);
         }
@@ -252,14 +221,18 @@ impl<'a> Engine<'a> {
 
     /// Something happened on a connection.
     fn drive(&mut self, index: usize, read_closed: bool) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
         let progress = connection.drive(&mut self.buffer, read_closed, &mut self.stats);
         self.settle(index, progress);
     }
 
     /// Draws the consequences of what a connection did.
     fn settle(&mut self, index: usize, progress: Progress) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
         match progress {
             Progress::Going => return,
             Progress::IdleClosed => {
@@ -272,20 +245,30 @@ impl<'a> Engine<'a> {
             Progress::Failed(class) => self.finish(index, Some(class)),
         }
         if progress == Progress::Failed("connect") {
-            self.alarms.push(Reverse((monotonic_ns() + REFUSED_NS, Alarm::Send)));
+            self.alarms
+                .push(Reverse((monotonic_ns() + REFUSED_NS, Alarm::Send)));
         } else {
-            self.credit += 1;
+            self.schedule.allow();
         }
     }
 
     /// A request is over: judged, logged, its connection free again.
     fn finish(&mut self, index: usize, failure: Option<&'static str>) {
         let now = monotonic_ns();
-        let Some(connection) = self.connections.get_mut(index) else { return };
-        let Some(exchange) = connection.exchange.take() else { return };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let Some(exchange) = connection.exchange.take() else {
+            return;
+        };
         self.in_use -= 1;
         let class = match failure {
-            None => exchange.complete(&self.plan.expect, &connection.response, now, &mut self.stats),
+            None => exchange.complete(
+                &self.plan.expect,
+                &connection.response,
+                now,
+                &mut self.stats,
+            ),
             Some(class) => {
                 self.stats.finished += 1;
                 match (exchange.measured, class) {
@@ -315,14 +298,35 @@ impl<'a> Engine<'a> {
     }
 
     fn ring_alarms(&mut self, now: u64) {
-        while let Some(Reverse((due, alarm))) = self.alarms.peek().copied().filter(|Reverse((due, _))| *due <= now) {
+        while let Some(Reverse((due, alarm))) = self
+            .alarms
+            .peek()
+            .copied()
+            .filter(|Reverse((due, _))| *due <= now)
+        {
             self.alarms.pop();
-            let (Alarm::Read { connection: index, seq } | Alarm::Leave { connection: index, seq }) = alarm else {
-                self.credit += 1;
+            let (Alarm::Read {
+                connection: index,
+                seq,
+            }
+            | Alarm::Leave {
+                connection: index,
+                seq,
+            }) = alarm
+            else {
+                self.schedule.allow();
                 continue;
             };
-            let Some(connection) = self.connections.get_mut(index) else { continue };
-            let Some(exchange) = connection.exchange.as_ref().filter(|exchange| exchange.seq == seq) else { continue };
+            let Some(connection) = self.connections.get_mut(index) else {
+                continue;
+            };
+            let Some(exchange) = connection
+                .exchange
+                .as_ref()
+                .filter(|exchange| exchange.seq == seq)
+            else {
+                continue;
+            };
             if matches!(alarm, Alarm::Leave { .. }) {
                 self.settle(index, Progress::Failed("left"));
                 continue;
@@ -345,43 +349,26 @@ impl<'a> Engine<'a> {
         self.next_sweep_ns = now + SWEEP_NS;
         let oldest = now.saturating_sub(nanoseconds(self.plan.timeout));
         for index in 0..self.connections.len() {
-            let exchange = self.connections.get(index).and_then(|connection| connection.exchange.as_ref());
+            let exchange = self
+                .connections
+                .get(index)
+                .and_then(|connection| connection.exchange.as_ref());
             if exchange.is_some_and(|exchange| exchange.due_ns < oldest) {
                 self.settle(index, Progress::Failed("timeout"));
             }
         }
-        while self.waiting.front().is_some_and(|exchange| exchange.due_ns < oldest) {
-            if self.waiting.pop_front().is_some_and(|exchange| exchange.measured) {
+        while self
+            .waiting
+            .front()
+            .is_some_and(|exchange| exchange.due_ns < oldest)
+        {
+            if self
+                .waiting
+                .pop_front()
+                .is_some_and(|exchange| exchange.measured)
+            {
                 self.stats.error("no_connection");
             }
         }
     }
-
-    fn arm_timer(&mut self, now: u64) -> Result<(), Error> {
-        let mut next = self.next_sweep_ns;
-        if matches!(self.plan.pace, Pace::Open { .. }) && !self.is_over(now) {
-            next = next.min(self.next_due_ns);
-        }
-        if let Some(Reverse((due, _))) = self.alarms.peek() {
-            next = next.min(*due);
-        }
-        self.arm(next)
-    }
-
-    /// Sets the timer; a timerfd is exact to the microsecond where epoll's own time-out is to the millisecond.
-    fn arm(&mut self, at_ns: u64) -> Result<(), Error> {
-        if self.armed_ns == at_ns {
-            return Ok(());
-        }
-        self.armed_ns = at_ns;
-        let it_value = Timespec { tv_sec: (at_ns / 1_000_000_000) as i64, tv_nsec: (at_ns % 1_000_000_000) as i64 };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
-        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once)
-            .map(|_| ())
-            .map_err(|error| Error::Io { what: "timerfd".to_owned(), source: error.into() })
-    }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }

@@ -10,10 +10,13 @@ mod plan;
 mod preset;
 mod report;
 mod response;
+mod schedule;
+mod timer;
 
 use serde_json::Value;
 
 pub(crate) use self::command::command;
+pub use self::command::report;
 use self::engine::Engine;
 use self::plan::Plan;
 use self::report::Stats;
@@ -31,7 +34,10 @@ fn run(plan: &Plan) -> Result<Value, Error> {
             .map(|index| scope.spawn(move || Engine::new(plan, index, start_ns)?.run()))
             .collect();
         let lost = || Err(Error::usage("a thread of the generator panicked"));
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| lost()))
+            .collect()
     });
     let end_ns = monotonic_ns();
     let mut stats = Stats::new()?;

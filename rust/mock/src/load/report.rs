@@ -19,7 +19,9 @@ impl Latencies {
     /// An empty histogram.
     pub fn new() -> Result<Self, Error> {
         let histogram = Histogram::new_with_bounds(1, LONGEST, 3);
-        histogram.map(Self).map_err(|error| Error::usage(format!("histogram: {error}")))
+        histogram
+            .map(Self)
+            .map_err(|error| Error::usage(format!("histogram: {error}")))
     }
 
     /// Notes one latency.
@@ -150,10 +152,17 @@ impl Stats {
             report.insert(name.to_owned(), value);
         };
         put("target", json!(plan.target.to_string()));
-        put("pace", match plan.pace {
-            Pace::Closed { connections } => json!({"kind": "closed", "connections": connections}),
-            Pace::Open { rate, poisson } => json!({"kind": "open", "rate": rate, "poisson": poisson}),
-        });
+        put(
+            "pace",
+            match plan.pace {
+                Pace::Closed { connections } => {
+                    json!({"kind": "closed", "connections": connections})
+                }
+                Pace::Open { rate, poisson } => {
+                    json!({"kind": "open", "rate": rate, "poisson": poisson})
+                }
+            },
+        );
         put("threads", json!(plan.threads));
         put("duration_s", json!((seconds * 1e3).round() / 1e3));
         put("sent", json!(self.sent));
@@ -165,18 +174,27 @@ impl Stats {
         put("events", json!(self.events));
         put("events_per_s", json!(per_second(self.events)));
         put("body_bytes", json!(self.body_bytes));
-        put("latency_us", json!({
-            "total": self.total.to_json(),
-            "first_byte": self.first_byte.to_json(),
-            "added": self.added.to_json(),
-            "added_since_sent": self.added_since_sent.to_json(),
-            "event_added": self.event_added.to_json(),
-            "send_lag": self.send_lag.to_json(),
-        }));
+        put(
+            "latency_us",
+            json!({
+                "total": self.total.to_json(),
+                "first_byte": self.first_byte.to_json(),
+                "added": self.added.to_json(),
+                "added_since_sent": self.added_since_sent.to_json(),
+                "event_added": self.event_added.to_json(),
+                "send_lag": self.send_lag.to_json(),
+            }),
+        );
         put("negative_added", json!(self.negative));
-        put("connections", json!({"opened": self.connections_opened, "most_at_once": self.connections_most}));
+        put(
+            "connections",
+            json!({"opened": self.connections_opened, "most_at_once": self.connections_most}),
+        );
         let cpu = self.cpu_ns as f64 / 1e3 / self.finished.max(1) as f64;
-        put("generator_cpu_us_per_request", json!((cpu * 100.0).round() / 100.0));
+        put(
+            "generator_cpu_us_per_request",
+            json!((cpu * 100.0).round() / 100.0),
+        );
         Value::Object(report)
     }
 }
@@ -193,9 +211,18 @@ mod tests {
         }
         let told = latencies.to_json();
         assert_eq!(told["count"], 1000);
-        for (name, expected) in [("p50", 500.0), ("p99", 990.0), ("max", 1000.0), ("min", 1.0), ("mean", 500.5)] {
+        for (name, expected) in [
+            ("p50", 500.0),
+            ("p99", 990.0),
+            ("max", 1000.0),
+            ("min", 1.0),
+            ("mean", 500.5),
+        ] {
             let value = told[name].as_f64().unwrap();
-            assert!((value - expected).abs() <= expected * 0.002, "{name} {value}");
+            assert!(
+                (value - expected).abs() <= expected * 0.002,
+                "{name} {value}"
+            );
         }
         assert_eq!(Latencies::new().unwrap().to_json(), Value::Null);
         latencies.record(u64::MAX);

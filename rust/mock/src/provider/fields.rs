@@ -55,7 +55,9 @@ impl<'a> Fields<'a> {
     /// Reads a body; the failure is what OpenAI would say.
     pub fn parse(body: &'a [u8]) -> Result<Self, Failure> {
         serde_json::from_slice(body).map_err(|error| {
-            Failure::bad_request(format!("The JSON body of your request could not be read: {error}."))
+            Failure::bad_request(format!(
+                "The JSON body of your request could not be read: {error}."
+            ))
         })
     }
 

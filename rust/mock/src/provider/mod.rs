@@ -40,9 +40,9 @@ use tokio::sync::watch;
 
 pub(crate) use self::command::command;
 pub use self::options::Options;
-pub(crate) use self::text::filler;
 pub use self::script::Script;
 use self::state::Shared;
+pub(crate) use self::text::filler;
 use crate::{Error, net};
 
 /// A running provider. Dropping it stops it at once.
@@ -96,7 +96,11 @@ pub fn serve(options: Options) -> Result<Handle, Error> {
     let (listeners, address) = listen(&options)?;
     let shared = Arc::new(Shared::new(options)?);
     let (stop, stopped) = watch::channel(false);
-    let mut handle = Handle { address, stop, threads: Vec::new() };
+    let mut handle = Handle {
+        address,
+        stop,
+        threads: Vec::new(),
+    };
     for (index, listener) in listeners.into_iter().enumerate() {
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -118,12 +122,21 @@ pub fn serve(options: Options) -> Result<Handle, Error> {
 
 fn listen(options: &Options) -> Result<(Vec<Listener>, Option<SocketAddr>), Error> {
     let Some(path) = &options.unix else {
-        let (listeners, address) = net::listen(&options.host, options.port, options.threads.max(1))?;
-        return Ok((listeners.into_iter().map(Listener::Tcp).collect(), Some(address)));
+        let (listeners, address) =
+            net::listen(&options.host, options.port, options.threads.max(1))?;
+        return Ok((
+            listeners.into_iter().map(Listener::Tcp).collect(),
+            Some(address),
+        ));
     };
     let what = format!("bind {}", path.display());
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::Io { what, source: error }),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::Io {
+                what,
+                source: error,
+            });
+        }
         _ => {}
     }
     let listener = StdUnixListener::bind(path).map_err(Error::io(what.clone()))?;

@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
@@ -19,6 +23,7 @@ use super::errors::Dialect;
 use super::feed::Feed;
 use super::plan::{Asked, Plan};
 use super::raw::RawAnswer;
+use super::requests::End;
 use super::state::{Exchange, Received, Shared};
 use crate::clock::monotonic_ns;
 
@@ -63,7 +68,10 @@ pub enum Takeover {
 
 impl Connection {
     pub fn new(id: u64) -> Self {
-        Self { id, ..Self::default() }
+        Self {
+            id,
+            ..Self::default()
+        }
     }
 
     /// What to do by hand, once a request has asked for it.
@@ -71,12 +79,18 @@ impl Connection {
         if !self.taken.load(Relaxed) {
             return None;
         }
-        self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.takeover
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// News about when to close; told once.
     pub fn take_idle(&self) -> Option<Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     fn set_idle(&self, idle: Idle) {
@@ -107,18 +121,44 @@ pub async fn handle(
     let body = body.collect().await?.to_bytes();
     let received_ns = monotonic_ns();
     if let Some(endpoint) = parts.uri.path().strip_prefix("/mock/") {
-        return Ok(control::answer(&shared, &parts.method, endpoint, parts.uri.query(), &body));
+        return Ok(control::answer(
+            &shared,
+            &parts.method,
+            endpoint,
+            parts.uri.query(),
+            &body,
+        ));
     }
     let head = head_text(&parts);
-    let attempt = parts.headers.get("x-ailink-attempt").and_then(|value| value.to_str().ok());
+    let attempt = parts
+        .headers
+        .get("x-ailink-attempt")
+        .and_then(|value| value.to_str().ok());
     let path = parts.uri.path();
-    let received =
-        Received { connection: connection.id, received_ns, head: &head, body: &body, path, attempt };
+    let received = Received {
+        connection: connection.id,
+        received_ns,
+        head: &head,
+        body: &body,
+        path,
+        attempt,
+    };
     let mut exchange = Box::new(Exchange::begin(&shared, &received));
     let number = exchange.number;
-    let asked =
-        Asked { method: &parts.method, path, query: parts.uri.query(), headers: &parts.headers, body: &body, number };
-    let Plan { script, answer, model, dialect } = Plan::make(&shared, &asked);
+    let asked = Asked {
+        method: &parts.method,
+        path,
+        query: parts.uri.query(),
+        headers: &parts.headers,
+        body: &body,
+        number,
+    };
+    let Plan {
+        script,
+        answer,
+        model,
+        dialect,
+    } = Plan::make(&shared, &asked);
     exchange.usage = answer.usage;
     exchange.status = answer.status;
     exchange.journal_receipt(&model, body.len()).await;
@@ -129,7 +169,11 @@ pub async fn handle(
 
     let mut headers = headers(&script.headers, dialect, number);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    if let Some(after) = script.retry_after.as_deref().and_then(|after| HeaderValue::from_str(after).ok()) {
+    if let Some(after) = script
+        .retry_after
+        .as_deref()
+        .and_then(|after| HeaderValue::from_str(after).ok())
+    {
         headers.insert(RETRY_AFTER, after);
     }
     let by_hand = script.breaks_the_wire() && parts.version != Version::HTTP_2;
@@ -142,14 +186,34 @@ pub async fn handle(
     connection.hangup.store(script.hangup_next, Relaxed);
     let service_ns = monotonic_ns().saturating_sub(received_ns);
     headers.insert("x-mock-service-us", microseconds(service_ns));
-    let content = if script.stamp { stamped(answer.content, service_ns) } else { answer.content };
+    let content = if script.stamp {
+        stamped(answer.content, service_ns)
+    } else {
+        answer.content
+    };
+    let content = if script.gzip {
+        gzipped(content, &mut headers)
+    } else {
+        content
+    };
     let feed = Feed::new(content, &script, random);
     if by_hand {
         let raw = RawAnswer::new(answer.status, &headers, &script, feed, exchange);
         connection.hand_over(Takeover::Answer(Box::new(raw))).await;
     }
-    let idle_close = script.idle_close.map(|after| IdleClose { connection, after });
-    let body = FedBody { feed, exchange, chunked: script.chunked, _idle_close: idle_close };
+    if feed.is_over() {
+        // Hyper does not ask for an empty body.
+        exchange.finish(End::Done);
+    }
+    let idle_close = script
+        .idle_close
+        .map(|after| IdleClose { connection, after });
+    let body = FedBody {
+        feed,
+        exchange,
+        chunked: script.chunked,
+        _idle_close: idle_close,
+    };
     let mut response = Response::new(MockBody::Fed(Box::new(body)));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or_default();
     *response.headers_mut() = headers;
@@ -160,6 +224,18 @@ pub async fn handle(
 fn microseconds(ns: u64) -> HeaderValue {
     let text = format!("{}.{}", ns / 1000, ns % 1000 / 100);
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// A whole body compressed, asked for or not; a stream stays as it is.
+fn gzipped(content: Content, headers: &mut HeaderMap) -> Content {
+    let Content::Whole(body) = content else {
+        return content;
+    };
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to a vector cannot fail.
+    let _ = encoder.write_all(&body);
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    Content::Whole(encoder.finish().unwrap_or_default().into())
 }
 
 /// A whole JSON object with the service time as its first field, for callers behind a gateway that keeps the header.
@@ -176,7 +252,8 @@ fn stamped(content: Content, service_ns: u64) -> Content {
 
 fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let id = HeaderValue::from_str(&format!("req_mock{number:012x}")).unwrap_or(HeaderValue::from_static("req_mock"));
+    let id = HeaderValue::from_str(&format!("req_mock{number:012x}"))
+        .unwrap_or(HeaderValue::from_static("req_mock"));
     match dialect {
         Dialect::OpenAi => {
             headers.insert("x-request-id", id);
@@ -188,7 +265,10 @@ fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> Head
         }
     }
     for (name, value) in scripted {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value),
+        ) {
             headers.append(name, value);
         }
     }
@@ -199,7 +279,11 @@ fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> Head
 fn head_text(parts: &Parts) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     // Writing to a vector cannot fail.
-    let _ = write!(head, "{} {} {:?}\r\n", parts.method, parts.uri, parts.version);
+    let _ = write!(
+        head,
+        "{} {} {:?}\r\n",
+        parts.method, parts.uri, parts.version
+    );
     for (name, value) in &parts.headers {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");

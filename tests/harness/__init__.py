@@ -1,0 +1,47 @@
+"""What tests of the running product are written with: the real process, the mock provider, real clients.
+
+    provider = MockProvider(directory)                     # a process of its own; outlives the gateway
+    config   = make_config(make_model("m", make_deployment(provider, "status=500")))
+    with Gateway(directory, config) as gateway:            # `python -m ailink serve`, ready
+        key = gateway.mint(models=["m"])                   # through the real API
+        gateway.http.post("/v1/chat/completions", headers=key.bearer, json=chat("m"))
+        gateway.kill(); rows = gateway.restart().stop().ledger()
+    provider.requests(); provider.journal()                # what the provider saw, and its own truth on disk
+
+Modules: `process` (child processes, logs), `provider` (mock, script, journal), `config` (files), `gateway`,
+`canned` (a provider of fixed bytes), `ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse` (events), `load` (threads), `until`
+(polling with a deadline), `certificates` (TLS pairs). Scripts of the mock: `rust/mock`.
+"""
+
+from tests.harness.config import chat, make_config, make_deployment, make_model, message, write_config
+from tests.harness.gateway import Gateway, Key
+from tests.harness.ledger import LedgerRow
+from tests.harness.load import Background, in_parallel
+from tests.harness.process import Child, recent_logs
+from tests.harness.provider import MockProvider, Seen
+from tests.harness.raw import RawConnection, RawResponse
+from tests.harness.sse import Event, events_of
+from tests.harness.until import until
+
+__all__ = [
+    "Background",
+    "Child",
+    "Event",
+    "Gateway",
+    "Key",
+    "LedgerRow",
+    "MockProvider",
+    "RawConnection",
+    "RawResponse",
+    "Seen",
+    "chat",
+    "events_of",
+    "in_parallel",
+    "make_config",
+    "make_deployment",
+    "make_model",
+    "message",
+    "recent_logs",
+    "until",
+    "write_config",
+]

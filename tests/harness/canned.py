@@ -1,0 +1,82 @@
+"""A provider that says exactly the bytes it is given, for answers that the mock does not make."""
+
+import contextlib
+import socket
+import socketserver
+import threading
+from typing import Self
+
+
+class CannedProvider:
+    """Answers a request whose path begins with `/NAME/` with `answers[NAME]`, then closes the connection unless
+    the name is in `kept`. `requests[NAME]` has the raw requests.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes] = {}
+        self.kept: set[str] = set()
+        self.requests: dict[str, list[bytes]] = {}
+        outer = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    outer._serve(self.request)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+            request_queue_size = 128
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.port: int = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def base(self, name: str) -> str:
+        """The root of a provider with that name, for `make_deployment`."""
+        return f"{self.url}/{name}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(20)
+        buffer = b""
+        while True:
+            while b"\r\n\r\n" not in buffer:
+                data = connection.recv(65536)
+                if not data:
+                    return
+                buffer += data
+            head, _, buffer = buffer.partition(b"\r\n\r\n")
+            length = next(
+                int(line.split(b":")[1])
+                for line in head.lower().split(b"\r\n")
+                if line.startswith(b"content-length:")
+            )
+            while len(buffer) < length:
+                buffer += connection.recv(65536)
+            body, buffer = buffer[:length], buffer[length:]
+            name = head.split(b" ")[1].split(b"/")[1].decode()
+            self.requests.setdefault(name, []).append(head + b"\r\n\r\n" + body)
+            connection.sendall(self.answers[name])
+            if name not in self.kept:
+                return
+
+
+def answer(body: bytes, status: str = "200 OK", content_type: str = "application/json", **headers: str) -> bytes:
+    """A well-formed answer."""
+    fields = {"content-type": content_type, "content-length": str(len(body))}
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body

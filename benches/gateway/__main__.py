@@ -24,7 +24,7 @@ from benches.gateway.rounds import Plan, WrongAnswers, run_contest
 from benches.gateway.system import UPSTREAM_MODEL, Place, System, Upstreams
 from benches.gateway.workloads import SCRIPTS, SHORT, Contest, contests
 
-GROWN_KEYS, GROWN_MODELS = 100_000, 500
+GROWN_MODELS = 500
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,9 +36,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--without", default="", help="systems to leave out, comma-separated")
     parser.add_argument("--rounds", type=int, help="rounds of each contest (7; short: 3)")
     parser.add_argument("--seconds", type=float, help="seconds of each turn (4; short: 2)")
-    parser.add_argument(
-        "--out", type=Path, help="file for the JSON lines (default: a new one in benches/results)"
-    )
+    parser.add_argument("--grown-keys", type=int, default=100_000, help="keys of the grown gateway in W12")
+    parser.add_argument("--out", type=Path, help="file for the JSON lines (default: new in benches/results)")
     return parser.parse_args(words)
 
 
@@ -74,7 +73,7 @@ class Bench:
 
     def _systems(self, chosen: Sequence[Contest]) -> list[System]:
         needed = {entry.system for contest in chosen for entry in contest.entries}
-        grown = Variation(name=GROWN, keys=GROWN_KEYS, models=GROWN_MODELS)
+        grown = Variation(name=GROWN, keys=self._options.grown_keys, models=GROWN_MODELS)
         ours: list[System] = [
             *(Nginx(), Hyper(), Static(), AILink()),
             *(AILink(Variation(name=CACHED, cache=True)), AILink(grown)),

@@ -334,7 +334,15 @@ class Gateway:
             await self._abort()
         forced.cancel()
         await drained
+        if kept is None:
+            self._remove_uds()
         return Outcome(code=self._code, kept=kept)
+
+    def _remove_uds(self) -> None:
+        """An inherited socket is its giver's to remove."""
+        uds = self._loaded.config.server.uds
+        if uds is not None and not self._fds:
+            Path(uds).unlink(missing_ok=True)
 
     async def _abort(self) -> None:
         """The second signal: requests are cut. Does not return: the drain may still hold its thread."""

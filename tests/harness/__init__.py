@@ -8,9 +8,10 @@
         gateway.kill(); rows = gateway.restart().stop().ledger()
     provider.requests(); provider.journal()                # what the provider saw, and its own truth on disk
 
-Modules: `process` (child processes, logs), `provider` (mock, script, journal), `config` (files), `gateway`,
-`canned` (a provider of fixed bytes), `ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse` (events), `load` (threads), `until`
-(polling with a deadline), `certificates` (TLS pairs). Scripts of the mock: `rust/mock`.
+Modules: `process` (child processes, logs), `provider` (mock, script, journal), `canned` (a provider of fixed
+bytes), `config` (files), `gateway`, `ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse`
+(events), `load` (threads), `until` (polling with a deadline), `certificates` (TLS pairs). Scripts of the mock:
+`rust/mock`.
 """
 
 from tests.harness.config import chat, make_config, make_deployment, make_model, message, write_config

@@ -89,8 +89,7 @@ class MockProvider:
 
     def requests(self, since: int = -1, where: Callable[[Seen], bool] | None = None) -> list[Seen]:
         """Requests after the one numbered `since`, oldest first."""
-        answer = self._http.get("/mock/requests", params={"last": 1_000_000}).raise_for_status().json()
-        rows = [dict(row) for row in answer["requests"]]
+        rows = self._last(max(0, self.mark() - since) if since >= 0 else 1_000_000)
         for row in rows:
             row["headers"] = {name.lower(): value for name, value in row["headers"]}
         found = [Seen(**{field: row[field] for field in Seen._fields}) for row in rows]
@@ -98,14 +97,18 @@ class MockProvider:
 
     def mark(self) -> int:
         """Number of the latest request, for `requests(since=…)`."""
-        seen = self.requests()
-        return seen[-1].number if seen else -1
+        rows = self._last(1)
+        return rows[0]["number"] if rows else -1
 
     def journal(self, at: str | None = None) -> list[dict[str, Any]]:
         """Lines of the truth journal, optionally only those `at` "received" or "end"."""
         lines = self.journal_file.read_text().splitlines() if self.journal_file.exists() else []
         found = [json.loads(line) for line in lines]
         return [line for line in found if at is None or line["at"] == at]
+
+    def _last(self, count: int) -> list[dict[str, Any]]:
+        answer = self._http.get("/mock/requests", params={"last": count}).raise_for_status().json()
+        return [dict(row) for row in answer["requests"]]
 
     def _answers(self) -> bool:
         try:

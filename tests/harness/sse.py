@@ -20,7 +20,7 @@ class Event(NamedTuple):
 
 def events_of(body: bytes | str) -> list[Event]:
     """Events of a whole stream. An event without its final blank line is dropped, as a browser does."""
-    text = (body.decode() if isinstance(body, bytes) else body).removeprefix("\ufeff")
+    text = (body.decode(errors="replace") if isinstance(body, bytes) else body).removeprefix("\ufeff")
     found: list[Event] = []
     name, data = "", list[str]()
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

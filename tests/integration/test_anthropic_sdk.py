@@ -75,7 +75,7 @@ async def async_client(gateway: Gateway, key: Key) -> AsyncIterator[AsyncAnthrop
         yield made
 
 
-# ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── messages ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_messages(client: Anthropic, provider: MockProvider, key: Key) -> None:
@@ -216,7 +216,7 @@ def test_models(client: Anthropic) -> None:
     assert client.models.retrieve("claude").id == "claude"
 
 
-# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_wrong_key(gateway: Gateway) -> None:
@@ -333,7 +333,7 @@ def test_a_stream_that_breaks_off(client: Anthropic, model: str) -> None:
     assert body["error"]["message"]
 
 
-# ── raw response, async ──────────────────────────────────────────────────────────────────────────────────────
+# ── raw response, async ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_raw_response(client: Anthropic) -> None:

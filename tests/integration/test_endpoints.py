@@ -98,7 +98,7 @@ def dialect_of(operation: str) -> str:
     return "anthropic" if operation in {"messages", "count_tokens"} else "openai"
 
 
-# ── the data plane's rows ────────────────────────────────────────────────────────────────────────────────────
+# ── the data plane's rows ───────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(("method", "pattern", "owner", "operation"), PLANE, ids=[row[1] for row in PLANE])
@@ -218,7 +218,7 @@ def test_broken_escapes(gateway: Gateway, key: Key, path: str) -> None:
     assert is_error(answer)
 
 
-# ── models ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── models ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("path", [row[1] for row in ROWS if row[3] == "models" and "{" not in row[1]])
@@ -269,7 +269,7 @@ def test_embedded_default(tmp_path: Path) -> None:
         assert gateway.admin_key not in gateway.log
 
 
-# ── the shell's rows ─────────────────────────────────────────────────────────────────────────────────────────
+# ── the shell's rows ────────────────────────────────────────────────────────────────────────────────────────
 
 
 SHELL_REQUESTS: dict[tuple[str, str], tuple[str, Any]] = {
@@ -339,7 +339,7 @@ def test_the_documentation_needs_nobody_else(gateway: Gateway) -> None:
     assert {"/key/generate", "/v1/chat/completions", "/v1/messages"} <= set(description["paths"])
 
 
-# ── health, metrics ──────────────────────────────────────────────────────────────────────────────────────────
+# ── health, metrics ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("path", [row[1] for row in ROWS if row[3] == "health"])
@@ -382,7 +382,7 @@ def test_metrics(gateway: Gateway, key: Key) -> None:
     assert after["ailink_panics_total"] == 0
 
 
-# ── other listeners ──────────────────────────────────────────────────────────────────────────────────────────
+# ── other listeners ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_http2_by_prior_knowledge(gateway: Gateway, key: Key) -> None:

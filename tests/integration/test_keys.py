@@ -73,7 +73,7 @@ def exact(response: httpx.Response) -> Any:
     return json.loads(response.text, parse_float=Decimal)
 
 
-# ── made, changed, blocked, rotated, deleted ─────────────────────────────────────────────────────────────────
+# ── made, changed, blocked, rotated, deleted ────────────────────────────────────────────────────────────────
 
 
 def test_a_new_key_works_at_once(gateway: Gateway) -> None:
@@ -189,7 +189,7 @@ def test_keys_survive_a_restart(provider: MockProvider, tmp_path: Path) -> None:
         assert Decimal(str(info["spend"])) == 3 * Decimal(str(spend))
 
 
-# ── what a key may do ────────────────────────────────────────────────────────────────────────────────────────
+# ── what a key may do ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_models(gateway: Gateway) -> None:
@@ -240,7 +240,7 @@ def test_addresses(gateway: Gateway) -> None:
     assert ask(gateway, key).status_code == 200
 
 
-# ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── limits ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_requests_per_minute(gateway: Gateway, provider: MockProvider) -> None:
@@ -316,7 +316,7 @@ def test_a_refusal_takes_nothing_of_the_other_limit(gateway: Gateway, provider: 
     assert ask(gateway, key).status_code == 200
 
 
-# ── spend ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── spend ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_spend_is_there_in_two_seconds_and_is_that_of_the_ledger(
@@ -366,7 +366,7 @@ def test_spend_is_there_in_two_seconds_and_is_that_of_the_ledger(
         assert len(rows) == 60
 
 
-# ── who may manage ───────────────────────────────────────────────────────────────────────────────────────────
+# ── who may manage ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_normal_key_manages_nothing(gateway: Gateway) -> None:

@@ -81,7 +81,7 @@ async def async_client(gateway: Gateway, key: Key) -> AsyncIterator[AsyncOpenAI]
         yield made
 
 
-# ── chat ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── chat ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_chat(client: OpenAI, provider: MockProvider, key: Key) -> None:
@@ -238,7 +238,7 @@ def test_a_stream_left_early(gateway: Gateway, client: OpenAI, provider: MockPro
     assert gateway.is_ready()
 
 
-# ── embeddings ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── embeddings ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_embeddings_in_both_encodings(client: OpenAI) -> None:
@@ -265,7 +265,7 @@ def test_token_arrays(client: OpenAI) -> None:
     assert len(client.embeddings.create(model="gpt-4o", input=[[1], [2]], dimensions=2).data) == 2
 
 
-# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_wrong_key(gateway: Gateway) -> None:
@@ -392,7 +392,7 @@ def test_a_stream_that_breaks_off(client: OpenAI, model: str) -> None:
     assert caught.value.message
 
 
-# ── raw response, headers ────────────────────────────────────────────────────────────────────────────────────
+# ── raw response, headers ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_raw_response(gateway: Gateway, client: OpenAI) -> None:
@@ -445,7 +445,7 @@ def test_extra_headers_that_matter_upstream(client: OpenAI, provider: MockProvid
     assert (seen["openai-beta"], seen["traceparent"]) == ("x=1", parent)
 
 
-# ── models, images, audio, moderations ───────────────────────────────────────────────────────────────────────
+# ── models, images, audio, moderations ──────────────────────────────────────────────────────────────────────
 
 
 def test_models(client: OpenAI) -> None:
@@ -513,7 +513,7 @@ def test_moderations(client: OpenAI) -> None:
     assert [result.flagged for result in answer.results] == [False, True]
 
 
-# ── Azure, async ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── Azure, async ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_azure(gateway: Gateway, key: Key, provider: MockProvider) -> None:

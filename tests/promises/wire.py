@@ -23,6 +23,10 @@ class Broken(Exception):
     """The connection or stream ended in the middle of an answer."""
 
 
+class Unprocessed(Exception):
+    """The server said that it will not look at this request (GOAWAY): it may be sent again elsewhere."""
+
+
 class Client(Protocol):
     """What both have."""
 
@@ -137,8 +141,8 @@ class Http1(_Connection):
 
     @property
     def reusable(self) -> bool:
-        """False when the server said that it will close."""
-        return self.headers.get("connection", "").lower() != "close"
+        """Whether another request may be sent: the server has neither announced that it will close nor closed."""
+        return self.headers.get("connection", "").lower() != "close" and not self.reader.at_eof()
 
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
@@ -191,6 +195,15 @@ class Http2(_Connection):
         self._stream = -1
         self._over = False
         self._window = 1 << 20
+        self._credit = [65_535, 65_535]
+        """What may still be sent: on the connection, on the stream."""
+        self._initial = 65_535
+        self._leaving = False
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be sent: the server has neither sent GOAWAY nor closed."""
+        return not self._leaving and not self.reader.at_eof()
 
     @classmethod
     async def open(cls, port: int, receive_buffer: int = 0, window: int = 1 << 20) -> Self:
@@ -203,25 +216,33 @@ class Http2(_Connection):
         return client
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
-        """`body` must fit the server's window."""
         self.start(path, headers)
-        pieces = [body[at : at + 16384] for at in range(0, len(body), 16384)] or [b""]
-        for number, piece in enumerate(pieces, 1):
-            self.send(piece, end=number == len(pieces))
-        await self.writer.drain()
+        await self.send(body)
 
     def start(self, path: str, headers: Mapping[str, str]) -> None:
         """Only the head of a request."""
         self._stream += 2
         self._over = False
+        self._credit[1] = self._initial
         fields = {":method": "POST", ":scheme": "http", ":authority": "127.0.0.1", ":path": path}
         fields |= {"content-type": "application/json"} | {name.lower(): value for name, value in headers.items()}
         block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in fields.items())
         self.writer.write(frame(HEADERS, END_HEADERS, self._stream, block))
 
-    def send(self, piece: bytes, *, end: bool) -> None:
-        """A part of the request's body."""
-        self.writer.write(frame(DATA, END_STREAM if end else 0, self._stream, piece))
+    async def send(self, body: bytes, *, end: bool = True) -> None:
+        """The request's body or a part of it, as the server's windows allow."""
+        while True:
+            size = min(16_384, len(body), *self._credit)
+            piece, body = body[:size], body[size:]
+            if piece or not body:
+                self._credit = [credit - size for credit in self._credit]
+                flags = END_STREAM if end and not body else 0
+                self.writer.write(frame(DATA, flags, self._stream, piece))
+            if not body:
+                await self.writer.drain()
+                return
+            while not min(self._credit):
+                await self._next(only_one=True)
 
     def cancel(self) -> None:
         """RST_STREAM; the connection stays."""
@@ -246,8 +267,8 @@ class Http2(_Connection):
             parts.append(piece)
         return b"".join(parts)
 
-    async def _next(self) -> tuple[int, bytes]:
-        """The next frame of the stream; those of the connection are dealt with."""
+    async def _next(self, *, only_one: bool = False) -> tuple[int, bytes]:
+        """The next frame of the stream (with `only_one`, of anything); those of the connection are dealt with."""
         while True:
             try:
                 kind, flags, stream, payload = await asyncio.wait_for(self._frame(), PATIENCE)
@@ -255,6 +276,13 @@ class Http2(_Connection):
                 raise Broken(str(error)) from None
             if kind in {SETTINGS, PING} and not flags & ACK:
                 self.writer.write(frame(kind, ACK, 0, payload if kind == PING else b""))
+                self._take_settings(payload if kind == SETTINGS else b"")
+            elif kind == WINDOW_UPDATE and stream in {0, self._stream}:
+                self._credit[1 if stream else 0] += int.from_bytes(payload)
+            elif kind == GOAWAY:
+                self._leaving = True
+                if int.from_bytes(payload[:4]) & 0x7FFF_FFFF < self._stream:
+                    raise Unprocessed(payload[:8].hex())
             elif stream == self._stream and kind == RST_STREAM:
                 raise Broken(f"RST_STREAM {int.from_bytes(payload)}")
             elif stream == self._stream and kind in {DATA, HEADERS}:
@@ -263,6 +291,14 @@ class Http2(_Connection):
                     update = len(payload).to_bytes(4)
                     self.writer.write(frame(WINDOW_UPDATE, 0, 0, update) + frame(WINDOW_UPDATE, 0, stream, update))
                 return kind, payload
+            if only_one:
+                return kind, payload
+
+    def _take_settings(self, payload: bytes) -> None:
+        for name, value in struct.iter_unpack(">HI", payload):
+            if name == 4:
+                self._credit[1] += value - self._initial
+                self._initial = value
 
     async def _frame(self) -> tuple[int, int, int, bytes]:
         head = await self.reader.readexactly(9)

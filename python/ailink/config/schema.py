@@ -12,6 +12,7 @@ from msgspec import Meta
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, PicoUsd, Size
 from ailink.providers import AuthScheme, Operation, StreamUsage
+from ailink.providers.vocabulary import SUFFIX
 
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Count = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -111,7 +112,7 @@ class Provider(Strict, frozen=True, kw_only=True):
     credential: _Name | None = None
     """Name of a credential that is kept encrypted in the store."""
     auth: AuthRule | None = None
-    operations: dict[Operation, Annotated[str, Meta(pattern=r"^/[^?#\s]*$")]] | None = None
+    operations: dict[Operation, Annotated[str, Meta(pattern=SUFFIX)]] | None = None
     headers: dict[str, str] = {}
     stream_usage: StreamUsage | None = None
     pool_idle: Duration | None = None

@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from ailink.providers.vocabulary import AuthScheme, Dialect, Operation, StreamUsage
+from ailink.providers.vocabulary import (
+    PATH_CHARACTERS,
+    SUFFIX,
+    AuthScheme,
+    Dialect,
+    Operation,
+    StreamUsage,
+)
 
 PLACEHOLDERS: Final = frozenset({"region", "mock"})
 """What a base URL may name in braces: the deployment's region, the address of the in-process mock."""
@@ -24,7 +31,7 @@ _LABEL: Final = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST: Final = re.compile(rf"(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}\.?", re.IGNORECASE)
 
 _Id = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
-_Suffix = Annotated[str, Meta(pattern=r"^/[^?#\s]*$")]
+_Suffix = Annotated[str, Meta(pattern=SUFFIX)]
 _EnvName = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
 _HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
 _HeaderValue = Annotated[str, Meta(pattern=r"^[\x20-\x7e]*$")]
@@ -151,15 +158,15 @@ def base_url_fault(url: str) -> str | None:
             return "has no host"
         if "@" in rest.split("/", 1)[0]:
             return "must not hold a user or password"
-    if not re.fullmatch(r"[\x21-\x7e]*", rest) or any(mark in rest for mark in "?#\\"):
-        return "must not hold a query, a fragment or blanks"
+    if not re.fullmatch(rf"(?:{PATH_CHARACTERS}|[\[\]{{}}])*", rest):
+        return "must not hold a query, a fragment, blanks or other characters that no path has"
     if url.endswith("/"):
         return "must not end in a slash"
     return None if url.startswith("{mock}") else _authority_fault(url.replace("{region}", "region"))
 
 
 def _authority_fault(url: str) -> str | None:
-    """Why nothing could be connected to: a port or a host that is none (RFC 1123; the last label has a letter)."""
+    """Why nothing can be connected to: no port, no host (RFC 1123; the last label has letters)."""
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname or ""

@@ -30,4 +30,10 @@ AuthScheme = Literal["bearer", "header", "query", "none"]
 StreamUsage = Literal["inject", "builtin", "none"]
 """How a stream tells its token usage: only when asked by `stream_options`, always, or never."""
 
+PATH_CHARACTERS: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@/%-]"
+"""What the path of a URL is made of (RFC 3986, 3.3)."""
+
+SUFFIX: Final = rf"^/{PATH_CHARACTERS}*\Z"
+"""The path of an operation behind the base URL."""
+
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)

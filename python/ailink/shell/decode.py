@@ -18,6 +18,7 @@ from ailink.admin.litellm_fields import Inert, without_inert
 
 BODY_BYTES = 1024 * 1024
 QUERY_FIELDS = 100
+CREDENTIAL = "key"
 
 AT_PATH = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 FIELD = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
@@ -57,6 +58,9 @@ def decode_query(query: str, wanted: type[T], inert: Inert) -> T:
         if name in fields:
             raise bad_request(f"query parameter `{name}` is given twice", param=name)
         fields[name] = value
+    if CREDENTIAL not in wanted.__struct_fields__:
+        # One of the forms in which a caller presents a key; the front has identified him by it.
+        fields.pop(CREDENTIAL, None)
     return _convert(without_inert(fields, inert), wanted, strict=False)
 
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::kernel::cost::{Price, Usage, cost};
+use crate::kernel::window::Refusal;
 use crate::metrics::Outcome;
 use crate::shard::Shard;
 use crate::spool::{Settle, Slot, Source};
@@ -19,13 +20,15 @@ pub struct Admission {
     shard: Arc<Shard>,
     body_bytes: i64,
     parallel: Option<Arc<KeyState>>,
+    /// A request charged to the key's window that is not admitted yet, and the slot it was charged to.
+    rate: Option<(Arc<KeyState>, u64)>,
 }
 
 impl Admission {
     /// Counts a request in; bounds are the caller's to check.
     pub fn new(shard: Arc<Shard>) -> Self {
         shard.metrics.in_flight.add(1);
-        Admission { shard, body_bytes: 0, parallel: None }
+        Admission { shard, body_bytes: 0, parallel: None, rate: None }
     }
 
     /// Counts body bytes in; false when this thread's part of the budget would be exceeded.
@@ -47,6 +50,20 @@ impl Admission {
         true
     }
 
+    /// Charges one request to the key's window, if it has one; given back unless [`Admission::admitted`] is called.
+    pub fn charge(&mut self, state: &Arc<KeyState>, now_ns: u64) -> Result<(), (u64, Refusal)> {
+        if let Some(window) = state.window.lock().as_mut() {
+            let grant = window.try_take(now_ns, 1).map_err(|refusal| (window.limit(), refusal))?;
+            self.rate = Some((state.clone(), grant.slot));
+        }
+        Ok(())
+    }
+
+    /// The request passed every check: what was charged stays charged.
+    pub fn admitted(&mut self) {
+        self.rate = None;
+    }
+
     /// The body has been sent: its memory is free again.
     pub fn release_body(&mut self) {
         self.shard.metrics.body_bytes.add(-std::mem::take(&mut self.body_bytes));
@@ -59,6 +76,11 @@ impl Drop for Admission {
         self.release_body();
         if let Some(state) = &self.parallel {
             state.in_flight.fetch_sub(1, Ordering::AcqRel);
+        }
+        if let Some((state, slot)) = self.rate.take()
+            && let Some(window) = state.window.lock().as_mut()
+        {
+            window.refund(slot, 1);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use http::HeaderValue;
@@ -27,6 +27,7 @@ pub struct Connection {
     head_since: AtomicU64,
     /// Since when the client takes nothing although something waits to be sent.
     stalled_since: AtomicU64,
+    multiplexed: AtomicBool,
     remembered: Mutex<Option<(HeaderValue, KeyDigest)>>,
 }
 
@@ -57,6 +58,7 @@ impl Connection {
             idle_since: AtomicU64::new(coarse_ns()),
             head_since: AtomicU64::new(0),
             stalled_since: AtomicU64::new(0),
+            multiplexed: AtomicBool::new(false),
             remembered: Mutex::new(None),
         })
     }
@@ -79,6 +81,20 @@ impl Connection {
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
         Active(self.clone())
+    }
+
+    /// The client speaks HTTP/2: it can be told to go without losing what it is just sending.
+    pub fn multiplexes(&self) {
+        self.multiplexed.store(true, Ordering::Relaxed);
+    }
+
+    /// A closing process may close this connection: it has said nothing for `silence_ns`, or can be told first.
+    pub fn may_go(&self, now: u64, silence_ns: u64) -> bool {
+        if self.multiplexed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let idle = self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0;
+        idle && now.saturating_sub(self.idle_since.load(Ordering::Relaxed)) >= silence_ns
     }
 
     /// What is overdue at `now`, if anything.

@@ -86,6 +86,13 @@ operations! {
     Rerank = "rerank",
 }
 
+impl Operation {
+    /// Generates text: the output has a price per token, and a stream has a terminator.
+    pub fn generates(self) -> bool {
+        matches!(self, Operation::Chat | Operation::Completions | Operation::Fim | Operation::Messages)
+    }
+}
+
 /// What the request body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {

@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 
 use crate::account::{Admission, Attempt};
 use crate::connection::Connection;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Dialect, Endpoint};
 use crate::shard::{Shard, SnapshotRef};
-use crate::snapshot::{Deployment, Model};
+use crate::snapshot::{Deployment, Model, StreamUsage};
 use crate::state::cache::CacheKey;
 use crate::state::keys::Key;
 use crate::upstream::Conn;
@@ -151,6 +151,15 @@ impl Exchange {
 
     pub fn deployment(&self, index: u32) -> Option<&Deployment> {
         self.snapshot.deployments.get(index as usize)
+    }
+
+    /// The gateway needs the usage of this stream and the caller did not ask for it himself.
+    pub fn asks_for_usage(&self, deployment: &Deployment) -> bool {
+        self.call.stream
+            && self.call.include_usage != Some(true)
+            && deployment.stream_usage == StreamUsage::Inject
+            && self.endpoint.dialect == Dialect::OpenAi
+            && self.endpoint.operation.generates()
     }
 
     /// The gateway's own time so far.

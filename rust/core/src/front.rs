@@ -30,6 +30,9 @@ pub async fn serve(shard: Arc<Shard>, connection: Arc<Connection>, request: Requ
     let request_id = RequestId::new(wall);
     let version = request.version();
     let active = connection.begin();
+    if version == Version::HTTP_2 {
+        connection.multiplexes();
+    }
     let arrival = Arrival { started, wall_us: wall, request_id, shard: shard.clone(), connection };
     let answer = std::panic::AssertUnwindSafe(arrival.answer(request)).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| {
@@ -63,12 +66,12 @@ impl Arrival {
         match endpoint.owner {
             Owner::Plane => {
                 let exchange = self.exchange(endpoint, captured, request);
-                // On the heap: the futures of the pipeline stay small enough to be moved about.
-                pipeline::run(Box::new(exchange)).await
+                // On the heap: this future is moved by hyper with every request and must stay small.
+                Box::pin(pipeline::run(Box::new(exchange))).await
             }
             Owner::Models => self.models(captured, &request),
             Owner::Health => health::answer(&self.shard, endpoint.pattern, &self.request_id),
-            Owner::Shell => self.hand_over(request).await,
+            Owner::Shell => Box::pin(self.hand_over(request)).await,
         }
     }
 

@@ -41,6 +41,9 @@ const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How often the coarse clock moves, and how often connections and pools are looked over.
 const TICK: Duration = Duration::from_millis(200);
 const TICKS_PER_SWEEP: u32 = 5;
+/// How long an HTTP/1.1 connection must have been silent before a closing process closes it: whoever sends within that time
+/// is answered, with `Connection: close`.
+const SILENCE_NS: u64 = 1_000_000_000;
 
 /// A listening socket.
 pub enum Listener {
@@ -352,9 +355,15 @@ impl Registry {
         for handle in self.all() {
             match phase {
                 Phase::Serving | Phase::LameDuck => {}
-                Phase::Draining if handle.connection.is_some() => handle.order(ORDER_LEAVE),
+                Phase::Draining => {
+                    let now = clock::coarse_ns();
+                    if handle.connection.as_ref().is_some_and(|connection| connection.may_go(now, SILENCE_NS)) {
+                        handle.order(ORDER_LEAVE);
+                    }
+                }
                 // A stream notices the phase when it is polled.
-                Phase::Draining | Phase::Cut => handle.waker.wake(),
+                Phase::Cut if handle.connection.is_some() => handle.order(ORDER_LEAVE),
+                Phase::Cut => handle.waker.wake(),
             }
         }
     }
@@ -382,14 +391,14 @@ pub async fn janitor(shard: Arc<Shard>, registry: Arc<Registry>) {
         tokio::select! {
             () = changed => {}
             () = tokio::time::sleep(TICK) => {
+                if known >= Phase::Draining {
+                    registry.announce(known);
+                }
                 ticks = (ticks + 1) % TICKS_PER_SWEEP;
                 if ticks != 0 {
                     continue;
                 }
                 registry.look(&patience);
-                if known >= Phase::Draining {
-                    registry.announce(known);
-                }
                 sweep_pools(&shard);
             }
         }

@@ -50,7 +50,11 @@ async fn flow(exchange: &mut Exchange, first: Stage, end: Stage) -> Result<Optio
     let mut stage = first;
     while stage != end {
         let flow = match stage {
-            Stage::Identify => identify::run(exchange)?,
+            Stage::Identify => {
+                identify::run(exchange)?;
+                // A key over its rate is turned away before its body is read.
+                admit::at_the_door(exchange)?
+            }
             Stage::Parse => parse::run(exchange).await?,
             Stage::Authorize => authorize::run(exchange)?,
             Stage::Admit => admit::run(exchange)?,

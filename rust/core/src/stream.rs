@@ -22,12 +22,11 @@ use crate::exchange::{Answer, CacheUse, Exchange, RequestId};
 use crate::late;
 use crate::metrics::Outcome;
 use crate::shard::{Phase, Shard};
-use crate::snapshot::StreamUsage;
 use crate::state::DeploymentState;
 use crate::state::cache::CacheKey;
 use crate::upstream::{Conn, IoError};
 use crate::wire::encoding::{EncodingError, Inflate};
-use crate::wire::http1::BodyDecoder;
+use crate::wire::http1::{BodyDecoder, WireError};
 use crate::wire::json::scan_object;
 use crate::wire::sse::{self, Framer};
 
@@ -186,7 +185,7 @@ impl Upstream {
     fn describe(&self, stop: &Stop) -> (Outcome, Error) {
         let provider = &self.provider;
         match stop {
-            Stop::Io(IoError::Wire(error)) => {
+            Stop::Io(IoError::Wire(error)) if *error != WireError::Truncated => {
                 let text = format!("The stream of provider '{provider}' broke off: {error}.");
                 (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text))
             }
@@ -259,6 +258,7 @@ pub struct Events {
     dialect: Dialect,
     request_id: RequestId,
     hide_usage: bool,
+    has_terminator: bool,
     restamp: Option<Bytes>,
     collect: Option<(CacheKey, BytesMut)>,
     terminated: bool,
@@ -272,14 +272,14 @@ impl Events {
         let patience = exchange.snapshot.settings.keepalive_comment_ms;
         upstream.comments = (patience > 0).then(|| Duration::from_millis(patience));
         let deployment = exchange.served.and_then(|index| exchange.deployment(index));
-        let injected = deployment.is_some_and(|deployment| deployment.stream_usage == StreamUsage::Inject);
         let dialect = exchange.endpoint.dialect;
         Events {
             framer: Framer::new(EVENT_MAX),
             tap: Tap::new(dialect),
             dialect,
             request_id: exchange.request_id,
-            hide_usage: dialect == Dialect::OpenAi && injected && exchange.call.include_usage != Some(true),
+            hide_usage: deployment.is_some_and(|deployment| exchange.asks_for_usage(deployment)),
+            has_terminator: exchange.endpoint.operation.generates(),
             restamp: exchange
                 .model()
                 .filter(|_| exchange.snapshot.settings.restamp_model)
@@ -375,8 +375,8 @@ impl Events {
             self.settle();
             return Poll::Ready(Some(Ok(Bytes::from_static(b"data: [DONE]\n\n"))));
         }
-        if self.failed {
-            self.upstream.estimated(Outcome::ServerError);
+        if self.failed || !self.has_terminator {
+            self.settle();
             return Poll::Ready(None);
         }
         let text = format!("The stream of provider '{}' ended before its last event.", self.upstream.provider);

@@ -14,7 +14,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def registry():
     return Registry.builtin()
 

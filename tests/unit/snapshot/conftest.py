@@ -13,7 +13,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def inputs():
     return Inputs(registry=Registry.builtin(), catalogue=pricing.load(), env={})
 

@@ -18,7 +18,10 @@ fn run<'a>(chunks: impl Iterator<Item = &'a [u8]>, max: usize) -> (Vec<Vec<u8>>,
             assert_eq!(taken + framer.pending(), given);
             return (events, None);
         };
-        assert_eq!(batch.ends.last().map_or(0, |end| *end as usize), batch.bytes.len());
+        assert_eq!(
+            batch.ends.last().map_or(0, |end| *end as usize),
+            batch.bytes.len()
+        );
         taken += batch.bytes.len();
         events.extend(batch.events().map(<[u8]>::to_vec));
         assert!(framer.pending() <= max.max(chunk.len()));
@@ -27,7 +30,9 @@ fn run<'a>(chunks: impl Iterator<Item = &'a [u8]>, max: usize) -> (Vec<Vec<u8>>,
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&[max, sizes], stream)) = input.split_first_chunk() else { return };
+    let Some((&[max, sizes], stream)) = input.split_first_chunk() else {
+        return;
+    };
     let max = if max == 0 { 1 << 20 } else { usize::from(max) };
     let whole = run(std::iter::once(stream), max);
     assert_eq!(run(stream.chunks(1), max), whole);

@@ -5,7 +5,9 @@ use ailink_core::kernel::window::Window;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&[limit, period_low, period_high], steps)) = input.split_first_chunk() else { return };
+    let Some((&[limit, period_low, period_high], steps)) = input.split_first_chunk() else {
+        return;
+    };
     let limit = u64::from(limit);
     let period = u64::from(u16::from_le_bytes([period_low, period_high])).max(1);
     let slot = period.div_ceil(60);
@@ -29,7 +31,11 @@ fuzz_target!(|input: &[u8]| {
         match window.try_take(now, n) {
             Ok(grant) => admitted.push((now, grant.slot, n)),
             Err(refusal) => {
-                let held: u64 = admitted.iter().filter(|(at, ..)| at + 61 * slot > now).map(|(.., n)| n).sum();
+                let held: u64 = admitted
+                    .iter()
+                    .filter(|(at, ..)| at + 61 * slot > now)
+                    .map(|(.., n)| n)
+                    .sum();
                 assert!(held + n > limit);
                 if n <= limit {
                     let then = now + refusal.retry_after_ns;
@@ -40,7 +46,9 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     for (start, ..) in &admitted {
-        let inside = admitted.iter().filter(|(at, ..)| (*start..start + period).contains(at));
+        let inside = admitted
+            .iter()
+            .filter(|(at, ..)| (*start..start + period).contains(at));
         assert!(inside.map(|(.., n)| n).sum::<u64>() <= limit);
     }
 });

@@ -24,7 +24,10 @@ pub fn nearest<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> Option<&
     let whole = Pattern::new(name);
     let tail = Pattern::new(last_segment(name));
     let mut best: Option<(u32, &str)> = None;
-    for candidate in among.take(MAX_CANDIDATES).filter(|candidate| candidate.len() <= MAX_NAME) {
+    for candidate in among
+        .take(MAX_CANDIDATES)
+        .filter(|candidate| candidate.len() <= MAX_NAME)
+    {
         let same = whole.rank(candidate);
         let segment = last_segment(candidate);
         let short = if segment.len() < candidate.len() || tail.length < whole.length {
@@ -50,7 +53,9 @@ fn last_segment(name: &str) -> &str {
 
 /// The bytes that count: letters and digits in lower case, and everything outside ASCII.
 fn letters(name: &str) -> impl Iterator<Item = u8> {
-    name.bytes().filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii()).map(|byte| byte.to_ascii_lowercase())
+    name.bytes()
+        .filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii())
+        .map(|byte| byte.to_ascii_lowercase())
 }
 
 /// A name prepared for comparing: for each byte, the positions where it stands.
@@ -88,7 +93,11 @@ impl Pattern {
 
     /// The candidate's length, its distance (unless this pattern is empty), and how many bytes agree from the start.
     fn compare(&self, candidate: &str) -> (u32, u32, u32) {
-        let last = if self.length == 0 { 0 } else { 1_u128 << (self.length - 1) };
+        let last = if self.length == 0 {
+            0
+        } else {
+            1_u128 << (self.length - 1)
+        };
         let (mut plus, mut minus, mut diagonal, mut previous) = (u128::MAX, 0_u128, 0_u128, 0_u128);
         let (mut distance, mut length, mut prefix) = (self.length, 0, 0);
         for byte in letters(candidate) {
@@ -113,7 +122,12 @@ impl Pattern {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 mod tests {
     use proptest::prelude::*;
 
@@ -166,8 +180,21 @@ mod tests {
     #[test]
     fn finds_what_was_meant() {
         let models = [
-            "gpt-4o", "gpt-4o-mini", "gpt-4-turbo", "gpt-3.5-turbo", "o3", "o3-mini", "claude-3-5-sonnet-20241022", "claude-sonnet-4-20250514",
-            "claude-3-haiku", "mistral/mistral-large", "openai/gpt-5", "llama-3.1-405b-instruct", "text-embedding-3-small", "whisper-1", "größe-1",
+            "gpt-4o",
+            "gpt-4o-mini",
+            "gpt-4-turbo",
+            "gpt-3.5-turbo",
+            "o3",
+            "o3-mini",
+            "claude-3-5-sonnet-20241022",
+            "claude-sonnet-4-20250514",
+            "claude-3-haiku",
+            "mistral/mistral-large",
+            "openai/gpt-5",
+            "llama-3.1-405b-instruct",
+            "text-embedding-3-small",
+            "whisper-1",
+            "größe-1",
         ];
         for (typed, expected) in [
             ("gpt-4o", Some("gpt-4o")),
@@ -196,7 +223,10 @@ mod tests {
             assert_eq!(nearest(typed, models.into_iter()), expected, "{typed}");
         }
         assert_eq!(nearest("a", ["b", "c"].into_iter()), None);
-        assert_eq!(nearest(&"x".repeat(129), [&*"x".repeat(128)].into_iter()), None);
+        assert_eq!(
+            nearest(&"x".repeat(129), [&*"x".repeat(128)].into_iter()),
+            None
+        );
         assert_eq!(nearest("abcd", ["abce", "abcf"].into_iter()), Some("abce"));
         let far = std::iter::repeat_n("zzzz", MAX_CANDIDATES).chain(["abcd"]);
         assert_eq!(nearest("abcd", far), None);

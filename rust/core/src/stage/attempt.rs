@@ -16,9 +16,10 @@ use crate::dialect;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
-use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate, StreamUsage};
+use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
 use crate::spool::Intent;
 use crate::upstream::{Conn, IoError, Outgoing};
+use crate::wire::http1::WireError;
 
 /// First and longest wait between attempts at the same deployment, before jitter.
 const BACKOFF: Duration = Duration::from_millis(250);
@@ -307,7 +308,7 @@ fn outgoing_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Byte
         }
         (None, None) => edits.extend(call.boundary.as_deref().map(|boundary| (0, 0, model_part(boundary, deployment)))),
     }
-    if asks_for_usage(exchange, deployment)
+    if exchange.asks_for_usage(deployment)
         && let Some(edit) = usage_edit(call, inside)
     {
         edits.push(edit);
@@ -332,15 +333,6 @@ fn outgoing_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Byte
 fn model_part(boundary: &str, deployment: &Deployment) -> Bytes {
     let model = &deployment.model;
     format!("--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n").into()
-}
-
-/// The gateway needs the usage of this stream and the caller did not ask for it himself.
-fn asks_for_usage(exchange: &Exchange, deployment: &Deployment) -> bool {
-    use crate::endpoint::Operation::{Chat, Completions, Fim};
-    exchange.call.stream
-        && exchange.call.include_usage != Some(true)
-        && deployment.stream_usage == StreamUsage::Inject
-        && matches!(exchange.endpoint.operation, Chat | Completions | Fim)
 }
 
 fn usage_edit(call: &crate::exchange::Call, inside: Option<usize>) -> Option<(usize, usize, Bytes)> {
@@ -373,7 +365,7 @@ fn broken(deployment: &Deployment, waited: &Waited) -> (Outcome, Error) {
             let text = format!("Provider '{provider}' did not answer within {} s.", limit.as_secs_f32());
             (Outcome::Timeout, Error::new(Code::UpstreamTimeout, text))
         }
-        Waited::Io(IoError::Wire(error)) => {
+        Waited::Io(IoError::Wire(error)) if *error != WireError::Truncated => {
             let text = format!("Provider '{provider}' sent an invalid answer: {error}.");
             (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text))
         }

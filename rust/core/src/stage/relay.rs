@@ -4,8 +4,10 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, CONTENT_TYPE};
+use http::header::{self, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+
+use serde::de::IgnoredAny;
 
 use super::Flow;
 use crate::account::Ending;
@@ -19,6 +21,7 @@ use crate::patience::within;
 use crate::stream::{Events, Raw, Upstream};
 use crate::upstream::IoError;
 use crate::wire::encoding::{EncodingError, Inflate};
+use crate::wire::http1::WireError;
 use crate::wire::json::{JsonErrorKind, scan_object};
 
 /// Longest JSON answer that is read whole before it is sent; a longer one is passed on as it comes.
@@ -40,10 +43,14 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let content_type = answer.head.headers.get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
     if is(content_type, b"text/event-stream") {
         Ok(Flow::Answer(events(exchange, answer)))
-    } else if is(content_type, b"application/json")
-        && answer.head.body.remaining().is_none_or(|length| length <= WHOLE_MAX as u64)
-    {
+    } else if is_json(content_type) && answer.head.body.remaining().is_none_or(|length| length <= WHOLE_MAX as u64) {
         whole(exchange, answer).await.map(Flow::Answer)
+    } else if !is_json(content_type) && !answers_freely(exchange.endpoint.operation) {
+        let kind: String = String::from_utf8_lossy(content_type).chars().take(60).collect();
+        let now = Instant::now();
+        let ending = Ending::Estimated { status: answer.head.status.as_u16(), outcome: Outcome::InvalidResponse };
+        answer.attempt.close(ending, exchange.overhead(now), now);
+        Err(Error::new(Code::UpstreamInvalid, format!("The provider's answer is of type '{kind}' instead of JSON.")))
     } else {
         Ok(Flow::Answer(raw(exchange, answer, Bytes::new())))
     }
@@ -51,6 +58,17 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
 
 fn is(content_type: &[u8], wanted: &[u8]) -> bool {
     content_type.get(..wanted.len()).is_some_and(|head| head.eq_ignore_ascii_case(wanted))
+}
+
+/// JSON, or what does not say what it is.
+fn is_json(content_type: &[u8]) -> bool {
+    let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    kind.is_empty() || kind == b"application/json" || kind.ends_with(b"+json")
+}
+
+/// Operations whose answers may be anything: sound, subtitles, plain text.
+fn answers_freely(operation: Operation) -> bool {
+    matches!(operation, Operation::AudioSpeech | Operation::AudioTranscriptions | Operation::AudioTranslations)
 }
 
 /// Reads a JSON answer to its end, so that usage and cost are known and a broken one never reaches the caller.
@@ -79,7 +97,7 @@ async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<B
         Some(usage) => Ending::Reported { status: status.as_u16(), usage },
         None => {
             // Only what generates text is priced by its length.
-            if generates(exchange.endpoint.operation) {
+            if exchange.endpoint.operation.generates() {
                 answer.attempt.progress.plain(body.len());
             }
             Ending::Estimated { status: status.as_u16(), outcome: Outcome::Success }
@@ -144,6 +162,7 @@ async fn read_whole(exchange: &Exchange, answer: &mut Answer) -> Result<Whole, (
 fn lost(provider: &str, error: &IoError) -> (Outcome, Error) {
     let text = format!("The answer of provider '{provider}' broke off: {error}.");
     match error {
+        IoError::Wire(WireError::Truncated) => (Outcome::ConnectionLost, Error::new(Code::UpstreamReset, text)),
         IoError::Wire(_) => (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text)),
         _ => (Outcome::ConnectionLost, Error::new(Code::UpstreamReset, text)),
     }
@@ -158,7 +177,9 @@ fn check(body: &Bytes) -> Result<Option<(usize, usize)>, ()> {
     match scan_object(body, &["model"]) {
         Ok(scan) => Ok(scan.fields[0].map(|value| (value.start as usize, value.end as usize))),
         // Some providers answer with a bare array.
-        Err(error) if error.kind == JsonErrorKind::NotAnObject => Ok(None),
+        Err(error) if error.kind == JsonErrorKind::NotAnObject => {
+            serde_json::from_slice::<IgnoredAny>(body).map(|_| None).map_err(|_| ())
+        }
         Err(_) => Err(()),
     }
 }
@@ -170,11 +191,6 @@ fn restamped(exchange: &Exchange, body: Bytes, span: Option<(usize, usize)>) -> 
     };
     let (Some(before), Some(after)) = (body.get(..start), body.get(end..)) else { return body };
     [before, &model.name_json, after].concat().into()
-}
-
-fn generates(operation: Operation) -> bool {
-    use Operation::{Chat, Completions, Fim, Messages};
-    matches!(operation, Chat | Completions | Fim | Messages)
 }
 
 /// Puts the connection back when another request may use it.
@@ -229,6 +245,18 @@ const KEPT_BACK: [HeaderName; 14] = [
 
 /// What of a provider's headers reaches the caller. Its request id is kept under a name of its own.
 fn forwardable(mut headers: HeaderMap) -> HeaderMap {
+    // What the Connection header names is between the provider and us (RFC 9110 section 7.6.1).
+    let named: Vec<String> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| name != "close" && name != "keep-alive")
+        .collect();
+    for name in named {
+        headers.remove(name.as_str());
+    }
     for name in &KEPT_BACK {
         headers.remove(name);
     }

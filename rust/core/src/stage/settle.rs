@@ -14,6 +14,9 @@ use crate::endpoint::Dialect;
 use crate::error::{Error, Result};
 use crate::exchange::{CacheUse, Exchange, RequestId};
 
+/// Room for the headers of an error, so that the map never grows.
+const ERROR_HEADERS: usize = 12;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const AILINK_REQUEST_ID: HeaderName = HeaderName::from_static("x-ailink-request-id");
@@ -86,6 +89,7 @@ pub fn error_response(dialect: Dialect, error: &Error, id: &RequestId) -> Respon
         None => dialect::error_body(dialect, error, &id.to_string()),
     };
     let mut response = Response::new(Body::full(body));
+    *response.headers_mut() = HeaderMap::with_capacity(ERROR_HEADERS);
     *response.status_mut() = error.http_status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -48,7 +48,11 @@ impl<'a, 'w, const N: usize> Names<'a, 'w, N> {
 
     /// Notes the key whose content lies at `at`; returns its index among the wanted ones.
     #[inline(always)]
-    pub(super) fn add(&mut self, at: Range<usize>, escaped: bool) -> Result<Option<usize>, JsonError> {
+    pub(super) fn add(
+        &mut self,
+        at: Range<usize>,
+        escaped: bool,
+    ) -> Result<Option<usize>, JsonError> {
         let index = self.count as usize;
         if escaped || index >= FEW || at.len() > SHORT || self.table.is_some() {
             return self.add_to_table(at);
@@ -81,7 +85,11 @@ impl<'a, 'w, const N: usize> Names<'a, 'w, N> {
         }
         let start = at.start;
         let key = unescape(&self.body[at.clone()]);
-        if self.table.as_mut().is_some_and(|table| !table.insert(self.body, at)) {
+        if self
+            .table
+            .as_mut()
+            .is_some_and(|table| !table.insert(self.body, at))
+        {
             return duplicate(start, &key);
         }
         self.count += 1;
@@ -92,22 +100,35 @@ impl<'a, 'w, const N: usize> Names<'a, 'w, N> {
 #[cold]
 fn duplicate<T>(content: usize, key: &[u8]) -> Result<T, JsonError> {
     let text: String = String::from_utf8_lossy(key).chars().take(SHOWN).collect();
-    fail(content - 1, JsonErrorKind::DuplicateKey(text.into_boxed_str()))
+    fail(
+        content - 1,
+        JsonErrorKind::DuplicateKey(text.into_boxed_str()),
+    )
 }
 
 /// Length, first and last bytes mixed; equal keys have equal prints, and keys up to 16 bytes rarely share one.
 #[inline(always)]
 fn fingerprint(key: &[u8]) -> u64 {
-    let (first, last) = if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
-    } else if let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
-        (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)))
-    } else {
-        let middle = key.get(key.len() / 2).copied().unwrap_or(0);
-        let edges = [key.first().copied().unwrap_or(0), middle, key.last().copied().unwrap_or(0), 0];
-        (u64::from(u32::from_le_bytes(edges)), 0)
-    };
-    (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ last.rotate_left(29)).wrapping_add((key.len() as u64) << 56)
+    let (first, last) =
+        if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+            (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+            (
+                u64::from(u32::from_le_bytes(*first)),
+                u64::from(u32::from_le_bytes(*last)),
+            )
+        } else {
+            let middle = key.get(key.len() / 2).copied().unwrap_or(0);
+            let edges = [
+                key.first().copied().unwrap_or(0),
+                middle,
+                key.last().copied().unwrap_or(0),
+                0,
+            ];
+            (u64::from(u32::from_le_bytes(edges)), 0)
+        };
+    (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ last.rotate_left(29))
+        .wrapping_add((key.len() as u64) << 56)
 }
 
 /// Open addressing with linear probing. A slot holds the upper half of the hash and the offset of the key's content,
@@ -120,7 +141,11 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self { slots: vec![(0, 0); FEW * 4], used: 0, seed: RandomState::new() }
+        Self {
+            slots: vec![(0, 0); FEW * 4],
+            used: 0,
+            seed: RandomState::new(),
+        }
     }
 
     /// Adds the key whose content lies at `at`; `false` if it is there already.
@@ -157,7 +182,10 @@ impl Table {
         let size = self.slots.len() * 2;
         let old = std::mem::replace(&mut self.slots, vec![(0, 0); size]);
         for (tag, at) in old.into_iter().filter(|slot| slot.1 != 0) {
-            let mut index = self.home(self.seed.hash_one(&*unescape(&body[content(body, at as usize)])));
+            let mut index = self.home(
+                self.seed
+                    .hash_one(&*unescape(&body[content(body, at as usize)])),
+            );
             while self.slots[index].1 != 0 {
                 index = (index + 1) & (size - 1);
             }
@@ -198,7 +226,9 @@ pub(super) fn unescape(content: &[u8]) -> Cow<'_, [u8]> {
         out.extend_from_slice(&rest[..at]);
         let escape = &rest[at..];
         let used = match escape.get(1) {
-            Some(b'u') => unit(escape).map_or(1, |unit| push_unit(&mut out, unit, &escape[6..]) + 6),
+            Some(b'u') => {
+                unit(escape).map_or(1, |unit| push_unit(&mut out, unit, &escape[6..]) + 6)
+            }
             Some(&short) => {
                 out.push(match short {
                     b'b' => 0x08,
@@ -224,7 +254,9 @@ fn unit(escape: &[u8]) -> Option<u32> {
     if !escape.starts_with(b"\\u") {
         return None;
     }
-    escape.get(2..6)?.iter().try_fold(0, |sum, &digit| Some(sum * 16 + char::from(digit).to_digit(16)?))
+    escape.get(2..6)?.iter().try_fold(0, |sum, &digit| {
+        Some(sum * 16 + char::from(digit).to_digit(16)?)
+    })
 }
 
 /// Appends the character of `unit`; returns how many bytes of `rest` (6 or 0) went into it as the second half of a pair.
@@ -239,7 +271,11 @@ fn push_unit(out: &mut Vec<u8>, unit_: u32, rest: &[u8]) -> usize {
     } else {
         // A lone surrogate: 1110xxxx 10xxxxxx 10xxxxxx.
         #[allow(clippy::cast_possible_truncation)]
-        out.extend([0xe0 | (code >> 12) as u8, 0x80 | (code >> 6 & 0x3f) as u8, 0x80 | (code & 0x3f) as u8]);
+        out.extend([
+            0xe0 | (code >> 12) as u8,
+            0x80 | (code >> 6 & 0x3f) as u8,
+            0x80 | (code & 0x3f) as u8,
+        ]);
     }
     used
 }

@@ -1,8 +1,6 @@
 //! The JSON grammar over a byte slice: every method takes an offset and returns the offset behind what it read.
-//!
-//! `unsafe` is used for SSE2 only, in two functions of [`block`] that load from a borrowed array of the very size: a 16 KiB
-//! chat takes 1.2 µs with it. Everything else is checked indexing.
 
+use super::block;
 use super::names::Names;
 use super::{JsonError, JsonErrorKind, Kind, MAX_DEPTH, Scan, Value};
 
@@ -23,7 +21,11 @@ pub(super) fn fail<T>(offset: usize, kind: JsonErrorKind) -> Result<T, JsonError
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation)]
 fn span(kind: Kind, start: usize, end: usize) -> Value {
-    Value { kind, start: start as u32, end: end as u32 }
+    Value {
+        kind,
+        start: start as u32,
+        end: end as u32,
+    }
 }
 
 impl<'a> Scanner<'a> {
@@ -61,7 +63,14 @@ impl<'a> Scanner<'a> {
     ) -> Result<Scan<N>, JsonError> {
         if self.byte(start) != b'{' {
             let end = start >= self.body.len();
-            return fail(start, if end { JsonErrorKind::UnexpectedEnd } else { JsonErrorKind::NotAnObject });
+            return fail(
+                start,
+                if end {
+                    JsonErrorKind::UnexpectedEnd
+                } else {
+                    JsonErrorKind::NotAnObject
+                },
+            );
         }
         let mut names = Names::new(self.body, wanted);
         let mut fields = [None; N];
@@ -69,7 +78,14 @@ impl<'a> Scanner<'a> {
         if self.byte(at) != b'}' {
             loop {
                 if self.byte(at) != b'"' {
-                    return self.unexpected(at, if names.count() == 0 { "a key or '}'" } else { "a key" });
+                    return self.unexpected(
+                        at,
+                        if names.count() == 0 {
+                            "a key or '}'"
+                        } else {
+                            "a key"
+                        },
+                    );
                 }
                 let key = at + 1;
                 let (end, escaped) = self.string(key)?;
@@ -86,14 +102,22 @@ impl<'a> Scanner<'a> {
                 }
             }
         }
-        Ok(Scan { root: span(Kind::Object, start, at + 1), fields, keys: names.count() })
+        Ok(Scan {
+            root: span(Kind::Object, start, at + 1),
+            fields,
+            keys: names.count(),
+        })
     }
 
     /// Reads the colon behind a key and the white space around it.
     #[inline(always)]
     fn colon(&self, at: usize) -> Result<usize, JsonError> {
         let at = self.space(at);
-        if self.byte(at) == b':' { Ok(self.space(at + 1)) } else { self.unexpected(at, "':'") }
+        if self.byte(at) == b':' {
+            Ok(self.space(at + 1))
+        } else {
+            self.unexpected(at, "':'")
+        }
     }
 
     /// Reads the key at `at` (its quote) and the colon behind it.
@@ -146,7 +170,13 @@ impl<'a> Scanner<'a> {
                         continue 'value;
                     }
                 }
-                b'-' | b'0'..=b'9' => at = if open & 1 == 0 { self.numbers(at)? } else { self.number(at)? },
+                b'-' | b'0'..=b'9' => {
+                    at = if open & 1 == 0 {
+                        self.numbers(at)?
+                    } else {
+                        self.number(at)?
+                    }
+                }
                 b't' => at = self.literal(at, b"true")?,
                 b'f' => at = self.literal(at, b"false")?,
                 b'n' => at = self.literal(at, b"null")?,
@@ -190,35 +220,35 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn literal(&self, at: usize, text: &'static [u8]) -> Result<usize, JsonError> {
         let end = at + text.len();
-        if self.body.get(at..end) == Some(text) { Ok(end) } else { self.unexpected(at, "a value") }
+        if self.body.get(at..end) == Some(text) {
+            Ok(end)
+        } else {
+            self.unexpected(at, "a value")
+        }
     }
 
-    /// Skips digits. Numbers differ in length, and a loop over bytes would mispredict its end each time.
+    /// Skips digits one by one. Every step is a branch, so the processor guesses the end of the number and goes on instead
+    /// of waiting for it.
     #[inline(always)]
     fn digits(&self, mut at: usize) -> usize {
-        while let Some(word) = self.body.get(at..).and_then(<[u8]>::first_chunk) {
-            let others = not_digits(*word);
-            if others != 0 {
-                return at + others.trailing_zeros() as usize / 8;
-            }
-            at += 8;
-        }
         while self.byte(at).is_ascii_digit() {
             at += 1;
         }
         at
     }
 
-    /// Skips a sign and digits, as one step: reading the sign first would double the time of a list of numbers, each of
-    /// which waits for the end of the one before.
+    /// The same where many are to be expected: whole words while they last.
     #[inline(always)]
-    fn integer(&self, start: usize) -> usize {
-        let minus = self.byte(start) == b'-';
-        let Some(word) = self.body.get(start..).and_then(<[u8]>::first_chunk) else {
-            return self.digits(start + usize::from(minus));
-        };
-        let others = not_digits(*word) & !(u64::from(minus) << 7);
-        if others == 0 { self.digits(start + 8) } else { start + others.trailing_zeros() as usize / 8 }
+    fn many_digits(&self, mut at: usize) -> usize {
+        while self
+            .body
+            .get(at..)
+            .and_then(<[u8]>::first_chunk)
+            .is_some_and(|word| are_digits(*word))
+        {
+            at += 8;
+        }
+        self.digits(at)
     }
 
     /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
@@ -226,13 +256,13 @@ impl<'a> Scanner<'a> {
     fn number(&self, start: usize) -> Result<usize, JsonError> {
         let first = start + usize::from(self.byte(start) == b'-');
         let zero = self.byte(first) == b'0';
-        let mut at = if zero { first + 1 } else { self.integer(start) };
+        let mut at = if zero { first + 1 } else { self.digits(first) };
         if at == first || (zero && self.byte(at).is_ascii_digit()) {
             return self.bad_number(at);
         }
         if self.byte(at) == b'.' {
             let fraction = at + 1;
-            at = self.digits(fraction);
+            at = self.many_digits(fraction);
             if at == fraction {
                 return self.bad_number(at);
             }
@@ -250,7 +280,14 @@ impl<'a> Scanner<'a> {
     #[cold]
     fn bad_number<T>(&self, at: usize) -> Result<T, JsonError> {
         let end = at >= self.body.len();
-        fail(at, if end { JsonErrorKind::UnexpectedEnd } else { JsonErrorKind::InvalidNumber })
+        fail(
+            at,
+            if end {
+                JsonErrorKind::UnexpectedEnd
+            } else {
+                JsonErrorKind::InvalidNumber
+            },
+        )
     }
 
     /// Reads a string's content from `at`; returns the offset behind the closing quote and whether there was an escape.
@@ -266,7 +303,11 @@ impl<'a> Scanner<'a> {
             return self.long_string(at + block::SHORT);
         }
         let stop = at + block::place(stops);
-        if self.body[stop] == b'"' { Ok((stop + 1, false)) } else { self.long_string(stop) }
+        if self.body[stop] == b'"' {
+            Ok((stop + 1, false))
+        } else {
+            self.long_string(stop)
+        }
     }
 
     /// The same for the rest of a longer string. All stops of a block are taken from one mask: going back to the body after
@@ -320,7 +361,11 @@ impl<'a> Scanner<'a> {
     fn escape(&self, at: usize) -> Result<usize, JsonError> {
         match self.byte(at + 1) {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 2),
-            b'u' if self.body.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => {
+            b'u' if self
+                .body
+                .get(at + 2..at + 6)
+                .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) =>
+            {
                 Ok(at + 6)
             }
             _ => fail(at, JsonErrorKind::InvalidEscape),
@@ -328,138 +373,10 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The top bit of each byte that is no digit (`0`..`9` are 0x30..0x39).
+/// Whether all eight bytes are digits (`0`..`9` are 0x30..0x39).
 #[inline(always)]
-fn not_digits(bytes: [u8; 8]) -> u64 {
+fn are_digits(bytes: [u8; 8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let word = u64::from_le_bytes(bytes) ^ (ONES * 0x30);
-    (((word & (ONES * 0x7f)) + ONES * 0x76) | word) & (ONES * 0x80)
-}
-
-/// Looking at a block of string content: a mask of its stops (`"`, `\` and control characters), lowest bit first, and
-/// whether a byte is above 0x7f.
-#[cfg(target_arch = "x86_64")]
-mod block {
-    use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
-        _mm_xor_si128,
-    };
-
-    pub(super) const SHORT: usize = 16;
-    pub(super) const LONG: usize = 64;
-
-    /// The place of the first stop.
-    #[inline(always)]
-    pub(super) fn place(stops: u64) -> usize {
-        stops.trailing_zeros() as usize
-    }
-
-    /// The stops from place `at` on, `at` < `LONG`.
-    #[inline(always)]
-    pub(super) fn from(stops: u64, at: usize) -> u64 {
-        stops & u64::MAX << at
-    }
-
-    #[inline(always)]
-    #[allow(unsafe_code)]
-    pub(super) fn short(block: &[u8; SHORT]) -> (u64, bool) {
-        // SAFETY: every x86-64 processor has SSE2; the load reads exactly the 16 bytes borrowed.
-        unsafe {
-            let bytes = _mm_loadu_si128(block.as_ptr().cast());
-            (stops(bytes), _mm_movemask_epi8(bytes) != 0)
-        }
-    }
-
-    #[inline(always)]
-    #[allow(unsafe_code)]
-    pub(super) fn long(block: &[u8; LONG]) -> (u64, bool) {
-        let start: *const __m128i = block.as_ptr().cast();
-        // SAFETY: every x86-64 processor has SSE2; the four loads read exactly the 64 bytes borrowed.
-        unsafe {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|index| _mm_loadu_si128(start.add(index)));
-            let any = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
-            (stops(a) | stops(b) << 16 | stops(c) << 32 | stops(d) << 48, _mm_movemask_epi8(any) != 0)
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    #[allow(clippy::cast_sign_loss)]
-    fn stops(bytes: __m128i) -> u64 {
-        // `"` is 0x22: with bit 1 flipped, exactly it and the control characters are at most 0x20.
-        let flipped = _mm_xor_si128(bytes, _mm_set1_epi8(2));
-        let low = _mm_cmpeq_epi8(_mm_min_epu8(flipped, _mm_set1_epi8(0x20)), flipped);
-        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x5c));
-        _mm_movemask_epi8(_mm_or_si128(low, backslash)) as u64
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-use swar as block;
-
-/// The same with ordinary registers, for other processors: eight bytes, whose stops are the top bits of their bytes.
-#[cfg(any(not(target_arch = "x86_64"), test))]
-mod swar {
-    pub(super) const SHORT: usize = 8;
-    pub(super) const LONG: usize = 8;
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = ONES * 0x80;
-
-    #[inline(always)]
-    pub(super) fn place(stops: u64) -> usize {
-        stops.trailing_zeros() as usize / 8
-    }
-
-    #[inline(always)]
-    pub(super) fn from(stops: u64, at: usize) -> u64 {
-        stops & u64::MAX << (at * 8)
-    }
-
-    #[inline(always)]
-    pub(super) fn short(block: &[u8; SHORT]) -> (u64, bool) {
-        let word = u64::from_le_bytes(*block);
-        let low = above(word ^ (ONES * 2), 0x20);
-        let backslash = above(word ^ (ONES * 0x5c), 0);
-        (!(low & backslash) & TOPS, word & TOPS != 0)
-    }
-
-    #[inline(always)]
-    pub(super) fn long(block: &[u8; LONG]) -> (u64, bool) {
-        short(block)
-    }
-
-    /// The top bit of each byte of `word` that is above `limit` (at most 0x7f); no carry leaves a byte.
-    #[inline(always)]
-    fn above(word: u64, limit: u64) -> u64 {
-        ((word & !TOPS) + ONES * (0x7f - limit)) | word
-    }
-}
-
-/// The places of all stops in a block and whether a byte is above 0x7f, for comparing the two ways of looking.
-#[cfg(test)]
-pub(super) fn stops_of(block: &[u8; 64]) -> (Vec<usize>, bool) {
-    let (mut stops, high) = block::long(block);
-    let mut places = Vec::new();
-    while stops != 0 {
-        let place = block::place(stops);
-        places.push(place);
-        stops = if place + 1 < block::LONG { block::from(stops, place + 1) } else { 0 };
-    }
-    (places, high)
-}
-
-#[cfg(test)]
-pub(super) fn portable_stops_of(block: &[u8; 64]) -> (Vec<usize>, bool) {
-    let mut places = Vec::new();
-    let mut any = false;
-    for (index, part) in block.as_chunks::<8>().0.iter().enumerate() {
-        let (mut stops, high) = swar::long(part);
-        any |= high;
-        while stops != 0 {
-            let place = swar::place(stops);
-            places.push(index * 8 + place);
-            stops = if place + 1 < swar::LONG { swar::from(stops, place + 1) } else { 0 };
-        }
-    }
-    (places, any)
+    (((word & (ONES * 0x7f)) + ONES * 0x76) | word) & (ONES * 0x80) == 0
 }

@@ -44,6 +44,7 @@ lint: $(DONE)/core $(DONE)/dev ## format, types, layers, stub, sizes; Python and
 	$(BIN)/python scripts/links.py
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --lib --bins --locked -- -D warnings -W clippy::too_many_lines
 
 bench: $(DONE)/bench ## all benches: gateway (W bars), peers, micro budgets, locust; writes benches/results and docs/performance.md
 	scripts/tools.sh nginx wrk

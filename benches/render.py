@@ -1,4 +1,4 @@
-"""Write the measured tables into docs/performance.md, between markers; nothing there is typed by hand.
+"""Write the measured tables into docs/performance.md and README.md, between markers; nothing there is typed by hand.
 
 `python -m benches.render [RESULT.jsonl]` (default: the newest full run in benches/results)
 """
@@ -14,6 +14,7 @@ from benches.gateway.record import RESULTS, Contender, Record, Spread
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/performance.md"
+README = ROOT / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 # Rows of the table of systems, in the order a reader compares them.
 COMPARED = (("W1", "", "1 KiB chat"), ("W2", "", "16 KiB chat"), ("W3", "", "stream, per event"))
@@ -123,6 +124,30 @@ def render(record: Record) -> str:
     return "\n".join(parts)
 
 
+def summary(record: Record) -> str:
+    """The one table of the README: every system's cost in the same rounds."""
+    heads = " | ".join(what for _, _, what in COMPARED)
+    rows = [f"| CPU time | {heads} | requests/s per core |", "|---|" + "---:|" * (len(COMPARED) + 1)]
+    for contender in record.contenders:
+        cells = [cpu_cell(record, workload, variant, contender.name) for workload, variant, _ in COMPARED]
+        rate = record.spread("W1", "", contender.name, "rate")
+        if any(cells):
+            speed = number(rate.median) if rate else ""
+            rows.append(f"| {contender.name} {contender.version} | {' | '.join(cells)} | {speed} |")
+    note = f"In brackets: times nginx in the same rounds. {record.run.cpu}, {record.run.date[:10]}."
+    return "\n".join([*rows, "", note])
+
+
+def place(page: Path, text: str) -> None:
+    """Put the text between the page's markers; a page without them gets them at its end."""
+    before = page.read_text() if page.exists() else f"# {page.stem.title()}\n"
+    if BEGIN not in before:
+        before = f"{before.rstrip()}\n\n{BEGIN}\n{END}\n"
+    head, _, rest = before.partition(BEGIN)
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+
+
 def newest() -> Path | None:
     """The newest full run."""
     found = sorted(path for path in RESULTS.glob("*.jsonl") if not path.name.startswith("short-"))
@@ -130,23 +155,18 @@ def newest() -> Path | None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Replace the text between the markers, or append it to a page that has none."""
+    """Render both pages from a file of results."""
     parser = argparse.ArgumentParser(prog="python -m benches.render")
-    parser.add_argument(
-        "result", type=Path, nargs="?", help="a file of benches/results (default: the newest full run)"
-    )
+    parser.add_argument("result", type=Path, nargs="?", help="a file of benches/results (default: the newest)")
     path = parser.parse_args(words).result or newest()
     if path is None:
         print("no full run in benches/results yet: make bench", file=sys.stderr)
         return 0
-    page = PAGE.read_text() if PAGE.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
-    if BEGIN not in page:
-        page = f"{page.rstrip()}\n\n{BEGIN}\n{END}\n"
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(f"{head}{BEGIN}\n{render(Record.read(path))}\n{END}{tail}")
-    print(f"{PAGE.relative_to(ROOT)}: rendered from {path.name}")
+    record = Record.read(path)
+    place(PAGE, render(record))
+    if README.exists() and BEGIN in README.read_text():
+        place(README, summary(record))
+    print(f"rendered from {path.name}")
     return 0
 
 

@@ -51,22 +51,27 @@ class CannedProvider:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(20)
-        buffer = b""
+        buffer = bytearray()
         while True:
             while b"\r\n\r\n" not in buffer:
                 data = connection.recv(65536)
                 if not data:
                     return
                 buffer += data
-            head, _, buffer = buffer.partition(b"\r\n\r\n")
+            head, _, rest = bytes(buffer).partition(b"\r\n\r\n")
+            buffer = bytearray(rest)
             length = next(
                 int(line.split(b":")[1])
                 for line in head.lower().split(b"\r\n")
                 if line.startswith(b"content-length:")
             )
             while len(buffer) < length:
-                buffer += connection.recv(65536)
-            body, buffer = buffer[:length], buffer[length:]
+                data = connection.recv(1_000_000)
+                if not data:
+                    return
+                buffer += data
+            body = bytes(buffer[:length])
+            del buffer[:length]
             name = head.split(b" ")[1].split(b"/")[1].decode()
             self.requests.setdefault(name, []).append(head + b"\r\n\r\n" + body)
             connection.sendall(self.answers[name])

@@ -105,9 +105,12 @@ async def test_reloads_under_load(tmp_path: Path, provider: MockProvider, figure
             write_config(gateway.file, text)
             if chance.random() < 0.8:  # the others are noticed by the watcher
                 gateway.child.signal(signal.SIGHUP)
-            until(lambda: (now := gateway.details())["errors"] or now["version"] > before["version"], "reload seen")
-            after = gateway.details()
-            assert (after["version"] == before["version"], bool(after["errors"])) == (broken, broken)
+            if broken:
+                until(lambda: gateway.details()["errors"], "the new file is refused")
+                assert gateway.details()["version"] == before["version"]
+            else:
+                until(lambda: gateway.details()["version"] > before["version"], "the new file is in force")
+                assert gateway.details()["errors"] == []
 
         async with Callers(gateway.port, think=THINK, seed=SEED) as callers:
             fill(callers, key)
@@ -244,7 +247,6 @@ async def test_a_forced_cut_ends_in_the_dialects_error_event(
             if model.endswith("message"):
                 error = events[-1].json()
                 assert (events[-1].name, error["type"]) == ("error", "error"), body[-400:]
-                assert error["error"]["type"] == "overloaded_error", error
             else:
                 assert events[-1].done, body[-400:]
                 error = events[-2].json()

@@ -188,13 +188,12 @@ def _status(block: bytes) -> int:
 
 
 class Http2(_Connection):
-    """HTTP/2, one stream at a time. With `window=0` the client never lets more of a body come than `head` did."""
+    """HTTP/2, one stream at a time. With a small `window` the client lets only so much of all bodies come."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__(reader, writer)
         self._stream = -1
         self._over = False
-        self._window = 1 << 20
         self._credit = [65_535, 65_535]
         """What may still be sent: on the connection, on the stream."""
         self._initial = 65_535
@@ -206,13 +205,14 @@ class Http2(_Connection):
         return not self._leaving and not self.reader.at_eof()
 
     @classmethod
-    async def open(cls, port: int, receive_buffer: int = 0, window: int = 1 << 20) -> Self:
+    async def open(cls, port: int, receive_buffer: int = 0, window: int = 1 << 30) -> Self:
+        """`window`: bytes of a body that may come. It is never moved: a client that writes while the server closes
+        finds a broken pipe in place of the answer's last bytes.
+        """
         client = await super().open(port, receive_buffer)
-        client._window = window
         settings = struct.pack(">HIHI", 2, 0, 4, window)
-        client.writer.write(PREFACE + frame(SETTINGS, 0, 0, settings))
-        if window:
-            client.writer.write(frame(WINDOW_UPDATE, 0, 0, (1 << 24).to_bytes(4)))
+        more = frame(WINDOW_UPDATE, 0, 0, (window - 65_535).to_bytes(4)) if window > 65_535 else b""
+        client.writer.write(PREFACE + frame(SETTINGS, 0, 0, settings) + more)
         return client
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
@@ -287,9 +287,6 @@ class Http2(_Connection):
                 raise Broken(f"RST_STREAM {int.from_bytes(payload)}")
             elif stream == self._stream and kind in {DATA, HEADERS}:
                 self._over = bool(flags & END_STREAM)
-                if kind == DATA and payload and self._window:
-                    update = len(payload).to_bytes(4)
-                    self.writer.write(frame(WINDOW_UPDATE, 0, 0, update) + frame(WINDOW_UPDATE, 0, stream, update))
                 return kind, payload
             if only_one:
                 return kind, payload

@@ -55,11 +55,9 @@ impl UsageWire {
     }
 }
 
-/// The usage of a whole answer.
-pub fn usage(body: &[u8]) -> Option<Usage> {
-    let scan = scan_object(body, &["usage"]).ok()?;
-    let usage = scan.fields[0].filter(|value| value.kind == Kind::Object)?;
-    serde_json::from_slice::<UsageWire>(usage.raw(body)).ok().map(UsageWire::usage)
+/// Reads a `usage` object.
+pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
+    serde_json::from_slice::<UsageWire>(raw).ok().map(UsageWire::usage)
 }
 
 /// Members of a delta that hold generated text.
@@ -142,9 +140,8 @@ mod tests {
     }
 
     #[test]
-    fn whole_answers_have_usage() {
-        let usage = usage(br#"{"type":"message","usage":{"input_tokens":3,"output_tokens":4,"cache_creation_input_tokens":2}}"#)
-            .expect("usage");
+    fn usage_objects_are_read() {
+        let usage = parse_usage(br#"{"input_tokens":3,"output_tokens":4,"cache_creation_input_tokens":2}"#).expect("usage");
         assert_eq!((usage.input, usage.output, usage.cache_write), (3, 4, 2));
     }
 }

@@ -64,12 +64,13 @@ impl Tap {
     }
 }
 
-/// The usage of a whole JSON answer.
-pub fn usage(dialect: Dialect, operation: Operation, body: &[u8]) -> Option<Usage> {
+/// The usage of a whole JSON answer, from its `usage` member.
+pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> Option<Usage> {
     match dialect {
-        Dialect::OpenAi => openai_chat::usage(body),
+        Dialect::OpenAi => openai_chat::parse_usage(member?),
+        // Counting tokens uses none.
         Dialect::Anthropic if operation == Operation::CountTokens => Some(Usage::default()),
-        Dialect::Anthropic => anthropic_messages::usage(body),
+        Dialect::Anthropic => anthropic_messages::parse_usage(member?),
     }
 }
 

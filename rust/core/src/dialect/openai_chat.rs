@@ -93,13 +93,6 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
     })
 }
 
-/// The usage of a whole answer.
-pub fn usage(body: &[u8]) -> Option<Usage> {
-    let scan = scan_object(body, &["usage"]).ok()?;
-    let usage = scan.fields[0].filter(|value| value.kind == Kind::Object)?;
-    parse_usage(usage.raw(body))
-}
-
 /// Members of a chunk that hold generated text.
 const GENERATED: [&str; 5] =
     ["\"content\":\"", "\"text\":\"", "\"arguments\":\"", "\"reasoning_content\":\"", "\"refusal\":\""];

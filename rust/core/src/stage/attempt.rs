@@ -3,6 +3,7 @@
 //! Everything here happens before the first byte goes to the client, so every failure may be tried again elsewhere. What
 //! was sent has a row in the ledger, whatever became of it; what could not be sent has none.
 
+use std::iter;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -140,7 +141,10 @@ async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Re
         let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
         Failed::last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
     })?;
-    let head = request_head(exchange, deployment, template, slot.id().0);
+    let body = outgoing_body(exchange, deployment);
+    let length = body.iter().map(Bytes::len).sum();
+    let head = request_head(exchange, deployment, template, slot.id().0, length);
+    let parts: SmallVec<[&[u8]; 6]> = iter::once(&head[..]).chain(body.iter().map(|part| &part[..])).collect();
     let sent = Instant::now();
     let mut attempt = Attempt::new(AttemptStart {
         slot,
@@ -152,7 +156,7 @@ async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Re
         est_input: exchange.call.est_input,
         now: sent,
     });
-    let (conn, received) = converse(exchange, deployment, conn, &head, sent).await;
+    let (conn, received) = converse(exchange, deployment, conn, &parts, sent).await;
     let now = Instant::now();
     exchange.waited += now - sent;
     match received {
@@ -208,7 +212,7 @@ fn intent(exchange: &Exchange, deployment: &Deployment) -> Intent {
 }
 
 /// The request head for this call: the deployment's template, the credential, what the caller's headers add, the length.
-fn request_head(exchange: &Exchange, deployment: &Deployment, template: &RequestTemplate, attempt_id: u64) -> BytesMut {
+fn request_head(exchange: &Exchange, deployment: &Deployment, template: &RequestTemplate, attempt_id: u64, length: usize) -> BytesMut {
     let secret = deployment.credential.as_ref().map(|slot| slot.load());
     let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
     let mut head = BytesMut::with_capacity(512 + template.block.len() + secret.len());
@@ -237,15 +241,15 @@ fn request_head(exchange: &Exchange, deployment: &Deployment, template: &Request
     }
     let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
     line(b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
-    for name in &FORWARDED {
-        if let Some(value) = exchange.headers.get(name) {
-            line(name.as_str().as_bytes(), value.as_bytes());
-        }
+    for (name, value) in exchange.headers.iter().filter(|(name, _)| FORWARDED.contains(name)) {
+        line(name.as_str().as_bytes(), value.as_bytes());
     }
     for (name, value) in deployment.defaults.iter().filter(|(name, _)| !exchange.headers.contains_key(name)) {
         line(name.as_str().as_bytes(), value.as_bytes());
     }
     line(b"x-ailink-attempt", itoa::Buffer::new().format(attempt_id).as_bytes());
+    line(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+    head.put_slice(b"\r\n");
     head
 }
 
@@ -254,22 +258,13 @@ async fn converse(
     exchange: &Exchange,
     deployment: &Deployment,
     mut conn: Conn,
-    head: &BytesMut,
+    parts: &[&[u8]],
     now: Instant,
 ) -> (Conn, Result<crate::wire::http1::Head, Waited>) {
-    let body = outgoing_body(exchange, deployment);
-    let length: usize = body.iter().map(|part| part.len()).sum();
-    let mut number = itoa::Buffer::new();
-    let mut parts: SmallVec<[&[u8]; 8]> = SmallVec::new();
-    parts.push(head);
-    parts.push(b"content-length: ");
-    parts.push(number.format(length).as_bytes());
-    parts.push(b"\r\n\r\n");
-    parts.extend(body.iter().map(|part| &part[..]));
     let total = deployment.timeouts.total.saturating_sub(now - exchange.started);
     let limit = deployment.timeouts.first_byte.min(total);
     let received = tokio::time::timeout(limit, async {
-        let complete = conn.send(&Outgoing { parts: &parts }).await?;
+        let complete = conn.send(&Outgoing { parts }).await?;
         let mut head = conn.head().await?;
         // A provider that answered before it read everything will not find the next request where it looks.
         head.keep_alive &= complete;

@@ -8,6 +8,7 @@ use http::header::{self, CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use serde::de::IgnoredAny;
+use smallvec::SmallVec;
 
 use super::Flow;
 use crate::account::Ending;
@@ -22,7 +23,7 @@ use crate::stream::{Events, Raw, Upstream};
 use crate::upstream::IoError;
 use crate::wire::encoding::{EncodingError, Inflate};
 use crate::wire::http1::WireError;
-use crate::wire::json::{JsonErrorKind, scan_object};
+use crate::wire::json::{JsonErrorKind, Kind, Value, scan_object};
 
 /// Longest JSON answer that is read whole before it is sent; a longer one is passed on as it comes.
 const WHOLE_MAX: usize = 8 * 1024 * 1024;
@@ -87,13 +88,14 @@ async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<B
     };
     let status = answer.head.status;
     let dialect = exchange.endpoint.dialect;
-    let Ok(model) = check(&body) else {
+    let Ok([usage, model]) = check(&body) else {
         answer.attempt.progress.plain(body.len());
         let ending = Ending::Estimated { status: status.as_u16(), outcome: Outcome::InvalidResponse };
         answer.attempt.close(ending, exchange.overhead(now), now);
         return Err(Error::new(Code::UpstreamInvalid, "The provider's answer is not valid JSON."));
     };
-    let ending = match dialect::usage(dialect, exchange.endpoint.operation, &body) {
+    let usage = usage.filter(|value| value.kind == Kind::Object).map(|value| value.raw(&body));
+    let ending = match dialect::usage(dialect, exchange.endpoint.operation, usage) {
         Some(usage) => Ending::Reported { status: status.as_u16(), usage },
         None => {
             // Only what generates text is priced by its length.
@@ -172,24 +174,25 @@ fn undecodable(error: &EncodingError) -> Error {
     Error::new(Code::UpstreamInvalid, format!("The provider's answer cannot be read: {error}."))
 }
 
-/// Refuses what is not JSON; gives the span of a top-level `model` otherwise.
-fn check(body: &Bytes) -> Result<Option<(usize, usize)>, ()> {
-    match scan_object(body, &["model"]) {
-        Ok(scan) => Ok(scan.fields[0].map(|value| (value.start as usize, value.end as usize))),
+/// Refuses what is not JSON; finds the top-level `usage` and `model` otherwise.
+fn check(body: &Bytes) -> Result<[Option<Value>; 2], ()> {
+    match scan_object(body, &["usage", "model"]) {
+        Ok(scan) => Ok(scan.fields),
         // Some providers answer with a bare array.
         Err(error) if error.kind == JsonErrorKind::NotAnObject => {
-            serde_json::from_slice::<IgnoredAny>(body).map(|_| None).map_err(|_| ())
+            serde_json::from_slice::<IgnoredAny>(body).map(|_| [None, None]).map_err(|_| ())
         }
         Err(_) => Err(()),
     }
 }
 
 /// Writes the public model name over the provider's, where compatibility asks for it.
-fn restamped(exchange: &Exchange, body: Bytes, span: Option<(usize, usize)>) -> Bytes {
-    let (true, Some((start, end)), Some(model)) = (exchange.snapshot.settings.restamp_model, span, exchange.model()) else {
+fn restamped(exchange: &Exchange, body: Bytes, span: Option<Value>) -> Bytes {
+    let (true, Some(span), Some(model)) = (exchange.snapshot.settings.restamp_model, span, exchange.model()) else {
         return body;
     };
-    let (Some(before), Some(after)) = (body.get(..start), body.get(end..)) else { return body };
+    let range = span.range();
+    let (Some(before), Some(after)) = (body.get(..range.start), body.get(range.end..)) else { return body };
     [before, &model.name_json, after].concat().into()
 }
 
@@ -257,7 +260,8 @@ fn forwardable(mut headers: HeaderMap) -> HeaderMap {
     for name in named {
         headers.remove(name.as_str());
     }
-    for name in &KEPT_BACK {
+    let kept_back: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| KEPT_BACK.contains(name)).cloned().collect();
+    for name in kept_back {
         headers.remove(name);
     }
     let ids = [headers.remove("request-id"), headers.remove("x-request-id")];

@@ -16,6 +16,7 @@ FROM python:3.11-slim-bookworm
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels ailink \
  && useradd --system --uid 10001 --home-dir /var/lib/ailink --create-home ailink
+ENV AILINK_HOST=0.0.0.0
 USER ailink
 WORKDIR /var/lib/ailink
 VOLUME /var/lib/ailink

@@ -1,4 +1,5 @@
-"""Write the measured tables into docs/performance.md and README.md, between markers; nothing there is typed by hand.
+"""Write the measured tables into docs/performance.md and README.md, between markers; nothing there is typed
+by hand.
 
 `python -m benches.render [RESULT.jsonl]` (default: the newest full run in benches/results)
 """
@@ -157,7 +158,9 @@ def newest() -> Path | None:
 def main(words: Sequence[str] | None = None) -> int:
     """Render both pages from a file of results."""
     parser = argparse.ArgumentParser(prog="python -m benches.render")
-    parser.add_argument("result", type=Path, nargs="?", help="a file of benches/results (default: the newest)")
+    parser.add_argument(
+        "result", type=Path, nargs="?", help="a file of benches/results (default: the newest)"
+    )
     path = parser.parse_args(words).result or newest()
     if path is None:
         print("no full run in benches/results yet: make bench", file=sys.stderr)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::{ALLOW, CONNECTION, HOST, HeaderName};
+use http::header::{ALLOW, CONNECTION, HOST, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -78,6 +78,7 @@ impl Arrival {
     /// Checks what every request must have and finds its row in the endpoint table.
     fn place(&self, request: &Request<Incoming>) -> Result<(&'static Endpoint, Option<String>)> {
         check_host(request)?;
+        check_coding(request.headers())?;
         let limits = &self.shard.shared.options.limits;
         check_size(request, limits.header_count, limits.header_bytes)?;
         let path = request.uri().path();
@@ -193,6 +194,16 @@ fn check_host(request: &Request<Incoming>) -> Result<()> {
         return Err(bad("The request must have exactly one Host header."));
     };
     if is_host(host.as_bytes()) { Ok(()) } else { Err(bad("The Host header is malformed.")) }
+}
+
+/// A body is sent plain or chunked, once (RFC 9112 section 6.1); what else it might be taken for is not guessed.
+fn check_coding(headers: &HeaderMap) -> Result<()> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Error::new(Code::InvalidRequest, "The only Transfer-Encoding understood is chunked, once.").closing()),
+    }
 }
 
 /// `uri-host [ ":" port ]` with the characters of RFC 3986.

@@ -36,6 +36,8 @@ const NOTSENT_LOWAT: u32 = 64 * 1024;
 /// Write buffer of one HTTP/1.1 connection, and hyper's own bound on a request head. Above the configured header limit, so
 /// that the refusal is ours to phrase.
 const CONNECTION_BUFFER: usize = 160 * 1024;
+/// How far hyper's bound on the number of headers is above ours.
+const HEADER_HEADROOM: usize = 4;
 const H2_STREAM_WINDOW: u32 = 64 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How often the coarse clock moves, and how often connections and pools are looked over.
@@ -277,7 +279,7 @@ async fn live(open: Open, place: Place, socket: Socket, connection: Arc<Connecti
 
 fn builder(limits: &Limits, registry: Arc<Registry>) -> auto::Builder<Executor> {
     let mut builder = auto::Builder::new(Executor(registry));
-    builder.http1().max_buf_size(CONNECTION_BUFFER.max(limits.header_bytes * 2)).max_headers(limits.header_count + 28);
+    builder.http1().max_buf_size(CONNECTION_BUFFER.max(limits.header_bytes * 2)).max_headers(limits.header_count * HEADER_HEADROOM);
     builder
         .http2()
         .max_concurrent_streams(limits.h2_streams)

@@ -19,7 +19,7 @@ use crate::connection::Connection;
 use crate::error::{Code, Error, Result};
 use crate::exchange::RequestId;
 use crate::shard::Shard;
-use crate::stage::identify;
+use crate::stage::{identify, parse};
 use crate::state::keys::Role;
 use crate::upstream::{Conn, IoError, Outgoing};
 use crate::wire::http1::{BodyDecoder, write_chunk_size};
@@ -64,18 +64,19 @@ impl HandOver<'_> {
             Error::new(Code::ShellUnavailable, format!("The control plane did not answer: {error}."))
                 .retry_after(Duration::from_secs(1))
         };
+        let idle = Duration::from_millis(self.shard.shared.options.limits.body_idle_ms);
         let exchange = async {
             let mut complete = conn.send(&Outgoing { parts: &[&head] }).await.unwrap_or(false);
             if complete {
-                complete = send_body(&mut conn, body, chunked).await?;
+                complete = send_body(&mut conn, body, chunked, idle).await?;
             }
             // The shell may refuse before it has read everything, and close: its answer is there all the same.
-            let mut head = conn.head().await?;
+            let mut head = conn.head().await.map_err(broken)?;
             head.keep_alive &= complete;
             Ok(head)
         };
         let head = match tokio::time::timeout(ANSWER, exchange).await {
-            Ok(head) => head.map_err(broken)?,
+            Ok(head) => head?,
             Err(_) => return Err(Error::new(Code::ShellUnavailable, "The control plane did not answer in time.").status(504)),
         };
         let mut response = Response::new(Body::empty());
@@ -166,20 +167,12 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Passes the request body on as it comes; false when the shell stopped reading it.
-async fn send_body(conn: &mut Conn, mut body: Incoming, chunked: bool) -> Result<bool, IoError> {
-    loop {
-        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await;
-        let data = match frame {
-            None => break,
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => data,
-                _ => continue,
-            },
-            Some(Err(error)) => {
-                return Err(IoError::Lost { message: format!("the client's body broke off: {error}"), written: true, seen: false });
-            }
-        };
+/// Passes the request body on as it comes; false when the shell stopped reading it. Errors are the client's.
+async fn send_body(conn: &mut Conn, mut body: Incoming, chunked: bool, idle: Duration) -> Result<bool> {
+    while let Some(data) = parse::next_data(&mut body, idle).await? {
+        if data.is_empty() {
+            continue;
+        }
         let mut size = BytesMut::new();
         let sent = if chunked {
             write_chunk_size(&mut size, data.len());

@@ -85,7 +85,11 @@ async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
     Ok(if grown.is_empty() { whole } else { grown.freeze() })
 }
 
-async fn next_data(incoming: &mut Incoming, idle: Duration) -> Result<Option<Bytes>> {
+/// The next piece of a request body; `None` at its end.
+///
+/// # Errors
+/// 408 when nothing comes for `idle`, 400 when the body is broken.
+pub async fn next_data(incoming: &mut Incoming, idle: Duration) -> Result<Option<Bytes>> {
     loop {
         let frame = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
         let frame = within(idle, frame).await.ok_or_else(|| {

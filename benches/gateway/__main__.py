@@ -97,10 +97,10 @@ class Bench:
             canned.stop()
 
     def _measure(self, chosen: Sequence[Contest], upstreams: Upstreams, provider: MockProvider) -> None:
-        foreign = {system.name for system in peers.systems()}
+        foreign = frozenset(system.name for system in peers.systems())
         for system in self._systems(chosen):
             self._start(system, upstreams, provider, optional=system.name in foreign)
-        plan = Plan(rounds=self._rounds, seconds=self._seconds, folder=self._folder)
+        plan = Plan(rounds=self._rounds, seconds=self._seconds, folder=self._folder, foreign=foreign)
         for contest in chosen:
             run_contest(contest, self._started, self.record, plan)
         if not self._options.short and "ailink" not in self._options.without.split(","):

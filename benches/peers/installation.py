@@ -1,9 +1,10 @@
 """Where peers are installed: `benches/.cache`, once, in pinned versions."""
 
+import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benches.gateway.process import StartFailure
@@ -24,14 +25,16 @@ def pip_install(name: str, requirement: str) -> Path:
     return folder / "bin"
 
 
-def npm_install(name: str, requirement: str) -> Path:
+def npm_install(name: str, dependencies: Mapping[str, str], overrides: Mapping[str, str]) -> Path:
     """A node project for one peer; returns its `node_modules` folder."""
     npm = shutil.which("npm")
     if npm is None:
         raise StartFailure(f"{name} needs npm, which is not installed")
     folder = CACHE / name
-    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), requirement]
-    _once(folder, requirement, command)
+    folder.mkdir(parents=True, exist_ok=True)
+    project = json.dumps({"private": True, "dependencies": dict(dependencies), "overrides": dict(overrides)})
+    (folder / "package.json").write_text(project)
+    _once(folder, project, [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)])
     return folder / "node_modules"
 
 

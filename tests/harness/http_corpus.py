@@ -54,8 +54,9 @@ HOSTS = {
 }
 
 LENGTHS = {
-    "both-cl-and-te": Fault(ask(LENGTH + CHUNKED, CHUNKS)),
-    "both-te-and-cl": Fault(ask(CHUNKED + LENGTH, CHUNKS)),
+    # RFC 9112, 6.3: refuse, or take the chunks and close.
+    "both-cl-and-te": Fault(ask(LENGTH + CHUNKED, CHUNKS), _of(200, 400)),
+    "both-te-and-cl": Fault(ask(CHUNKED + LENGTH, CHUNKS), _of(200, 400)),
     "two-lengths": Fault(ask(LENGTH + b"content-length: 5\r\n")),
     "two-same-lengths": Fault(ask(LENGTH + LENGTH), _of(200, 400)),
     "length-list": Fault(ask(b"content-length: 72, 5\r\n")),
@@ -224,3 +225,11 @@ PASSES = {
     "60-kb-of-headers": ask(LENGTH + b"x: " + b"y" * 60_000 + b"\r\n"),
 }
 """Unusual and right: these must be answered with 200."""
+
+ENDS_CERTAIN = frozenset({
+    "two-same-lengths", "host-list", "value-latin1", "key-twice", "key-empty", "key-not-ascii", "key-huge", "basic",
+    "expect-nonsense", "upgrade", "h2c-upgrade", "http-1.2", "trailing-space", "fragment", "dots", "method-lower",
+    "asterisk", "asterisk-post", "authority-form", "other-scheme", "absolute-with-user", "raw-utf8-in-target",
+    "long-target", "method-long", "connect", "value-control", "value-delete",
+})  # fmt: skip
+"""Faults that leave no doubt where the message ends: the next request may follow on the connection."""

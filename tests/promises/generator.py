@@ -38,6 +38,8 @@ class Generator:
             self.child.wait()
 
 
-def generator(gateway: Gateway, key: Key, name: str, *arguments: str, path: str = "/v1/chat/completions") -> Generator:
+def generator(
+    gateway: Gateway, key: Key, name: str, *arguments: str, path: str = "/v1/chat/completions"
+) -> Generator:
     """A generator against a gateway with a minted key."""
     return Generator(gateway.directory, name, f"{gateway.url}{path}", "--key", key.secret, *arguments)

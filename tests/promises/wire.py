@@ -92,7 +92,12 @@ class Http1(_Connection):
         self._chunked = False
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
-        fields = {"host": "127.0.0.1", "content-type": "application/json", "content-length": str(len(body)), **headers}
+        fields = {
+            "host": "127.0.0.1",
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **headers,
+        }
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self.writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
         await self.writer.drain()
@@ -103,7 +108,9 @@ class Http1(_Connection):
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise Broken(f"before the head: {error}") from None
         line, *lines = text.decode("latin-1").split("\r\n")
-        self.headers = {name.lower(): value.strip() for name, _, value in (row.partition(":") for row in lines if row)}
+        self.headers = {
+            name.lower(): value.strip() for name, _, value in (row.partition(":") for row in lines if row)
+        }
         self._chunked = "chunked" in self.headers.get("transfer-encoding", "")
         self._left = None if self._chunked else int(self.headers.get("content-length", -1))
         return int(line.split(" ")[1])
@@ -152,7 +159,9 @@ CANCEL = 8
 # RFC 7541, appendix A: the statuses that have an index of their own.
 INDEXED_STATUS = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}
 # RFC 7541, appendix B: the digits.
-HUFFMAN = {f"{code:05b}": str(code) for code in range(3)} | {f"{code + 22:06b}": str(code) for code in range(3, 10)}
+HUFFMAN = {f"{code:05b}": str(code) for code in range(3)} | {
+    f"{code + 22:06b}": str(code) for code in range(3, 10)
+}
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -225,7 +234,9 @@ class Http2(_Connection):
         self._over = False
         self._credit[1] = self._initial
         fields = {":method": "POST", ":scheme": "http", ":authority": "127.0.0.1", ":path": path}
-        fields |= {"content-type": "application/json"} | {name.lower(): value for name, value in headers.items()}
+        fields |= {"content-type": "application/json"} | {
+            name.lower(): value for name, value in headers.items()
+        }
         block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in fields.items())
         self.writer.write(frame(HEADERS, END_HEADERS, self._stream, block))
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::connection::Active;
+use crate::connection::{Active, StreamWatch};
 
 /// A stream of bytes that ends the connection when it fails.
 pub trait Source: Send {
@@ -32,24 +32,26 @@ enum Kind {
 pub struct Body {
     kind: Kind,
     active: Option<Active>,
+    watch: Option<StreamWatch>,
 }
 
 impl Body {
     pub fn empty() -> Self {
-        Body { kind: Kind::Empty, active: None }
+        Body { kind: Kind::Empty, active: None, watch: None }
     }
 
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Body { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) }, active: None }
+        Body { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) }, active: None, watch: None }
     }
 
     pub fn stream(source: impl Source + 'static) -> Self {
-        Body { kind: Kind::Stream(Box::new(source)), active: None }
+        Body { kind: Kind::Stream(Box::new(source)), active: None, watch: None }
     }
 
     /// Ties the connection's busy mark to the life of the body.
     pub fn with_active(mut self, active: Active) -> Self {
+        self.watch = active.watch_stream();
         self.active = Some(active);
         self
     }
@@ -61,6 +63,20 @@ impl Body {
             Kind::Full(bytes) => Err(bytes),
             Kind::Empty => Err(Bytes::new()),
         }
+    }
+}
+
+impl Body {
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Kind::Stream(source) = &mut self.kind else { return Poll::Ready(None) };
+        if let Some(watch) = &self.watch {
+            watch.asked();
+        }
+        let data = std::task::ready!(source.poll_data(cx));
+        if let Some(watch) = &self.watch {
+            watch.handed();
+        }
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 }
 
@@ -76,7 +92,7 @@ impl HttpBody for Body {
                 self.kind = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Kind::Stream(source) => source.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            Kind::Stream(_) => self.poll_stream(cx),
         }
     }
 

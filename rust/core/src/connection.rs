@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
+use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -28,6 +29,8 @@ pub struct Connection {
     /// Since when the client takes nothing although something waits to be sent.
     stalled_since: AtomicU64,
     multiplexed: AtomicBool,
+    /// For every HTTP/2 body: since when it holds data that its client has not asked for more of.
+    streams: Mutex<Slab<Arc<AtomicU64>>>,
     remembered: Mutex<Option<(HeaderValue, KeyDigest)>>,
 }
 
@@ -59,6 +62,7 @@ impl Connection {
             head_since: AtomicU64::new(0),
             stalled_since: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
+            streams: Mutex::default(),
             remembered: Mutex::new(None),
         })
     }
@@ -97,11 +101,20 @@ impl Connection {
         idle && now.saturating_sub(self.idle_since.load(Ordering::Relaxed)) >= silence_ns
     }
 
+    /// One HTTP/2 stream stalls without stalling the socket. Like a blocked socket, it ends the connection.
+    fn stream_stalls(&self, now: u64, stall_ns: u64) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+            && self.streams.lock().iter().any(|(_, since)| {
+                let since = since.load(Ordering::Relaxed);
+                since != 0 && now.saturating_sub(since) >= stall_ns
+            })
+    }
+
     /// What is overdue at `now`, if anything.
     pub fn overdue(&self, now: u64, patience: &Patience) -> Option<Overdue> {
         let since = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         let longer = |start: u64, limit: u64| start != 0 && now.saturating_sub(start) >= limit;
-        if longer(since(&self.stalled_since), patience.stall_ns) {
+        if longer(since(&self.stalled_since), patience.stall_ns) || self.stream_stalls(now, patience.stall_ns) {
             return Some(Overdue::Stalled);
         }
         if self.busy.load(Ordering::Relaxed) > 0 {
@@ -133,6 +146,40 @@ impl Connection {
 
 /// Marks a connection as busy until the answer's body is gone.
 pub struct Active(Arc<Connection>);
+
+impl Active {
+    /// A watch on the progress of the answer's body, where the socket's own is not enough.
+    pub fn watch_stream(&self) -> Option<StreamWatch> {
+        self.0.multiplexed.load(Ordering::Relaxed).then(|| {
+            let since = Arc::new(AtomicU64::new(0));
+            let index = self.0.streams.lock().insert(since.clone());
+            StreamWatch { connection: self.0.clone(), index, since }
+        })
+    }
+}
+
+/// Tells since when a stream's client has not asked for more.
+pub struct StreamWatch {
+    connection: Arc<Connection>,
+    index: usize,
+    since: Arc<AtomicU64>,
+}
+
+impl StreamWatch {
+    pub fn asked(&self) {
+        self.since.store(0, Ordering::Relaxed);
+    }
+
+    pub fn handed(&self) {
+        self.since.store(coarse_ns(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for StreamWatch {
+    fn drop(&mut self) {
+        self.connection.streams.lock().try_remove(self.index);
+    }
+}
 
 impl Drop for Active {
     fn drop(&mut self) {

@@ -3,8 +3,12 @@
 //! The reading order of the product begins here and goes on in `pipeline`. Listeners and the life of connections are in
 //! `listener`.
 
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -33,19 +37,37 @@ pub async fn serve(shard: Arc<Shard>, connection: Arc<Connection>, request: Requ
     if version == Version::HTTP_2 {
         connection.multiplexes();
     }
+    let dialect = dialect_of(request.uri().path(), request.headers());
     let arrival = Arrival { started, wall_us: wall, request_id, shard: shard.clone(), connection };
-    let answer = std::panic::AssertUnwindSafe(arrival.answer(request)).catch_unwind().await;
-    let mut response = answer.unwrap_or_else(|_| {
-        shard.metrics.panics.add(1);
-        let error = Error::new(Code::Internal, "The gateway failed on this request. Tell its operator the request id.");
-        error_response(Dialect::OpenAi, &error, &request_id)
-    });
+    let answering = pin!(AssertUnwindSafe(arrival.answer(request)).catch_unwind());
+    let mut response = match unless_cut(&shard, answering).await {
+        Some(Ok(response)) => response,
+        Some(Err(_)) => {
+            shard.metrics.panics.add(1);
+            let text = "The gateway failed on this request. Tell its operator the request id.";
+            error_response(dialect, &Error::new(Code::Internal, text), &request_id)
+        }
+        None => {
+            let text = "The gateway is shutting down and its drain time is over. Send the request again.";
+            error_response(dialect, &Error::new(Code::Draining, text).retry_after(Duration::from_secs(1)), &request_id)
+        }
+    };
     if version == Version::HTTP_2 {
         response.headers_mut().remove(CONNECTION);
     } else if shard.shared.phase() >= Phase::LameDuck {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.map(|body| body.with_active(active))
+}
+
+/// The answer, unless the shutdown cuts what is still waited for. The janitor wakes every connection when it does.
+async fn unless_cut<F: Future>(shard: &Shard, mut answering: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|cx| match answering.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending if shard.shared.phase() == Phase::Cut => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// A request before it is known whose it is.

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use crate::account::{Admission, Attempt, Ending};
 use crate::body::{Broken, Source};
 use crate::dialect::{self, Seen, Tap};
-use crate::endpoint::Dialect;
+use crate::endpoint::{Dialect, Operation};
 use crate::error::{Code, Error};
 use crate::exchange::{Answer, CacheUse, Exchange, RequestId};
 use crate::late;
@@ -213,14 +213,42 @@ impl Upstream {
     }
 }
 
-/// Plain bytes.
+/// Plain bytes. Of JSON, head and tail are kept, where providers put the usage.
 pub struct Raw {
     upstream: Upstream,
+    dialect: Dialect,
+    operation: Operation,
+    head: BytesMut,
+    tail: BytesMut,
 }
 
+/// How much of head and tail of a long answer is kept.
+const KEPT: usize = 8 * 1024;
+
 impl Raw {
-    pub fn new(upstream: Upstream) -> Self {
-        Raw { upstream }
+    pub fn new(exchange: &Exchange, upstream: Upstream) -> Self {
+        let (dialect, operation) = (exchange.endpoint.dialect, exchange.endpoint.operation);
+        Raw { upstream, dialect, operation, head: BytesMut::new(), tail: BytesMut::new() }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if self.operation == Operation::AudioSpeech {
+            return;
+        }
+        let room = KEPT.saturating_sub(self.head.len()).min(data.len());
+        self.head.extend_from_slice(&data[..room]);
+        self.tail.extend_from_slice(&data[data.len().saturating_sub(KEPT)..]);
+        if self.tail.len() > 2 * KEPT {
+            let _ = self.tail.split_to(self.tail.len() - KEPT);
+        }
+    }
+
+    fn settle(&mut self) {
+        let member = dialect::usage_member(&self.tail).or_else(|| dialect::usage_member(&self.head));
+        match dialect::usage(self.dialect, self.operation, member) {
+            Some(usage) => self.upstream.close(Ending::Reported { status: self.upstream.status, usage }),
+            None => self.upstream.estimated(Outcome::Success),
+        }
     }
 }
 
@@ -228,7 +256,10 @@ impl Source for Raw {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
             match std::task::ready!(self.upstream.poll(cx)) {
-                Heard::Data(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                Heard::Data(data) if !data.is_empty() => {
+                    self.keep(&data);
+                    return Poll::Ready(Some(Ok(data)));
+                }
                 Heard::Data(_) | Heard::Quiet => {}
                 Heard::Stop(stop) => {
                     let (outcome, error) = self.upstream.describe(&stop);
@@ -237,7 +268,7 @@ impl Source for Raw {
                     return Poll::Ready(Some(Err(Broken(error.to_string()))));
                 }
                 Heard::End => {
-                    self.upstream.estimated(Outcome::Success);
+                    self.settle();
                     return Poll::Ready(None);
                 }
             }

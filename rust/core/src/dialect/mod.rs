@@ -74,6 +74,17 @@ pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> O
     }
 }
 
+/// The last `usage` object in a piece of JSON that may begin and end anywhere. A string cannot be mistaken for it: inside
+/// one, the quotes would be escaped.
+pub fn usage_member(piece: &[u8]) -> Option<&[u8]> {
+    const KEY: &[u8] = b"\"usage\"";
+    let after = &piece[memmem::rfind(piece, KEY)? + KEY.len()..];
+    let value = after.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    let mut values = serde_json::Deserializer::from_slice(value).into_iter::<&serde_json::value::RawValue>();
+    let raw = values.next()?.ok()?.get();
+    raw.starts_with('{').then_some(raw.as_bytes())
+}
+
 /// The body of an error answer in the caller's dialect.
 pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
     match dialect {
@@ -165,6 +176,15 @@ mod tests {
             let body = error_body(dialect, &error, "req_1");
             let value: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             assert_eq!(value["error"]["message"], "no \"model\"\n\u{1}");
+        }
+    }
+
+    #[test]
+    fn usage_is_found_in_a_piece_of_json() {
+        let piece = br#"0.1,0.2]}],"text":"\"usage\":{}","model":"m","usage" : {"prompt_tokens":3,"total_tokens":3}}"#;
+        assert_eq!(usage_member(piece), Some(br#"{"prompt_tokens":3,"total_tokens":3}"#.as_slice()));
+        for none in [&br#""usage":null}"#[..], br#""usage":{"prompt"#, br#""text":"\"usage\":{}""#, b""] {
+            assert_eq!(usage_member(none), None);
         }
     }
 

@@ -25,8 +25,9 @@ use crate::wire::encoding::{EncodingError, Inflate};
 use crate::wire::http1::WireError;
 use crate::wire::json::{JsonErrorKind, Kind, Value, scan_object};
 
-/// Longest JSON answer that is read whole before it is sent; a longer one is passed on as it comes.
-const WHOLE_MAX: usize = 8 * 1024 * 1024;
+/// Longest JSON answer that is read whole before it is sent; a longer one is passed on as it comes, its usage read in
+/// passing. It bounds what a client that does not read can make us hold.
+const WHOLE_MAX: usize = 256 * 1024;
 
 pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(mut answer) = exchange.answer.take() else {
@@ -221,7 +222,8 @@ fn events(exchange: &mut Exchange, mut answer: Answer) -> Response<Body> {
 fn raw(exchange: &mut Exchange, mut answer: Answer, start: Bytes) -> Response<Body> {
     let status = answer.head.status;
     let headers = forwardable(std::mem::take(&mut answer.head.headers));
-    let source = Raw::new(Upstream::new(exchange, answer, start));
+    let upstream = Upstream::new(exchange, answer, start);
+    let source = Raw::new(exchange, upstream);
     let mut response = Response::new(Body::stream(source));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

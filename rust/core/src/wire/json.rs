@@ -127,9 +127,7 @@ impl fmt::Display for JsonError {
             JsonErrorKind::TrailingData => f.write_str("unexpected data after the document")?,
             JsonErrorKind::InvalidNumber => f.write_str("invalid number")?,
             JsonErrorKind::InvalidEscape => f.write_str("invalid escape in a string")?,
-            JsonErrorKind::ControlCharacter => {
-                f.write_str("unescaped control character in a string")?
-            }
+            JsonErrorKind::ControlCharacter => f.write_str("unescaped control character in a string")?,
             JsonErrorKind::InvalidUtf8 => f.write_str("invalid UTF-8")?,
             JsonErrorKind::DuplicateKey(key) => write!(f, "duplicate key {key:?}")?,
         }
@@ -171,11 +169,7 @@ pub fn scan_object<const N: usize>(body: &[u8], wanted: &[&str; N]) -> Result<Sc
 ///
 /// # Errors
 /// [`JsonError`] for a duplicate key; for a span that is not an object's, an error with whatever is wrong there.
-pub fn scan_value_object<const N: usize>(
-    body: &[u8],
-    span: Value,
-    wanted: &[&str; N],
-) -> Result<Scan<N>, JsonError> {
+pub fn scan_value_object<const N: usize>(body: &[u8], span: Value, wanted: &[&str; N]) -> Result<Scan<N>, JsonError> {
     let (start, end) = (span.start as usize, span.end as usize);
     if span.kind != Kind::Object || start > end || end > body.len() || end > MAX_LEN {
         return fail(start, JsonErrorKind::NotAnObject);
@@ -191,15 +185,9 @@ pub fn elements(body: &[u8], array: Value) -> Elements<'_> {
     let inside = array.kind == Kind::Array && raw.len() >= 2 && range.end <= MAX_LEN;
     if inside {
         let scanner = Scanner::new(&body[..range.end - 1]);
-        Elements {
-            scanner,
-            at: range.start + 1,
-        }
+        Elements { scanner, at: range.start + 1 }
     } else {
-        Elements {
-            scanner: Scanner::new(&[]),
-            at: 0,
-        }
+        Elements { scanner: Scanner::new(&[]), at: 0 }
     }
 }
 

@@ -13,8 +13,8 @@ pub(super) use swar::{LONG, SHORT, from, long, place, short};
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
     use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
-        _mm_set1_epi8, _mm_xor_si128,
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+        _mm_xor_si128,
     };
 
     pub(in super::super) const SHORT: usize = 16;
@@ -50,10 +50,7 @@ mod sse2 {
         unsafe {
             let [a, b, c, d] = [0, 1, 2, 3].map(|index| _mm_loadu_si128(start.add(index)));
             let any = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
-            (
-                stops(a) | stops(b) << 16 | stops(c) << 32 | stops(d) << 48,
-                _mm_movemask_epi8(any) != 0,
-            )
+            (stops(a) | stops(b) << 16 | stops(c) << 32 | stops(d) << 48, _mm_movemask_epi8(any) != 0)
         }
     }
 
@@ -120,11 +117,7 @@ mod tests {
             any |= high;
             while stops != 0 {
                 places.push(index * LONG + place(stops));
-                stops = if place(stops) + 1 < LONG {
-                    from(stops, place(stops) + 1)
-                } else {
-                    0
-                };
+                stops = if place(stops) + 1 < LONG { from(stops, place(stops) + 1) } else { 0 };
             }
         }
         (places, any)
@@ -139,11 +132,7 @@ mod tests {
             while stops != 0 {
                 let place = swar::place(stops);
                 places.push(index * swar::LONG + place);
-                stops = if place + 1 < swar::LONG {
-                    swar::from(stops, place + 1)
-                } else {
-                    0
-                };
+                stops = if place + 1 < swar::LONG { swar::from(stops, place + 1) } else { 0 };
             }
         }
         (places, any)
@@ -155,19 +144,11 @@ mod tests {
         for _ in 0..20_000 {
             let mut long = [0_u8; 64];
             for byte in &mut long {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 // Mostly bytes near the borders of what counts.
-                let near = [
-                    0x1f, 0x20, 0x21, 0x22, 0x23, 0x5b, 0x5c, 0x5d, 0x7f, 0x80, 0xa2, 0xdc, 0xff,
-                    0x00, 0x41, 0x42,
-                ];
-                *byte = if state >> 63 == 0 {
-                    near[(state >> 40) as usize % 16]
-                } else {
-                    (state >> 48) as u8
-                };
+                let near =
+                    [0x1f, 0x20, 0x21, 0x22, 0x23, 0x5b, 0x5c, 0x5d, 0x7f, 0x80, 0xa2, 0xdc, 0xff, 0x00, 0x41, 0x42];
+                *byte = if state >> 63 == 0 { near[(state >> 40) as usize % 16] } else { (state >> 48) as u8 };
             }
             let stop = |byte: &u8| *byte < 0x20 || b"\"\\".contains(byte);
             let expected: Vec<usize> = (0..64).filter(|at| stop(&long[*at])).collect();

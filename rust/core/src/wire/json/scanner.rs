@@ -21,11 +21,7 @@ pub(super) fn fail<T>(offset: usize, kind: JsonErrorKind) -> Result<T, JsonError
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation)]
 fn span(kind: Kind, start: usize, end: usize) -> Value {
-    Value {
-        kind,
-        start: start as u32,
-        end: end as u32,
-    }
+    Value { kind, start: start as u32, end: end as u32 }
 }
 
 impl<'a> Scanner<'a> {
@@ -56,21 +52,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the object at `start`, noting the wanted members and refusing a key given twice.
-    pub(super) fn members<const N: usize>(
-        &mut self,
-        start: usize,
-        wanted: &[&str; N],
-    ) -> Result<Scan<N>, JsonError> {
+    pub(super) fn members<const N: usize>(&mut self, start: usize, wanted: &[&str; N]) -> Result<Scan<N>, JsonError> {
         if self.byte(start) != b'{' {
             let end = start >= self.body.len();
-            return fail(
-                start,
-                if end {
-                    JsonErrorKind::UnexpectedEnd
-                } else {
-                    JsonErrorKind::NotAnObject
-                },
-            );
+            return fail(start, if end { JsonErrorKind::UnexpectedEnd } else { JsonErrorKind::NotAnObject });
         }
         let mut names = Names::new(self.body, wanted);
         let mut fields = [None; N];
@@ -78,14 +63,7 @@ impl<'a> Scanner<'a> {
         if self.byte(at) != b'}' {
             loop {
                 if self.byte(at) != b'"' {
-                    return self.unexpected(
-                        at,
-                        if names.count() == 0 {
-                            "a key or '}'"
-                        } else {
-                            "a key"
-                        },
-                    );
+                    return self.unexpected(at, if names.count() == 0 { "a key or '}'" } else { "a key" });
                 }
                 let key = at + 1;
                 let (end, escaped) = self.string(key)?;
@@ -102,22 +80,16 @@ impl<'a> Scanner<'a> {
                 }
             }
         }
-        Ok(Scan {
-            root: span(Kind::Object, start, at + 1),
-            fields,
-            keys: names.count(),
-        })
+        let keys = names.count();
+        names.finish()?;
+        Ok(Scan { root: span(Kind::Object, start, at + 1), fields, keys })
     }
 
     /// Reads the colon behind a key and the white space around it.
     #[inline(always)]
     fn colon(&self, at: usize) -> Result<usize, JsonError> {
         let at = self.space(at);
-        if self.byte(at) == b':' {
-            Ok(self.space(at + 1))
-        } else {
-            self.unexpected(at, "':'")
-        }
+        if self.byte(at) == b':' { Ok(self.space(at + 1)) } else { self.unexpected(at, "':'") }
     }
 
     /// Reads the key at `at` (its quote) and the colon behind it.
@@ -170,13 +142,7 @@ impl<'a> Scanner<'a> {
                         continue 'value;
                     }
                 }
-                b'-' | b'0'..=b'9' => {
-                    at = if open & 1 == 0 {
-                        self.numbers(at)?
-                    } else {
-                        self.number(at)?
-                    }
-                }
+                b'-' | b'0'..=b'9' => at = if open & 1 == 0 { self.numbers(at)? } else { self.number(at)? },
                 b't' => at = self.literal(at, b"true")?,
                 b'f' => at = self.literal(at, b"false")?,
                 b'n' => at = self.literal(at, b"null")?,
@@ -220,11 +186,7 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn literal(&self, at: usize, text: &'static [u8]) -> Result<usize, JsonError> {
         let end = at + text.len();
-        if self.body.get(at..end) == Some(text) {
-            Ok(end)
-        } else {
-            self.unexpected(at, "a value")
-        }
+        if self.body.get(at..end) == Some(text) { Ok(end) } else { self.unexpected(at, "a value") }
     }
 
     /// Skips digits one by one. Every step is a branch, so the processor guesses the end of the number and goes on instead
@@ -240,12 +202,7 @@ impl<'a> Scanner<'a> {
     /// The same where many are to be expected: whole words while they last.
     #[inline(always)]
     fn many_digits(&self, mut at: usize) -> usize {
-        while self
-            .body
-            .get(at..)
-            .and_then(<[u8]>::first_chunk)
-            .is_some_and(|word| are_digits(*word))
-        {
+        while self.body.get(at..).and_then(<[u8]>::first_chunk).is_some_and(|word| are_digits(*word)) {
             at += 8;
         }
         self.digits(at)
@@ -280,14 +237,7 @@ impl<'a> Scanner<'a> {
     #[cold]
     fn bad_number<T>(&self, at: usize) -> Result<T, JsonError> {
         let end = at >= self.body.len();
-        fail(
-            at,
-            if end {
-                JsonErrorKind::UnexpectedEnd
-            } else {
-                JsonErrorKind::InvalidNumber
-            },
-        )
+        fail(at, if end { JsonErrorKind::UnexpectedEnd } else { JsonErrorKind::InvalidNumber })
     }
 
     /// Reads a string's content from `at`; returns the offset behind the closing quote and whether there was an escape.
@@ -303,11 +253,7 @@ impl<'a> Scanner<'a> {
             return self.long_string(at + block::SHORT);
         }
         let stop = at + block::place(stops);
-        if self.body[stop] == b'"' {
-            Ok((stop + 1, false))
-        } else {
-            self.long_string(stop)
-        }
+        if self.body[stop] == b'"' { Ok((stop + 1, false)) } else { self.long_string(stop) }
     }
 
     /// The same for the rest of a longer string. All stops of a block are taken from one mask: going back to the body after
@@ -361,11 +307,7 @@ impl<'a> Scanner<'a> {
     fn escape(&self, at: usize) -> Result<usize, JsonError> {
         match self.byte(at + 1) {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 2),
-            b'u' if self
-                .body
-                .get(at + 2..at + 6)
-                .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) =>
-            {
+            b'u' if self.body.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => {
                 Ok(at + 6)
             }
             _ => fail(at, JsonErrorKind::InvalidEscape),

@@ -1,10 +1,5 @@
 //! Equivalence with `serde_json` and with a slow, obvious twin; the published test suite; hostile documents.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod suite;
 mod twin;
@@ -30,11 +25,7 @@ fn check(body: &[u8]) {
     if std::str::from_utf8(body).is_ok() && trimmed.starts_with(b"{") {
         let theirs = serde_json::from_slice::<IgnoredAny>(body).is_ok();
         let too_deep = matches!(&ours, Err(error) if error.kind == JsonErrorKind::TooDeep);
-        assert!(
-            theirs == members.is_some() || too_deep,
-            "serde_json disagrees on {:?}",
-            String::from_utf8_lossy(body)
-        );
+        assert!(theirs == members.is_some() || too_deep, "serde_json disagrees on {:?}", String::from_utf8_lossy(body));
     }
     let shown = String::from_utf8_lossy(body);
     let Some(members) = members else {
@@ -50,10 +41,7 @@ fn check(body: &[u8]) {
             assert_eq!(body[scan.root.range()], *body.trim_ascii());
             for (name, field) in ["model", "a", "stream", "é"].iter().zip(scan.fields) {
                 let key: Vec<u16> = name.encode_utf16().collect();
-                let span = members
-                    .iter()
-                    .find(|member| member.0 == key)
-                    .map(|member| member.1.clone());
+                let span = members.iter().find(|member| member.0 == key).map(|member| member.1.clone());
                 assert_eq!(field.map(Value::range), span, "{name} in {shown:?}");
                 if let Some(value) = field {
                     check_value(body, value);
@@ -62,10 +50,7 @@ fn check(body: &[u8]) {
         }
         Err(error) => {
             assert!(twice.is_some(), "refused {shown:?}: {error}");
-            assert!(
-                matches!(error.kind, JsonErrorKind::DuplicateKey(_)),
-                "{error}"
-            );
+            assert!(matches!(error.kind, JsonErrorKind::DuplicateKey(_)), "{error}");
         }
     }
 }
@@ -78,29 +63,15 @@ fn check_value(body: &[u8], value: Value) {
         Kind::Bool => assert_eq!(as_bool(body, value), serde_json::from_slice(raw).ok()),
         Kind::Number => {
             let integer = raw.iter().all(u8::is_ascii_digit);
-            assert_eq!(
-                as_u64(body, value),
-                serde_json::from_slice(raw).ok().filter(|_: &u64| integer)
-            );
+            assert_eq!(as_u64(body, value), serde_json::from_slice(raw).ok().filter(|_: &u64| integer));
         }
         Kind::String => {
-            assert_eq!(
-                string(body, value).map(Cow::into_owned),
-                serde_json::from_slice(raw).ok()
-            );
+            assert_eq!(string(body, value).map(Cow::into_owned), serde_json::from_slice(raw).ok());
         }
         Kind::Array => {
-            let ours: Vec<&[u8]> = elements(body, value)
-                .map(|element| element.raw(body))
-                .collect();
+            let ours: Vec<&[u8]> = elements(body, value).map(|element| element.raw(body)).collect();
             let theirs: Vec<&RawValue> = serde_json::from_slice(raw).unwrap();
-            assert_eq!(
-                ours,
-                theirs
-                    .iter()
-                    .map(|raw| raw.get().as_bytes())
-                    .collect::<Vec<_>>()
-            );
+            assert_eq!(ours, theirs.iter().map(|raw| raw.get().as_bytes()).collect::<Vec<_>>());
             for element in elements(body, value) {
                 check_value(body, element);
             }
@@ -118,10 +89,7 @@ fn check_value(body: &[u8], value: Value) {
                         assert_eq!(field.map(|field| field.raw(body)), raw);
                     }
                 }
-                Err(error) => assert!(
-                    matches!(error.kind, JsonErrorKind::DuplicateKey(_)),
-                    "{error}"
-                ),
+                Err(error) => assert!(matches!(error.kind, JsonErrorKind::DuplicateKey(_)), "{error}"),
             }
         }
     }
@@ -134,14 +102,8 @@ fn wrapped(value: &[u8]) -> Vec<Vec<u8>> {
         let padding = "p".repeat(padding);
         for (before, after) in [
             (format!("{{\"{padding}\":"), "}".to_owned()),
-            (
-                format!("{{\"a\":\"{padding}\",\"model\":"),
-                format!(",\"y\":\"{padding}\"}}"),
-            ),
-            (
-                format!("{{\"a\":[\"{padding}\",{{\"b\":"),
-                format!("}},\"{padding}{padding}\"]}}"),
-            ),
+            (format!("{{\"a\":\"{padding}\",\"model\":"), format!(",\"y\":\"{padding}\"}}")),
+            (format!("{{\"a\":[\"{padding}\",{{\"b\":"), format!("}},\"{padding}{padding}\"]}}")),
         ] {
             all.push([before.as_bytes(), value, after.as_bytes()].concat());
         }
@@ -153,18 +115,10 @@ fn wrapped(value: &[u8]) -> Vec<Vec<u8>> {
 fn accepts_what_the_test_suite_accepts() {
     for (name, value) in ACCEPTED {
         for document in wrapped(value) {
-            assert!(
-                is_valid(&document),
-                "{name}: {:?}",
-                scan_object(&document, &[])
-            );
+            assert!(is_valid(&document), "{name}: {:?}", scan_object(&document, &[]));
             check(&document);
         }
-        assert_eq!(
-            is_valid(value),
-            value.trim_ascii().starts_with(b"{"),
-            "{name}"
-        );
+        assert_eq!(is_valid(value), value.trim_ascii().starts_with(b"{"), "{name}");
     }
 }
 
@@ -173,11 +127,7 @@ fn refuses_what_the_test_suite_refuses() {
     for (name, value) in REFUSED {
         assert!(!is_valid(value), "{name}");
         for document in wrapped(value) {
-            assert!(
-                !is_valid(&document),
-                "{name} in {:?}",
-                String::from_utf8_lossy(&document)
-            );
+            assert!(!is_valid(&document), "{name} in {:?}", String::from_utf8_lossy(&document));
             check(&document);
         }
     }
@@ -189,18 +139,9 @@ fn names_the_fault_and_its_place() {
         (b"", "unexpected end of document at byte 0"),
         (b"  ", "unexpected end of document at byte 2"),
         (b"[1]", "expected a JSON object at byte 0"),
-        (
-            b"\xef\xbb\xbf{}",
-            "byte order mark is not allowed at byte 0",
-        ),
-        (
-            b"{\"model\":1, \"model\":2}",
-            "duplicate key \"model\" at byte 12",
-        ),
-        (
-            b"{\"model\":1, \"\\u006dodel\":2}",
-            "duplicate key \"model\" at byte 12",
-        ),
+        (b"\xef\xbb\xbf{}", "byte order mark is not allowed at byte 0"),
+        (b"{\"model\":1, \"model\":2}", "duplicate key \"model\" at byte 12"),
+        (b"{\"model\":1, \"\\u006dodel\":2}", "duplicate key \"model\" at byte 12"),
         (b"{\"a\":1 \"b\":2}", "expected ',' or '}' at byte 7"),
         (b"{\"a\":[1 2]}", "expected ',' or ']' at byte 8"),
         (b"{\"a\":[1", "unexpected end of document at byte 7"),
@@ -212,46 +153,30 @@ fn names_the_fault_and_its_place() {
         (b"{\"a\":01}", "invalid number at byte 6"),
         (b"{\"a\":1.}", "invalid number at byte 7"),
         (b"{\"a\":\"\\x\"}", "invalid escape in a string at byte 6"),
-        (
-            b"{\"a\":\"\x01\"}",
-            "unescaped control character in a string at byte 6",
-        ),
+        (b"{\"a\":\"\x01\"}", "unescaped control character in a string at byte 6"),
         (b"{\"a\":\"\xff\"}", "invalid UTF-8 at byte 6"),
         (b"{} {}", "unexpected data after the document at byte 3"),
     ];
     for (document, message) in cases {
         let error = scan_object(document, &[]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            *message,
-            "{:?}",
-            String::from_utf8_lossy(document)
-        );
+        assert_eq!(error.to_string(), *message, "{:?}", String::from_utf8_lossy(document));
     }
 }
 
 #[test]
 fn finds_wanted_members() {
-    let body =
-        br#" {"stream" : true, "x":{"model":1}, "mod\u0065l":"gpt-4o", "n":[1, 2 ,3 ], "e":{}} "#;
+    let body = br#" {"stream" : true, "x":{"model":1}, "mod\u0065l":"gpt-4o", "n":[1, 2 ,3 ], "e":{}} "#;
     let scan = scan_object(body, &["model", "stream", "missing", "n"]).unwrap();
-    let text = |index: usize| {
-        scan.fields[index].map(|value| std::str::from_utf8(value.raw(body)).unwrap())
-    };
+    let text = |index: usize| scan.fields[index].map(|value| std::str::from_utf8(value.raw(body)).unwrap());
     assert_eq!(text(0), Some("\"gpt-4o\""));
     assert_eq!(text(1), Some("true"));
     assert_eq!(text(2), None);
     assert_eq!(text(3), Some("[1, 2 ,3 ]"));
     assert_eq!(scan.keys, 5);
     assert_eq!(scan.root.range(), 1..body.len() - 1);
-    assert_eq!(
-        string(body, scan.fields[0].unwrap()).as_deref(),
-        Some("gpt-4o")
-    );
+    assert_eq!(string(body, scan.fields[0].unwrap()).as_deref(), Some("gpt-4o"));
     assert_eq!(as_bool(body, scan.fields[1].unwrap()), Some(true));
-    let numbers: Vec<_> = elements(body, scan.fields[3].unwrap())
-        .map(|value| as_u64(body, value))
-        .collect();
+    let numbers: Vec<_> = elements(body, scan.fields[3].unwrap()).map(|value| as_u64(body, value)).collect();
     assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
 }
 
@@ -274,24 +199,14 @@ fn finds_duplicates_among_any_number_of_keys() {
         let body = document(&keys);
         let scan = scan_object(&body, &["key0", "key1", "key499"]).unwrap();
         assert_eq!(scan.keys, count);
-        assert_eq!(
-            scan.fields.map(|field| field.is_some()),
-            [true, true, count == 500]
-        );
+        assert_eq!(scan.fields.map(|field| field.is_some()), [true, true, count == 500]);
         for (first, second) in [(0, count - 1), (0, 1), (count - 2, count - 1)] {
-            for (name, again) in [
-                ("key", "key"),
-                ("key", "\\u006bey"),
-                ("\\\\\\\"key", "\\u005c\\\"key"),
-            ] {
+            for (name, again) in [("key", "key"), ("key", "\\u006bey"), ("\\\\\\\"key", "\\u005c\\\"key")] {
                 let mut keys = keys.clone();
                 keys[first as usize] = name.to_owned();
                 keys[second as usize] = again.to_owned();
                 let error = scan_object(&document(&keys), &[]).unwrap_err();
-                assert!(
-                    matches!(error.kind, JsonErrorKind::DuplicateKey(_)),
-                    "{error}"
-                );
+                assert!(matches!(error.kind, JsonErrorKind::DuplicateKey(_)), "{error}");
             }
         }
     }
@@ -325,39 +240,36 @@ fn tells_apart_keys_that_look_alike() {
     ];
     let members: Vec<String> = keys.iter().map(|key| format!("\"{key}\":0")).collect();
     let body = format!("{{{}}}", members.join(","));
-    assert_eq!(
-        scan_object(body.as_bytes(), &[]).unwrap().keys as usize,
-        keys.len()
-    );
+    assert_eq!(scan_object(body.as_bytes(), &[]).unwrap().keys as usize, keys.len());
     for key in keys {
         let twice = format!("{{\"{key}\":0,{}}}", members.join(","));
         assert!(scan_object(twice.as_bytes(), &[]).is_err(), "{key}");
     }
-    for (one, other) in [
-        ("\\ud83d\\ude00", "😀"),
-        ("\\uD83D\\uDE00", "\\ud83d\\ude00"),
-        ("\\/", "/"),
-        ("\\u00e9", "é"),
-    ] {
+    for (one, other) in [("\\ud83d\\ude00", "😀"), ("\\uD83D\\uDE00", "\\ud83d\\ude00"), ("\\/", "/"), ("\\u00e9", "é")]
+    {
         let twice = format!("{{\"{one}\":0,\"{other}\":0}}");
         assert!(scan_object(twice.as_bytes(), &[]).is_err(), "{twice}");
     }
 }
 
 #[test]
+fn names_the_first_duplicate_among_many_keys() {
+    let members: Vec<String> = (0..200).map(|index| format!("\"k{index}\":0")).collect();
+    let body = format!("{{{0},\"\\u006b7\":0,{0},\"k7\":0}}", members.join(","));
+    let error = scan_object(body.as_bytes(), &[]).unwrap_err();
+    assert_eq!(error.kind, JsonErrorKind::DuplicateKey("k7".into()));
+    assert_eq!(error.offset, members.join(",").len() + 2);
+}
+
+#[test]
 fn survives_a_hundred_thousand_keys() {
     for escape in ["", "\\n"] {
-        let members: Vec<String> = (0..100_000)
-            .map(|index| format!("\"{escape}{index}\":0"))
-            .collect();
+        let members: Vec<String> = (0..100_000).map(|index| format!("\"{escape}{index}\":0")).collect();
         let mut body = format!("{{{}}}", members.join(","));
         assert_eq!(scan_object(body.as_bytes(), &[]).unwrap().keys, 100_000);
         body.pop();
         body.push_str(&format!(",\"{escape}777\":0}}"));
-        assert!(matches!(
-            scan_object(body.as_bytes(), &[]).unwrap_err().kind,
-            JsonErrorKind::DuplicateKey(_)
-        ));
+        assert!(matches!(scan_object(body.as_bytes(), &[]).unwrap_err().kind, JsonErrorKind::DuplicateKey(_)));
     }
 }
 
@@ -368,16 +280,8 @@ fn survives_hostile_sizes() {
         format!("{{\"a\":{open}{close}}}").into_bytes()
     };
     assert!(is_valid(&nested(MAX_DEPTH as usize)));
-    assert_eq!(
-        scan_object(&nested(MAX_DEPTH as usize + 1), &[])
-            .unwrap_err()
-            .kind,
-        JsonErrorKind::TooDeep
-    );
-    assert_eq!(
-        scan_object(&nested(100_000), &[]).unwrap_err().kind,
-        JsonErrorKind::TooDeep
-    );
+    assert_eq!(scan_object(&nested(MAX_DEPTH as usize + 1), &[]).unwrap_err().kind, JsonErrorKind::TooDeep);
+    assert_eq!(scan_object(&nested(100_000), &[]).unwrap_err().kind, JsonErrorKind::TooDeep);
     let objects = format!("{}1{}", "{\"a\":".repeat(128), "}".repeat(128));
     check(objects.as_bytes());
     assert!(is_valid(objects.as_bytes()));
@@ -439,23 +343,11 @@ fn refuses_every_truncation() {
 #[test]
 fn survives_spans_that_do_not_belong() {
     let body = br#"{"a":[1,{"b":"c\n"}],"d":"e"}"#;
-    for kind in [
-        Kind::Null,
-        Kind::Bool,
-        Kind::Number,
-        Kind::String,
-        Kind::Array,
-        Kind::Object,
-    ] {
+    for kind in [Kind::Null, Kind::Bool, Kind::Number, Kind::String, Kind::Array, Kind::Object] {
         for start in (0..40).chain([u32::MAX]) {
             for end in (0..40).chain([u32::MAX]) {
                 let value = Value { kind, start, end };
-                let _ = (
-                    string(body, value),
-                    as_u64(body, value),
-                    as_bool(body, value),
-                    value.raw(body),
-                );
+                let _ = (string(body, value), as_u64(body, value), as_bool(body, value), value.raw(body));
                 let _ = scan_value_object(body, value, &["a", "b"]);
                 assert!(elements(body, value).count() < 40);
             }
@@ -471,8 +363,7 @@ fn value_text() -> impl Strategy<Value = String> {
         1 => prop::sample::select(vec!["\\n", "\\\"", "\\\\", "\\/", "\\u0041", "\\ud83d\\ude00", "\\ud800", "\\udc00", "é", "日本", "😀", "\u{7f}"])
             .prop_map(str::to_owned),
     ];
-    let text =
-        prop::collection::vec(character, 0..6).prop_map(|parts| format!("\"{}\"", parts.concat()));
+    let text = prop::collection::vec(character, 0..6).prop_map(|parts| format!("\"{}\"", parts.concat()));
     let number = prop_oneof!["-?(0|[1-9][0-9]{0,12})(\\.[0-9]{1,12})?([eE][+-]?[0-9]{1,3})?"];
     let scalar = prop_oneof![
         3 => text.clone(),
@@ -481,34 +372,19 @@ fn value_text() -> impl Strategy<Value = String> {
     ];
     let key = prop_oneof![
         text,
-        prop::sample::select(vec![
-            "\"a\"",
-            "\"b\"",
-            "\"model\"",
-            "\"stream\"",
-            "\"\\u0061\"",
-            "\"é\"",
-            "\"\\u00e9\""
-        ])
-        .prop_map(str::to_owned)
+        prop::sample::select(vec!["\"a\"", "\"b\"", "\"model\"", "\"stream\"", "\"\\u0061\"", "\"é\"", "\"\\u00e9\""])
+            .prop_map(str::to_owned)
     ];
     scalar.prop_recursive(4, 48, 6, move |inner| {
-        let array =
-            prop::collection::vec((space(), inner.clone(), space()), 0..6).prop_map(|items| {
-                let items: Vec<String> = items
-                    .into_iter()
-                    .map(|(a, value, b)| format!("{a}{value}{b}"))
-                    .collect();
-                format!("[{}]", items.join(","))
-            });
-        let object = prop::collection::vec((space(), key.clone(), space(), inner, space()), 0..6)
-            .prop_map(|items| {
-                let items: Vec<String> = items
-                    .into_iter()
-                    .map(|(a, key, b, value, c)| format!("{a}{key}{b}:{c}{value}{a}"))
-                    .collect();
-                format!("{{{}}}", items.join(","))
-            });
+        let array = prop::collection::vec((space(), inner.clone(), space()), 0..6).prop_map(|items| {
+            let items: Vec<String> = items.into_iter().map(|(a, value, b)| format!("{a}{value}{b}")).collect();
+            format!("[{}]", items.join(","))
+        });
+        let object = prop::collection::vec((space(), key.clone(), space(), inner, space()), 0..6).prop_map(|items| {
+            let items: Vec<String> =
+                items.into_iter().map(|(a, key, b, value, c)| format!("{a}{key}{b}:{c}{value}{a}")).collect();
+            format!("{{{}}}", items.join(","))
+        });
         prop_oneof![array, object]
     })
 }
@@ -516,10 +392,7 @@ fn value_text() -> impl Strategy<Value = String> {
 fn document() -> impl Strategy<Value = Vec<u8>> {
     let member = ("(a|model|stream|é|[a-z]{1,9}|\\\\u0061)", value_text());
     prop::collection::vec(member, 0..8).prop_map(|members| {
-        let members: Vec<String> = members
-            .into_iter()
-            .map(|(key, value)| format!("\"{key}\":{value}"))
-            .collect();
+        let members: Vec<String> = members.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
         format!("{{{}}}", members.join(" , ")).into_bytes()
     })
 }

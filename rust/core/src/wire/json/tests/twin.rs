@@ -81,12 +81,9 @@ impl Reader<'_> {
             '[' if depth < MAX_DEPTH => self.array(depth + 1),
             '"' => self.string().map(|_| ()),
             '-' | '0'..='9' => self.number(),
-            _ => ["true", "false", "null"]
-                .iter()
-                .find(|word| self.text[self.at..].starts_with(**word))
-                .map(|word| {
-                    self.at += word.len();
-                }),
+            _ => ["true", "false", "null"].iter().find(|word| self.text[self.at..].starts_with(**word)).map(|word| {
+                self.at += word.len();
+            }),
         }
     }
 
@@ -129,8 +126,7 @@ impl Reader<'_> {
                         'u' => {
                             let mut unit = 0;
                             for _ in 0..4 {
-                                unit = unit * 16
-                                    + self.take(|c| c.is_ascii_hexdigit())?.to_digit(16)? as u16;
+                                unit = unit * 16 + self.take(|c| c.is_ascii_hexdigit())?.to_digit(16)? as u16;
                             }
                             unit
                         }

@@ -1,0 +1,199 @@
+"""The commands, each as a process, against a running gateway where they need one."""
+
+import json
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.harness import Child, Gateway, MockProvider, chat, make_config, make_deployment, make_model
+from tests.harness.process import ROOT
+
+from ailink import _core
+
+
+class Run:
+    """Runs `ailink …` in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._count = 0
+
+    def __call__(self, *arguments: str, code: int = 0, **env: str) -> str:
+        """What it wrote; its exit code must be `code`."""
+        self._count += 1
+        child = Child(f"run-{self._count}", ["-m", "ailink", *arguments], self.directory, {"NO_COLOR": "1", **env})
+        found = child.start().wait(60)
+        assert found == code, f"{arguments}: {found}\n{child.log}"
+        assert "Traceback" not in child.log
+        return child.log
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    price = {"input_per_million": 1, "output_per_million": 2}
+    config = make_config(
+        make_model("m", make_deployment(provider, id="first"), price=price),
+        make_model("other", make_deployment(provider)),
+    )
+    with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def at(gateway: Gateway) -> Run:
+    """Commands in the directory of the gateway's file: they find address and key by themselves."""
+    return Run(gateway.directory)
+
+
+def reach(gateway: Gateway) -> dict[str, str]:
+    return {"AILINK_URL": gateway.url, "AILINK_KEY": gateway.admin_key}
+
+
+def test_version(run: Run) -> None:
+    text = run("version")
+    assert _core.__version__ in text
+    assert _core.build_profile() in text
+
+
+def test_help(run: Run) -> None:
+    text = run("--help")
+    for command in ("serve", "init", "check", "keys", "models", "stages", "mock", "bench", "migrate", "doctor"):
+        assert command in text
+    run("nonsense", code=2)
+    run("serve", "--nonsense", code=2)
+    run("serve", "--port", "99999", code=2)
+
+
+def test_stages_are_those_of_the_plane(run: Run) -> None:
+    found = json.loads(run("stages", "--json"))
+    assert [(row["stage"], row["source"]) for row in found] == _core.stages()
+    for _, source in _core.stages():
+        assert (ROOT / source).is_file(), source
+    plain = run("stages")
+    positions = [plain.index(name) for name, _ in _core.stages()]
+    assert positions == sorted(positions)
+
+
+def test_init_writes_a_file_that_passes(run: Run, tmp_path: Path) -> None:
+    run("init")
+    file = tmp_path / "ailink.yaml"
+    assert file.stat().st_size > 500
+    run("init", code=1)
+    text = run("check")
+    assert "ok" in text
+    assert json.loads(run("check", "--json"))["ok"] is True
+    run("init", "--force")
+    with Gateway(tmp_path / "from-init", file.read_text()) as gateway:
+        assert gateway.call("/v1/models")["object"] == "list"
+
+
+def test_check_without_a_file(run: Run) -> None:
+    assert "ailink init" in run("check", code=1)
+    assert "none.yaml" in run("check", "none.yaml", code=1)
+
+
+def test_check_as_json(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("server: {prot: 1}\nmodels: 7\n")
+    found = json.loads(run("check", "bad.yaml", "--json", code=1))
+    assert found["ok"] is False
+    assert [(problem["line"], problem["path"]) for problem in found["problems"]] == [
+        (1, "server.prot"), (2, "models"),
+    ]  # fmt: skip
+
+
+def test_keys(gateway: Gateway, run: Run) -> None:
+    env = reach(gateway)
+    made = json.loads(
+        run("keys", "create", "--alias", "cli", "--model", "m", "--rpm", "100", "--json", **env)
+    )
+    key = made["key"]
+    bearer = {"Authorization": f"Bearer {key}"}
+    assert gateway.http.post("/v1/chat/completions", json=chat(), headers=bearer).status_code == 200
+    assert gateway.http.post("/v1/chat/completions", json=chat("other"), headers=bearer).status_code == 403
+    plain = run("keys", "create", **env)
+    assert re.search(r"^sk-\S{40,}$", plain, re.MULTILINE)
+    listed = run("keys", "list", **env)
+    assert "cli" in listed
+    assert key not in listed
+    info: Any = json.loads(run("keys", "info", key, "--json", **env))
+    assert info["info"]["key_alias"] == "cli"
+    assert float(info["info"]["spend"]) > 0
+    run("keys", "block", "cli", **env)
+    assert gateway.http.get("/v1/models", headers=bearer).status_code == 401
+    run("keys", "unblock", made["token"], **env)
+    assert gateway.http.get("/v1/models", headers=bearer).status_code == 200
+    new = json.loads(run("keys", "regenerate", key, "--json", **env))["key"]
+    assert gateway.http.get("/v1/models", headers=bearer).status_code == 401
+    run("keys", "delete", new, **env)
+    assert "cli" not in run("keys", "list", **env)
+    assert json.loads(run("keys", "info", new, "--json", **env))["info"]["status"] == "deleted"
+    assert "no such key" in run("keys", "info", "sk-never-was-there-00", code=1, **env)
+
+
+def test_keys_find_the_gateway_by_its_file(gateway: Gateway, at: Run) -> None:
+    made = gateway.mint(key_alias="by-file")
+    assert "by-file" in at("keys", "list", "--url", gateway.url)
+    assert "by-file" in at("keys", "info", made.token, "--url", gateway.url)
+
+
+def test_keys_without_a_gateway(run: Run) -> None:
+    text = run("keys", "list", code=1, AILINK_URL="http://127.0.0.1:9", AILINK_KEY="sk-x")
+    assert "127.0.0.1:9" in text
+
+
+def test_keys_with_a_wrong_key(gateway: Gateway, run: Run) -> None:
+    text = run("keys", "list", code=1, AILINK_URL=gateway.url, AILINK_KEY="sk-not-an-admin-key")
+    assert "401" in text or "key" in text
+    assert "sk-not-an-admin-key" not in text
+
+
+def test_models(gateway: Gateway, run: Run) -> None:
+    text = run("models", **reach(gateway))
+    assert "m" in text
+    assert "other" in text
+    found = run("models", "list", **reach(gateway))
+    assert "mock" in found
+    rows = json.loads(run("models", "--json", **reach(gateway)))
+    assert "first" in json.dumps(rows)
+
+
+def test_doctor(run: Run) -> None:
+    found = json.loads(run("doctor", "--json"))
+    assert found
+    text = run("doctor")
+    assert _core.build_profile() in text
+
+
+def test_migrate(gateway: Gateway, run: Run, tmp_path: Path) -> None:
+    assert run("migrate", "--check", code=1)
+    run("migrate")
+    run("migrate", "--check")
+    with Gateway(tmp_path) as started:
+        assert started.mint().secret
+
+
+def test_the_mock_has_its_own_help(run: Run) -> None:
+    assert "--script" in run("mock", "--help")
+    assert "--" in run("bench", "--help")
+    run("mock", "provider", "--nonsense", code=2)
+
+
+def test_a_short_bench(gateway: Gateway, run: Run) -> None:
+    options = ["--url", f"{gateway.url}/v1/chat/completions", "--key", gateway.mint().secret, "--model", "m"]
+    found = json.loads(run("bench", *options, "--connections", "2", "--requests", "50"))
+    assert found["requests"]["sent"] == 50 if isinstance(found["requests"], dict) else found["requests"] == 50
+
+
+def test_files_are_private(gateway: Gateway) -> None:
+    assert stat.S_IMODE(gateway.data.stat().st_mode) == 0o700
+    for file in gateway.data.iterdir():
+        if file.is_file() or file.is_socket():
+            assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file

@@ -10,8 +10,8 @@
 
 Modules: `process` (child processes, logs), `provider` (mock, script, journal), `canned` (a provider of fixed
 bytes), `config` (files), `gateway`, `ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse`
-(events), `load` (threads), `until` (polling with a deadline), `certificates` (TLS pairs). Scripts of the mock:
-`rust/mock`.
+(events), `load` (threads), `until` (polling with a deadline), `certificates` (TLS pairs), `json_corpus` and
+`http_corpus` (bad input). What a script of the mock may say: `rust/mock`.
 """
 
 from tests.harness.config import chat, make_config, make_deployment, make_model, message, write_config

@@ -8,8 +8,8 @@ from typing import Self
 
 
 class CannedProvider:
-    """Answers a request whose path begins with `/NAME/` with `answers[NAME]`, then closes the connection unless
-    the name is in `kept`. `requests[NAME]` has the raw requests.
+    """Answers a request whose path begins with `/NAME/` with `answers[NAME]`, then closes the connection
+    unless the name is in `kept`. `requests[NAME]` has the raw requests.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,9 @@ class CannedProvider:
                 return
 
 
-def answer(body: bytes, status: str = "200 OK", content_type: str = "application/json", **headers: str) -> bytes:
+def answer(
+    body: bytes, status: str = "200 OK", content_type: str = "application/json", **headers: str
+) -> bytes:
     """A well-formed answer."""
     fields = {"content-type": content_type, "content-length": str(len(body))}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}

@@ -1,5 +1,5 @@
-"""HTTP/1.1 that no honest client sends, as bytes. `ask` makes the rest of a good request around a fault, so that
-only the fault can be what is refused.
+"""HTTP/1.1 that no honest client sends, as bytes. `ask` makes the rest of a good request around a fault, so
+that only the fault can be what is refused.
 """
 
 from typing import NamedTuple
@@ -14,8 +14,8 @@ CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
 
 
 class Fault(NamedTuple):
-    """Bytes to send, and the statuses that may come back. `shaped`: the refusal is the gateway's own, with the
-    dialect's error shape; otherwise a bare answer or nothing but the end of the connection is enough.
+    """Bytes to send, and the statuses that may come back. `shaped`: the refusal is the gateway's own, with
+    the dialect's error shape; otherwise a bare answer or nothing but the end of the connection is enough.
     """
 
     data: bytes
@@ -77,9 +77,7 @@ LENGTHS = {
     "te-x-chunked": Fault(ask(b"transfer-encoding: xchunked\r\n", CHUNKS), _of(400, 501)),
     "te-space-colon": Fault(ask(b"transfer-encoding : chunked\r\n", CHUNKS)),
     "te-vertical-tab": Fault(ask(b"transfer-encoding: \x0bchunked\r\n", CHUNKS), _of(400, 501)),
-    "te-http10": Fault(
-        ask(CHUNKED, CHUNKS, line=b"POST /v1/chat/completions HTTP/1.0\r\n"), _of(400, 501)
-    ),
+    "te-http10": Fault(ask(CHUNKED, CHUNKS, line=b"POST /v1/chat/completions HTTP/1.0\r\n"), _of(400, 501)),
 }
 
 CHUNK_FAULTS = {
@@ -203,9 +201,7 @@ PASSES = {
     "plain": ask(LENGTH),
     "chunked": ask(CHUNKED, CHUNKS),
     "chunked-capitals": ask(b"Transfer-Encoding: Chunked\r\n", CHUNKS),
-    "chunk-per-byte": ask(
-        CHUNKED, b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
-    ),
+    "chunk-per-byte": ask(CHUNKED, b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"),
     "chunk-leading-zeros": ask(CHUNKED, b"00000048\r\n" + BODY + b"\r\n000\r\n\r\n"),
     "chunk-extension": ask(CHUNKED, b'48;a=b;c="d"\r\n' + BODY + b"\r\n0;e\r\n\r\n"),
     "trailers": ask(CHUNKED, b"48\r\n" + BODY + b"\r\n0\r\nx-trailer: 1\r\n\r\n"),
@@ -227,9 +223,9 @@ PASSES = {
 """Unusual and right: these must be answered with 200."""
 
 ENDS_CERTAIN = frozenset({
-    "two-same-lengths", "host-list", "value-latin1", "key-twice", "key-empty", "key-not-ascii", "key-huge", "basic",
-    "expect-nonsense", "upgrade", "h2c-upgrade", "http-1.2", "trailing-space", "fragment", "dots", "method-lower",
-    "asterisk", "asterisk-post", "authority-form", "other-scheme", "absolute-with-user", "raw-utf8-in-target",
+    "two-same-lengths", "host-list", "value-latin1", "key-twice", "key-empty", "key-not-ascii", "key-huge",
+    "basic", "expect-nonsense", "upgrade", "h2c-upgrade", "http-1.2", "trailing-space", "fragment", "dots",
+    "method-lower", "asterisk", "asterisk-post", "authority-form", "other-scheme", "absolute-with-user", "raw-utf8-in-target",
     "long-target", "method-long", "connect", "value-control", "value-delete",
 })  # fmt: skip
 """Faults that leave no doubt where the message ends: the next request may follow on the connection."""

@@ -1,6 +1,6 @@
-"""JSON documents by the classes of the published JSONTestSuite (Seriot, "Parsing JSON is a Minefield"), written
-anew from the class names: `VALID` every parser must accept, `INVALID` every parser must refuse, the other two
-are the reader's choice and say what AILink's is. What takes space is made when it is asked for.
+"""JSON documents by the classes of the published JSONTestSuite (Seriot, "Parsing JSON is a Minefield"),
+written anew from the class names: `VALID` every parser must accept, `INVALID` every parser must refuse, the
+other two are the reader's choice and say what AILink's is. What takes space is made when it is asked for.
 """
 
 VALID: dict[str, bytes] = {
@@ -338,7 +338,7 @@ DUPLICATES: dict[str, bytes] = {
     "same_key_deep": b'[{"x":[{"a":1,"b":2,"a":1}]}]',
     "same_key_among_many": b"{" + b"".join(b'"k%d":0,' % number for number in range(20_000)) + b'"k7":1}',
 }
-"""Objects in which a name occurs twice. RFC 8259 leaves the meaning open, so they can hide things: refused."""
+"""Objects in which a name occurs twice. RFC 8259 leaves the meaning open, so they can hide things."""
 
 
 def hostile() -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Bad input gets a clear error in the caller's own shape, and nothing of ours breaks: no 5xx, no panic, no hang."""
+"""Bad input gets a clear error in the caller's own shape, and nothing breaks: no 5xx, no panic, no hang."""
 
 import json
 from collections.abc import Iterator
@@ -55,7 +55,9 @@ def gateway(
     config = make_config(
         make_model("m", make_deployment(provider), make_deployment(provider, dialect="anthropic")),
         make_model(
-            "yes", make_deployment(canned.base("yes")), make_deployment(canned.base("yes"), dialect="anthropic")
+            "yes",
+            make_deployment(canned.base("yes")),
+            make_deployment(canned.base("yes"), dialect="anthropic"),
         ),
         # So that what waits for more does not wait for long.
         server={"limits": {"body_bytes": BODY_LIMIT, "header_timeout": "2s", "body_idle": "2s"}},
@@ -226,7 +228,16 @@ def test_management_reads_json_the_same(gateway: Gateway) -> None:
         response = gateway.http.post("/key/generate", content=value, headers=gateway.admin)
         assert 400 <= response.status_code < 500, response.text[:300]
     for path in ("/key/update", "/key/delete", "/key/block", "/key/regenerate", "/credentials"):
-        for body in (b"", b"{}", b"[]", b"null", b'{"key":1}', b'{"keys":"x"}', b"\xff", b'{"key":"\\ud800"}'):
+        for body in (
+            b"",
+            b"{}",
+            b"[]",
+            b"null",
+            b'{"key":1}',
+            b'{"keys":"x"}',
+            b"\xff",
+            b'{"key":"\\ud800"}',
+        ):
             response = gateway.http.post(path, content=body, headers=gateway.admin)
             assert 400 <= response.status_code < 500, (path, body, response.text)
 
@@ -245,11 +256,12 @@ def test_metadata_of_a_key_comes_back_as_sent(gateway: Gateway) -> None:
 
 
 WRONG: list[Any] = [
-    None, True, False, 0, -1, 1.5, 10**30, "", "x", "\0", "\ud800", [], [None], [[]], {}, {"a": 1}, [{"role": 1}],
+    None, True, False, 0, -1, 1.5, 10**30, "", "x", "\0", "\ud800", [], [None], [[]], {},
+    {"a": 1}, [{"role": 1}],
 ]  # fmt: skip
 FIELDS = [
-    "model", "messages", "prompt", "input", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n",
-    "query", "documents", "tools", "temperature", "user", "encoding_format", "voice", "response_format",
+    "model", "messages", "prompt", "input", "stream", "stream_options", "max_tokens", "max_completion_tokens",
+    "n", "query", "documents", "tools", "temperature", "user", "encoding_format", "voice", "response_format",
 ]  # fmt: skip
 
 
@@ -271,8 +283,8 @@ def test_wrong_types(caller: Caller, path: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "", " ", "M", "m ", " m", "m\n", "m\0", "m\r\nx-injected: 1", "../m", "m/../m", "*", "é", "🦀" * 200, "m" * 100_000,
-        "\u202em", "m?status=500", '"m"', "\ud800", "%6d", "null",
+        "", " ", "M", "m ", " m", "m\n", "m\0", "m\r\nx-injected: 1", "../m", "m/../m", "*", "é",
+        "🦀" * 200, "m" * 100_000, "\u202em", "m?status=500", '"m"', "\ud800", "%6d", "null",
     ],
 )  # fmt: skip
 def test_names_of_models(caller: Caller, name: str) -> None:
@@ -385,7 +397,7 @@ def test_head_and_options(gateway: Gateway) -> None:
 def test_a_body_that_is_too_large(gateway: Gateway, key: Key, path: str) -> None:
     bearer = f"Bearer {key.secret}"
     kind = "multipart/form-data; boundary=x" if "audio" in path else "application/json"
-    head = {"authorization": bearer, "content-type": kind}
+    head: dict[str, Any] = {"authorization": bearer, "content-type": kind}
     with RawConnection(gateway.port) as connection:
         connection.send(request("POST", path, content_length=str(BODY_LIMIT + 1), **head))
         # Said before the body is sent.
@@ -480,8 +492,9 @@ def test_an_idle_connection(hasty: Gateway) -> None:
 def test_a_slow_body(hasty: Gateway, provider: MockProvider, path: str) -> None:
     mark = provider.mark()
     kind = "multipart/form-data; boundary=x" if "audio" in path else "application/json"
-    head = {"authorization": f"Bearer {hasty.mint().secret}", "content-type": kind}
-    for framing in ({"content_length": "100"}, {"transfer_encoding": "chunked"}):
+    head: dict[str, Any] = {"authorization": f"Bearer {hasty.mint().secret}", "content-type": kind}
+    framings: list[dict[str, Any]] = [{"content_length": "100"}, {"transfer_encoding": "chunked"}]
+    for framing in framings:
         for start in (b"", b"40\r\n{" if "transfer_encoding" in framing else b'{"model":'):
             with RawConnection(hasty.port) as connection:
                 connection.send(request("POST", path, **head, **framing) + start)
@@ -526,7 +539,9 @@ def test_http2(gateway: Gateway, key: Key) -> None:
         check_error(client.post(CHAT, json=chat()), CHAT, {401})
         check_error(client.get("/nothing"), "/nothing", {404})
         check_error(client.get(CHAT), CHAT, {405})
-        check_error(client.post(CHAT, headers={**key.bearer, "content-encoding": "br"}, content=b"x"), CHAT, {415})
+        check_error(
+            client.post(CHAT, headers={**key.bearer, "content-encoding": "br"}, content=b"x"), CHAT, {415}
+        )
         announced = {**key.bearer, "content-length": str(BODY_LIMIT + 1)}
         check_error(client.post(CHAT, content=iter([b" "] * 3), headers=announced), CHAT, {413})
     # Each on its own connection: the gateway may close it.
@@ -580,10 +595,16 @@ BAD_FORMS: dict[str, tuple[str, bytes]] = {
     "no-name": (FORM, part(b"Content-Disposition: form-data", b"m") + END),
     "no-model": (FORM, FILE + END),
     "two-models": (FORM, MODEL + part(b'Content-Disposition: form-data; name="model"', b"yes") + FILE + END),
-    "model-two-names": (FORM, part(b'Content-Disposition: form-data; name="model"; name="x"', b"m") + FILE + END),
+    "model-two-names": (
+        FORM,
+        part(b'Content-Disposition: form-data; name="model"; name="x"', b"m") + FILE + END,
+    ),
     "empty-model": (FORM, MODEL.replace(b"m\r\n", b"\r\n", 1) + FILE + END),
     "model-not-utf8": (FORM, part(b'Content-Disposition: form-data; name="model"', b"\xff\xfe") + FILE + END),
-    "model-with-line": (FORM, part(b'Content-Disposition: form-data; name="model"', b"m\r\nx: 1") + FILE + END),
+    "model-with-line": (
+        FORM,
+        part(b'Content-Disposition: form-data; name="model"', b"m\r\nx: 1") + FILE + END,
+    ),
     "large-part-head": (FORM, part(b"X: " + b"y" * 200_000) + MODEL + FILE + END),
     "many-part-heads": (FORM, part(b"X: y\r\n" * 20_000) + MODEL + FILE + END),
     "nul-in-name": (FORM, part(b'Content-Disposition: form-data; name="mod\0el"', b"m") + FILE + END),
@@ -620,16 +641,28 @@ def test_good_forms(caller: Caller, provider: MockProvider, path: str) -> None:
         assert response.status == 200, (name, response)
         [seen] = provider.requests(mark)
         assert seen.body_len == len(body) + len("upstream-model") - len("m"), name
-        file = next(iter(response.json().get(field) for field in ("mock_file", "mock_files") if field in response.json()))
+        file = next(
+            iter(
+                response.json().get(field)
+                for field in ("mock_file", "mock_files")
+                if field in response.json()
+            )
+        )
         assert file
-    quoted = caller.post(path, MODEL + rest + END, content_type='multipart/form-data; charset=utf-8; boundary="B"')
+    quoted = caller.post(
+        path, MODEL + rest + END, content_type='multipart/form-data; charset=utf-8; boundary="B"'
+    )
     assert quoted.status == 200, quoted
 
 
 def test_file_content_may_look_like_a_boundary(caller: Caller, canned: CannedProvider) -> None:
     content = b"x--B\r\n --B--\r\n--A--\r\n-B\r\n--b--"
     head = b'Content-Disposition: form-data; name="file"; filename="a"'
-    body = MODEL.replace(b"m\r\n--", b"yes\r\n--").replace(b"\r\n\r\nm", b"\r\n\r\nyes") + part(head, content) + END
+    body = (
+        MODEL.replace(b"m\r\n--", b"yes\r\n--").replace(b"\r\n\r\nm", b"\r\n\r\nyes")
+        + part(head, content)
+        + END
+    )
     response = caller.post("/v1/audio/transcriptions", body, content_type=FORM)
     assert response.status == 200, response
     assert canned.requests["yes"][-1].partition(b"\r\n\r\n")[2] == body.replace(b"yes", b"upstream-model")

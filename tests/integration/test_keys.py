@@ -232,7 +232,10 @@ def test_addresses(gateway: Gateway) -> None:
     assert ask(gateway, key, **{"x-forwarded-for": "10.1.2.3"}).status_code == 200
     assert ask(gateway, key, **{"x-forwarded-for": "2001:db8::7"}).status_code == 200
     # Only the last hop is vouched for by the proxy that we trust.
-    assert code(ask(gateway, key, **{"x-forwarded-for": "10.1.2.3, 10.2.0.1"})) == (403, "address_not_allowed")
+    assert code(ask(gateway, key, **{"x-forwarded-for": "10.1.2.3, 10.2.0.1"})) == (
+        403,
+        "address_not_allowed",
+    )
     assert ask(gateway, key, **{"x-forwarded-for": "10.2.0.1, 10.1.2.3, 127.0.0.9"}).status_code == 200
     for lie in ("10.1.2.3, nonsense", "10.1.2.3;", "127.0.0.1"):
         assert code(ask(gateway, key, **{"x-forwarded-for": lie})) == (403, "address_not_allowed")

@@ -103,7 +103,7 @@ def test_an_alias(client: OpenAI) -> None:
 
 
 def test_unicode_comes_back_as_sent(client: OpenAI) -> None:
-    text = "naïve café — 日本語 🦀 \u202eRTL\u202c \"quoted\" back\\slash\ttab\nline \u0001"
+    text = 'naïve café — 日本語 🦀 \u202eRTL\u202c "quoted" back\\slash\ttab\nline \u0001'
     messages: Any = [{"role": "user", "content": text}]
     answer = client.chat.completions.create(model="echo", messages=messages)
     assert answer.choices[0].message.content == text
@@ -243,9 +243,7 @@ def test_a_stream_left_early(gateway: Gateway, client: OpenAI, provider: MockPro
 
 def test_embeddings_in_both_encodings(client: OpenAI) -> None:
     coded = client.embeddings.create(model="gpt-4o", input=["a", "b"], dimensions=8)
-    plain = client.embeddings.create(
-        model="gpt-4o", input=["a", "b"], dimensions=8, encoding_format="float"
-    )
+    plain = client.embeddings.create(model="gpt-4o", input=["a", "b"], dimensions=8, encoding_format="float")
     assert [len(item.embedding) for item in coded.data] == [8, 8]
     for one, other in zip(coded.data, plain.data, strict=True):
         assert one.embedding == pytest.approx(other.embedding)
@@ -384,10 +382,14 @@ def test_the_time_out_of_the_client(client: OpenAI, provider: MockProvider) -> N
 
 @pytest.mark.parametrize("model", ["breaks", "stalls", "fails-inside"])
 def test_a_stream_that_breaks_off(client: OpenAI, model: str) -> None:
-    received = []
-    with pytest.raises(openai.APIError) as caught:
+    received: list[str] = []
+
+    def read() -> None:
         for chunk in client.chat.completions.create(model=model, messages=HELLO, stream=True):
-            received += [choice.delta.content for choice in chunk.choices if choice.delta.content]
+            received.extend(choice.delta.content for choice in chunk.choices if choice.delta.content)
+
+    with pytest.raises(openai.APIError) as caught:
+        read()
     assert len(received) == 2
     assert caught.value.message
 
@@ -427,7 +429,12 @@ def test_clients_cannot_forge_our_headers(client: OpenAI, provider: MockProvider
     answer = client.chat.completions.with_raw_response.create(
         model="gpt-4o",
         messages=HELLO,
-        extra_headers={"x-ailink-attempt": "7", "x-ailink-role": "admin", "x-request-id": "mine", "cookie": "a=b"},
+        extra_headers={
+            "x-ailink-attempt": "7",
+            "x-ailink-role": "admin",
+            "x-request-id": "mine",
+            "cookie": "a=b",
+        },
     )
     assert answer.headers["x-request-id"].startswith("req_")
     seen = provider.requests(mark)[0].headers
@@ -478,7 +485,10 @@ def test_image_uploads_arrive_untouched(client: OpenAI) -> None:
 def test_speech(client: OpenAI) -> None:
     for form, magic, kind in (("mp3", b"ID3", "audio/mpeg"), ("wav", b"RIFF", "audio/wav")):
         with client.audio.speech.with_streaming_response.create(
-            model="gpt-4o", voice="alloy", input="hello", response_format=form  # type: ignore[arg-type]
+            model="gpt-4o",
+            voice="alloy",
+            input="hello",
+            response_format=form,  # type: ignore[arg-type]
         ) as answer:
             data = answer.read()
         assert answer.headers["content-type"] == kind
@@ -502,7 +512,9 @@ def test_transcription(client: OpenAI, provider: MockProvider, size: int) -> Non
 def test_transcription_formats(client: OpenAI) -> None:
     for form, start in (("text", "all that"), ("srt", "1\n00:00"), ("vtt", "WEBVTT")):
         answer: Any = client.audio.transcriptions.create(
-            model="whisper", file=("a.wav", b"x"), response_format=form  # type: ignore[call-overload]
+            model="whisper",
+            file=("a.wav", b"x"),
+            response_format=form,  # type: ignore[call-overload]
         )
         assert str(answer).startswith(start)
     assert client.audio.translations.create(model="whisper", file=("a.wav", b"x")).text

@@ -1,4 +1,4 @@
-"""Changes of the configuration file while the gateway runs, the LiteLLM format, and what the file may not say."""
+"""Changes of the configuration file while the gateway runs, LiteLLM's format, what the file may not say."""
 
 import os
 import signal
@@ -204,7 +204,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a-text": ("hello\n", (":1:",)),
     "not-utf8": ("", ("UTF-8",)),
     "deep": ("[" * 5000, (":",)),
-    "missing-variable": ("master_key: ${AILINK_TEST_NO_SUCH_VARIABLE}\n", (":1:", "AILINK_TEST_NO_SUCH_VARIABLE")),
+    "missing-variable": ("master_key: ${AILINK_NO_SUCH_VARIABLE}\n", (":1:", "AILINK_NO_SUCH_VARIABLE")),
     "unknown-fallback": (
         "models: [{name: gpt-4o, deployments: [{provider: mock}], fallbacks: [gpt-40]}]\n",
         (":1:", "gpt-40", "gpt-4o"),
@@ -356,7 +356,9 @@ general_settings:
     env = {"UPSTREAM_KEY": "sk-from-environment"}
     with Gateway(tmp_path, text, env=env) as gateway:
         master = {"Authorization": "Bearer sk-lite-Qm7Zx4Kp9Wr2Vt"}
-        made = gateway.http.post("/key/generate", json={"models": ["gpt-4o", "claude"]}, headers=master).json()
+        made = gateway.http.post(
+            "/key/generate", json={"models": ["gpt-4o", "claude"]}, headers=master
+        ).json()
         bearer = {"Authorization": f"Bearer {made['key']}"}
         mark = provider.mark()
         answer = gateway.http.post("/v1/chat/completions", json=chat("gpt-4o"), headers=bearer)

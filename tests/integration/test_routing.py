@@ -79,9 +79,14 @@ def gateway(
         *(pair(f"fail-{name}", script) for name, script in {**FAILURES, **FINAL}.items()),
         make_model("refused", make_deployment(refused, weight=FIRST), at(model="good"), retries=1),
         make_model(
-            "unreachable", make_deployment(black_hole, weight=FIRST, timeouts=SHORT), at(model="good"), retries=1
+            "unreachable",
+            make_deployment(black_hole, weight=FIRST, timeouts=SHORT),
+            at(model="good"),
+            retries=1,
         ),
-        make_model("nobody", make_deployment(refused), make_deployment(black_hole, timeouts=SHORT), retries=1),
+        make_model(
+            "nobody", make_deployment(refused), make_deployment(black_hole, timeouts=SHORT), retries=1
+        ),
         make_model("third-time", at("fail_first=2;id=third-time"), retries=2),
         make_model("never", at("status=500;error_message=never"), retries=2),
         make_model("never-silent", at("drop=stall", timeouts=SHORT), retries=1),
@@ -431,7 +436,8 @@ def test_connections_that_the_provider_closed(gateway: Gateway, key: Key, provid
         assert seen.connection not in used
         used.add(seen.connection)
         # The provider closes five milliseconds after its answer, and the next request comes after that.
-        until(lambda: provider.stats()["monotonic_ns"] > (seen.end_ns or seen.received_ns) + 50_000_000)
+        end = seen.received_ns + 50_000_000
+        until(lambda end=end: provider.stats()["monotonic_ns"] > end)  # type: ignore[misc]
 
 
 def test_a_connection_that_dies_under_a_request(gateway: Gateway, key: Key) -> None:
@@ -444,16 +450,23 @@ def test_a_connection_that_dies_under_a_request(gateway: Gateway, key: Key) -> N
 
 PRICES: dict[str, dict[str, str | float]] = {
     "usual": {"input_per_million": 0.15, "output_per_million": 0.6},
-    "cached": {"input_per_million": 3, "output_per_million": 15, "cache_read_per_million": 0.3, "cache_write_per_million": 3.75},
+    "cached": {
+        "input_per_million": 3, "output_per_million": 15,
+        "cache_read_per_million": 0.3, "cache_write_per_million": 3.75,
+    },
     "no-cache-price": {"input_per_million": 2.5, "output_per_million": 10},
     "per-request": {"per_request": 0.04},
     "halves": {"input_per_million": 0.0000005, "output_per_million": 0.0000005},
-    "odd": {"input_per_million": 0.123456789012, "output_per_million": 9.876543210987, "per_request": 0.000000000001},
+    "odd": {
+        "input_per_million": 0.123456789012, "output_per_million": 9.876543210987, "per_request": 0.000000000001,
+    },
     "huge": {"input_per_million": 1000, "output_per_million": 999.999999},
     "free": {"input_per_million": 0, "output_per_million": 0},
 }  # fmt: skip
-USAGES = ["usage=1:0", "usage=0:1", "usage=3:0", "usage=19:64", "usage=999983:1000003", "usage=0:0",
-          "usage=100:50;cached=30", "usage=100:50;cached=100;reasoning=20", "usage=4000000000:4000000000"]  # fmt: skip
+USAGES = [
+    "usage=1:0", "usage=0:1", "usage=3:0", "usage=19:64", "usage=999983:1000003", "usage=0:0",
+    "usage=100:50;cached=30", "usage=100:50;cached=100;reasoning=20", "usage=4000000000:4000000000",
+]  # fmt: skip
 
 
 def price_of(name: str, tokens: dict[str, int]) -> Fraction:
@@ -555,7 +568,8 @@ def test_costs_of_other_operations(provider: MockProvider, tmp_path: Path) -> No
 
 def test_the_catalogue_prices_known_models(provider: MockProvider, tmp_path: Path) -> None:
     deployment = {
-        "provider": "openai", "base_url": f"{provider.url}/v1", "api_key": "sk-upstream-1", "model": "gpt-4o-mini",
+        "provider": "openai", "base_url": f"{provider.url}/v1", "api_key": "sk-upstream-1",
+        "model": "gpt-4o-mini",
     }  # fmt: skip
     with Gateway(tmp_path, make_config(make_model("m", deployment))) as gateway:
         key = gateway.mint()
@@ -611,7 +625,11 @@ def test_the_cache(provider: MockProvider, tmp_path: Path) -> None:
         one, two = gateway.mint(), gateway.mint()
         mark = provider.mark()
         first, again, alias = ask(gateway, one, "m"), ask(gateway, one, "m"), ask(gateway, one, "n")
-        assert [answer.headers["x-ailink-cache"] for answer in (first, again, alias)] == ["miss", "hit", "hit"]
+        assert [answer.headers["x-ailink-cache"] for answer in (first, again, alias)] == [
+            "miss",
+            "hit",
+            "hit",
+        ]
         assert first.content == again.content == alias.content
         assert len(provider.requests(mark)) == 1
         # Another key's answer is another's.

@@ -1,5 +1,5 @@
-"""Providers that lie, break off or speak strangely: the caller gets a proper answer or a proper error, and the
-ledger gets its row.
+"""Providers that lie, break off or speak strangely: the caller gets a proper answer or a proper error, the
+ledger its row.
 """
 
 import gzip
@@ -49,7 +49,8 @@ INVALID: dict[str, bytes] = {
     "space-before-colon": HEAD + b"content-length : 2\r\n\r\n{}",
     "nul-in-header": HEAD + b"x: a\x00b\r\ncontent-length: 2\r\n\r\n{}",
     "two-lengths": HEAD + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{} ",
-    "length-and-chunked": HEAD + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "length-and-chunked": HEAD
+    + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "negative-length": HEAD + b"content-length: -2\r\n\r\n{}",
     "length-in-words": HEAD + b"content-length: two\r\n\r\n{}",
     "huge-length": HEAD + b"content-length: 99999999999999999999999\r\n\r\n{}",
@@ -70,7 +71,8 @@ INVALID: dict[str, bytes] = {
 """Answers that are not HTTP, or no JSON."""
 
 GOOD_BUT_STRANGE: dict[str, bytes] = {
-    "early-hints": b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + answer(GOOD),
+    "early-hints": b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+    + answer(GOOD),
     "http-1.0": b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n" + GOOD,
     "until-close": HEAD + b"\r\n" + GOOD,
     "chunk-extension": HEAD
@@ -110,10 +112,7 @@ def gateway(
             )
             for name, (script, _) in BROKEN.items()
         ),
-        *(
-            make_model(f"canned-{name}", make_deployment(canned.base(name), timeouts=SHORT))
-            for name in names
-        ),
+        *(make_model(f"canned-{name}", make_deployment(canned.base(name), timeouts=SHORT)) for name in names),
         make_model("garbage-event", make_deployment(provider, "garbage_at_event=2")),
         make_model("no-done", make_deployment(provider, "done=0;events=3")),
         make_model("spelling", make_deployment(provider, "newline=crlf;bom=1;comments=1;split=1;events=5")),
@@ -263,7 +262,9 @@ def test_an_array_passes(gateway: Gateway, canned: CannedProvider, key: Key) -> 
 
 
 def test_a_large_answer(gateway: Gateway, canned: CannedProvider, key: Key) -> None:
-    body = json.dumps({"data": "x" * 12_000_000, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}).encode()
+    body = json.dumps(
+        {"data": "x" * 12_000_000, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    ).encode()
     canned.answers["large"] = answer(body)
     response = ask(gateway, key, "canned-large")
     assert (response.status_code, response.content == body) == (200, True)
@@ -308,7 +309,7 @@ def test_other_spellings_of_a_stream(gateway: Gateway, key: Key) -> None:
 
 def sse(*events: Any) -> bytes:
     lines = [f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n" for event in events]
-    return "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".encode() + "".join(lines).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + "".join(lines).encode()
 
 
 def test_streams_that_are_no_chat(gateway: Gateway, canned: CannedProvider, key: Key) -> None:
@@ -350,7 +351,7 @@ def test_usage_beside_content_is_kept(gateway: Gateway, canned: CannedProvider, 
     assert (row["source"], row["prompt_tokens"], row["completion_tokens"]) == ("reported", 5, 1)
 
 
-@pytest.mark.parametrize("end", [b"", b"data: {\"choi", b"data: {\"choices\":[]}\n", b"\xff\xff"])
+@pytest.mark.parametrize("end", [b"", b'data: {"choi', b'data: {"choices":[]}\n', b"\xff\xff"])
 def test_a_stream_that_ends_in_the_middle(
     gateway: Gateway, canned: CannedProvider, key: Key, end: bytes
 ) -> None:

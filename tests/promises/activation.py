@@ -44,7 +44,9 @@ class _Activated(Child):
 
 
 def activated(directory: Path, config: dict[str, Any], listener: socket.socket) -> Gateway:
-    """A gateway that gets `listener` at every start. The socket stays open, with its backlog, while none runs."""
+    """A gateway that gets `listener` at every start. The socket stays open, with its backlog, while none
+    runs.
+    """
     gateway = Gateway(directory, config, port=listener.getsockname()[1])
     gateway.child = _Activated(gateway.child, listener)
     return gateway

@@ -1,8 +1,9 @@
 """Clients that keep asking while something happens to the gateway.
 
-The model of a client: it keeps its connection alive and sends the next request on it after a while (`think`), unless
-the server said that it will close it (`Connection: close`, GOAWAY) or has closed it. It never repeats a request, except
-one of which GOAWAY says that it was not processed. Whatever it gets that is not a whole, right answer is a failure.
+The model of a client: it keeps its connection alive and sends the next request on it after a while (`think`),
+unless the server said that it will close it (`Connection: close`, GOAWAY) or has closed it. It never repeats
+a request, except one of which GOAWAY says that it was not processed. Whatever it gets that is not a whole,
+right answer is a failure.
 """
 
 import asyncio
@@ -12,9 +13,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
+from tests.promises.eventually import eventually
 from tests.promises.wire import Broken, Http1, Http2, Unprocessed, encoded
 
-Protocols = {"http1": Http1, "http2": Http2}
+PROTOCOLS: dict[str, type[Http1] | type[Http2]] = {"http1": Http1, "http2": Http2}
 
 
 class Request(NamedTuple):
@@ -58,9 +60,7 @@ class Callers:
     async def more(self, count: int, seconds: float = 30.0) -> None:
         """Until so many more were answered, or one failed."""
         wanted = self.total + count
-        async with asyncio.timeout(seconds):
-            while self.total < wanted and not self.failures:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: self.total >= wanted or self.failures, f"{count} more answers", seconds)
 
     async def _call(self, protocol: str, request: Request) -> None:
         client: Http1 | Http2 | None = None
@@ -70,7 +70,7 @@ class Callers:
             try:
                 if client is None or not client.reusable:
                     await self._close(client)
-                    client = await Protocols[protocol].open(self.port)
+                    client = await PROTOCOLS[protocol].open(self.port)
                 await client.post(request.path, body, request.headers)
                 status = await client.head()
                 answer = await client.rest()

@@ -1,13 +1,12 @@
 """What the tests of the promises share: the size of a run, and the figures it found.
 
-The default run is sized for every commit on two cores. `AILINK_FULL=1` runs the counts that docs/promises.md states
-where the default runs fewer.
+The default run is sized for every commit on two cores. `AILINK_FULL=1` runs the counts that docs/promises.md
+states where the default runs fewer.
 """
 
 from collections.abc import Callable
 
 import pytest
-
 
 Figures = Callable[[str, object], None]
 

@@ -1,4 +1,6 @@
-"""The product's load generator (`ailink bench`) as a process: cheap enough to share two cores with what it loads."""
+"""The product's load generator (`ailink bench`) as a process: cheap enough to share two cores with what it
+loads.
+"""
 
 import json
 import signal
@@ -11,8 +13,8 @@ from tests.harness import Child, Gateway, Key
 class Generator:
     """One run. Closed loop with `--connections N`, open loop with `--rate N`; see `ailink bench --help`.
 
-    Its client keeps connections alive and honours `Connection: close`. It never repeats a request by itself, so what
-    it counts as an error is a request that failed.
+    Its client keeps connections alive and honours `Connection: close`. It never repeats a request by itself,
+    so what it counts as an error is a request that failed.
     """
 
     def __init__(self, directory: Path, name: str, url: str, *arguments: str) -> None:

@@ -1,7 +1,7 @@
 """An upstream that sends exactly the bytes it is told, in exactly the pieces it is told.
 
-The mock provider renders its own answers; this one replays recorded ones. It runs in the test's event loop, so that a
-test can let the next piece go when the one before has arrived, instead of guessing a time.
+The mock provider renders its own answers; this one replays recorded ones. It runs in the test's event loop,
+so that a test can let the next piece go when the one before has arrived, instead of guessing a time.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple, Self
 
 from tests.promises import wire
+from tests.promises.eventually import eventually
 
 End = Literal["end", "close", "reset", "stall"]
 Gate = Callable[[int], Awaitable[None]]
@@ -20,8 +21,8 @@ Gate = Callable[[int], Awaitable[None]]
 class Answer(NamedTuple):
     """What one request gets: `pieces`, one per chunk, then the end.
 
-    `end`: "end" as the framing wants it, "close" FIN instead, "reset" RST, "stall" silence. `chunked` False: the
-    connection's end is the body's. `gate(i)` is awaited before piece i is sent.
+    `end`: "end" as the framing wants it, "close" FIN instead, "reset" RST, "stall" silence. `chunked` False:
+    the connection's end is the body's. `gate(i)` is awaited before piece i is sent.
     """
 
     pieces: Sequence[bytes]
@@ -39,8 +40,8 @@ class Seen(NamedTuple):
 
 
 class Replay:
-    """The server. `answers[id]` is what the request with `x-client-request-id: id` gets, a header that gateways pass
-    on; `seen[id]` is that request.
+    """The server. `answers[id]` is what the request with `x-client-request-id: id` gets, a header that
+    gateways pass on; `seen[id]` is that request.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -60,8 +61,7 @@ class Replay:
         self._server.close()
         for writer in self._open:
             writer.transport.abort()
-        while self._open:
-            await asyncio.sleep(0)
+        await eventually(lambda: not self._open, "connections ended")
 
     @property
     def url(self) -> str:

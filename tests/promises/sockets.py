@@ -29,12 +29,12 @@ class Tcp(NamedTuple):
 def connections_to(port: int, *states: int) -> list[Tcp]:
     """Ends of IPv4 connections to a port, in one of these states.
 
-    Asked over netlink (sock_diag(7)): /proc/net/tcp would list every TIME_WAIT of the machine as well, which takes
-    longer than what is measured with this.
+    Asked over netlink (sock_diag(7)): /proc/net/tcp would list every TIME_WAIT of the machine as well, which
+    takes longer than what is measured with this.
     """
     mask = sum(1 << state for state in states)
     body = REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0, mask)
-    found = []
+    found: list[Tcp] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
         kernel.send(
             HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0) + body

@@ -1,13 +1,13 @@
 """P5: reload and restart drop nothing.
 
-Under load of clients that keep their connections alive, the configuration is replaced 50 times (a fifth of them
-invalid) and the process 20 times: by SIGUSR2, when it executes itself anew and keeps its listening socket, and by
-SIGTERM and a new start with a socket that a supervisor holds (`LISTEN_FDS`). Running streams finish within the drain
-time; what still runs then ends in the dialect's error event.
+Under load of clients that keep their connections alive, the configuration is replaced 50 times (a fifth of
+them invalid) and the process 20 times: by SIGUSR2, when it executes itself anew and keeps its listening
+socket, and by SIGTERM and a new start with a socket that a supervisor holds (`LISTEN_FDS`). Running streams
+finish within the drain time; what still runs then ends in the dialect's error event.
 
-Passes when no request failed. The model of a client is that of `callers.py`: keep-alive, the next request after less
-than `drain.delay`, honours `Connection: close` and GOAWAY, repeats nothing. A request that waits in the backlog during
-a restart is late, not failed.
+Passes when no request failed. The model of a client is that of `callers.py`: keep-alive, the next request
+after less than `drain.delay`, honours `Connection: close` and GOAWAY, repeats nothing. A request that waits
+in the backlog during a restart is late, not failed.
 """
 
 import asyncio
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.harness import (
     Gateway,
     Key,
@@ -279,7 +278,9 @@ async def test_a_forced_cut_ends_in_the_dialects_error_event(
 async def test_a_forced_cut_answers_what_has_no_answer_yet(
     tmp_path: Path, provider: MockProvider, model: str, protocol: str
 ) -> None:
-    """A request that still waits for the provider when the drain time is over gets an error, not a closed socket."""
+    """A request that still waits for the provider when the drain time is over gets an error, not a closed
+    socket.
+    """
     with Gateway(tmp_path, config(provider, delay="0s", timeout="400ms")) as gateway:
         key = gateway.mint()
         since = provider.mark()

@@ -1,14 +1,16 @@
 """P7: a slow client costs bounded memory.
 
-Clients that ask for answers of 8 MiB and read 0 to 10 bytes a second: streamed as events and passed through as raw
-bytes, over HTTP/1.1 and HTTP/2. Answers read whole by the gateway (JSON) are asked for likewise.
+Clients that ask for answers of 8 MiB and read 0 to 10 bytes a second: streamed as events and passed through
+as raw bytes, over HTTP/1.1 and HTTP/2. Answers read whole by the gateway (JSON) are asked for likewise.
 
-Passes when the resident memory of the gateway rises by at most N × 256 KiB + 64 MiB; the 99th percentile of other
-clients stays ≤ 1.2 × (plus what the same measurement differs by when nothing happens); every client that takes nothing
-is cut after `write_stall`, and all descriptors are free again. N is 2,000 with AILINK_FULL=1.
+Passes when the resident memory of the gateway rises by at most N × 256 KiB + 64 MiB; the 99th percentile of
+other clients stays ≤ 1.2 × (plus what the same measurement differs by when nothing happens); every client
+that takes nothing is cut after `write_stall`, and all descriptors are free again. N is 2,000 with
+AILINK_FULL=1.
 """
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model, until
 from tests.promises.conftest import Figures
+from tests.promises.eventually import eventually
 from tests.promises.generator import generator
 from tests.promises.size import sized
 from tests.promises.wire import Http1, Http2, encoded
@@ -100,8 +102,7 @@ class Flood:
         """Ends all its connections."""
         for writer in list(self.open):
             writer.transport.abort()
-        while self.open:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: not self.open, "connections ended")
 
 
 def config(flood: Flood, provider: MockProvider) -> dict[str, Any]:
@@ -169,10 +170,9 @@ async def peak_memory(gateway: Gateway, seconds: float) -> int:
 
 async def fell_to(value: Callable[[], float], most: float, seconds: float) -> float:
     """The last value: at most `most`, or what it still was after so long."""
-    end = time.monotonic() + seconds
-    while (found := await asyncio.to_thread(value)) > most and time.monotonic() < end:
-        await asyncio.sleep(0.1)
-    return found
+    with contextlib.suppress(AssertionError):
+        await eventually(lambda: value() <= most, "fell", seconds)
+    return value()
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,8 @@ async def test_memory_is_bounded_and_the_stalled_are_cut(
             began = time.monotonic()
             async with slow_readers(gateway, key, what, protocol, count):
                 rise = await peak_memory(gateway, STALL / 2) - before
-                # Clients that take nothing for so long are cut, and take their upstream connections with them.
+                # Clients that take nothing for so long are cut, and take their upstream connections with
+                # them.
                 left = await fell_to(lambda: gateway.metrics()["ailink_open_connections"], 2, STALL + 15)
                 cut_after = time.monotonic() - began
                 unwanted = await fell_to(lambda: flood.busy, 0, 3)

@@ -1,23 +1,24 @@
 """P9: streams are byte-safe.
 
-However a provider's stream is cut into pieces, with whatever line ends, comments, byte order mark and data over
-several lines: the client gets the provider's bytes, less the usage event the gateway itself asked for. Wherever the
-stream breaks off (reset, close, silence), what the client gets is a prefix of the provider's events, in order, none
-twice, and ends in the dialect's terminator or an error event. An event reaches the client when it arrives, not later.
+However a provider's stream is cut into pieces, with whatever line ends, comments, byte order mark and data
+over several lines: the client gets the provider's bytes, less the usage event the gateway itself asked for.
+Wherever the stream breaks off (reset, close, silence), what the client gets is a prefix of the provider's
+events, in order, none twice, and ends in the dialect's terminator or an error event. An event reaches the
+client when it arrives, not later.
 
-Passes when all of this holds for every recorded stream in `streams/`, split and broken off at every byte, for both
-dialects, over HTTP/1.1 and HTTP/2.
+Passes when all of this holds for every recorded stream in `streams/`, split and broken off at every byte, for
+both dialects, over HTTP/1.1 and HTTP/2.
 """
 
 import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from tests.harness import (
     Event,
     Gateway,
@@ -164,7 +165,7 @@ def dressed(stream: bytes, newline: str, *, bom: bool = False, comments: bool = 
 
 
 def interesting(stream: bytes) -> list[int]:
-    """Splits at and next to line ends, and inside characters of several bytes; with AILINK_FULL all of them."""
+    """Splits at and next to line ends, and inside characters of several bytes; with AILINK_FULL all."""
     near = {at + off for at, byte in enumerate(stream) if byte in b"\r\n" for off in (-1, 0, 1, 2)}
     inside = {at for at, byte in enumerate(stream) if byte & 0xC0 == 0x80}
     return sorted(at for at in (range(len(stream)) if FULL else near | inside) if 0 < at < len(stream))
@@ -254,7 +255,9 @@ def is_error(event: Event, name: str) -> bool:
 
 
 def judge(name: str, stream: bytes, sent: int, body: bytes, *, lossy: bool) -> None:
-    """What a client may get of a stream that broke off after `sent` bytes. `lossy`: a reset may overtake bytes."""
+    """What a client may get of a stream that broke off after `sent` bytes. `lossy`: a reset may overtake
+    bytes.
+    """
     ends = [end for end in ends_of(stream) if end <= sent]
     delivered = next((end for end in reversed(ends) if body.startswith(stream[:end])), 0)
     assert lossy or delivered == ends[-1], (
@@ -347,10 +350,12 @@ async def test_silence_ends_in_an_error_event(
 @pytest.mark.parametrize("newline", NEWLINES)
 @pytest.mark.parametrize("name", STREAMS)
 async def test_an_event_is_forwarded_on_arrival(setup: Setup, name: str, newline: str, protocol: str) -> None:
-    """The upstream sends an event only after the client has got the one before: held back, it would never come."""
+    """The upstream sends an event only after the client has got the one before: held back, it would never
+    come.
+    """
     stream = recorded(name)
     ends = ends_of(stream)
-    pieces = [dressed(stream[start:end], newline) for start, end in zip(ends, ends[1:], strict=False)]
+    pieces = [dressed(stream[start:end], newline) for start, end in pairwise(ends)]
     got = b""
     arrived = asyncio.Event()
 

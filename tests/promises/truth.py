@@ -1,8 +1,8 @@
 """The provider's journal against the gateway's ledger.
 
-The mock provider syncs one line per request it has received whole before it answers, in a process that no test kills:
-it is the truth about what was asked of the provider and what that used. Money is recomputed here with fractions, from
-the journal's figures and the price, in no way that the product shares.
+The mock provider syncs one line per request it has received whole before it answers, in a process that no
+test kills: it is the truth about what was asked of the provider and what that used. Money is recomputed here
+with fractions, from the journal's figures and the price, in no way that the product shares.
 """
 
 import sqlite3
@@ -50,7 +50,7 @@ class Truth(NamedTuple):
 
     @property
     def tokens(self) -> dict[str, int]:
-        """What a provider bills, each token once: OpenAI counts cached ones in its input, Anthropic does not."""
+        """What a provider bills, each token once. OpenAI counts cached ones in its input, Anthropic not."""
         assert self.end is not None, f"still being answered: {self.received}"
         end = self.end
         anthropic = self.received["path"].endswith("/messages")
@@ -73,9 +73,11 @@ class Comparison(NamedTuple):
     duplicates: list[object]
     """Attempts that stand twice in the ledger or reached the provider twice."""
     given_up: list[LedgerRow]
-    """Rows of requests that were given up before the provider had read them, so that it never knew: the process died
-    between its intent and the last byte (`unknown`), or the client left right after the request was written
-    (`client_gone`, nothing answered). The gateway cannot know that the provider did not read, and counts them."""
+    """Rows of requests that were given up before the provider had read them, so that it never knew: the
+    process died between its intent and the last byte (`unknown`), or the client left right after the request
+    was written (`client_gone`, nothing answered). The gateway cannot know that the provider did not read, and
+    counts them.
+    """
     attempts: dict[int, tuple[LedgerRow, Truth]]
     """Those that are on both sides, by attempt id."""
 
@@ -169,13 +171,12 @@ _SUMMED = (
 
 
 def rollup_differences(ledger: Path) -> list[str]:
-    """Groups of the roll-up that are not the sum of their rows; summed here without SQL's arithmetic."""
+    """Groups of the roll-up that are not the sum of their rows, which are summed here, not by SQL."""
     sums: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0] * (len(_SUMMED) + 2))
     with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
         columns = ", ".join(_SUMMED)
-        rows = connection.execute(
-            f"SELECT at_us, key_id, org_id, model_id, deployment_id, source, cost_pico, {columns} FROM attempt"
-        )
+        group = "key_id, org_id, model_id, deployment_id, source"
+        rows = connection.execute(f"SELECT at_us, {group}, cost_pico, {columns} FROM attempt")
         for at_us, key, org, model, deployment, source, cost, *counts in rows:
             sums_of = sums[at_us // 86_400_000_000, key, org, model, deployment, source]
             for index, value in enumerate((1, cost, *counts)):

@@ -88,7 +88,9 @@ class Http1(_Connection):
         super().__init__(reader, writer)
         self.headers: dict[str, str] = {}
         self._left: int | None = 0
-        """Bytes of the current chunk or body; None: chunk size comes next; -1: until the end of the connection."""
+        """Bytes of the current chunk or body; None: chunk size comes next; -1: until the end of the
+        connection.
+        """
         self._chunked = False
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
@@ -148,7 +150,9 @@ class Http1(_Connection):
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may be sent: the server has neither announced that it will close nor closed."""
+        """Whether another request may be sent: the server has neither announced that it will close nor
+        closed.
+        """
         return self.headers.get("connection", "").lower() != "close" and not self.reader.at_eof()
 
 
@@ -215,8 +219,8 @@ class Http2(_Connection):
 
     @classmethod
     async def open(cls, port: int, receive_buffer: int = 0, window: int = 1 << 30) -> Self:
-        """`window`: bytes of a body that may come. It is never moved: a client that writes while the server closes
-        finds a broken pipe in place of the answer's last bytes.
+        """`window`: bytes of a body that may come. It is never moved: a client that writes while the server
+        closes finds a broken pipe in place of the answer's last bytes.
         """
         client = await super().open(port, receive_buffer)
         settings = struct.pack(">HIHI", 2, 0, 4, window)
@@ -279,7 +283,9 @@ class Http2(_Connection):
         return b"".join(parts)
 
     async def _next(self, *, only_one: bool = False) -> tuple[int, bytes]:
-        """The next frame of the stream (with `only_one`, of anything); those of the connection are dealt with."""
+        """The next frame of the stream (with `only_one`, of anything); those of the connection are dealt
+        with.
+        """
         while True:
             try:
                 kind, flags, stream, payload = await asyncio.wait_for(self._frame(), PATIENCE)

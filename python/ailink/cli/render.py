@@ -1,5 +1,6 @@
 """Tables for people. Commands print JSON themselves where `--json` is given."""
 
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,6 +11,8 @@ from rich.text import Text
 WHOLE: Final = frozenset({"token", "deployment"})
 """Columns whose cells are never broken into lines."""
 
+UNBOUNDED: Final = 100_000
+
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table; cells are plain text, never markup."""
@@ -19,4 +22,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         made.add_column(column, overflow="fold", no_wrap=column in WHOLE)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False, soft_wrap=False).print(made)
+    # A pipe has no width: nothing is folded for it.
+    width = None if sys.stdout.isatty() else UNBOUNDED
+    Console(highlight=False, soft_wrap=False, width=width).print(made)

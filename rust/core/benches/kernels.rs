@@ -50,11 +50,7 @@ fn chat(size: usize, count: usize, text: &str) -> Vec<u8> {
         } else {
             "assistant"
         };
-        let _ = write!(
-            body,
-            r#"{}{{"role": "{role}", "content": ""#,
-            if index == 0 { "" } else { ", " }
-        );
+        let _ = write!(body, r#"{}{{"role": "{role}", "content": ""#, if index == 0 { "" } else { ", " });
         let until = body.len() + (size - 160 - count * 34) / count;
         while body.len() + text.len() <= until {
             body.push_str(text);
@@ -67,8 +63,7 @@ fn chat(size: usize, count: usize, text: &str) -> Vec<u8> {
 
 /// A request that is mostly tool schemas: short strings and punctuation.
 fn tools(size: usize) -> Vec<u8> {
-    let mut body =
-        String::from(r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"tools":["#);
+    let mut body = String::from(r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"tools":["#);
     let mut index = 0;
     while body.len() < size {
         let _ = write!(
@@ -84,14 +79,8 @@ fn tools(size: usize) -> Vec<u8> {
 
 /// An array of `count` scattered numbers.
 fn numbers(count: u32, text: impl Fn(u32) -> String) -> Vec<u8> {
-    let list: Vec<String> = (0..count)
-        .map(|n| text(n.wrapping_mul(2_654_435_761)))
-        .collect();
-    format!(
-        "{{\"model\":\"text-embedding-3-small\",\"input\":[{}]}}",
-        list.join(",")
-    )
-    .into_bytes()
+    let list: Vec<String> = (0..count).map(|n| text(n.wrapping_mul(2_654_435_761))).collect();
+    format!("{{\"model\":\"text-embedding-3-small\",\"input\":[{}]}}", list.join(",")).into_bytes()
 }
 
 fn json(c: &mut Criterion) {
@@ -102,16 +91,8 @@ fn json(c: &mut Criterion) {
         ("chat_16k_markdown", chat(16 << 10, 11, MARKDOWN)),
         ("chat_16k_chinese", chat(16 << 10, 11, CHINESE)),
         ("tools_16k", tools(16 << 10)),
-        (
-            "token_ids_16k",
-            numbers(2_600, |n| (n % 100_256).to_string()),
-        ),
-        (
-            "embedding_1536",
-            numbers(1_536, |n| {
-                format!("{:.8}", f64::from(n) / f64::from(u32::MAX) - 0.5)
-            }),
-        ),
+        ("token_ids_16k", numbers(2_600, |n| (n % 100_256).to_string())),
+        ("embedding_1536", numbers(1_536, |n| format!("{:.8}", f64::from(n) / f64::from(u32::MAX) - 0.5))),
     ];
     for (name, body) in &bodies {
         group.throughput(Throughput::Bytes(body.len() as u64));
@@ -122,15 +103,11 @@ fn json(c: &mut Criterion) {
     let (_, body) = &bodies[1];
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("each_message_16k", |b| {
-        let messages = scan_object(body, &["messages"])
-            .ok()
-            .and_then(|scan| scan.fields[0]);
+        let messages = scan_object(body, &["messages"]).ok().and_then(|scan| scan.fields[0]);
         b.iter(|| {
             messages.map(|array| {
                 elements(body, array)
-                    .filter_map(|message| {
-                        scan_value_object(body, message, &["role", "content"]).ok()
-                    })
+                    .filter_map(|message| scan_value_object(body, message, &["role", "content"]).ok())
                     .filter(|message| message.fields[1].is_some())
                     .count()
             })
@@ -156,11 +133,7 @@ fn sse(c: &mut Criterion) {
     let event = event();
     let stream = Bytes::from(event.repeat(64));
     group.throughput(Throughput::Bytes(stream.len() as u64));
-    for (name, size) in [
-        ("one_chunk", stream.len()),
-        ("event_per_chunk", event.len()),
-        ("split_events", 300),
-    ] {
+    for (name, size) in [("one_chunk", stream.len()), ("event_per_chunk", event.len()), ("split_events", 300)] {
         group.bench_function(name, |b| {
             let mut framer = Framer::new(1 << 20);
             b.iter(|| {
@@ -175,9 +148,7 @@ fn sse(c: &mut Criterion) {
         });
     }
     group.throughput(Throughput::Bytes(event.len() as u64));
-    group.bench_function("data", |b| {
-        b.iter(|| data(black_box(event.as_bytes())).len())
-    });
+    group.bench_function("data", |b| b.iter(|| data(black_box(event.as_bytes())).len()));
     group.finish();
 }
 
@@ -230,12 +201,8 @@ fn limits(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("retry_budget");
     let budget = RetryBudget::new(20, 10);
-    group.bench_function("deposit", |b| {
-        b.iter(|| budget.deposit(black_box(5_000_000_000)))
-    });
-    group.bench_function("withdraw", |b| {
-        b.iter(|| budget.withdraw(black_box(5_000_000_000)))
-    });
+    group.bench_function("deposit", |b| b.iter(|| budget.deposit(black_box(5_000_000_000))));
+    group.bench_function("withdraw", |b| b.iter(|| budget.withdraw(black_box(5_000_000_000))));
     group.finish();
 }
 
@@ -246,26 +213,12 @@ fn others(c: &mut Criterion) {
         cache_read: Some(75_000_000_000),
         ..Price::default()
     };
-    let usage = Usage {
-        input: 812,
-        output: 377,
-        cache_read: 1_024,
-        ..Usage::default()
-    };
-    c.bench_function("cost", |b| {
-        b.iter(|| cost(black_box(&price), black_box(&usage)))
-    });
+    let usage = Usage { input: 812, output: 377, cache_read: 1_024, ..Usage::default() };
+    c.bench_function("cost", |b| b.iter(|| cost(black_box(&price), black_box(&usage))));
 
-    let models: Vec<String> = (0..500)
-        .map(|n| format!("provider-{}/model-{n}-instruct", n % 7))
-        .collect();
+    let models: Vec<String> = (0..500).map(|n| format!("provider-{}/model-{n}-instruct", n % 7)).collect();
     c.bench_function("nearest_500", |b| {
-        b.iter(|| {
-            nearest(
-                black_box("provider-3/modle-451-instruct"),
-                models.iter().map(String::as_str),
-            )
-        });
+        b.iter(|| nearest(black_box("provider-3/modle-451-instruct"), models.iter().map(String::as_str)));
     });
 
     let mut group = c.benchmark_group("multipart");
@@ -274,9 +227,7 @@ fn others(c: &mut Criterion) {
         Content-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n";
     let form = [head.as_bytes(), &audio, b"\r\n--x1y2z3--\r\n"].concat();
     group.throughput(Throughput::Bytes(form.len() as u64));
-    group.bench_function("audio_1m", |b| {
-        b.iter(|| parts(black_box(&form), "x1y2z3").map(|parts| parts.len()))
-    });
+    group.bench_function("audio_1m", |b| b.iter(|| parts(black_box(&form), "x1y2z3").map(|parts| parts.len())));
     group.finish();
 }
 

@@ -162,6 +162,10 @@ fn start_child(dir: &Path, point: Option<(Point, u64)>) -> Child {
     command.spawn().unwrap()
 }
 
+fn journal_len(dir: &Path) -> u64 {
+    fs::metadata(dir.join("journal0")).map_or(0, |journal| journal.len())
+}
+
 fn was_killed(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt;
     status.signal() == Some(9)
@@ -294,8 +298,15 @@ fn fifty_kills_at_random_lose_and_invent_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut found = Recovery::default();
     for seed in 0..50 {
+        let before = journal_len(dir.path());
         let mut child = start_child(dir.path(), None);
-        std::thread::sleep(Duration::from_micros(mix(seed) % 60_000));
+        // One in five dies at any time from its start on, the others at work.
+        let started = Instant::now();
+        while seed % 5 != 0 && journal_len(dir.path()) == before {
+            assert!(started.elapsed() < LONG);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        std::thread::sleep(Duration::from_micros(mix(seed) % 40_000));
         if seed % 4 == 3 {
             // The next owner is waiting already when the old one dies.
             let (spool, ledger, recovery) = std::thread::scope(|scope| {

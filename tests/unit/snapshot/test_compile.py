@@ -244,7 +244,7 @@ def test_options_from_defaults(config):
         },
         "drain": {"delay_ms": 0, "timeout_ms": 600_000},
         "trusted_proxies": [],
-        "ledger": {"segment_slots": 16_384, "max_bytes": 2**30, "flush_ms": 250},
+        "ledger": {"segment_slots": 8_192, "max_bytes": 2**30, "flush_ms": 250},
     }
 
 

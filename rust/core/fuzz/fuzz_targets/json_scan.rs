@@ -39,17 +39,11 @@ impl<'de> Deserialize<'de> for Members<'de> {
 fn read(body: &[u8], value: Value) {
     let raw = value.raw(body);
     match value.kind {
-        Kind::String => assert_eq!(
-            string(body, value).map(|text| text.into_owned()),
-            serde_json::from_slice(raw).ok()
-        ),
+        Kind::String => assert_eq!(string(body, value).map(|text| text.into_owned()), serde_json::from_slice(raw).ok()),
         Kind::Bool => assert_eq!(as_bool(body, value), serde_json::from_slice(raw).ok()),
         Kind::Number => {
             let plain = raw.iter().all(u8::is_ascii_digit);
-            assert_eq!(
-                as_u64(body, value),
-                serde_json::from_slice(raw).ok().filter(|_: &u64| plain)
-            );
+            assert_eq!(as_u64(body, value), serde_json::from_slice(raw).ok().filter(|_: &u64| plain));
         }
         Kind::Array => {
             let theirs: Vec<&RawValue> = serde_json::from_slice(raw).unwrap();
@@ -64,10 +58,7 @@ fn read(body: &[u8], value: Value) {
             let scan = scan_value_object(body, value, &["a"]);
             // A key that is a lone surrogate is no text.
             if let Ok(Members(theirs)) = serde_json::from_slice(raw) {
-                let unique: BTreeMap<_, _> = theirs
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.get()))
-                    .collect();
+                let unique: BTreeMap<_, _> = theirs.iter().map(|(key, value)| (key.as_str(), value.get())).collect();
                 assert_eq!(scan.is_ok(), unique.len() == theirs.len());
                 if let Ok(scan) = scan {
                     let ours = scan.fields[0].map(|value| value.raw(body));
@@ -93,10 +84,7 @@ fuzz_target!(|body: &[u8]| {
                 let theirs: BTreeMap<_, _> = theirs.into_iter().collect();
                 assert_eq!(scan.keys as usize, theirs.len());
                 for (name, field) in ["model", "a", ""].into_iter().zip(scan.fields) {
-                    assert_eq!(
-                        field.map(|value| value.raw(body)),
-                        theirs.get(name).map(|raw| raw.get().as_bytes())
-                    );
+                    assert_eq!(field.map(|value| value.raw(body)), theirs.get(name).map(|raw| raw.get().as_bytes()));
                 }
             }
             for field in scan.fields.into_iter().flatten() {

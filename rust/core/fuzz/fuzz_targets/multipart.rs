@@ -5,10 +5,7 @@ use ailink_core::wire::multipart::{MAX_PARTS, boundary, parts};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let line = input
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .unwrap_or(input.len());
+    let line = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
     let (first, rest) = input.split_at(line);
     let body = rest.strip_prefix(b"\n").unwrap_or(rest);
     let Ok(text) = std::str::from_utf8(first) else {
@@ -30,12 +27,7 @@ fuzz_target!(|input: &[u8]| {
         let Some(spliced) = found.first() else {
             continue;
         };
-        let other = [
-            &body[..spliced.content.start],
-            b"another value",
-            &body[spliced.content.end..],
-        ]
-        .concat();
+        let other = [&body[..spliced.content.start], b"another value", &body[spliced.content.end..]].concat();
         let again = parts(&other, mark).unwrap();
         assert_eq!(again.len(), found.len());
         assert_eq!(&other[again[0].content.clone()], b"another value");

@@ -18,10 +18,7 @@ fn run<'a>(chunks: impl Iterator<Item = &'a [u8]>, max: usize) -> (Vec<Vec<u8>>,
             assert_eq!(taken + framer.pending(), given);
             return (events, None);
         };
-        assert_eq!(
-            batch.ends.last().map_or(0, |end| *end as usize),
-            batch.bytes.len()
-        );
+        assert_eq!(batch.ends.last().map_or(0, |end| *end as usize), batch.bytes.len());
         taken += batch.bytes.len();
         events.extend(batch.events().map(<[u8]>::to_vec));
         assert!(framer.pending() <= max.max(chunk.len()));

@@ -31,11 +31,7 @@ fuzz_target!(|input: &[u8]| {
         match window.try_take(now, n) {
             Ok(grant) => admitted.push((now, grant.slot, n)),
             Err(refusal) => {
-                let held: u64 = admitted
-                    .iter()
-                    .filter(|(at, ..)| at + 61 * slot > now)
-                    .map(|(.., n)| n)
-                    .sum();
+                let held: u64 = admitted.iter().filter(|(at, ..)| at + 61 * slot > now).map(|(.., n)| n).sum();
                 assert!(held + n > limit);
                 if n <= limit {
                     let then = now + refusal.retry_after_ns;
@@ -46,9 +42,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     for (start, ..) in &admitted {
-        let inside = admitted
-            .iter()
-            .filter(|(at, ..)| (*start..start + period).contains(at));
+        let inside = admitted.iter().filter(|(at, ..)| (*start..start + period).contains(at));
         assert!(inside.map(|(.., n)| n).sum::<u64>() <= limit);
     }
 });

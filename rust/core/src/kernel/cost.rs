@@ -65,12 +65,7 @@ fn divide_half_even(scaled: i128) -> i128 {
     const WIDE: i128 = PER as i128;
     let (quotient, rest) = i64::try_from(scaled).map_or_else(
         |_| (scaled.div_euclid(WIDE), scaled.rem_euclid(WIDE)),
-        |small| {
-            (
-                i128::from(small.div_euclid(SMALL)),
-                i128::from(small.rem_euclid(SMALL)),
-            )
-        },
+        |small| (i128::from(small.div_euclid(SMALL)), i128::from(small.rem_euclid(SMALL))),
     );
     let twice = rest * 2;
     let up = twice > WIDE || (twice == WIDE && quotient % 2 != 0);
@@ -78,12 +73,7 @@ fn divide_half_even(scaled: i128) -> i128 {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -104,10 +94,7 @@ mod tests {
         // Whole and millionth parts apart: |price| * tokens / 10^6 is split as price * (q * 10^6 + r).
         let (mut whole, mut parts) = (0_i128, 0_i128);
         for (price, tokens) in terms {
-            let (q, r) = (
-                i128::from(tokens / 1_000_000),
-                i128::from(tokens % 1_000_000),
-            );
+            let (q, r) = (i128::from(tokens / 1_000_000), i128::from(tokens % 1_000_000));
             whole += i128::from(price) * q;
             parts += i128::from(price) * r;
         }
@@ -125,16 +112,14 @@ mod tests {
             )
         };
         (one(), one(), one(), one(), one(), one(), one()).prop_map(
-            |(input, output, cache_read, cache_write, audio_input, audio_output, per_request)| {
-                Price {
-                    input,
-                    output,
-                    cache_read,
-                    cache_write,
-                    audio_input,
-                    audio_output,
-                    per_request,
-                }
+            |(input, output, cache_read, cache_write, audio_input, audio_output, per_request)| Price {
+                input,
+                output,
+                cache_read,
+                cache_write,
+                audio_input,
+                audio_output,
+                per_request,
             },
         )
     }
@@ -142,16 +127,14 @@ mod tests {
     fn usage() -> impl Strategy<Value = Usage> {
         let one = || prop_oneof![6 => 0_u64..2_000_000, 1 => any::<u64>(), 1 => Just(0), 1 => Just(u64::MAX)];
         (one(), one(), one(), one(), one(), one(), one()).prop_map(
-            |(input, output, cache_read, cache_write, audio_input, audio_output, reasoning)| {
-                Usage {
-                    input,
-                    output,
-                    cache_read,
-                    cache_write,
-                    audio_input,
-                    audio_output,
-                    reasoning,
-                }
+            |(input, output, cache_read, cache_write, audio_input, audio_output, reasoning)| Usage {
+                input,
+                output,
+                cache_read,
+                cache_write,
+                audio_input,
+                audio_output,
+                reasoning,
             },
         )
     }
@@ -176,44 +159,15 @@ mod tests {
     #[test]
     fn rounds_half_to_even_once() {
         let of = |input: i64, tokens: u64| {
-            cost(
-                &Price {
-                    input: Some(input),
-                    ..Price::default()
-                },
-                &Usage {
-                    input: tokens,
-                    ..Usage::default()
-                },
-            )
+            cost(&Price { input: Some(input), ..Price::default() }, &Usage { input: tokens, ..Usage::default() })
         };
-        assert_eq!(
-            [0, 1, 2, 3, 4, 5, 6, 7].map(|half| of(500_000, half)),
-            [0, 0, 1, 2, 2, 2, 3, 4].map(Some)
-        );
-        assert_eq!(
-            [1, 2, 3, 5].map(|half| of(-500_000, half)),
-            [0, -1, -2, -2].map(Some)
-        );
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(|half| of(500_000, half)), [0, 0, 1, 2, 2, 2, 3, 4].map(Some));
+        assert_eq!([1, 2, 3, 5].map(|half| of(-500_000, half)), [0, -1, -2, -2].map(Some));
         assert_eq!(of(1, 500_001), Some(1));
         assert_eq!(of(1, 499_999), Some(0));
         // Three thirds of a pico-USD would be lost if each class were rounded.
-        let price = Price {
-            input: Some(400_000),
-            ..Price::default()
-        };
-        assert_eq!(
-            cost(
-                &price,
-                &Usage {
-                    input: 1,
-                    cache_read: 1,
-                    cache_write: 1,
-                    ..Usage::default()
-                }
-            ),
-            Some(1)
-        );
+        let price = Price { input: Some(400_000), ..Price::default() };
+        assert_eq!(cost(&price, &Usage { input: 1, cache_read: 1, cache_write: 1, ..Usage::default() }), Some(1));
     }
 
     #[test]
@@ -234,64 +188,22 @@ mod tests {
             audio_output: 100_000,
             reasoning: 5,
         };
-        assert_eq!(
-            cost(&price, &usage),
-            Some(3 + 50 + 100 + 3_000 + 30_000 + 500_000 + 7)
-        );
+        assert_eq!(cost(&price, &usage), Some(3 + 50 + 100 + 3_000 + 30_000 + 500_000 + 7));
         assert_eq!(cost(&Price::default(), &usage), Some(0));
     }
 
     #[test]
     fn refuses_what_does_not_fit() {
-        let price = Price {
-            input: Some(i64::MAX),
-            output: Some(i64::MAX),
-            cache_read: Some(i64::MAX),
-            ..Price::default()
-        };
+        let price =
+            Price { input: Some(i64::MAX), output: Some(i64::MAX), cache_read: Some(i64::MAX), ..Price::default() };
+        assert_eq!(cost(&price, &Usage { input: 1_000_000, ..Usage::default() }), Some(i64::MAX));
+        assert_eq!(cost(&price, &Usage { input: 1_000_001, ..Usage::default() }), None);
         assert_eq!(
-            cost(
-                &price,
-                &Usage {
-                    input: 1_000_000,
-                    ..Usage::default()
-                }
-            ),
-            Some(i64::MAX)
-        );
-        assert_eq!(
-            cost(
-                &price,
-                &Usage {
-                    input: 1_000_001,
-                    ..Usage::default()
-                }
-            ),
+            cost(&price, &Usage { input: u64::MAX, output: u64::MAX, cache_read: u64::MAX, ..Usage::default() }),
             None
         );
         assert_eq!(
-            cost(
-                &price,
-                &Usage {
-                    input: u64::MAX,
-                    output: u64::MAX,
-                    cache_read: u64::MAX,
-                    ..Usage::default()
-                }
-            ),
-            None
-        );
-        assert_eq!(
-            cost(
-                &Price {
-                    per_request: Some(i64::MAX),
-                    ..price
-                },
-                &Usage {
-                    input: 1,
-                    ..Usage::default()
-                }
-            ),
+            cost(&Price { per_request: Some(i64::MAX), ..price }, &Usage { input: 1, ..Usage::default() }),
             None
         );
     }
@@ -299,13 +211,7 @@ mod tests {
     #[test]
     fn reads_a_price_and_refuses_unknown_members() {
         let price: Price = serde_json::from_str(r#"{"input":1,"output":null}"#).unwrap();
-        assert_eq!(
-            price,
-            Price {
-                input: Some(1),
-                ..Price::default()
-            }
-        );
+        assert_eq!(price, Price { input: Some(1), ..Price::default() });
         assert!(serde_json::from_str::<Price>(r#"{"imput":1}"#).is_err());
     }
 }

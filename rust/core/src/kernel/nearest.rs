@@ -24,10 +24,7 @@ pub fn nearest<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> Option<&
     let whole = Pattern::new(name);
     let tail = Pattern::new(last_segment(name));
     let mut best: Option<(u32, &str)> = None;
-    for candidate in among
-        .take(MAX_CANDIDATES)
-        .filter(|candidate| candidate.len() <= MAX_NAME)
-    {
+    for candidate in among.take(MAX_CANDIDATES).filter(|candidate| candidate.len() <= MAX_NAME) {
         let same = whole.rank(candidate);
         let segment = last_segment(candidate);
         let short = if segment.len() < candidate.len() || tail.length < whole.length {
@@ -53,9 +50,7 @@ fn last_segment(name: &str) -> &str {
 
 /// The bytes that count: letters and digits in lower case, and everything outside ASCII.
 fn letters(name: &str) -> impl Iterator<Item = u8> {
-    name.bytes()
-        .filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii())
-        .map(|byte| byte.to_ascii_lowercase())
+    name.bytes().filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii()).map(|byte| byte.to_ascii_lowercase())
 }
 
 /// A name prepared for comparing: for each byte, the positions where it stands.
@@ -93,11 +88,7 @@ impl Pattern {
 
     /// The candidate's length, its distance (unless this pattern is empty), and how many bytes agree from the start.
     fn compare(&self, candidate: &str) -> (u32, u32, u32) {
-        let last = if self.length == 0 {
-            0
-        } else {
-            1_u128 << (self.length - 1)
-        };
+        let last = if self.length == 0 { 0 } else { 1_u128 << (self.length - 1) };
         let (mut plus, mut minus, mut diagonal, mut previous) = (u128::MAX, 0_u128, 0_u128, 0_u128);
         let (mut distance, mut length, mut prefix) = (self.length, 0, 0);
         for byte in letters(candidate) {
@@ -122,12 +113,7 @@ impl Pattern {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -223,10 +209,7 @@ mod tests {
             assert_eq!(nearest(typed, models.into_iter()), expected, "{typed}");
         }
         assert_eq!(nearest("a", ["b", "c"].into_iter()), None);
-        assert_eq!(
-            nearest(&"x".repeat(129), [&*"x".repeat(128)].into_iter()),
-            None
-        );
+        assert_eq!(nearest(&"x".repeat(129), [&*"x".repeat(128)].into_iter()), None);
         assert_eq!(nearest("abcd", ["abce", "abcf"].into_iter()), Some("abce"));
         let far = std::iter::repeat_n("zzzz", MAX_CANDIDATES).chain(["abcd"]);
         assert_eq!(nearest("abcd", far), None);

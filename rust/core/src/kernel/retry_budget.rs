@@ -31,11 +31,7 @@ impl Slot {
             .fetch_update(Relaxed, Relaxed, |packed| {
                 let (at, count) = unpack(packed);
                 // A newer second means that the caller's clock is behind; it counts there.
-                if at < second {
-                    Some(pack(second, n))
-                } else {
-                    Some(pack(at, count.checked_add(n)?))
-                }
+                if at < second { Some(pack(second, n)) } else { Some(pack(at, count.checked_add(n)?)) }
             })
             .is_ok()
     }
@@ -51,11 +47,7 @@ impl Slot {
     /// The count, if it belongs to the ten seconds up to `second` (or later ones, for a clock that is behind).
     fn count(&self, second: u32) -> u64 {
         let (at, count) = unpack(self.0.load(Relaxed));
-        if at.saturating_add(WINDOW) > second {
-            u64::from(count)
-        } else {
-            0
-        }
+        if at.saturating_add(WINDOW) > second { u64::from(count) } else { 0 }
     }
 }
 
@@ -72,12 +64,7 @@ impl RetryBudget {
     /// Allows retries up to `percent` of the requests of the last ten seconds, plus `per_second` for each of these seconds.
     #[must_use]
     pub fn new(percent: u32, per_second: u32) -> Self {
-        Self {
-            percent,
-            per_second,
-            requests: Default::default(),
-            retries: Default::default(),
-        }
+        Self { percent, per_second, requests: Default::default(), retries: Default::default() }
     }
 
     /// Counts a request (not a retry) at `now_ns`, nanoseconds of any steady clock.
@@ -96,8 +83,7 @@ impl RetryBudget {
         }
         let sum = |slots: &[Slot]| slots.iter().map(|slot| slot.count(second)).sum::<u64>();
         let constant = u64::from(self.per_second) * u64::from(WINDOW);
-        let allowed =
-            u128::from(sum(&self.requests)) * u128::from(self.percent) / 100 + u128::from(constant);
+        let allowed = u128::from(sum(&self.requests)) * u128::from(self.percent) / 100 + u128::from(constant);
         let within = u128::from(sum(&self.retries)) <= allowed;
         if !within {
             own.take_back(second);
@@ -108,9 +94,7 @@ impl RetryBudget {
 
 /// The second of a time, counted from 1: 0 marks a slot never used.
 fn second(now_ns: u64) -> u32 {
-    u32::try_from(now_ns / SECOND_NS)
-        .unwrap_or(u32::MAX - WINDOW)
-        .saturating_add(1)
+    u32::try_from(now_ns / SECOND_NS).unwrap_or(u32::MAX - WINDOW).saturating_add(1)
 }
 
 fn slot(slots: &[Slot; WINDOW as usize], second: u32) -> &Slot {
@@ -118,12 +102,7 @@ fn slot(slots: &[Slot; WINDOW as usize], second: u32) -> &Slot {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -182,14 +161,7 @@ mod tests {
     #[test]
     fn survives_a_clock_that_jumps() {
         let budget = RetryBudget::new(100, 0);
-        for now in [
-            u64::MAX,
-            0,
-            5 * SECOND_NS,
-            u64::MAX / 2,
-            25 * SECOND_NS,
-            u64::MAX,
-        ] {
+        for now in [u64::MAX, 0, 5 * SECOND_NS, u64::MAX / 2, 25 * SECOND_NS, u64::MAX] {
             budget.deposit(now);
             let _ = budget.withdraw(now);
         }
@@ -217,10 +189,7 @@ mod tests {
                     })
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert!(admitted <= 4_000);
         // Refusals that only lost the race are made good.

@@ -61,14 +61,7 @@ impl Window {
     #[must_use]
     pub fn new(limit: u64, period_ns: u64) -> Self {
         let slot_ns = period_ns.div_ceil(SLOTS - 1).max(1);
-        Self {
-            limit,
-            slot_ns,
-            slot: 0,
-            slot_end_ns: slot_ns,
-            sum: 0,
-            taken: [0; SLOTS as usize],
-        }
+        Self { limit, slot_ns, slot: 0, slot_end_ns: slot_ns, sum: 0, taken: [0; SLOTS as usize] }
     }
 
     /// Changes the limit; what was taken stays taken.
@@ -93,18 +86,11 @@ impl Window {
         }
         let remaining = self.limit.saturating_sub(self.sum);
         if n > remaining {
-            return Err(Refusal {
-                retry_after_ns: self.wait(now_ns, n),
-                remaining,
-            });
+            return Err(Refusal { retry_after_ns: self.wait(now_ns, n), remaining });
         }
         self.sum += n;
         self.taken[index(self.slot)] += n;
-        Ok(Grant {
-            slot: self.slot,
-            remaining: remaining - n,
-            reset_ns: self.until_free(self.slot, now_ns),
-        })
+        Ok(Grant { slot: self.slot, remaining: remaining - n, reset_ns: self.until_free(self.slot, now_ns) })
     }
 
     /// Gives back `n` of what `slot` reserved; nothing happens if the slot has left the window.
@@ -151,9 +137,7 @@ impl Window {
 
     /// Nanoseconds until `slot` has left the window.
     fn until_free(&self, slot: u64, now_ns: u64) -> u64 {
-        (slot + SLOTS)
-            .saturating_mul(self.slot_ns)
-            .saturating_sub(now_ns)
+        (slot + SLOTS).saturating_mul(self.slot_ns).saturating_sub(now_ns)
     }
 }
 
@@ -164,12 +148,7 @@ fn index(slot: u64) -> usize {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -185,26 +164,15 @@ mod tests {
         /// The most that any window of `period` nanoseconds holds: the fullest one starts at an admission.
         fn fullest(&self, period: u64) -> u64 {
             let held = |start: u64| -> u64 {
-                let inside = self
-                    .admitted
-                    .iter()
-                    .filter(|(at, _)| (start..start + period).contains(at));
+                let inside = self.admitted.iter().filter(|(at, _)| (start..start + period).contains(at));
                 inside.map(|(_, n)| n).sum()
             };
-            self.admitted
-                .iter()
-                .map(|(start, _)| held(*start))
-                .max()
-                .unwrap_or(0)
+            self.admitted.iter().map(|(start, _)| held(*start)).max().unwrap_or(0)
         }
 
         /// What was admitted within `length` nanoseconds before `now`.
         fn since(&self, now: u64, length: u64) -> u64 {
-            self.admitted
-                .iter()
-                .filter(|(at, _)| at + length > now)
-                .map(|(_, n)| n)
-                .sum()
+            self.admitted.iter().filter(|(at, _)| at + length > now).map(|(_, n)| n).sum()
         }
     }
 
@@ -291,23 +259,10 @@ mod tests {
     fn allows_the_full_burst_and_then_waits() {
         let mut window = Window::new(100, 60_000);
         for taken in 1..=100 {
-            assert_eq!(
-                window.try_take(500, 1).unwrap(),
-                Grant {
-                    slot: 0,
-                    remaining: 100 - taken,
-                    reset_ns: 60_500
-                }
-            );
+            assert_eq!(window.try_take(500, 1).unwrap(), Grant { slot: 0, remaining: 100 - taken, reset_ns: 60_500 });
         }
         let refusal = window.try_take(1_700, 1).unwrap_err();
-        assert_eq!(
-            refusal,
-            Refusal {
-                retry_after_ns: 61_000 - 1_700,
-                remaining: 0
-            }
-        );
+        assert_eq!(refusal, Refusal { retry_after_ns: 61_000 - 1_700, remaining: 0 });
         assert!(window.try_take(60_999, 1).is_err());
         assert_eq!(window.try_take(61_000, 100).unwrap().remaining, 0);
     }
@@ -346,13 +301,7 @@ mod tests {
         let mut window = Window::new(5, 60_000);
         assert!(window.try_take(0, 5).is_ok());
         window.set_limit(3);
-        assert_eq!(
-            window.try_take(1, 1).unwrap_err(),
-            Refusal {
-                retry_after_ns: 60_999,
-                remaining: 0
-            }
-        );
+        assert_eq!(window.try_take(1, 1).unwrap_err(), Refusal { retry_after_ns: 60_999, remaining: 0 });
         window.set_limit(6);
         assert_eq!(window.try_take(1, 1).unwrap().remaining, 0);
         window.set_limit(0);

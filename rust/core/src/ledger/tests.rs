@@ -83,6 +83,15 @@ fn spend(writer: &mut Writer, key: u32, cost: i64) {
     writer.intent(&intent).unwrap().settle(&Settle { status: 200, input: 1, cost, ..Settle::default() });
 }
 
+/// Waits for what the ledger's thread will do in its own time.
+fn until(done: impl Fn() -> bool) {
+    let started = std::time::Instant::now();
+    while !done() {
+        assert!(started.elapsed() < SOON);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn count(connection: &Connection) -> i64 {
     connection.query_row("SELECT count(*) FROM attempt", [], |row| row.get(0)).unwrap()
 }
@@ -236,6 +245,7 @@ fn a_failing_database_loses_nothing() {
     for n in 0..50 {
         spend(&mut writer, 1, n);
     }
+    until(|| !bench.ledger.health().is_good());
     let error = bench.ledger.flush(Duration::from_millis(50)).unwrap_err();
     assert!(error.to_string().contains("the test says no"), "{error}");
     let health = bench.ledger.health();
@@ -254,9 +264,7 @@ fn a_failing_database_loses_nothing() {
 fn it_tries_again_by_itself() {
     let (bench, _) = faulty(Fault::Refuse, 3);
     spend(&mut bench.spool.writer().unwrap(), 1, 1);
-    while bench.ledger.stats().rows == 0 {
-        std::thread::yield_now();
-    }
+    until(|| bench.ledger.stats().rows > 0);
     assert_eq!(bench.ledger.stats().failures, 3);
 }
 
@@ -267,9 +275,7 @@ fn a_commit_whose_answer_is_lost_counts_once() {
     for _ in 0..10 {
         spend(&mut writer, 1, 7);
     }
-    while bench.ledger.stats().failures == 0 {
-        std::thread::yield_now();
-    }
+    until(|| bench.ledger.stats().failures > 0);
     assert_eq!(bench.ledger.totals(DictKind::Key).unwrap()[&1], 70);
     bench.ledger.flush(SOON).unwrap();
     assert!(bench.ledger.stats().known > 0);
@@ -303,8 +309,8 @@ fn a_lock_held_by_another_program_is_waited_for() {
     let other = Connection::open(bench.dir.path().join("ledger.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     spend(&mut bench.spool.writer().unwrap(), 1, 5);
-    assert!(bench.ledger.flush(Duration::from_millis(700)).is_err());
-    assert!(bench.ledger.health().error.unwrap().contains("locked"));
+    assert!(bench.ledger.flush(Duration::from_millis(10)).is_err());
+    until(|| bench.ledger.health().error.is_some_and(|error| error.contains("locked")));
     other.execute_batch("ROLLBACK").unwrap();
     bench.ledger.flush(SOON).unwrap();
     assert_eq!(bench.ledger.totals(DictKind::Key).unwrap()[&1], 5);

@@ -98,10 +98,7 @@ fn fail<T>(offset: usize, kind: MultipartErrorKind) -> Result<T, MultipartError>
 #[must_use]
 pub fn boundary(content_type: &str) -> Option<String> {
     let (kind, parameters) = content_type.split_once(';')?;
-    if !kind
-        .trim_matches([' ', '\t'])
-        .eq_ignore_ascii_case("multipart/form-data")
-    {
+    if !kind.trim_matches([' ', '\t']).eq_ignore_ascii_case("multipart/form-data") {
         return None;
     }
     let mut found = None;
@@ -148,11 +145,7 @@ pub fn parts(body: &[u8], boundary: &str) -> Result<Vec<Part>, MultipartError> {
         let (end, last) = delimiter_end(body, at + dashed.len())?;
         if last {
             let clean = body[end..].iter().all(|byte| matches!(byte, b'\r' | b'\n'));
-            return if clean {
-                Ok(parts)
-            } else {
-                fail(end, MultipartErrorKind::Trailing)
-            };
+            return if clean { Ok(parts) } else { fail(end, MultipartErrorKind::Trailing) };
         }
         if parts.len() == MAX_PARTS {
             return fail(at, MultipartErrorKind::TooManyParts);
@@ -171,9 +164,7 @@ pub fn parts(body: &[u8], boundary: &str) -> Result<Vec<Part>, MultipartError> {
 pub fn field<'a>(parts: &'a [Part], name: &str) -> Result<Option<&'a Part>, MultipartError> {
     let mut named = parts.iter().filter(|part| part.name == name);
     let first = named.next();
-    named.next().map_or(Ok(first), |second| {
-        fail(second.content.start, MultipartErrorKind::Repeated)
-    })
+    named.next().map_or(Ok(first), |second| fail(second.content.start, MultipartErrorKind::Repeated))
 }
 
 /// Whether the boundary at `at` is a delimiter: at `start`, or behind a CRLF in the content that begins at `from`. At the
@@ -193,10 +184,7 @@ fn begins_line(body: &[u8], at: usize, start: usize, from: usize) -> Result<bool
 fn delimiter_end(body: &[u8], at: usize) -> Result<(usize, bool), MultipartError> {
     let last = body[at..].starts_with(b"--");
     let at = at + usize::from(last) * 2;
-    let padding = body[at..]
-        .iter()
-        .take_while(|byte| matches!(byte, b' ' | b'\t'))
-        .count();
+    let padding = body[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let at = at + padding;
     match body[at..] {
         [b'\r', b'\n', ..] => Ok((at + 2, last)),
@@ -216,11 +204,7 @@ fn header(body: &[u8], start: usize) -> Result<Part, MultipartError> {
     loop {
         let Some(length) = memchr::memchr2(b'\n', b'\r', &block[at..]) else {
             let cut = start + block.len() == body.len();
-            let kind = if cut {
-                MultipartErrorKind::End
-            } else {
-                MultipartErrorKind::Header
-            };
+            let kind = if cut { MultipartErrorKind::End } else { MultipartErrorKind::Header };
             return fail(start + block.len(), kind);
         };
         let line = &block[at..at + length];
@@ -251,11 +235,7 @@ fn header(body: &[u8], start: usize) -> Result<Part, MultipartError> {
             return fail(offset, MultipartErrorKind::Header);
         }
     }
-    let plain = |value: &[u8]| {
-        [&b"7bit"[..], b"8bit", b"binary"]
-            .iter()
-            .any(|name| value.eq_ignore_ascii_case(name))
-    };
+    let plain = |value: &[u8]| [&b"7bit"[..], b"8bit", b"binary"].iter().any(|name| value.eq_ignore_ascii_case(name));
     if encoding.is_some_and(|value| !plain(value)) {
         return fail(start, MultipartErrorKind::Encoding);
     }
@@ -263,12 +243,7 @@ fn header(body: &[u8], start: usize) -> Result<Part, MultipartError> {
         return fail(start, MultipartErrorKind::Disposition);
     };
     let content_type = content_type.map(|value| String::from_utf8_lossy(value).into_owned());
-    Ok(Part {
-        name,
-        filename,
-        content_type,
-        content: start + at..start + at,
-    })
+    Ok(Part { name, filename, content_type, content: start + at..start + at })
 }
 
 /// Splits `Name: value`; `None` if it is no header line (a folded one neither).
@@ -287,10 +262,7 @@ fn is_token(byte: &u8) -> bool {
 /// The name and the file name of a `form-data` disposition.
 fn parse_disposition(value: &[u8]) -> Option<(String, Option<String>)> {
     let semicolon = memchr::memchr(b';', value)?;
-    if !value[..semicolon]
-        .trim_ascii_end()
-        .eq_ignore_ascii_case(b"form-data")
-    {
+    if !value[..semicolon].trim_ascii_end().eq_ignore_ascii_case(b"form-data") {
         return None;
     }
     let (mut name, mut filename, mut extended) = (None, None, None);
@@ -315,9 +287,7 @@ fn parse_disposition(value: &[u8]) -> Option<(String, Option<String>)> {
         return None;
     };
     let name = String::from_utf8(name.to_vec()).ok()?;
-    let file = filename
-        .or(extended)
-        .map(|value| String::from_utf8_lossy(&value).into_owned());
+    let file = filename.or(extended).map(|value| String::from_utf8_lossy(&value).into_owned());
     Some((name, file))
 }
 

@@ -128,12 +128,7 @@ impl Framer {
     pub fn new(max_event: usize) -> Self {
         // Offsets in a batch are 32 bits wide.
         let max_event = max_event.min(1 << 30);
-        Self {
-            max_event,
-            carry: Carry::Shared(Bytes::new()),
-            line: Line::Start,
-            health: Health::Sound,
-        }
+        Self { max_event, carry: Carry::Shared(Bytes::new()), line: Line::Start, health: Health::Sound }
     }
 
     /// Bytes of the incomplete event that are kept.
@@ -174,27 +169,18 @@ impl Framer {
         let (ends, overlong) = self.cut(&chunk, kept);
         let Some(&last) = ends.last() else {
             self.keep_chunk(chunk);
-            return if overlong {
-                self.fail()
-            } else {
-                Ok(Batch::default())
-            };
+            return if overlong { self.fail() } else { Ok(Batch::default()) };
         };
         if overlong {
             self.health = Health::Owing;
         }
-        Ok(Batch {
-            bytes: self.split(chunk, last as usize - kept),
-            ends,
-        })
+        Ok(Batch { bytes: self.split(chunk, last as usize - kept), ends })
     }
 
     #[cold]
     fn fail(&mut self) -> Result<Batch, EventTooLong> {
         self.health = Health::Failed;
-        Err(EventTooLong {
-            limit: self.max_event,
-        })
+        Err(EventTooLong { limit: self.max_event })
     }
 
     /// Finds the ends of events in `chunk`, counted from `kept` bytes before it, and whether one was too long.
@@ -234,11 +220,7 @@ impl Framer {
                     line = Line::Inside;
                     match memchr2(b'\n', b'\r', &chunk[at..]) {
                         Some(length) => {
-                            line = if chunk[at + length] == b'\n' {
-                                Line::Start
-                            } else {
-                                Line::AfterCr
-                            };
+                            line = if chunk[at + length] == b'\n' { Line::Start } else { Line::AfterCr };
                             at += length + 1;
                         }
                         None => at = chunk.len(),
@@ -258,10 +240,7 @@ impl Framer {
             }
         }
         self.line = line;
-        (
-            ends,
-            overlong || kept + chunk.len() - start > self.max_event,
-        )
+        (ends, overlong || kept + chunk.len() - start > self.max_event)
     }
 
     /// Hands out what is kept and the first `taken` bytes of `chunk`, and keeps the others.
@@ -290,9 +269,7 @@ impl Framer {
 /// The event's data: the values of its `data` lines joined with LF; borrowed if there is at most one line.
 #[must_use]
 pub fn data(event: &[u8]) -> Cow<'_, [u8]> {
-    let mut values = fields(event)
-        .filter(|field| field.0 == b"data")
-        .map(|field| field.1);
+    let mut values = fields(event).filter(|field| field.0 == b"data").map(|field| field.1);
     let first = values.next().unwrap_or_default();
     let Some(second) = values.next() else {
         return Cow::Borrowed(first);
@@ -315,11 +292,7 @@ pub fn has_data(event: &[u8]) -> bool {
 /// The event's type: the value of its last `event` line. `None` if there is none or it is empty (then it is `message`).
 #[must_use]
 pub fn name(event: &[u8]) -> Option<&[u8]> {
-    fields(event)
-        .filter(|field| field.0 == b"event")
-        .last()
-        .map(|field| field.1)
-        .filter(|name| !name.is_empty())
+    fields(event).filter(|field| field.0 == b"event").last().map(|field| field.1).filter(|name| !name.is_empty())
 }
 
 /// Whether the event consists of comments and blank lines only (a keep-alive).

@@ -1,10 +1,5 @@
 //! Forms as real clients send them, every truncation, and bodies that parsers read differently.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
 
@@ -24,29 +19,20 @@ fn one(header: &str, content: &str) -> Vec<u8> {
 }
 
 fn named(parameters: &str) -> Vec<u8> {
-    one(
-        &format!("Content-Disposition: form-data; {parameters}"),
-        "x",
-    )
+    one(&format!("Content-Disposition: form-data; {parameters}"), "x")
 }
 
 #[test]
 fn reads_the_boundary() {
     for (content_type, expected) in [
         ("multipart/form-data; boundary=abc", Some("abc")),
-        (
-            "Multipart/Form-Data;BOUNDARY=\"a b'()+_,-./:=?c\"",
-            Some("a b'()+_,-./:=?c"),
-        ),
+        ("Multipart/Form-Data;BOUNDARY=\"a b'()+_,-./:=?c\"", Some("a b'()+_,-./:=?c")),
         (
             "multipart/form-data; charset=utf-8; boundary=----WebKitFormBoundary7MA4YWxk",
             Some("----WebKitFormBoundary7MA4YWxk"),
         ),
         ("multipart/form-data; boundary=\"a\\bc\";", Some("abc")),
-        (
-            "multipart/form-data ; boundary=abc ; x=\"y;boundary=z\"",
-            Some("abc"),
-        ),
+        ("multipart/form-data ; boundary=abc ; x=\"y;boundary=z\"", Some("abc")),
         ("multipart/form-data; boundary=abc; boundary=abc", None),
         ("multipart/form-data; boundary=abc; boundary*0=x", None),
         ("multipart/form-data; boundary=", None),
@@ -62,18 +48,9 @@ fn reads_the_boundary() {
         ("application/json", None),
         ("", None),
     ] {
-        assert_eq!(
-            boundary(content_type).as_deref(),
-            expected,
-            "{content_type}"
-        );
+        assert_eq!(boundary(content_type).as_deref(), expected, "{content_type}");
     }
-    let exactly = |length: usize| {
-        boundary(&format!(
-            "multipart/form-data; boundary={}",
-            "x".repeat(length)
-        ))
-    };
+    let exactly = |length: usize| boundary(&format!("multipart/form-data; boundary={}", "x".repeat(length)));
     assert!(exactly(70).is_some());
     assert!(exactly(71).is_none());
 }
@@ -81,34 +58,15 @@ fn reads_the_boundary() {
 #[test]
 fn finds_fields_and_files() {
     let found = parts(FORM, "X-b").unwrap();
-    let content: Vec<&[u8]> = found
-        .iter()
-        .map(|part| &FORM[part.content.clone()])
-        .collect();
-    assert_eq!(
-        content,
-        [&b"whisper-1"[..], b"RIFF\r\n--X-\r\n\0\xff--X-b", b""]
-    );
-    let names: Vec<_> = found
-        .iter()
-        .map(|part| (part.name.as_str(), part.filename.as_deref()))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            ("model", None),
-            ("file", Some("a \"b\".wav")),
-            ("empty", Some(""))
-        ]
-    );
+    let content: Vec<&[u8]> = found.iter().map(|part| &FORM[part.content.clone()]).collect();
+    assert_eq!(content, [&b"whisper-1"[..], b"RIFF\r\n--X-\r\n\0\xff--X-b", b""]);
+    let names: Vec<_> = found.iter().map(|part| (part.name.as_str(), part.filename.as_deref())).collect();
+    assert_eq!(names, [("model", None), ("file", Some("a \"b\".wav")), ("empty", Some(""))]);
     assert_eq!(found[1].content_type.as_deref(), Some("audio/wav"));
     assert_eq!(field(&found, "model").unwrap(), Some(&found[0]));
     assert_eq!(field(&found, "missing").unwrap(), None);
     let twice = [found[0].clone(), found[0].clone()];
-    assert_eq!(
-        field(&twice, "model").unwrap_err().kind,
-        MultipartErrorKind::Repeated
-    );
+    assert_eq!(field(&twice, "model").unwrap_err().kind, MultipartErrorKind::Repeated);
     assert_eq!(parts(b"--b--", "b").unwrap(), []);
     assert_eq!(parts(b"\r\n--b--\r\n\r\n", "b").unwrap(), []);
 }
@@ -117,33 +75,16 @@ fn finds_fields_and_files() {
 fn reads_file_names_of_all_clients() {
     for (parameters, expected) in [
         ("name=\"f\"; filename=\"C:\\dir\\a.wav\"", "C:\\dir\\a.wav"),
-        (
-            "name=\"f\"; filename=\"../../etc/passwd\"",
-            "../../etc/passwd",
-        ),
+        ("name=\"f\"; filename=\"../../etc/passwd\"", "../../etc/passwd"),
         ("name=\"f\"; filename=\"a;b=c.wav\"", "a;b=c.wav"),
-        (
-            "name=\"f\"; filename=\"été.wav\"; filename*=UTF-8''x",
-            "été.wav",
-        ),
+        ("name=\"f\"; filename=\"été.wav\"; filename*=UTF-8''x", "été.wav"),
         ("filename*=UTF-8''%C3%A9.wav; name=f;", "UTF-8''%C3%A9.wav"),
         ("name=\"f\"; filename=a.wav", "a.wav"),
     ] {
-        assert_eq!(
-            parts(&named(parameters), "b").unwrap()[0]
-                .filename
-                .as_deref(),
-            Some(expected),
-            "{parameters}"
-        );
+        assert_eq!(parts(&named(parameters), "b").unwrap()[0].filename.as_deref(), Some(expected), "{parameters}");
     }
-    let latin =
-        [&b"--b\r\nContent-Disposition: form-data; name=f; filename=\"\xe9\"\r\n\r\n\r\n--b--"[..]]
-            .concat();
-    assert_eq!(
-        parts(&latin, "b").unwrap()[0].filename.as_deref(),
-        Some("\u{fffd}")
-    );
+    let latin = [&b"--b\r\nContent-Disposition: form-data; name=f; filename=\"\xe9\"\r\n\r\n\r\n--b--"[..]].concat();
+    assert_eq!(parts(&latin, "b").unwrap()[0].filename.as_deref(), Some("\u{fffd}"));
 }
 
 #[test]
@@ -152,11 +93,7 @@ fn refuses_every_truncation() {
         let body = &FORM[..end];
         // The last line end may be missing.
         let whole = FORM.len() - 2;
-        assert_eq!(
-            parts(body, "X-b").is_ok(),
-            end >= whole && end != whole + 1,
-            "{end}"
-        );
+        assert_eq!(parts(body, "X-b").is_ok(), end >= whole && end != whole + 1, "{end}");
     }
 }
 
@@ -178,10 +115,7 @@ fn refuses_what_parsers_read_differently() {
         (one(header, "a\r--b\rb"), Delimiter),
         (one(header, "a\r\n--bc\r\nb"), Delimiter),
         (one(header, "\n--b"), Delimiter),
-        (
-            format!("--b\r\n{header}\r\n\r\n--b--\r\n").into_bytes(),
-            Delimiter,
-        ),
+        (format!("--b\r\n{header}\r\n\r\n--b--\r\n").into_bytes(), Delimiter),
         (format!("--b\r\n{header}\r\n--b--\r\n").into_bytes(), Header),
         (one(&format!("{header}\r\n--b: y"), "a"), Delimiter),
         (one(&format!("{header}\n"), "a"), Header),
@@ -191,26 +125,11 @@ fn refuses_what_parsers_read_differently() {
         (one(&format!("{header}\r\nA : y"), "a"), Header),
         (one(&format!("{header}\r\nA: \0"), "a"), Header),
         (one(&format!("{header}\r\n{header}"), "a"), Header),
-        (
-            one(
-                &format!("{header}\r\nContent-Type: a/b\r\ncontent-type: a/b"),
-                "a",
-            ),
-            Header,
-        ),
-        (
-            one(
-                &format!("{header}\r\nContent-Transfer-Encoding: base64"),
-                "a",
-            ),
-            Encoding,
-        ),
+        (one(&format!("{header}\r\nContent-Type: a/b\r\ncontent-type: a/b"), "a"), Header),
+        (one(&format!("{header}\r\nContent-Transfer-Encoding: base64"), "a"), Encoding),
         (one("Content-Type: a/b", "a"), Disposition),
         (one("Content-Disposition: form-data", "a"), Disposition),
-        (
-            one("Content-Disposition: attachment; name=x", "a"),
-            Disposition,
-        ),
+        (one("Content-Disposition: attachment; name=x", "a"), Disposition),
         (named(""), Disposition),
         (named("filename=x"), Disposition),
         (named("name=x; name=y"), Disposition),
@@ -226,29 +145,12 @@ fn refuses_what_parsers_read_differently() {
         (named("name = x"), Disposition),
         (named("filename=\"a\\\"; name=\"model\""), Disposition),
     ] {
-        assert_eq!(
-            kind(&body),
-            expected,
-            "{:?}",
-            String::from_utf8_lossy(&body)
-        );
+        assert_eq!(kind(&body), expected, "{:?}", String::from_utf8_lossy(&body));
     }
-    let encoded = |name: &str| {
-        parts(
-            &one(
-                &format!("{header}\r\nContent-Transfer-Encoding: {name}"),
-                "a",
-            ),
-            "b",
-        )
-        .is_ok()
-    };
+    let encoded = |name: &str| parts(&one(&format!("{header}\r\nContent-Transfer-Encoding: {name}"), "a"), "b").is_ok();
     assert!(encoded("7bit") && encoded("8BIT") && encoded("binary"));
     for bad in ["", "a ", "a\r\nb", "é", &"x".repeat(71)] {
-        assert_eq!(
-            parts(b"--b--", bad).unwrap_err().kind,
-            MultipartErrorKind::Boundary
-        );
+        assert_eq!(parts(b"--b--", bad).unwrap_err().kind, MultipartErrorKind::Boundary);
     }
 }
 
@@ -261,24 +163,13 @@ fn bounds_parts_and_headers() {
     assert_eq!(parts(&many(MAX_PARTS), "b").unwrap().len(), MAX_PARTS);
     assert_eq!(kind(&many(MAX_PARTS + 1)), MultipartErrorKind::TooManyParts);
     assert_eq!(kind(&many(100_000)), MultipartErrorKind::TooManyParts);
-    let long = |length: usize| {
-        one(
-            &format!(
-                "Content-Disposition: form-data; name=x\r\nA: {}",
-                "y".repeat(length)
-            ),
-            "z",
-        )
-    };
+    let long =
+        |length: usize| one(&format!("Content-Disposition: form-data; name=x\r\nA: {}", "y".repeat(length)), "z");
     assert!(parts(&long(MAX_HEADER - 60), "b").is_ok());
     assert_eq!(kind(&long(MAX_HEADER)), MultipartErrorKind::Header);
     // Boundaries that occur at almost every byte.
-    let dashes = [
-        &b"----\r\nContent-Disposition: form-data; name=x\r\n\r\nx"[..],
-        &[b'-'; 1 << 20],
-        b"\r\n------\r\n",
-    ]
-    .concat();
+    let dashes =
+        [&b"----\r\nContent-Disposition: form-data; name=x\r\n\r\nx"[..], &[b'-'; 1 << 20], b"\r\n------\r\n"].concat();
     assert_eq!(parts(&dashes, "--").unwrap().len(), 1);
 }
 

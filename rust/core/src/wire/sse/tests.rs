@@ -1,10 +1,5 @@
 //! Every split of every stream, against two slow twins: one for where events end, one for what they mean.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
 
@@ -16,10 +11,7 @@ fn twin_ends(stream: &[u8]) -> Vec<usize> {
     let mut at = 0;
     let mut behind_lone_cr = false;
     while at < stream.len() {
-        let length = stream[at..]
-            .iter()
-            .take_while(|byte| !b"\r\n".contains(byte))
-            .count();
+        let length = stream[at..].iter().take_while(|byte| !b"\r\n".contains(byte)).count();
         let blank = length == 0;
         at += length;
         match stream[at..] {
@@ -75,10 +67,7 @@ fn twin_meaning(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
             }
             kind.clear();
         } else {
-            let colon = line
-                .iter()
-                .position(|byte| *byte == b':')
-                .unwrap_or(line.len());
+            let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
             let (field, rest) = line.split_at(colon);
             let value = rest.strip_prefix(b":").unwrap_or(rest);
             let value = value.strip_prefix(b" ").unwrap_or(value);
@@ -101,10 +90,7 @@ fn run<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Vec<u8>) {
     let mut events = Vec::new();
     for chunk in chunks {
         let batch = framer.push(Bytes::copy_from_slice(chunk)).unwrap();
-        assert_eq!(
-            batch.ends.last().map_or(0, |end| *end as usize),
-            batch.bytes.len()
-        );
+        assert_eq!(batch.ends.last().map_or(0, |end| *end as usize), batch.bytes.len());
         assert_eq!(batch.is_empty(), batch.bytes.is_empty());
         events.extend(batch.events().map(<[u8]>::to_vec));
     }
@@ -118,35 +104,19 @@ fn run<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Vec<u8>) {
 fn check<'a>(stream: &[u8], chunks: impl Iterator<Item = &'a [u8]>) {
     let (events, rest) = run(chunks);
     let mut start = 0;
-    let expected: Vec<&[u8]> = twin_ends(stream)
-        .iter()
-        .map(|&end| &stream[std::mem::replace(&mut start, end)..end])
-        .collect();
+    let expected: Vec<&[u8]> =
+        twin_ends(stream).iter().map(|&end| &stream[std::mem::replace(&mut start, end)..end]).collect();
     assert_eq!(events, expected, "{:?}", String::from_utf8_lossy(stream));
     assert_eq!(rest, &stream[start..]);
     let meaning: Vec<(Vec<u8>, Vec<u8>)> = events
         .iter()
         .filter(|event| has_data(event))
-        .map(|event| {
-            (
-                name(event).unwrap_or_default().to_vec(),
-                data(event).into_owned(),
-            )
-        })
+        .map(|event| (name(event).unwrap_or_default().to_vec(), data(event).into_owned()))
         .collect();
-    assert_eq!(
-        meaning,
-        twin_meaning(&stream[..start]),
-        "{:?}",
-        String::from_utf8_lossy(stream)
-    );
+    assert_eq!(meaning, twin_meaning(&stream[..start]), "{:?}", String::from_utf8_lossy(stream));
     // Nothing is held back but, for a CR at the very end, the event that a LF could still belong to.
     let held = twin_meaning(stream).len() - meaning.len();
-    assert!(
-        held <= usize::from(stream.ends_with(b"\r")),
-        "{:?}",
-        String::from_utf8_lossy(stream)
-    );
+    assert!(held <= usize::from(stream.ends_with(b"\r")), "{:?}", String::from_utf8_lossy(stream));
 }
 
 fn check_every_split(stream: &[u8]) {
@@ -205,9 +175,7 @@ fn cuts_every_stream_alike_however_it_is_split() {
 fn cuts_every_short_stream_of_line_ends() {
     for length in 0..=7_u32 {
         for number in 0..4_usize.pow(length) {
-            let stream: Vec<u8> = (0..length)
-                .map(|digit| b"\r\nd:"[number / 4_usize.pow(digit) % 4])
-                .collect();
+            let stream: Vec<u8> = (0..length).map(|digit| b"\r\nd:"[number / 4_usize.pow(digit) % 4]).collect();
             check(&stream, std::iter::once(&stream[..]));
             check(&stream, stream.chunks(1));
             check(&stream, stream.chunks(2));
@@ -278,13 +246,7 @@ fn copies_nothing_when_nothing_was_kept() {
 
 #[test]
 fn ends_an_event_as_soon_as_it_is_certain() {
-    let ends = |chunk: &'static [u8]| {
-        Framer::new(100)
-            .push(Bytes::from_static(chunk))
-            .unwrap()
-            .ends
-            .to_vec()
-    };
+    let ends = |chunk: &'static [u8]| Framer::new(100).push(Bytes::from_static(chunk)).unwrap().ends.to_vec();
     assert_eq!(ends(b"data: x\n\n"), [9]);
     assert_eq!(ends(b"data: x\r\n\r\n"), [11]);
     assert_eq!(ends(b"data: x\r\r"), [9]);
@@ -299,19 +261,13 @@ fn refuses_an_event_that_grows_for_ever() {
         assert!(framer.push(chunk.clone()).unwrap().is_empty());
     }
     let error = framer.push(chunk.clone()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "server-sent event longer than 1000 bytes"
-    );
+    assert_eq!(error.to_string(), "server-sent event longer than 1000 bytes");
     for _ in 0..100 {
         assert!(framer.push(chunk.clone()).is_err());
     }
     assert_eq!(framer.pending(), 1_100);
     assert_eq!(framer.take_rest().len(), 1_100);
-    assert_eq!(
-        framer.push(Bytes::from_static(b"\n\n")).unwrap().ends.len(),
-        2
-    );
+    assert_eq!(framer.push(Bytes::from_static(b"\n\n")).unwrap().ends.len(), 2);
 }
 
 #[test]
@@ -357,13 +313,7 @@ fn joins_a_large_event_from_small_chunks() {
     let mut framer = Framer::new(16 << 20);
     let mut found = Vec::new();
     for chunk in event.chunks(1_000) {
-        found.extend(
-            framer
-                .push(Bytes::copy_from_slice(chunk))
-                .unwrap()
-                .events()
-                .map(<[u8]>::to_vec),
-        );
+        found.extend(framer.push(Bytes::copy_from_slice(chunk)).unwrap().events().map(<[u8]>::to_vec));
     }
     assert_eq!(found, [event]);
     assert_eq!(framer.pending(), 0);

@@ -23,7 +23,7 @@ def check(system: System, provider: MockProvider) -> list[str]:
         ("content", Route.CANNED, ""),
         ("stream", Route.SCRIPTED, "stream"),
         ("too many requests", Route.SCRIPTED, "limited"),
-        ("client gone", Route.SCRIPTED, "stream"),
+        ("client gone", Route.SCRIPTED, "long"),
         ("rate limit", Route.LIMITED, ""),
         ("unknown key", Route.STRANGER, ""),
     ):

@@ -78,7 +78,8 @@ def drive(target: Target, body: bytes, load: OpenLoop | Streams, seconds: float,
         *("--duration", f"{seconds * 1000:.0f}ms", "--warmup", "0", "--body", str(payload)),
     ]
     for name, value in target.headers.items():
-        command += ["--header", f"{name}: {value}"]
+        if name.lower() != "content-type":  # the generator sends its own
+            command += ["--header", f"{name}: {value}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 120)
     if done.returncode != 0:
         raise LoadFailure(f"ailink-mock load ended with {done.returncode}:\n{done.stderr or done.stdout}")

@@ -12,6 +12,7 @@ from benches.gateway.wrk import ClosedLoop
 # How the mock provider answers, by name; the values are its scripts.
 SCRIPTS = {
     "stream": "ttft=25&gap=5&events=64&stamp=1",
+    "long": "gap=20&events=200",
     "burst": "events=64",
     "slow": "latency=1000",
     "limited": "status=429&retry_after=1",

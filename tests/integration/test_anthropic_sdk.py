@@ -327,8 +327,8 @@ def test_a_stream_that_breaks_off(client: Anthropic, model: str) -> None:
     received = []
 
     def read() -> None:
-        for event in client.messages.create(model=model, max_tokens=64, messages=HELLO, stream=True):
-            received.append(event.type)
+        stream = client.messages.create(model=model, max_tokens=64, messages=HELLO, stream=True)
+        received.extend(event.type for event in stream)
 
     with pytest.raises(anthropic.APIStatusError) as caught:
         read()

@@ -458,7 +458,8 @@ PRICES: dict[str, dict[str, str | float]] = {
     "per-request": {"per_request": 0.04},
     "halves": {"input_per_million": 0.0000005, "output_per_million": 0.0000005},
     "odd": {
-        "input_per_million": 0.123456789012, "output_per_million": 9.876543210987, "per_request": 0.000000000001,
+        "input_per_million": 0.123456789012, "output_per_million": 9.876543210987,
+        "per_request": 0.000000000001,
     },
     "huge": {"input_per_million": 1000, "output_per_million": 999.999999},
     "free": {"input_per_million": 0, "output_per_million": 0},

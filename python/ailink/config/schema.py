@@ -68,7 +68,7 @@ class Drain(Strict, frozen=True, kw_only=True):
 class Ledger(Strict, frozen=True, kw_only=True):
     """The spool of accounting records on disk."""
 
-    segment_slots: Annotated[int, Meta(ge=256, le=16_777_216)] = 8_192
+    segment_slots: Annotated[int, Meta(ge=256, le=1_048_576)] = 8_192
     max_bytes: Size = Size(1024 * 1024 * 1024)
     flush: Duration = Duration(250)
 

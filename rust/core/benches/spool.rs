@@ -113,7 +113,7 @@ fn start(ledger: &Ledger) {
     let before = cpu(ClockId::ThreadCPUTime);
     let keys = ledger.totals(DictKind::Key).unwrap().len();
     let each = cpu(ClockId::ThreadCPUTime).saturating_sub(before).as_nanos() as f64 / f64::from(sums);
-    println!("start  totals of {keys} keys from {sums} sums {:>33.0} ns CPU per sum", each);
+    println!("start  totals of {keys} keys from {sums} sums {each:>33.0} ns CPU per sum");
 }
 
 fn main() {

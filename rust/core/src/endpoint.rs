@@ -230,7 +230,10 @@ pub static TABLE: &[Endpoint] = &[
 
 /// What a path matched.
 pub enum Match<'p> {
-    Found { endpoint: &'static Endpoint, captured: Option<&'p str> },
+    Found {
+        endpoint: &'static Endpoint,
+        captured: Option<&'p str>,
+    },
     /// The path exists, the method does not.
     WrongMethod,
     Unknown,
@@ -325,7 +328,9 @@ mod tests {
 
     #[test]
     fn literal_paths_match() {
-        let Match::Found { endpoint, captured } = find(&Method::POST, "/v1/chat/completions") else { panic!("no match") };
+        let Match::Found { endpoint, captured } = find(&Method::POST, "/v1/chat/completions") else {
+            panic!("no match")
+        };
         assert_eq!(endpoint.operation, Operation::Chat);
         assert!(captured.is_none());
         assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Match::WrongMethod));

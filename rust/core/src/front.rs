@@ -184,7 +184,8 @@ impl Arrival {
 
     async fn hand_over(&self, request: Request<Incoming>) -> Response<Body> {
         let client = client_address(&self.shard, &self.connection, request.headers());
-        let handed = shell::HandOver { shard: &self.shard, connection: &self.connection, request_id: self.request_id, client };
+        let handed =
+            shell::HandOver { shard: &self.shard, connection: &self.connection, request_id: self.request_id, client };
         handed.run(request).await.unwrap_or_else(|error| {
             self.shard.metrics.error(error.code);
             error_response(Dialect::OpenAi, &error, &self.request_id)
@@ -194,7 +195,8 @@ impl Arrival {
 
 /// The dialect of a caller whose path may be unknown: Anthropic's clients say so in a header.
 fn dialect_of(path: &str, headers: &HeaderMap) -> Dialect {
-    let anthropic = path.starts_with("/v1/messages") || path.starts_with("/anthropic") || headers.contains_key("anthropic-version");
+    let anthropic =
+        path.starts_with("/v1/messages") || path.starts_with("/anthropic") || headers.contains_key("anthropic-version");
     if anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
 }
 

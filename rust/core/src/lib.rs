@@ -9,8 +9,8 @@
 
 pub mod account;
 pub mod body;
-pub mod clock;
 mod bytes32;
+pub mod clock;
 pub mod connection;
 pub mod dialect;
 pub mod endpoint;

@@ -159,7 +159,12 @@ pub fn deal(listeners: &[Listener], threads: usize) -> io::Result<Vec<Vec<Listen
 }
 
 /// Accepts on one listener until the shutdown closes it.
-pub async fn accept(shard: Arc<Shard>, registry: Arc<Registry>, listener: Listener, tls: Option<Arc<Tls>>) -> io::Result<()> {
+pub async fn accept(
+    shard: Arc<Shard>,
+    registry: Arc<Registry>,
+    listener: Listener,
+    tls: Option<Arc<Tls>>,
+) -> io::Result<()> {
     match listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
@@ -279,7 +284,10 @@ async fn live(open: Open, place: Place, socket: Socket, connection: Arc<Connecti
 
 fn builder(limits: &Limits, registry: Arc<Registry>) -> auto::Builder<Executor> {
     let mut builder = auto::Builder::new(Executor(registry));
-    builder.http1().max_buf_size(CONNECTION_BUFFER.max(limits.header_bytes * 2)).max_headers(limits.header_count * HEADER_HEADROOM);
+    builder
+        .http1()
+        .max_buf_size(CONNECTION_BUFFER.max(limits.header_bytes * 2))
+        .max_headers(limits.header_count * HEADER_HEADROOM);
     builder
         .http2()
         .max_concurrent_streams(limits.h2_streams)
@@ -412,7 +420,8 @@ fn sweep_pools(shard: &Shard) {
     for deployment in &snapshot.deployments {
         deployment.state.pool.sweep(shard.index, deployment.pool_idle);
     }
-    let current: std::collections::HashSet<&str> = snapshot.deployments.iter().map(|deployment| &*deployment.id).collect();
+    let current: std::collections::HashSet<&str> =
+        snapshot.deployments.iter().map(|deployment| &*deployment.id).collect();
     for retired in shard.shared.state.deployments().iter().filter(|state| !current.contains(state.id.as_str())) {
         retired.pool.sweep(shard.index, Duration::ZERO);
     }

@@ -17,8 +17,22 @@ use crate::state::DeploymentState;
 const OVERHEAD_US: [u64; 14] = [10, 20, 30, 50, 75, 100, 200, 300, 500, 1_000, 2_500, 5_000, 20_000, 100_000];
 /// Upper bounds of the latency histograms, in microseconds.
 const LATENCY_US: [u64; 16] = [
-    1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
-    20_000_000, 60_000_000, 120_000_000, 600_000_000,
+    1_000,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    60_000_000,
+    120_000_000,
+    600_000_000,
 ];
 
 #[derive(Default)]
@@ -57,7 +71,12 @@ pub struct Histogram<const N: usize> {
 
 impl<const N: usize> Histogram<N> {
     fn new(bounds: &'static [u64; N]) -> Self {
-        Histogram { bounds, buckets: [const { Counter(AtomicU64::new(0)) }; N], over: Counter::default(), sum_us: Counter::default() }
+        Histogram {
+            bounds,
+            buckets: [const { Counter(AtomicU64::new(0)) }; N],
+            over: Counter::default(),
+            sum_us: Counter::default(),
+        }
     }
 
     pub fn record(&self, value: Duration) {
@@ -278,7 +297,12 @@ impl Exposition {
             ("ailink_retries_total", "counter", "Attempts beyond the first.", sum(&|s| s.retries.get())),
             ("ailink_fallbacks_total", "counter", "Requests handed to a fallback model.", sum(&|s| s.fallbacks.get())),
             ("ailink_cache_hits_total", "counter", "Requests answered from the cache.", sum(&|s| s.cache_hits.get())),
-            ("ailink_cache_misses_total", "counter", "Cacheable requests not in the cache.", sum(&|s| s.cache_misses.get())),
+            (
+                "ailink_cache_misses_total",
+                "counter",
+                "Cacheable requests not in the cache.",
+                sum(&|s| s.cache_misses.get()),
+            ),
             ("ailink_panics_total", "counter", "Requests that ended in a caught panic.", sum(&|s| s.panics.get())),
         ] {
             self.family(name, kind, help);
@@ -300,7 +324,12 @@ impl Exposition {
         let labels: Vec<String> = deployments
             .iter()
             .map(|d| {
-                format!("deployment=\"{}\",provider=\"{}\",model=\"{}\"", label(&d.id), label(&d.provider), label(&d.model))
+                format!(
+                    "deployment=\"{}\",provider=\"{}\",model=\"{}\"",
+                    label(&d.id),
+                    label(&d.provider),
+                    label(&d.model)
+                )
             })
             .collect();
         let rows = || deployments.iter().zip(&labels);

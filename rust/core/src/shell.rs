@@ -77,7 +77,9 @@ impl HandOver<'_> {
         };
         let head = match tokio::time::timeout(ANSWER, exchange).await {
             Ok(head) => head?,
-            Err(_) => return Err(Error::new(Code::ShellUnavailable, "The control plane did not answer in time.").status(504)),
+            Err(_) => {
+                return Err(Error::new(Code::ShellUnavailable, "The control plane did not answer in time.").status(504));
+            }
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = head.status;

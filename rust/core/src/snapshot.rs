@@ -256,14 +256,7 @@ impl Snapshot {
             let index = names.get(&target).ok_or_else(|| bad(format!("alias {alias:?}: no model {target:?}")))?;
             by_name.entry(alias).or_insert(*index);
         }
-        Ok(Snapshot {
-            version: wire.version,
-            settings: wire.settings,
-            cache: wire.cache,
-            deployments,
-            models,
-            by_name,
-        })
+        Ok(Snapshot { version: wire.version, settings: wire.settings, cache: wire.cache, deployments, models, by_name })
     }
 
     /// The model a name or alias stands for.
@@ -320,12 +313,14 @@ fn compile_model(
 fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deployment, SnapshotError> {
     let id = wire.id.clone();
     let fail = |text: String| bad(format!("deployment {id}: {text}"));
-    let dialect = Dialect::parse(&wire.dialect).ok_or_else(|| fail(format!("dialect {:?} is not known", wire.dialect)))?;
+    let dialect =
+        Dialect::parse(&wire.dialect).ok_or_else(|| fail(format!("dialect {:?} is not known", wire.dialect)))?;
     let base = BaseUrl::parse(&wire.base_url).map_err(&fail)?;
     let (fixed, defaults) = static_headers(&wire.headers).map_err(&fail)?;
     let mut templates = [const { None }; Operation::COUNT];
     for (operation, suffix) in &wire.operations {
-        let operation = Operation::parse(operation).ok_or_else(|| fail(format!("operation {operation:?} is not known")))?;
+        let operation =
+            Operation::parse(operation).ok_or_else(|| fail(format!("operation {operation:?} is not known")))?;
         templates[operation as usize] = Some(template(&base, suffix, &fixed).map_err(&fail)?);
     }
     let auth = match wire.auth.scheme.as_str() {
@@ -391,7 +386,8 @@ fn static_headers(headers: &std::collections::BTreeMap<String, String>) -> Resul
     let mut fixed = Vec::new();
     let mut defaults = Vec::new();
     for (name, value) in headers {
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("header name {name:?} is not valid"))?;
+        let parsed =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("header name {name:?} is not valid"))?;
         let value = HeaderValue::from_str(value).map_err(|_| format!("the value of header {name:?} is not valid"))?;
         if FORWARDED.contains(&parsed) {
             defaults.push((parsed, value));

@@ -447,7 +447,8 @@ impl Source for Events {
             let batch = match self.framer.push(data) {
                 Ok(batch) => batch,
                 Err(error) => {
-                    let error = Error::new(Code::UpstreamInvalid, format!("The provider's stream is not valid: {error}."));
+                    let error =
+                        Error::new(Code::UpstreamInvalid, format!("The provider's stream is not valid: {error}."));
                     return self.fail(Outcome::InvalidResponse, &error);
                 }
             };

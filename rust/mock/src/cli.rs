@@ -39,11 +39,7 @@ pub fn main_with(args: Vec<String>) -> i32 {
         }
         Err(error) => {
             warn(&error.to_string());
-            if matches!(error, Error::Io { .. }) {
-                1
-            } else {
-                2
-            }
+            if matches!(error, Error::Io { .. }) { 1 } else { 2 }
         }
     }
 }
@@ -57,10 +53,7 @@ fn run(args: Vec<String>) -> Result<Outcome, Error> {
             Some("load") => load::command(parser),
             Some("proxy") => proxy::command(parser),
             Some("static") => static_server::command(parser),
-            _ => Err(Error::usage(format!(
-                "no such command: {}",
-                command.display()
-            ))),
+            _ => Err(Error::usage(format!("no such command: {}", command.display()))),
         },
         Some(other) => Err(other.unexpected().into()),
     }
@@ -81,10 +74,7 @@ pub fn warn(text: &str) {
 
 /// Tells as one JSON line where a server listens.
 pub fn announce(what: &str, port: Option<u16>, address: &str) {
-    print(&format!(
-        "{}\n",
-        json!({"listening": what, "port": port, "address": address})
-    ));
+    print(&format!("{}\n", json!({"listening": what, "port": port, "address": address})));
 }
 
 /// Returns when standard input is closed, so that a server ends with the program that started it.
@@ -116,6 +106,5 @@ pub fn path(parser: &mut Parser) -> Result<std::path::PathBuf, Error> {
 /// The value of an option, as a duration.
 pub fn duration(parser: &mut Parser) -> Result<std::time::Duration, Error> {
     let text = string(parser)?;
-    crate::duration::parse(&text)
-        .ok_or_else(|| Error::usage(format!("'{text}' is no duration (250ms, 2s, 1m)")))
+    crate::duration::parse(&text).ok_or_else(|| Error::usage(format!("'{text}' is no duration (250ms, 2s, 1m)")))
 }

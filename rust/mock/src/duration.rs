@@ -5,9 +5,7 @@ use std::time::Duration;
 /// Reads a duration; a number without a unit is in milliseconds.
 pub fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(split)?;
     let number: f64 = number.parse().ok()?;
     let seconds = match unit.trim() {

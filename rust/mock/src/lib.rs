@@ -1,10 +1,7 @@
 //! What AILink is tested and measured with: a scriptable mock provider, an open-loop load generator, and the bare
 //! hyper proxy and static server that benches compare with. No product code is in here and none uses it.
 
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, reason = "a test that fails shall say where")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails shall say where"))]
 
 mod cli;
 mod clock;

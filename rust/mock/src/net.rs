@@ -11,11 +11,7 @@ use crate::Error;
 const BACKLOG: i32 = 4096;
 
 /// Binds `count` non-blocking listeners to one address; port 0 takes a free one.
-pub fn listen(
-    host: &str,
-    port: u16,
-    count: usize,
-) -> Result<(Vec<TcpListener>, SocketAddr), Error> {
+pub fn listen(host: &str, port: u16, count: usize) -> Result<(Vec<TcpListener>, SocketAddr), Error> {
     let what = || format!("bind {host}:{port}");
     let mut address = (host, port)
         .to_socket_addrs()
@@ -32,11 +28,7 @@ pub fn listen(
 }
 
 fn bind(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;

@@ -8,8 +8,8 @@ use http_body_util::Either;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use hyper::http::uri::{Authority, Scheme};
 use hyper::server::conn::http1;
@@ -69,9 +69,7 @@ pub fn command(mut parser: Parser) -> Result<Outcome, Error> {
         .filter(|upstream| upstream.scheme() == Some(&Scheme::HTTP))
         .and_then(|upstream| upstream.into_parts().authority)
         .ok_or_else(|| Error::usage("--upstream http://HOST:PORT is needed"))?;
-    let announce = |address: std::net::SocketAddr| {
-        cli::announce("proxy", Some(address.port()), &address.to_string())
-    };
+    let announce = |address: std::net::SocketAddr| cli::announce("proxy", Some(address.port()), &address.to_string());
     runtime::serve(&place, announce, move || {
         let proxy = Arc::new(Proxy::new(authority.clone()));
         move |stream| {
@@ -79,9 +77,7 @@ pub fn command(mut parser: Parser) -> Result<Outcome, Error> {
             let service = service_fn(move |request| Arc::clone(&proxy).forward(request));
             async move {
                 // An error is a caller that left.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             }
         }
     })?;
@@ -99,20 +95,11 @@ impl Proxy {
     fn new(authority: Authority) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(usize::MAX)
-            .build(connector);
-        Self {
-            client,
-            host: HeaderValue::from_str(authority.as_str()).ok(),
-            authority,
-        }
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(usize::MAX).build(connector);
+        Self { client, host: HeaderValue::from_str(authority.as_str()).ok(), authority }
     }
 
-    async fn forward(
-        self: Arc<Self>,
-        mut request: Request<Incoming>,
-    ) -> Result<Answer, hyper::Error> {
+    async fn forward(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Answer, hyper::Error> {
         let mut uri = std::mem::take(request.uri_mut()).into_parts();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(self.authority.clone());

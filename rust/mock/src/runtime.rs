@@ -25,9 +25,7 @@ impl FromStr for Kind {
         match text {
             "per_core" => Ok(Self::PerCore),
             "work_stealing" => Ok(Self::WorkStealing),
-            _ => Err(Error::usage(format!(
-                "'{text}' is no runtime (per_core, work_stealing)"
-            ))),
+            _ => Err(Error::usage(format!("'{text}' is no runtime (per_core, work_stealing)"))),
         }
     }
 }
@@ -43,22 +41,13 @@ pub struct Place {
 
 impl Default for Place {
     fn default() -> Self {
-        Self {
-            host: "127.0.0.1".to_owned(),
-            port: 0,
-            kind: Kind::PerCore,
-            threads: 1,
-        }
+        Self { host: "127.0.0.1".to_owned(), port: 0, kind: Kind::PerCore, threads: 1 }
     }
 }
 
 /// Binds, tells the address and serves until killed. `make` is called once per runtime, within it; what it returns is
 /// called for every connection.
-pub fn serve<M, S, F>(
-    place: &Place,
-    announce: impl FnOnce(SocketAddr),
-    make: M,
-) -> Result<(), Error>
+pub fn serve<M, S, F>(place: &Place, announce: impl FnOnce(SocketAddr), make: M) -> Result<(), Error>
 where
     M: Fn() -> S + Clone + Send + 'static,
     S: Fn(TcpStream) -> F + Send + 'static,
@@ -66,12 +55,7 @@ where
 {
     let threads = place.threads.max(1);
     let (builders, sockets) = match place.kind {
-        Kind::PerCore => (
-            (0..threads)
-                .map(|_| Builder::new_current_thread())
-                .collect(),
-            threads,
-        ),
+        Kind::PerCore => ((0..threads).map(|_| Builder::new_current_thread()).collect(), threads),
         Kind::WorkStealing => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(threads);
@@ -82,10 +66,7 @@ where
     announce(address);
     let mut running = Vec::new();
     for (mut builder, listener) in builders.into_iter().zip(listeners) {
-        let runtime = builder
-            .enable_all()
-            .build()
-            .map_err(Error::io("start a runtime"))?;
+        let runtime = builder.enable_all().build().map_err(Error::io("start a runtime"))?;
         let make = make.clone();
         let thread = std::thread::Builder::new()
             .spawn(move || accept(&runtime, listener, make))

@@ -45,9 +45,7 @@ pub fn command(mut parser: Parser) -> Result<Outcome, Error> {
         }
     }
     let body = Bytes::from(format!("\"{}\"", "x".repeat(bytes.saturating_sub(2))));
-    let announce = |address: std::net::SocketAddr| {
-        cli::announce("static", Some(address.port()), &address.to_string())
-    };
+    let announce = |address: std::net::SocketAddr| cli::announce("static", Some(address.port()), &address.to_string());
     runtime::serve(&place, announce, move || {
         let body = body.clone();
         move |stream| {
@@ -55,9 +53,7 @@ pub fn command(mut parser: Parser) -> Result<Outcome, Error> {
             let service = service_fn(move |request| answer(request, status, body.clone()));
             async move {
                 // An error is a caller that left.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             }
         }
     })?;
@@ -75,8 +71,6 @@ async fn answer(
     }
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }

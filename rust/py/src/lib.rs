@@ -1,8 +1,8 @@
 //! `ailink._core`: what Python may ask of the data plane. A file per core module, same names; no algorithm here.
 
 mod endpoint;
-mod keys;
 mod kernels;
+mod keys;
 mod mock;
 mod plane;
 

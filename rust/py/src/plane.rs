@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ailink_core::metrics::Outcome;
 use ailink_core::plane::{Plane as Core, PlaneError};
-use ailink_core::stage::Stage;
 use ailink_core::query::QueryError;
+use ailink_core::stage::Stage;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

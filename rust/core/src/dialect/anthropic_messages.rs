@@ -130,7 +130,8 @@ mod tests {
         );
         assert_eq!(tap.usage(), None);
         assert_eq!(tap.started().map(|usage| usage.input), Some(25));
-        let delta = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"four\"}}\n\n";
+        let delta =
+            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"four\"}}\n\n";
         assert_eq!(tap.event(delta).text, 4);
         let end = b"event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":15}}\n\n";
         assert!(tap.event(end).finished);
@@ -141,7 +142,8 @@ mod tests {
 
     #[test]
     fn usage_objects_are_read() {
-        let usage = parse_usage(br#"{"input_tokens":3,"output_tokens":4,"cache_creation_input_tokens":2}"#).expect("usage");
+        let usage =
+            parse_usage(br#"{"input_tokens":3,"output_tokens":4,"cache_creation_input_tokens":2}"#).expect("usage");
         assert_eq!((usage.input, usage.output, usage.cache_write), (3, 4, 2));
     }
 }

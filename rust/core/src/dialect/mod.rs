@@ -112,9 +112,8 @@ pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
 /// True when an error body of a provider already has the shape the caller's dialect promises.
 pub fn is_error_shape(body: &[u8]) -> bool {
     use crate::wire::json::{Kind, scan_object};
-    scan_object(body, &["error"]).is_ok_and(|scan| {
-        scan.fields[0].is_some_and(|error| matches!(error.kind, Kind::Object | Kind::String))
-    })
+    scan_object(body, &["error"])
+        .is_ok_and(|scan| scan.fields[0].is_some_and(|error| matches!(error.kind, Kind::Object | Kind::String)))
 }
 
 /// The length of the first non-empty string among `members` (each given as `"name":"`) of an event, as unescaped bytes.

@@ -158,8 +158,9 @@ mod tests {
 
     #[test]
     fn lying_details_do_not_underflow() {
-        let usage = parse_usage(br#"{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":9}}"#)
-            .expect("usage");
+        let usage =
+            parse_usage(br#"{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":9}}"#)
+                .expect("usage");
         assert_eq!((usage.input, usage.cache_read), (0, 1));
     }
 
@@ -169,7 +170,8 @@ mod tests {
         let content = b"data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"usage\\\"\"}}],\"usage\":null}\n\n";
         let seen = tap.event(content);
         assert!(seen.text == 11 && !seen.usage_only && tap.usage.is_none());
-        let last = b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\n\n";
+        let last =
+            b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\n\n";
         assert!(tap.event(last).usage_only);
         assert_eq!(tap.usage.map(|usage| (usage.input, usage.output)), Some((3, 4)));
         assert!(tap.event(b"data: [DONE]\n\n").terminal);

@@ -359,7 +359,9 @@ fn a_lost_ledger_does_not_blame_others() {
     let mut writer = bench.spool.writer().unwrap();
     let names: Vec<String> = (0..5).map(|n| format!("key{n}")).collect();
     let ids: Vec<u32> = names.iter().map(|name| bench.ledger.intern(DictKind::Key, name).unwrap()).collect();
-    ids.iter().for_each(|id| spend(&mut writer, *id, 3));
+    for id in &ids {
+        spend(&mut writer, *id, 3);
+    }
     drop(writer);
     let Bench { ledger, spool, dir } = bench;
     drop((ledger, spool));

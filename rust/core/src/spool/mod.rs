@@ -1,7 +1,7 @@
 //! The durable record of money: an *intent* before the first upstream byte, a *settlement* after.
 //!
 //! One slot of a memory-mapped, preallocated file is one upstream attempt. The hot path stores into
-//! it, about 80 ns for intent and settlement together; the ledger's thread turns settled slots into rows
+//! it, about 100 ns for intent and settlement together; the ledger's thread turns settled slots into rows
 //! of `ledger.db` and empties them.
 //!
 //! ```text

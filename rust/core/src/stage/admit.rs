@@ -36,8 +36,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let shard = exchange.shard.clone();
     let admission = exchange.admission.get_or_insert_with(|| Admission::new(shard.clone()));
     if shard.metrics.in_flight.get() > shard.bounds.requests {
-        return Err(Error::new(Code::Overloaded, "The gateway has as many requests in flight as it may. Retry shortly.")
-            .retry_after(Duration::from_secs(1)));
+        return Err(Error::new(
+            Code::Overloaded,
+            "The gateway has as many requests in flight as it may. Retry shortly.",
+        )
+        .retry_after(Duration::from_secs(1)));
     }
     if let Some(key) = exchange.key.as_ref()
         && let Some(limit) = key.limits.and_then(|limits| limits.max_parallel)

@@ -57,7 +57,8 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
             Err(failed) => return Err(failed.error),
         }
     }
-    let error = failure.map_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked."), |failed| failed.error);
+    let error =
+        failure.map_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked."), |failed| failed.error);
     fall_back(exchange, error)
 }
 
@@ -109,9 +110,11 @@ fn fall_back(exchange: &mut Exchange, error: Error) -> Result<Flow> {
         fallbacks.find_map(|index| {
             let fallback = exchange.snapshot.models.get(*index as usize)?;
             let allowed = exchange.key.as_ref().is_some_and(|key| key.may_use(&fallback.name));
-            let serves = fallback.deployments.iter().filter_map(|index| exchange.deployment(*index)).any(|deployment| {
-                deployment.dialect == exchange.endpoint.dialect && deployment.template(exchange.endpoint.operation).is_some()
-            });
+            let serves =
+                fallback.deployments.iter().filter_map(|index| exchange.deployment(*index)).any(|deployment| {
+                    deployment.dialect == exchange.endpoint.dialect
+                        && deployment.template(exchange.endpoint.operation).is_some()
+                });
             (allowed && serves).then(|| fallback.name.to_string())
         })
     });
@@ -212,7 +215,13 @@ fn intent(exchange: &Exchange, deployment: &Deployment) -> Intent {
 }
 
 /// The request head for this call: the deployment's template, the credential, what the caller's headers add, the length.
-fn request_head(exchange: &Exchange, deployment: &Deployment, template: &RequestTemplate, attempt_id: u64, length: usize) -> BytesMut {
+fn request_head(
+    exchange: &Exchange,
+    deployment: &Deployment,
+    template: &RequestTemplate,
+    attempt_id: u64,
+    length: usize,
+) -> BytesMut {
     let secret = deployment.credential.as_ref().map(|slot| slot.load());
     let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
     let mut head = BytesMut::with_capacity(512 + template.block.len() + secret.len());
@@ -291,7 +300,8 @@ fn outgoing_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Byte
     match (call.model_span, inside) {
         (Some((start, end)), _) => {
             let (start, end) = (start as usize, end as usize);
-            let replacement = if call.boundary.is_some() { deployment.model_text.clone() } else { deployment.model_json.clone() };
+            let replacement =
+                if call.boundary.is_some() { deployment.model_text.clone() } else { deployment.model_json.clone() };
             if call.body.get(start..end) != Some(&replacement[..]) {
                 edits.push((start, end, replacement));
             }
@@ -419,7 +429,13 @@ async fn read_error(deployment: &Deployment, answer: &mut Answer) -> Bytes {
 }
 
 /// The provider's refusal in the caller's dialect: its own bytes where they have that shape already.
-fn passed_on(exchange: &Exchange, deployment: &Deployment, status: StatusCode, body: &Bytes, wait: Option<Duration>) -> Error {
+fn passed_on(
+    exchange: &Exchange,
+    deployment: &Deployment,
+    status: StatusCode,
+    body: &Bytes,
+    wait: Option<Duration>,
+) -> Error {
     let same_dialect = deployment.dialect == exchange.endpoint.dialect;
     let text = if same_dialect && dialect::is_error_shape(body) {
         None

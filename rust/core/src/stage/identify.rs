@@ -59,7 +59,10 @@ pub fn check(key: &Key) -> Result<()> {
         return Err(Error::new(Code::BlockedKey, "This API key is blocked. Ask the gateway's operator to unblock it."));
     }
     if key.expires_us.is_some_and(|expires| expires <= wall_us()) {
-        return Err(Error::new(Code::ExpiredKey, "This API key has expired. Ask the gateway's operator for a new one."));
+        return Err(Error::new(
+            Code::ExpiredKey,
+            "This API key has expired. Ask the gateway's operator for a new one.",
+        ));
     }
     Ok(())
 }

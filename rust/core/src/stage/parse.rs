@@ -43,8 +43,11 @@ async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
     let admission = exchange.admission.get_or_insert_with(|| Admission::new(exchange.shard.clone()));
     let Some(mut incoming) = exchange.inbound.take() else { return Ok(Bytes::new()) };
     if exchange.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return Err(Error::new(Code::UnsupportedEncoding, "Compressed request bodies are not supported; send identity.")
-            .closing());
+        return Err(Error::new(
+            Code::UnsupportedEncoding,
+            "Compressed request bodies are not supported; send identity.",
+        )
+        .closing());
     }
     let limit = limits.body_bytes;
     let announced = exchange
@@ -133,7 +136,16 @@ fn invalid_json(error: &json::JsonError) -> Error {
 }
 
 const FIELDS: [&str; 11] = [
-    "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "messages", "prompt", "input", "query",
+    "model",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "messages",
+    "prompt",
+    "input",
+    "query",
     "documents",
 ];
 
@@ -142,7 +154,8 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
     }
     let scan = scan_object(body, &FIELDS).map_err(|error| invalid_json(&error))?;
-    let [model, stream, stream_options, max_tokens, max_completion, n, messages, prompt, input, query, documents] = scan.fields;
+    let [model, stream, stream_options, max_tokens, max_completion, n, messages, prompt, input, query, documents] =
+        scan.fields;
     let mut call = Call { root: Some(scan.root), choices: 1, ..Call::default() };
     if let Some(model) = present(model) {
         let text = json::string(body, model).ok_or_else(|| wrong("model", "a string"))?;

@@ -262,7 +262,8 @@ fn forwardable(mut headers: HeaderMap) -> HeaderMap {
     for name in named {
         headers.remove(name.as_str());
     }
-    let kept_back: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| KEPT_BACK.contains(name)).cloned().collect();
+    let kept_back: SmallVec<[HeaderName; 8]> =
+        headers.keys().filter(|name| KEPT_BACK.contains(name)).cloned().collect();
     for name in kept_back {
         headers.remove(name);
     }

@@ -277,7 +277,8 @@ impl Keys {
         if let Some(names) = &row.endpoints {
             let mut mask = 0u32;
             for name in names {
-                let operation = Operation::parse(name).ok_or_else(|| fail(format!("endpoint {name:?} is not known")))?;
+                let operation =
+                    Operation::parse(name).ok_or_else(|| fail(format!("endpoint {name:?} is not known")))?;
                 mask |= 1 << operation as u32;
             }
             endpoints = Some(mask);
@@ -285,8 +286,8 @@ impl Keys {
         let ip_allow = row.ip_allow.as_ref().map(|nets| networks(nets)).transpose().map_err(fail)?;
         let state = self.cell(&row.id);
         set_rate(&state, row.rpm);
-        let limits =
-            (row.rpm.is_some() || row.max_parallel.is_some()).then_some(Limits { rpm: row.rpm, max_parallel: row.max_parallel });
+        let limits = (row.rpm.is_some() || row.max_parallel.is_some())
+            .then_some(Limits { rpm: row.rpm, max_parallel: row.max_parallel });
         let key = Key {
             ledger_id: intern(crate::ledger::DictKind::Key, &row.id)?,
             org_ledger_id: intern(crate::ledger::DictKind::Org, row.org_id.as_deref().unwrap_or(""))?,

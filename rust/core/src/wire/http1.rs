@@ -51,7 +51,8 @@ pub fn parse_head(buffer: &mut BytesMut) -> Result<Option<Head>, WireError> {
     loop {
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut []);
-        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, buffer, &mut slots);
+        let parsed =
+            httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, buffer, &mut slots);
         let length = match parsed {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) if buffer.len() > MAX_HEAD => return Err(WireError::HeadTooLarge),
@@ -331,7 +332,8 @@ mod tests {
         assert_eq!(every_split(until_close), (200, b"all of it".to_vec(), false));
         let none = b"HTTP/1.1 204 No Content\r\nContent-Length: 10\r\n\r\n";
         assert_eq!(every_split(none), (204, Vec::new(), true));
-        let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+        let interim =
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
         assert_eq!(every_split(interim), (200, b"ok".to_vec(), false));
     }
 

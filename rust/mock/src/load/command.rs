@@ -122,9 +122,7 @@ pub(crate) fn command(parser: Parser) -> Result<Outcome, Error> {
     };
     if cfg!(debug_assertions) {
         if arguments.bench {
-            return Err(Error::usage(
-                "this is a debug build: its figures mean nothing, --bench refuses to run",
-            ));
+            return Err(Error::usage("this is a debug build: its figures mean nothing, --bench refuses to run"));
         }
         cli::warn("this is a debug build: its figures mean nothing");
     }
@@ -135,8 +133,7 @@ pub(crate) fn command(parser: Parser) -> Result<Outcome, Error> {
 
 /// Runs the generator with the arguments of `ailink-mock load` and returns its report.
 pub fn report(args: Vec<String>) -> Result<Value, Error> {
-    let arguments = Arguments::read(Parser::from_args(args))?
-        .ok_or_else(|| Error::usage("--help has no report"))?;
+    let arguments = Arguments::read(Parser::from_args(args))?.ok_or_else(|| Error::usage("--help has no report"))?;
     run(&arguments.plan()?)
 }
 
@@ -183,20 +180,15 @@ impl Arguments {
         match name {
             "preset" => {
                 let name = cli::string(parser)?;
-                self.preset = Preset::of(&name)
-                    .ok_or_else(|| Error::usage(format!("no such preset: {name}")))?;
+                self.preset = Preset::of(&name).ok_or_else(|| Error::usage(format!("no such preset: {name}")))?;
             }
             "model" => self.model = cli::string(parser)?,
             "stream" => self.stream = true,
             "body" => self.body = Some(cli::path(parser)?),
             "header" => self.headers.push(cli::string(parser)?),
             "key" => self.keys.push(cli::string(parser)?),
-            "keys" => self
-                .keys
-                .extend(read(&cli::path(parser)?)?.lines().map(str::to_owned)),
-            "script" => self
-                .headers
-                .push(format!("x-mock: {}", cli::string(parser)?)),
+            "keys" => self.keys.extend(read(&cli::path(parser)?)?.lines().map(str::to_owned)),
+            "script" => self.headers.push(format!("x-mock: {}", cli::string(parser)?)),
             "expect-status" => self.status = cli::value(parser)?,
             "expect" => self.contains = Some(cli::string(parser)?),
             "expect-events" => self.events = cli::value(parser)?,
@@ -211,10 +203,7 @@ impl Arguments {
             return Err(Error::usage("--url has to be http://HOST:PORT/PATH"));
         };
         let pace = match (self.rate, self.connections) {
-            (Some(rate), None) if rate > 0.0 => Pace::Open {
-                rate,
-                poisson: self.poisson,
-            },
+            (Some(rate), None) if rate > 0.0 => Pace::Open { rate, poisson: self.poisson },
             (None, Some(connections)) if connections > 0 => Pace::Closed { connections },
             _ => return Err(Error::usage("one of --rate and --connections is needed")),
         };
@@ -239,11 +228,7 @@ impl Arguments {
             None => self.preset.body(&self.model, self.stream),
         };
         let path = url.path_and_query().map_or("/", |path| path.as_str());
-        let terminator = if anthropic {
-            Terminator::MessageStop
-        } else {
-            Terminator::Done
-        };
+        let terminator = if anthropic { Terminator::MessageStop } else { Terminator::Done };
         Ok(Plan {
             target,
             template: Template::new(authority.as_str(), path, &headers, self.keys, &body),
@@ -260,10 +245,7 @@ impl Arguments {
             max_connections: self.max_connections,
             expect: Expect {
                 status: self.status,
-                contains: self
-                    .contains
-                    .unwrap_or_else(|| contains.to_owned())
-                    .into_bytes(),
+                contains: self.contains.unwrap_or_else(|| contains.to_owned()).into_bytes(),
                 events: self.events,
                 terminator,
             },
@@ -281,21 +263,13 @@ fn read(path: &std::path::Path) -> Result<String, Error> {
 
 fn fraction(text: &str) -> Option<(f64, &str)> {
     let (fraction, rest) = text.split_once(':')?;
-    let fraction = fraction
-        .parse()
-        .ok()
-        .filter(|fraction| (0.0..=1.0).contains(fraction))?;
+    let fraction = fraction.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction))?;
     Some((fraction, rest))
 }
 
 fn slow(text: &str) -> Result<Slow, Error> {
     fraction(text)
-        .and_then(|(fraction, bytes)| {
-            Some(Slow {
-                fraction,
-                bytes_per_second: bytes.parse().ok()?,
-            })
-        })
+        .and_then(|(fraction, bytes)| Some(Slow { fraction, bytes_per_second: bytes.parse().ok()? }))
         .ok_or_else(|| Error::usage(format!("--slow FRACTION:BYTES, not '{text}'")))
 }
 
@@ -308,9 +282,5 @@ fn leave(text: &str) -> Result<Leave, Error> {
             };
             Some(Leave { fraction, after })
         })
-        .ok_or_else(|| {
-            Error::usage(format!(
-                "--leave FRACTION:TIME or FRACTION:Nevents, not '{text}'"
-            ))
-        })
+        .ok_or_else(|| Error::usage(format!("--leave FRACTION:TIME or FRACTION:Nevents, not '{text}'")))
 }

@@ -50,13 +50,7 @@ impl Connection {
     }
 
     /// Starts a request, on a new connection if there is none.
-    pub fn start(
-        &mut self,
-        mut exchange: Exchange,
-        plan: &Plan,
-        registry: &Registry,
-        token: Token,
-    ) -> Progress {
+    pub fn start(&mut self, mut exchange: Exchange, plan: &Plan, registry: &Registry, token: Token) -> Progress {
         plan.template.render(&mut self.request, exchange.seq);
         self.response.reset();
         exchange.reused = self.is_open();
@@ -68,27 +62,15 @@ impl Connection {
         self.write()
     }
 
-    fn open(
-        &mut self,
-        plan: &Plan,
-        slow: bool,
-        registry: &Registry,
-        token: Token,
-    ) -> std::io::Result<()> {
-        let socket = Socket::new(
-            Domain::for_address(plan.target),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+    fn open(&mut self, plan: &Plan, slow: bool, registry: &Registry, token: Token) -> std::io::Result<()> {
+        let socket = Socket::new(Domain::for_address(plan.target), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         if slow {
             socket.set_recv_buffer_size(SLOW_RECEIVE_BUFFER)?;
         }
         match socket.connect(&plan.target.into()) {
-            Err(error)
-                if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
-            {
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
                 return Err(error);
             }
             _ => {}
@@ -111,10 +93,7 @@ impl Connection {
             Some(_) => {}
         }
         // A slow reader reads when its time comes.
-        let reads = self
-            .exchange
-            .as_ref()
-            .is_some_and(|exchange| exchange.slow.is_none());
+        let reads = self.exchange.as_ref().is_some_and(|exchange| exchange.slow.is_none());
         if !self.connected || !reads {
             return Progress::Going;
         }
@@ -167,11 +146,7 @@ impl Connection {
             }
             self.connected = true;
         }
-        while let Some(rest) = self
-            .request
-            .get(exchange.written..)
-            .filter(|rest| !rest.is_empty())
-        {
+        while let Some(rest) = self.request.get(exchange.written..).filter(|rest| !rest.is_empty()) {
             if exchange.written == 0 {
                 exchange.sent_ns = monotonic_ns();
             }
@@ -194,9 +169,7 @@ impl Connection {
             Ok(0) if self.response.end() => return (Progress::Complete, 0),
             Ok(0) => return (Progress::Failed(self.broken()), 0),
             Ok(size) => size,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 return (Progress::Going, 0);
             }
             Err(_) => return (Progress::Failed(self.broken_by_reset()), 0),
@@ -206,14 +179,12 @@ impl Connection {
             exchange.first_byte_ns = now;
         }
         let measured = exchange.measured;
-        let fed = self
-            .response
-            .feed(buffer.get(..size).unwrap_or_default(), |sent| {
-                if measured {
-                    stats.negative += u64::from(sent > now);
-                    stats.event_added.record(now.saturating_sub(sent));
-                }
-            });
+        let fed = self.response.feed(buffer.get(..size).unwrap_or_default(), |sent| {
+            if measured {
+                stats.negative += u64::from(sent > now);
+                stats.event_added.record(now.saturating_sub(sent));
+            }
+        });
         let progress = match fed {
             Err(_) => Progress::Failed("malformed"),
             Ok(()) if self.response.is_complete() => Progress::Complete,
@@ -230,10 +201,7 @@ impl Connection {
     /// How an answer that ended early is counted: without a byte on a used connection it was probably closed before
     /// the request came.
     fn broken(&self) -> &'static str {
-        let reused = self
-            .exchange
-            .as_ref()
-            .is_some_and(|exchange| exchange.reused);
+        let reused = self.exchange.as_ref().is_some_and(|exchange| exchange.reused);
         match (self.response.is_untouched(), reused) {
             (true, true) => "stale",
             (true, false) => "no_answer",

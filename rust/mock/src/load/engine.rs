@@ -71,14 +71,8 @@ impl<'a> Engine<'a> {
         let timer = Timer::new(poll.registry(), TIMER)?;
         let log = match &plan.log {
             Some(path) => {
-                let path = if plan.threads > 1 {
-                    path.with_extension(index.to_string())
-                } else {
-                    path.clone()
-                };
-                Some(BufWriter::new(
-                    File::create(&path).map_err(Error::io(path.display().to_string()))?,
-                ))
+                let path = if plan.threads > 1 { path.with_extension(index.to_string()) } else { path.clone() };
+                Some(BufWriter::new(File::create(&path).map_err(Error::io(path.display().to_string()))?))
             }
             None => None,
         };
@@ -119,10 +113,7 @@ impl<'a> Engine<'a> {
                 break;
             }
             let alarm = self.alarms.peek().map(|Reverse((due, _))| *due);
-            let next = [self.schedule.due(now), alarm]
-                .into_iter()
-                .flatten()
-                .fold(self.next_sweep_ns, u64::min);
+            let next = [self.schedule.due(now), alarm].into_iter().flatten().fold(self.next_sweep_ns, u64::min);
             self.timer.arm(next)?;
             self.wait(&mut events)?;
             for event in &events {
@@ -142,9 +133,7 @@ impl<'a> Engine<'a> {
 
     fn wait(&mut self, events: &mut Events) -> Result<(), Error> {
         match self.poll.poll(events, None) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                Err(Error::io("epoll")(error))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => Err(Error::io("epoll")(error)),
             _ => Ok(()),
         }
     }
@@ -168,37 +157,20 @@ impl<'a> Engine<'a> {
     /// Gives a request to a connection: a fresh one to a slow reader, else the one used last, else a new one. Hands it
     /// back when all are in use.
     fn dispatch(&mut self, exchange: Exchange) -> Option<Exchange> {
-        let reusable = if exchange.slow.is_none() {
-            self.idle.pop()
-        } else {
-            None
-        };
+        let reusable = if exchange.slow.is_none() { self.idle.pop() } else { None };
         let Some(index) = reusable.or_else(|| self.new_connection()) else {
             return Some(exchange);
         };
-        let (seq, due_ns, leave, slow) =
-            (exchange.seq, exchange.due_ns, exchange.leave, exchange.slow);
+        let (seq, due_ns, leave, slow) = (exchange.seq, exchange.due_ns, exchange.leave, exchange.slow);
         self.in_use += 1;
         self.stats.connections_most = self.stats.connections_most.max(self.in_use as u64);
         let connection = self.connections.get_mut(index)?;
         self.stats.connections_opened += u64::from(!connection.is_open());
         if let Some(LeaveAfter::Time(time)) = leave {
-            self.alarms.push(Reverse((
-                due_ns + nanoseconds(time),
-                Alarm::Leave {
-                    connection: index,
-                    seq,
-                },
-            )));
+            self.alarms.push(Reverse((due_ns + nanoseconds(time), Alarm::Leave { connection: index, seq })));
         }
         if slow.is_some() {
-            self.alarms.push(Reverse((
-                due_ns + SLOW_TICK_NS,
-                Alarm::Read {
-                    connection: index,
-                    seq,
-                },
-            )));
+            self.alarms.push(Reverse((due_ns + SLOW_TICK_NS, Alarm::Read { connection: index, seq })));
         }
         let progress = connection.start(exchange, self.plan, self.poll.registry(), Token(index));
         self.settle(index, progress);
@@ -245,8 +217,7 @@ impl<'a> Engine<'a> {
             Progress::Failed(class) => self.finish(index, Some(class)),
         }
         if progress == Progress::Failed("connect") {
-            self.alarms
-                .push(Reverse((monotonic_ns() + REFUSED_NS, Alarm::Send)));
+            self.alarms.push(Reverse((monotonic_ns() + REFUSED_NS, Alarm::Send)));
         } else {
             self.schedule.allow();
         }
@@ -263,12 +234,7 @@ impl<'a> Engine<'a> {
         };
         self.in_use -= 1;
         let class = match failure {
-            None => exchange.complete(
-                &self.plan.expect,
-                &connection.response,
-                now,
-                &mut self.stats,
-            ),
+            None => exchange.complete(&self.plan.expect, &connection.response, now, &mut self.stats),
             Some(class) => {
                 self.stats.finished += 1;
                 match (exchange.measured, class) {
@@ -298,33 +264,16 @@ impl<'a> Engine<'a> {
     }
 
     fn ring_alarms(&mut self, now: u64) {
-        while let Some(Reverse((due, alarm))) = self
-            .alarms
-            .peek()
-            .copied()
-            .filter(|Reverse((due, _))| *due <= now)
-        {
+        while let Some(Reverse((due, alarm))) = self.alarms.peek().copied().filter(|Reverse((due, _))| *due <= now) {
             self.alarms.pop();
-            let (Alarm::Read {
-                connection: index,
-                seq,
-            }
-            | Alarm::Leave {
-                connection: index,
-                seq,
-            }) = alarm
-            else {
+            let (Alarm::Read { connection: index, seq } | Alarm::Leave { connection: index, seq }) = alarm else {
                 self.schedule.allow();
                 continue;
             };
             let Some(connection) = self.connections.get_mut(index) else {
                 continue;
             };
-            let Some(exchange) = connection
-                .exchange
-                .as_ref()
-                .filter(|exchange| exchange.seq == seq)
-            else {
+            let Some(exchange) = connection.exchange.as_ref().filter(|exchange| exchange.seq == seq) else {
                 continue;
             };
             if matches!(alarm, Alarm::Leave { .. }) {
@@ -349,24 +298,13 @@ impl<'a> Engine<'a> {
         self.next_sweep_ns = now + SWEEP_NS;
         let oldest = now.saturating_sub(nanoseconds(self.plan.timeout));
         for index in 0..self.connections.len() {
-            let exchange = self
-                .connections
-                .get(index)
-                .and_then(|connection| connection.exchange.as_ref());
+            let exchange = self.connections.get(index).and_then(|connection| connection.exchange.as_ref());
             if exchange.is_some_and(|exchange| exchange.due_ns < oldest) {
                 self.settle(index, Progress::Failed("timeout"));
             }
         }
-        while self
-            .waiting
-            .front()
-            .is_some_and(|exchange| exchange.due_ns < oldest)
-        {
-            if self
-                .waiting
-                .pop_front()
-                .is_some_and(|exchange| exchange.measured)
-            {
+        while self.waiting.front().is_some_and(|exchange| exchange.due_ns < oldest) {
+            if self.waiting.pop_front().is_some_and(|exchange| exchange.measured) {
                 self.stats.error("no_connection");
             }
         }

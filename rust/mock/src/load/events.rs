@@ -26,10 +26,7 @@ impl EventScan {
     pub fn reset(&mut self) {
         let mut carry = std::mem::take(&mut self.carry);
         carry.clear();
-        *self = Self {
-            carry,
-            ..Self::default()
-        };
+        *self = Self { carry, ..Self::default() };
     }
 
     /// Reads on; `stamped` gets the send stamp of every event that carries one.
@@ -81,10 +78,7 @@ impl EventScan {
 pub fn number_after(data: &[u8], key: &[u8]) -> Option<u64> {
     let at = memmem::find(data, key)? + key.len();
     let digits = data.get(at..)?.trim_ascii_start();
-    let size = digits
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let size = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(digits.get(..size)?).ok()?.parse().ok()
 }
 
@@ -104,10 +98,7 @@ mod tests {
                 for piece in [&STREAM[..first], &STREAM[first..second], &STREAM[second..]] {
                     scan.feed(piece.as_bytes(), |stamp| stamps.push(stamp));
                 }
-                assert_eq!(
-                    (scan.events, scan.done, scan.error, scan.disordered),
-                    (3, true, false, false)
-                );
+                assert_eq!((scan.events, scan.done, scan.error, scan.disordered), (3, true, false, false));
                 assert_eq!(stamps, [10, 25]);
             }
         }
@@ -116,16 +107,10 @@ mod tests {
     #[test]
     fn notices_disorder_errors_and_the_other_terminator() {
         let mut scan = EventScan::default();
-        scan.feed(
-            b"data: {\"mock_event\":1}\n\ndata: {\"mock_event\":1}\n\n",
-            |_| {},
-        );
+        scan.feed(b"data: {\"mock_event\":1}\n\ndata: {\"mock_event\":1}\n\n", |_| {});
         assert!(scan.disordered && !scan.done);
         scan.reset();
-        scan.feed(
-            b"data: {\"type\":\"message_stop\"}\n\ndata: {\"error\":{}}\n\n",
-            |_| {},
-        );
+        scan.feed(b"data: {\"type\":\"message_stop\"}\n\ndata: {\"error\":{}}\n\n", |_| {});
         assert!(scan.message_stop && scan.error && !scan.disordered);
     }
 }

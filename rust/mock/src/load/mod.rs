@@ -30,14 +30,10 @@ const SET_UP_NS: u64 = 20_000_000;
 fn run(plan: &Plan) -> Result<Value, Error> {
     let start_ns = monotonic_ns() + SET_UP_NS;
     let found: Vec<Result<Stats, Error>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..plan.threads)
-            .map(|index| scope.spawn(move || Engine::new(plan, index, start_ns)?.run()))
-            .collect();
+        let threads: Vec<_> =
+            (0..plan.threads).map(|index| scope.spawn(move || Engine::new(plan, index, start_ns)?.run())).collect();
         let lost = || Err(Error::usage("a thread of the generator panicked"));
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| lost()))
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
     });
     let end_ns = monotonic_ns();
     let mut stats = Stats::new()?;

@@ -92,13 +92,7 @@ pub struct Template {
 
 impl Template {
     /// A POST of `body`. Every `{seq}` in the body becomes the request's number in twelve digits.
-    pub fn new(
-        authority: &str,
-        path: &str,
-        headers: &[String],
-        keys: Vec<String>,
-        body: &str,
-    ) -> Self {
+    pub fn new(authority: &str, path: &str, headers: &[String], keys: Vec<String>, body: &str) -> Self {
         let mut rendered = Vec::with_capacity(body.len());
         let mut numbers = Vec::new();
         for (index, piece) in body.split("{seq}").enumerate() {
@@ -108,20 +102,12 @@ impl Template {
             }
             rendered.extend_from_slice(piece.as_bytes());
         }
-        let mut head = format!(
-            "POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-length: {}\r\n",
-            rendered.len()
-        );
+        let mut head = format!("POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-length: {}\r\n", rendered.len());
         for header in headers {
             head.push_str(header);
             head.push_str("\r\n");
         }
-        Self {
-            head: head.into_bytes(),
-            keys,
-            body: rendered,
-            numbers,
-        }
+        Self { head: head.into_bytes(), keys, body: rendered, numbers }
     }
 
     /// Renders request number `seq`, in place of what `out` held.

@@ -49,10 +49,7 @@ impl Preset {
         let roles = ["user", "assistant"];
         let frame = |turn: usize| {
             let role = roles.get(turn % 2).copied().unwrap_or_default();
-            format!(
-                r#"{}{{"role":"{role}","content":""#,
-                if turn == 0 { "" } else { "," }
-            )
+            format!(r#"{}{{"role":"{role}","content":""#, if turn == 0 { "" } else { "," })
         };
         let frames: usize = (0..turns).map(|turn| frame(turn).len() + 2).sum();
         let room = usize::saturating_sub(size, fields.len() + frames + 2);
@@ -75,11 +72,9 @@ mod tests {
     #[test]
     fn sizes_are_exact_and_the_json_is_right() {
         for stream in [false, true] {
-            for (preset, size, turns) in [
-                (Preset::Chat, 1024, 1),
-                (Preset::Chat16k, 16_384, 11),
-                (Preset::Messages, 1024, 1),
-            ] {
+            for (preset, size, turns) in
+                [(Preset::Chat, 1024, 1), (Preset::Chat16k, 16_384, 11), (Preset::Messages, 1024, 1)]
+            {
                 let body = preset.body("gpt-4o", stream);
                 assert_eq!(body.len(), size);
                 let value: serde_json::Value = serde_json::from_str(&body).unwrap();

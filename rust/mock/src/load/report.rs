@@ -19,9 +19,7 @@ impl Latencies {
     /// An empty histogram.
     pub fn new() -> Result<Self, Error> {
         let histogram = Histogram::new_with_bounds(1, LONGEST, 3);
-        histogram
-            .map(Self)
-            .map_err(|error| Error::usage(format!("histogram: {error}")))
+        histogram.map(Self).map_err(|error| Error::usage(format!("histogram: {error}")))
     }
 
     /// Notes one latency.
@@ -186,15 +184,9 @@ impl Stats {
             }),
         );
         put("negative_added", json!(self.negative));
-        put(
-            "connections",
-            json!({"opened": self.connections_opened, "most_at_once": self.connections_most}),
-        );
+        put("connections", json!({"opened": self.connections_opened, "most_at_once": self.connections_most}));
         let cpu = self.cpu_ns as f64 / 1e3 / self.finished.max(1) as f64;
-        put(
-            "generator_cpu_us_per_request",
-            json!((cpu * 100.0).round() / 100.0),
-        );
+        put("generator_cpu_us_per_request", json!((cpu * 100.0).round() / 100.0));
         Value::Object(report)
     }
 }
@@ -211,18 +203,9 @@ mod tests {
         }
         let told = latencies.to_json();
         assert_eq!(told["count"], 1000);
-        for (name, expected) in [
-            ("p50", 500.0),
-            ("p99", 990.0),
-            ("max", 1000.0),
-            ("min", 1.0),
-            ("mean", 500.5),
-        ] {
+        for (name, expected) in [("p50", 500.0), ("p99", 990.0), ("max", 1000.0), ("min", 1.0), ("mean", 500.5)] {
             let value = told[name].as_f64().unwrap();
-            assert!(
-                (value - expected).abs() <= expected * 0.002,
-                "{name} {value}"
-            );
+            assert!((value - expected).abs() <= expected * 0.002, "{name} {value}");
         }
         assert_eq!(Latencies::new().unwrap().to_json(), Value::Null);
         latencies.record(u64::MAX);

@@ -95,11 +95,7 @@ impl Response {
     }
 
     /// Reads on; `stamped` gets the stamps of streamed events. Bytes after the response make it malformed.
-    pub fn feed(
-        &mut self,
-        mut bytes: &[u8],
-        mut stamped: impl FnMut(u64),
-    ) -> Result<(), Malformed> {
+    pub fn feed(&mut self, mut bytes: &[u8], mut stamped: impl FnMut(u64)) -> Result<(), Malformed> {
         while !bytes.is_empty() {
             bytes = match self.phase {
                 Phase::Head => self.head(bytes)?,
@@ -107,11 +103,7 @@ impl Response {
                     let (body, rest) = bytes.split_at(bytes.len().min(left as usize));
                     self.content(body, &mut stamped);
                     let left = left - body.len() as u64;
-                    self.phase = if left == 0 {
-                        Phase::Complete
-                    } else {
-                        Phase::Length(left)
-                    };
+                    self.phase = if left == 0 { Phase::Complete } else { Phase::Length(left) };
                     rest
                 }
                 Phase::ToEnd => {
@@ -122,11 +114,7 @@ impl Response {
                     let (body, rest) = bytes.split_at(bytes.len().min(left as usize));
                     self.content(body, &mut stamped);
                     let left = left - body.len() as u64;
-                    self.phase = if left == 0 {
-                        Phase::ChunkEnd
-                    } else {
-                        Phase::Chunk(left)
-                    };
+                    self.phase = if left == 0 { Phase::ChunkEnd } else { Phase::Chunk(left) };
                     rest
                 }
                 Phase::ChunkSize | Phase::ChunkEnd | Phase::Trailer => self.framing(bytes)?,
@@ -149,14 +137,9 @@ impl Response {
     fn framing<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Malformed> {
         let Some(end) = memchr(b'\n', bytes) else {
             self.text.extend_from_slice(bytes);
-            return if self.text.len() > MAX_HEAD {
-                Err(Malformed)
-            } else {
-                Ok(&[])
-            };
+            return if self.text.len() > MAX_HEAD { Err(Malformed) } else { Ok(&[]) };
         };
-        self.text
-            .extend_from_slice(bytes.get(..end).unwrap_or_default());
+        self.text.extend_from_slice(bytes.get(..end).unwrap_or_default());
         let line = self.text.trim_ascii_end();
         self.phase = match self.phase {
             Phase::ChunkEnd if line.is_empty() => Phase::ChunkSize,
@@ -164,11 +147,7 @@ impl Response {
             Phase::Trailer if line.is_empty() => Phase::Complete,
             Phase::Trailer => Phase::Trailer,
             _ => {
-                let size = line
-                    .split(|byte| *byte == b';')
-                    .next()
-                    .unwrap_or_default()
-                    .trim_ascii();
+                let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
                 let size = std::str::from_utf8(size).map_err(|_| Malformed)?;
                 match u64::from_str_radix(size, 16).map_err(|_| Malformed)? {
                     0 => Phase::Trailer,
@@ -193,11 +172,7 @@ impl Response {
         self.text.extend_from_slice(bytes);
         let from = before.saturating_sub(3);
         let Some(end) = memmem::find(self.text.get(from..).unwrap_or_default(), b"\r\n\r\n") else {
-            return if self.text.len() > MAX_HEAD {
-                Err(Malformed)
-            } else {
-                Ok(&[])
-            };
+            return if self.text.len() > MAX_HEAD { Err(Malformed) } else { Ok(&[]) };
         };
         let head = std::mem::take(&mut self.text);
         let end = from + end + 4;
@@ -213,11 +188,7 @@ impl Response {
         if (100..200).contains(&self.status) {
             return Ok(());
         }
-        self.phase = if matches!(self.status, 204 | 304) {
-            Phase::Complete
-        } else {
-            Phase::ToEnd
-        };
+        self.phase = if matches!(self.status, 204 | 304) { Phase::Complete } else { Phase::ToEnd };
         self.keep_alive = response.version == Some(1);
         for header in response.headers.iter() {
             self.read_header(header.name, header.value)?;
@@ -231,9 +202,7 @@ impl Response {
             10 if is("connection") => self.keep_alive = !value.eq_ignore_ascii_case(b"close"),
             12 if is("content-type") => self.is_stream = value.starts_with(b"text/event-stream"),
             14 if is("content-length") && self.phase != Phase::ChunkSize => {
-                let length = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|value| value.trim().parse().ok());
+                let length = std::str::from_utf8(value).ok().and_then(|value| value.trim().parse().ok());
                 self.phase = match length.ok_or(Malformed)? {
                     0 => Phase::Complete,
                     length => Phase::Length(length),
@@ -241,9 +210,7 @@ impl Response {
             }
             17 if is("transfer-encoding") => self.phase = Phase::ChunkSize,
             17 if is("x-mock-service-us") => {
-                let time = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|value| value.trim().parse::<f64>().ok());
+                let time = std::str::from_utf8(value).ok().and_then(|value| value.trim().parse::<f64>().ok());
                 self.service_ns = time.map(|us| (us * 1e3) as u64);
             }
             _ => {}
@@ -263,34 +230,20 @@ mod tests {
             response.feed(first, |_| {}).unwrap();
             response.feed(second, |_| {}).unwrap();
             assert!(response.is_complete(), "{split}");
-            assert_eq!(
-                (
-                    response.status,
-                    String::from_utf8_lossy(&response.body).as_ref()
-                ),
-                (status, body)
-            );
+            assert_eq!((response.status, String::from_utf8_lossy(&response.body).as_ref()), (status, body));
             assert_eq!(response.body_bytes, body.len() as u64);
         }
     }
 
     #[test]
     fn lengths_chunks_and_interim_heads() {
-        check_all_splits(
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Mock-Service-Us: 12.5\r\n\r\nhello",
-            200,
-            "hello",
-        );
+        check_all_splits("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Mock-Service-Us: 12.5\r\n\r\nhello", 200, "hello");
         check_all_splits(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nA: b\r\n\r\n",
             200,
             "hello",
         );
-        check_all_splits(
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Slow\r\ncontent-length: 2\r\n\r\nno",
-            429,
-            "no",
-        );
+        check_all_splits("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Slow\r\ncontent-length: 2\r\n\r\nno", 429, "no");
         check_all_splits("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, "");
     }
 
@@ -298,27 +251,14 @@ mod tests {
     fn ends_and_wrong_answers() {
         let mut response = Response::default();
         assert!(response.is_untouched());
-        response
-            .feed(
-                b"HTTP/1.0 200 OK\r\nx-mock-service-us: 12.5\r\n\r\nabc",
-                |_| {},
-            )
-            .unwrap();
-        assert_eq!(
-            (response.service_ns, response.keep_alive),
-            (Some(12_500), false)
-        );
+        response.feed(b"HTTP/1.0 200 OK\r\nx-mock-service-us: 12.5\r\n\r\nabc", |_| {}).unwrap();
+        assert_eq!((response.service_ns, response.keep_alive), (Some(12_500), false));
         assert!(!response.is_complete() && response.end());
         assert_eq!(response.feed(b"more", |_| {}), Err(Malformed));
         response.reset();
-        assert_eq!(
-            response.feed(b"\x00\x01garbage\r\n\r\n", |_| {}),
-            Err(Malformed)
-        );
+        assert_eq!(response.feed(b"\x00\x01garbage\r\n\r\n", |_| {}), Err(Malformed));
         response.reset();
-        response
-            .feed(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", |_| {})
-            .unwrap();
+        response.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", |_| {}).unwrap();
         assert!(!response.end());
     }
 }

@@ -47,10 +47,7 @@ impl<'a> Schedule<'a> {
 
     /// Is everything sent that is to be sent?
     pub fn is_over(&self, now: u64) -> bool {
-        let all = self
-            .plan
-            .requests
-            .is_some_and(|requests| self.next_seq >= requests);
+        let all = self.plan.requests.is_some_and(|requests| self.next_seq >= requests);
         match self.plan.pace {
             Pace::Open { .. } => all || self.next_due_ns >= self.end_ns,
             Pace::Closed { .. } => all || now >= self.end_ns,
@@ -82,8 +79,7 @@ impl<'a> Schedule<'a> {
 
     /// When an open schedule has its next request.
     pub fn due(&self, now: u64) -> Option<u64> {
-        (matches!(self.plan.pace, Pace::Open { .. }) && !self.is_over(now))
-            .then_some(self.next_due_ns)
+        (matches!(self.plan.pace, Pace::Open { .. }) && !self.is_over(now)).then_some(self.next_due_ns)
     }
 
     /// A closed loop may send one more.
@@ -97,11 +93,7 @@ impl<'a> Schedule<'a> {
         };
         let mean = 1e9 * self.threads as f64 / rate;
         // 1 - f64() lies in (0, 1], so the logarithm is finite.
-        let gap = if poisson {
-            -mean * (1.0 - self.random.f64()).ln()
-        } else {
-            mean
-        };
+        let gap = if poisson { -mean * (1.0 - self.random.f64()).ln() } else { mean };
         (gap as u64).max(1)
     }
 }
@@ -129,12 +121,7 @@ mod tests {
             timeout: second,
             threads,
             max_connections: 1,
-            expect: Expect {
-                status: 200,
-                contains,
-                events: 0,
-                terminator: Terminator::Done,
-            },
+            expect: Expect { status: 200, contains, events: 0, terminator: Terminator::Done },
             slow: None,
             leave: None,
             log: None,
@@ -144,13 +131,7 @@ mod tests {
 
     #[test]
     fn threads_share_an_even_schedule() {
-        let plan = plan(
-            Pace::Open {
-                rate: 1000.0,
-                poisson: false,
-            },
-            2,
-        );
+        let plan = plan(Pace::Open { rate: 1000.0, poisson: false }, 2);
         let mut due = Vec::new();
         for index in 0..2 {
             let mut schedule = Schedule::new(&plan, index, 5_000);
@@ -161,20 +142,14 @@ mod tests {
         }
         due.sort_unstable();
         assert_eq!(due.len(), 1000);
-        assert!(
-            due.iter()
-                .zip(0..)
-                .all(|((at, seq), index)| (*at, *seq) == (5_000 + index * 1_000_000, index))
-        );
+        assert!(due.iter().zip(0..).all(|((at, seq), index)| (*at, *seq) == (5_000 + index * 1_000_000, index)));
     }
 
     #[test]
     fn a_closed_loop_sends_what_it_is_allowed() {
         let plan = plan(Pace::Closed { connections: 3 }, 2);
         let mut schedule = Schedule::new(&plan, 0, 0);
-        assert!(
-            schedule.next(1).is_some() && schedule.next(1).is_some() && schedule.next(1).is_none()
-        );
+        assert!(schedule.next(1).is_some() && schedule.next(1).is_some() && schedule.next(1).is_none());
         schedule.allow();
         assert!(schedule.next(2).is_some());
         schedule.allow();

@@ -5,8 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
 use crate::Error;
@@ -21,11 +20,8 @@ impl Timer {
     /// A timer that rings as `token`.
     pub fn new(registry: &Registry, token: Token) -> Result<Self, Error> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let fd = timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(|error| failed(error.into()))?;
-        registry
-            .register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)
-            .map_err(failed)?;
+        let fd = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(|error| failed(error.into()))?;
+        registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE).map_err(failed)?;
         Ok(Self { fd, armed_ns: 0 })
     }
 
@@ -36,26 +32,13 @@ impl Timer {
             return Ok(());
         }
         self.armed_ns = at_ns;
-        let it_value = Timespec {
-            tv_sec: (at_ns / 1_000_000_000) as i64,
-            tv_nsec: (at_ns % 1_000_000_000) as i64,
-        };
-        let once = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value,
-        };
-        timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &once)
-            .map_err(|error| failed(error.into()))?;
+        let it_value = Timespec { tv_sec: (at_ns / 1_000_000_000) as i64, tv_nsec: (at_ns % 1_000_000_000) as i64 };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
+        timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &once).map_err(|error| failed(error.into()))?;
         Ok(())
     }
 }
 
 fn failed(source: std::io::Error) -> Error {
-    Error::Io {
-        what: "timerfd".to_owned(),
-        source,
-    }
+    Error::Io { what: "timerfd".to_owned(), source }
 }

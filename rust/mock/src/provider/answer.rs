@@ -92,12 +92,7 @@ impl Answer {
     /// A whole body of any type with status 200.
     pub fn whole(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let content = Content::Whole(body.into());
-        Self {
-            status: 200,
-            content_type,
-            content,
-            usage: Usage::default(),
-        }
+        Self { status: 200, content_type, content, usage: Usage::default() }
     }
 
     /// A stream of server-sent events.

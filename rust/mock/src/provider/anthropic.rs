@@ -12,16 +12,10 @@ use super::tools::ToolCall;
 pub fn messages(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     let limit = fields.max_tokens.ok_or_else(|| required("max_tokens"))?;
     let messages = fields.messages.ok_or_else(|| required("messages"))?;
-    let said = if call.script.echo {
-        last_user_text(messages)
-    } else {
-        None
-    };
+    let said = if call.script.echo { last_user_text(messages) } else { None };
     let speech = Speech::plan(call.script, said.as_deref(), Some(limit));
     let tool = ToolCall::plan(fields, call.script);
-    let output = tool.as_ref().map_or(speech.tokens, |tool| {
-        (tool.arguments.len() as u64).div_ceil(4)
-    });
+    let output = tool.as_ref().map_or(speech.tokens, |tool| (tool.arguments.len() as u64).div_ceil(4));
     let mut usage = call.usage(output);
     usage.told = call.tells_usage();
     let natural = match (&tool, speech.cut_short) {
@@ -40,10 +34,7 @@ pub fn messages(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure>
             Quoted(&tool.name),
             tool.arguments
         ),
-        None => format!(
-            r#"{{"type":"text","text":{}}}"#,
-            Quoted(&speech.pieces.joined())
-        ),
+        None => format!(r#"{{"type":"text","text":{}}}"#, Quoted(&speech.pieces.joined())),
     };
     let body = message(call, &block, &finish, &usage, usage.output);
     Ok(Answer::json(body).with_usage(usage))
@@ -52,11 +43,7 @@ pub fn messages(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure>
 /// `POST /v1/messages/count_tokens`.
 pub fn count_tokens(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     fields.messages.ok_or_else(|| required("messages"))?;
-    let count = call
-        .script
-        .tokens
-        .input
-        .unwrap_or(input_tokens(call.bytes_in));
+    let count = call.script.tokens.input.unwrap_or(input_tokens(call.bytes_in));
     Ok(Answer::json(format!(r#"{{"input_tokens":{count}}}"#)))
 }
 
@@ -66,11 +53,7 @@ fn required(field: &str) -> Failure {
 
 /// A message object; `output` is what its usage tells so far.
 fn message(call: &Call<'_>, blocks: &str, finish: &str, usage: &Usage, output: u64) -> String {
-    let usage = if usage.told {
-        format!(r#","usage":{}"#, usage_json(usage, output))
-    } else {
-        String::new()
-    };
+    let usage = if usage.told { format!(r#","usage":{}"#, usage_json(usage, output)) } else { String::new() };
     format!(
         r#"{{"id":"msg_mock{:012x}","type":"message","role":"assistant","model":{},"content":[{blocks}],"stop_reason":{finish},"stop_sequence":null{usage}}}"#,
         call.number,
@@ -85,17 +68,9 @@ fn usage_json(usage: &Usage, output: u64) -> String {
     )
 }
 
-fn stream(
-    call: &Call<'_>,
-    speech: Speech,
-    tool: Option<ToolCall>,
-    finish: &str,
-    usage: &Usage,
-) -> EventStream {
-    let event = |name: &'static str, rest: &str| Event {
-        name: Some(name),
-        data: format!(r#"{{"type":"{name}"{rest}}}"#),
-    };
+fn stream(call: &Call<'_>, speech: Speech, tool: Option<ToolCall>, finish: &str, usage: &Usage) -> EventStream {
+    let event =
+        |name: &'static str, rest: &str| Event { name: Some(name), data: format!(r#"{{"type":"{name}"{rest}}}"#) };
     let start = message(call, "", "null", usage, 1);
     let (block, before) = match &tool {
         Some(tool) => (
@@ -111,18 +86,11 @@ fn stream(
             r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""#,
         ),
     };
-    let told = if usage.told {
-        format!(r#","usage":{{"output_tokens":{}}}"#, usage.output)
-    } else {
-        String::new()
-    };
+    let told = if usage.told { format!(r#","usage":{{"output_tokens":{}}}"#, usage.output) } else { String::new() };
     EventStream {
         opening: vec![
             event("message_start", &format!(r#","message":{start}"#)),
-            event(
-                "content_block_start",
-                &format!(r#","index":0,"content_block":{block}"#),
-            ),
+            event("content_block_start", &format!(r#","index":0,"content_block":{block}"#)),
             event("ping", ""),
         ],
         delta_name: Some("content_block_delta"),
@@ -130,10 +98,7 @@ fn stream(
         pieces: tool.map_or(speech.pieces, |tool| argument_pieces(&tool.arguments)),
         closing: vec![
             event("content_block_stop", r#","index":0"#),
-            event(
-                "message_delta",
-                &format!(r#","delta":{{"stop_reason":{finish},"stop_sequence":null}}{told}"#),
-            ),
+            event("message_delta", &format!(r#","delta":{{"stop_reason":{finish},"stop_sequence":null}}{told}"#)),
         ],
         terminator: Some(event("message_stop", "")),
         error: stream_error(Dialect::Anthropic, call.script),

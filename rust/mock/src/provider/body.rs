@@ -34,10 +34,7 @@ impl Body for MockBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let FedBody { feed, exchange, .. } = match self.get_mut() {
             Self::Plain(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
             Self::Fed(fed) => &mut **fed,
@@ -61,11 +58,7 @@ impl Body for MockBody {
             }
             Fed::Cut(CutKind::Stall) => Poll::Pending,
             Fed::Cut(kind) => {
-                exchange.finish(if kind == CutKind::Reset {
-                    End::Reset
-                } else {
-                    End::Closed
-                });
+                exchange.finish(if kind == CutKind::Reset { End::Reset } else { End::Closed });
                 Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::ConnectionReset))))
             }
         }
@@ -73,9 +66,7 @@ impl Body for MockBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Plain(body) => {
-                SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
-            }
+            Self::Plain(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
             Self::Fed(fed) => match fed.feed.known_length() {
                 Some(length) if !fed.chunked => SizeHint::with_exact(length),
                 _ => SizeHint::default(),

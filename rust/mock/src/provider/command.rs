@@ -55,11 +55,7 @@ pub fn command(mut parser: Parser) -> Result<Outcome, Error> {
     let handle = serve(options)?;
     match (handle.address(), unix) {
         (Some(address), _) => cli::announce("provider", Some(address.port()), &address.to_string()),
-        (None, path) => cli::announce(
-            "provider",
-            None,
-            &path.unwrap_or_default().display().to_string(),
-        ),
+        (None, path) => cli::announce("provider", None, &path.unwrap_or_default().display().to_string()),
     }
     if while_stdin {
         cli::wait_for_stdin();

@@ -51,14 +51,10 @@ where
     let io = TokioIo::new(Rewound { prefix, io });
     // Errors are the caller's doing and show in how its exchanges ended.
     if is_h2 {
-        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .serve_connection(io, service)
-            .await;
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
         return;
     }
-    let mut http = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(io, service);
+    let mut http = hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service);
     let mut idle: Option<Pin<Box<Sleep>>> = None;
     let takeover = poll_fn(|cx| {
         let finished = Pin::new(&mut http).poll(cx).is_ready();
@@ -70,14 +66,8 @@ where
             Some(Idle::Busy) => idle = None,
             None => {}
         }
-        let expired = idle
-            .as_mut()
-            .is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
-        if finished || expired {
-            Poll::Ready(None)
-        } else {
-            Poll::Pending
-        }
+        let expired = idle.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
+        if finished || expired { Poll::Ready(None) } else { Poll::Pending }
     })
     .await;
     match takeover {
@@ -94,11 +84,7 @@ struct Rewound<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buffer);
         }
@@ -109,11 +95,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, data)
     }
 

@@ -53,10 +53,7 @@ impl Delay {
             return None;
         }
         let sigma = Z99 - root.sqrt();
-        Some(Self::LogNormal {
-            mu: mean_ms.ln() - sigma * sigma / 2.0,
-            sigma,
-        })
+        Some(Self::LogNormal { mu: mean_ms.ln() - sigma * sigma / 2.0, sigma })
     }
 
     /// One draw.
@@ -68,8 +65,7 @@ impl Delay {
                 // Box–Muller; 1 - f64() lies in (0, 1], so the logarithm is finite.
                 let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
                 let normal = radius * (std::f64::consts::TAU * random.f64()).cos();
-                Duration::try_from_secs_f64((mu + sigma * normal).exp() / 1e3)
-                    .unwrap_or(Duration::MAX)
+                Duration::try_from_secs_f64((mu + sigma * normal).exp() / 1e3).unwrap_or(Duration::MAX)
             }
         }
     }
@@ -83,9 +79,7 @@ mod tests {
     fn log_normal_has_the_asked_mean_and_p99() {
         let delay = Delay::parse("lognormal:300:2000").unwrap();
         let mut random = fastrand::Rng::with_seed(7);
-        let mut draws: Vec<f64> = (0..200_000)
-            .map(|_| delay.sample(&mut random).as_secs_f64() * 1e3)
-            .collect();
+        let mut draws: Vec<f64> = (0..200_000).map(|_| delay.sample(&mut random).as_secs_f64() * 1e3).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         draws.sort_by(f64::total_cmp);
         let p99 = draws[draws.len() * 99 / 100];
@@ -95,21 +89,9 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_solution() {
-        for wrong in [
-            "lognormal:300:200",
-            "lognormal:1:100",
-            "lognormal:5",
-            "uniform:9:3",
-            "fast",
-            "1:2",
-        ] {
+        for wrong in ["lognormal:300:200", "lognormal:1:100", "lognormal:5", "uniform:9:3", "fast", "1:2"] {
             assert!(Delay::parse(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(
-            Delay::parse("uniform:1:1")
-                .unwrap()
-                .sample(&mut fastrand::Rng::new()),
-            Duration::from_millis(1)
-        );
+        assert_eq!(Delay::parse("uniform:1:1").unwrap().sample(&mut fastrand::Rng::new()), Duration::from_millis(1));
     }
 }

@@ -19,9 +19,7 @@ pub fn embeddings(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failur
     let input = fields.input.ok_or_else(|| Failure::missing("input"))?;
     let dimensions = fields.dimensions.unwrap_or(DIMENSIONS);
     if dimensions == 0 || dimensions > MOST_DIMENSIONS {
-        return Err(Failure::bad_request(format!(
-            "Invalid 'dimensions': 1 to {MOST_DIMENSIONS}."
-        )));
+        return Err(Failure::bad_request(format!("Invalid 'dimensions': 1 to {MOST_DIMENSIONS}.")));
     }
     let base64 = fields.encoding_format.as_deref() == Some("base64");
     let items = items(input.get())?;
@@ -30,29 +28,18 @@ pub fn embeddings(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failur
         .enumerate()
         .map(|(index, item)| {
             let vector = vector(item, dimensions);
-            let embedding = if base64 {
-                in_base64(&vector)
-            } else {
-                in_floats(&vector)
-            };
+            let embedding = if base64 { in_base64(&vector) } else { in_floats(&vector) };
             format!(r#"{{"object":"embedding","index":{index},"embedding":{embedding}}}"#)
         })
         .collect();
     let mut usage = call.usage(0);
     usage.told = call.tells_usage();
     let told = if usage.told {
-        format!(
-            r#","usage":{{"prompt_tokens":{0},"total_tokens":{0}}}"#,
-            usage.input
-        )
+        format!(r#","usage":{{"prompt_tokens":{0},"total_tokens":{0}}}"#, usage.input)
     } else {
         String::new()
     };
-    let body = format!(
-        r#"{{"object":"list","data":[{}],"model":{}{told}}}"#,
-        data.join(","),
-        Quoted(call.model)
-    );
+    let body = format!(r#"{{"object":"list","data":[{}],"model":{}{told}}}"#, data.join(","), Quoted(call.model));
     Ok(Answer::json(body).with_usage(usage))
 }
 
@@ -61,15 +48,9 @@ fn items(input: &str) -> Result<Vec<String>, Failure> {
     let value: Value = serde_json::from_str(input).unwrap_or_default();
     match value {
         Value::String(_) => Ok(vec![value.to_string()]),
-        Value::Array(items) if items.first().is_some_and(Value::is_number) => {
-            Ok(vec![Value::Array(items).to_string()])
-        }
-        Value::Array(items) if !items.is_empty() => {
-            Ok(items.iter().map(Value::to_string).collect())
-        }
-        _ => Err(Failure::bad_request(
-            "'$.input' is invalid. Please check the API reference.",
-        )),
+        Value::Array(items) if items.first().is_some_and(Value::is_number) => Ok(vec![Value::Array(items).to_string()]),
+        Value::Array(items) if !items.is_empty() => Ok(items.iter().map(Value::to_string).collect()),
+        _ => Err(Failure::bad_request("'$.input' is invalid. Please check the API reference.")),
     }
 }
 
@@ -77,20 +58,13 @@ fn items(input: &str) -> Result<Vec<String>, Failure> {
 fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(hash(text));
     let raw: Vec<f32> = (0..dimensions).map(|_| random.f32() - 0.5).collect();
-    let norm = raw
-        .iter()
-        .map(|x| x * x)
-        .sum::<f32>()
-        .sqrt()
-        .max(f32::MIN_POSITIVE);
+    let norm = raw.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     raw.iter().map(|x| x / norm).collect()
 }
 
 /// FNV-1a: stable over versions of the compiler.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn in_base64(vector: &[f32]) -> String {
@@ -106,10 +80,7 @@ fn in_floats(vector: &[f32]) -> String {
 /// `POST /v1/rerank` (Cohere, Jina, Voyage): sorted by score, best first.
 pub fn rerank(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     let query = fields.query.ok_or_else(|| Failure::missing("query"))?;
-    let documents = fields
-        .documents
-        .as_ref()
-        .ok_or_else(|| Failure::missing("documents"))?;
+    let documents = fields.documents.as_ref().ok_or_else(|| Failure::missing("documents"))?;
     let mut scored: Vec<(usize, f64)> = documents
         .iter()
         .enumerate()
@@ -146,11 +117,7 @@ pub fn rerank(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
 
 /// A plain text becomes `{"text": …}`, as these APIs return it.
 fn as_document(raw: &str) -> String {
-    if raw.starts_with('"') {
-        format!(r#"{{"text":{raw}}}"#)
-    } else {
-        raw.to_owned()
-    }
+    if raw.starts_with('"') { format!(r#"{{"text":{raw}}}"#) } else { raw.to_owned() }
 }
 
 #[cfg(test)]
@@ -160,13 +127,7 @@ mod tests {
 
     fn embedded(body: &str) -> Value {
         let script = Script::default();
-        let call = Call {
-            script: &script,
-            number: 1,
-            bytes_in: body.len(),
-            model: "m",
-            created: 0,
-        };
+        let call = Call { script: &script, number: 1, bytes_in: body.len(), model: "m", created: 0 };
         let answer = embeddings(&Fields::parse(body.as_bytes()).unwrap(), &call).unwrap();
         let super::super::answer::Content::Whole(body) = answer.content else {
             unreachable!("embeddings are no stream")
@@ -178,30 +139,13 @@ mod tests {
     fn both_encodings_hold_the_same_unit_vector() {
         let floats = embedded(r#"{"input":"a","dimensions":8}"#);
         let coded = embedded(r#"{"input":["a","b"],"dimensions":8,"encoding_format":"base64"}"#);
-        let bytes = STANDARD
-            .decode(coded["data"][0]["embedding"].as_str().unwrap())
-            .unwrap();
-        let decoded: Vec<f32> = bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|x| f32::from_le_bytes(*x))
-            .collect();
-        let plain: Vec<f32> = floats["data"][0]["embedding"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|x| x.as_f64().unwrap() as f32)
-            .collect();
+        let bytes = STANDARD.decode(coded["data"][0]["embedding"].as_str().unwrap()).unwrap();
+        let decoded: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
+        let plain: Vec<f32> =
+            floats["data"][0]["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
         assert_eq!(decoded, plain);
         assert!((plain.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
         assert_eq!(coded["data"].as_array().unwrap().len(), 2);
-        assert_eq!(
-            embedded(r#"{"input":[1,2,3],"dimensions":2}"#)["data"]
-                .as_array()
-                .unwrap()
-                .len(),
-            1
-        );
+        assert_eq!(embedded(r#"{"input":[1,2,3],"dimensions":2}"#)["data"].as_array().unwrap().len(), 1);
     }
 }

@@ -39,20 +39,10 @@ impl Failure {
     pub fn new(dialect: Dialect, status: u16) -> Self {
         let (kind, code, message) = match dialect {
             Dialect::OpenAi => openai(status),
-            Dialect::Anthropic => (
-                anthropic(status),
-                None,
-                "The mock provider was told to fail this request.",
-            ),
+            Dialect::Anthropic => (anthropic(status), None, "The mock provider was told to fail this request."),
         };
         let code = code.map(str::to_owned);
-        Self {
-            status,
-            message: message.to_owned(),
-            kind: kind.to_owned(),
-            param: None,
-            code,
-        }
+        Self { status, message: message.to_owned(), kind: kind.to_owned(), param: None, code }
     }
 
     /// What the script asks for.
@@ -79,11 +69,7 @@ impl Failure {
 
     /// The body of the error.
     pub fn body(&self, dialect: Dialect) -> String {
-        let null = |value: &Option<String>| {
-            value
-                .as_ref()
-                .map_or("null".to_owned(), |text| Quoted(text).to_string())
-        };
+        let null = |value: &Option<String>| value.as_ref().map_or("null".to_owned(), |text| Quoted(text).to_string());
         match dialect {
             Dialect::OpenAi => format!(
                 r#"{{"error":{{"message":{},"type":{},"param":{},"code":{}}}}}"#,
@@ -94,11 +80,7 @@ impl Failure {
             ),
             Dialect::Anthropic => {
                 // Shapes that were made for OpenAI's types keep only what Anthropic has.
-                let kind = if self.kind.ends_with("_error") {
-                    self.kind.as_str()
-                } else {
-                    anthropic(self.status)
-                };
+                let kind = if self.kind.ends_with("_error") { self.kind.as_str() } else { anthropic(self.status) };
                 format!(
                     r#"{{"type":"error","error":{{"type":{},"message":{}}},"request_id":"req_mock"}}"#,
                     Quoted(kind),
@@ -118,56 +100,21 @@ impl Failure {
 
 /// The event that ends a stream with an error.
 pub fn stream_error(dialect: Dialect, script: &Script) -> Event {
-    let status = script.status.unwrap_or(if dialect == Dialect::Anthropic {
-        529
-    } else {
-        500
-    });
+    let status = script.status.unwrap_or(if dialect == Dialect::Anthropic { 529 } else { 500 });
     let data = Failure::scripted(dialect, status, script).body(dialect);
-    Event {
-        name: (dialect == Dialect::Anthropic).then_some("error"),
-        data,
-    }
+    Event { name: (dialect == Dialect::Anthropic).then_some("error"), data }
 }
 
 fn openai(status: u16) -> (&'static str, Option<&'static str>, &'static str) {
     match status {
-        401 => (
-            "invalid_request_error",
-            Some("invalid_api_key"),
-            "Incorrect API key provided: mock.",
-        ),
-        403 => (
-            "invalid_request_error",
-            Some("unsupported_country_region_territory"),
-            "Not allowed here.",
-        ),
-        404 => (
-            "invalid_request_error",
-            Some("model_not_found"),
-            "The model does not exist or you cannot use it.",
-        ),
+        401 => ("invalid_request_error", Some("invalid_api_key"), "Incorrect API key provided: mock."),
+        403 => ("invalid_request_error", Some("unsupported_country_region_territory"), "Not allowed here."),
+        404 => ("invalid_request_error", Some("model_not_found"), "The model does not exist or you cannot use it."),
         408 => ("timeout", None, "The request took too long."),
-        429 => (
-            "requests",
-            Some("rate_limit_exceeded"),
-            "Rate limit reached for requests.",
-        ),
-        503 => (
-            "server_error",
-            None,
-            "The engine is currently overloaded, please try again later.",
-        ),
-        500.. => (
-            "server_error",
-            None,
-            "The server had an error while processing your request.",
-        ),
-        _ => (
-            "invalid_request_error",
-            None,
-            "The mock provider was told to refuse this request.",
-        ),
+        429 => ("requests", Some("rate_limit_exceeded"), "Rate limit reached for requests."),
+        503 => ("server_error", None, "The engine is currently overloaded, please try again later."),
+        500.. => ("server_error", None, "The server had an error while processing your request."),
+        _ => ("invalid_request_error", None, "The mock provider was told to refuse this request."),
     }
 }
 

@@ -63,30 +63,15 @@ where
 fn answer(writer: &mut Writer, shared: &Shared, connection: u64, input: &[u8], request: &Plain) {
     let received_ns = clock::monotonic_ns();
     let bytes = input.get(..request.end).unwrap_or_default();
-    let (head, body) = bytes
-        .split_at_checked(request.body_start)
-        .unwrap_or_default();
+    let (head, body) = bytes.split_at_checked(request.body_start).unwrap_or_default();
     let model = body.get(request.model.clone()).unwrap_or_default();
     let mut requests = shared.requests();
     let number = requests.begin(connection, received_ns, head, body);
     let end_ns = writer.write(number, model, body.len(), received_ns);
     let bytes_out = writer.body.len() as u64;
-    requests.finish(
-        number,
-        Outcome {
-            status: 200,
-            end: End::Done,
-            end_ns,
-            events_out: 0,
-            bytes_out,
-        },
-    );
+    requests.finish(number, Outcome { status: 200, end: End::Done, end_ns, events_out: 0, bytes_out });
     drop(requests);
-    for count in [
-        &shared.counts.requests,
-        &shared.counts.done,
-        &shared.counts.fast,
-    ] {
+    for count in [&shared.counts.requests, &shared.counts.done, &shared.counts.fast] {
         count.fetch_add(1, Relaxed);
     }
 }
@@ -121,10 +106,7 @@ fn read_plain(input: &[u8]) -> Progress {
         }
         _ => return Progress::NotPlain,
     };
-    if request.method != Some("POST")
-        || request.path != Some("/v1/chat/completions")
-        || request.version != Some(1)
-    {
+    if request.method != Some("POST") || request.path != Some("/v1/chat/completions") || request.version != Some(1) {
         return Progress::NotPlain;
     }
     let Some(length) = plain_length(request.headers) else {
@@ -134,11 +116,7 @@ fn read_plain(input: &[u8]) -> Progress {
         return Progress::Partial;
     };
     match plain_model(body) {
-        Some(model) => Progress::Plain(Plain {
-            body_start,
-            end: body_start + length,
-            model,
-        }),
+        Some(model) => Progress::Plain(Plain { body_start, end: body_start + length, model }),
         None => Progress::NotPlain,
     }
 }
@@ -154,9 +132,7 @@ fn plain_length(headers: &[httparse::Header<'_>]) -> Option<usize> {
             10 if is("connection") && !header.value.eq_ignore_ascii_case(b"keep-alive") => {
                 return None;
             }
-            14 if is("content-length") => {
-                length = std::str::from_utf8(header.value).ok()?.trim().parse().ok()
-            }
+            14 if is("content-length") => length = std::str::from_utf8(header.value).ok()?.trim().parse().ok(),
             17 if is("transfer-encoding") => return None,
             _ => {}
         }
@@ -168,19 +144,13 @@ fn plain_length(headers: &[httparse::Header<'_>]) -> Option<usize> {
 /// happens to look like such a field can only make this say no, or is no JSON that the real API would take.
 fn plain_model(body: &[u8]) -> Option<std::ops::Range<usize>> {
     let text = body.trim_ascii();
-    if !text.starts_with(b"{")
-        || !text.ends_with(b"}")
-        || memmem::find(body, b"\"messages\"").is_none()
-    {
+    if !text.starts_with(b"{") || !text.ends_with(b"}") || memmem::find(body, b"\"messages\"").is_none() {
         return None;
     }
     let value_of = |name: &[u8]| -> Option<usize> {
         memmem::find_iter(body, name).find_map(|at| {
             let rest = body.get(at + name.len()..)?;
-            let value = rest
-                .trim_ascii_start()
-                .strip_prefix(b":")?
-                .trim_ascii_start();
+            let value = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
             Some(body.len() - value.len())
         })
     };
@@ -191,23 +161,16 @@ fn plain_model(body: &[u8]) -> Option<std::ops::Range<usize>> {
     }
     let size = memchr::memchr(b'"', rest(model))?;
     let name = body.get(model..model + size)?;
-    if name.is_empty()
-        || name
-            .iter()
-            .any(|byte| matches!(byte, b'?' | b'\\' | 0..0x20))
-    {
+    if name.is_empty() || name.iter().any(|byte| matches!(byte, b'?' | b'\\' | 0..0x20)) {
         return None;
     }
     let streams = value_of(b"\"stream\"").is_some_and(|at| !rest(at).starts_with(b"false"));
-    let many = value_of(b"\"n\"")
-        .is_some_and(|at| !matches!(rest(at), [b'1', b',' | b'}' | b' ' | b'\n', ..]));
+    let many = value_of(b"\"n\"").is_some_and(|at| !matches!(rest(at), [b'1', b',' | b'}' | b' ' | b'\n', ..]));
     if streams || many || value_of(b"\"tools\"").is_some() {
         return None;
     }
     for name in [&b"\"max_tokens\""[..], b"\"max_completion_tokens\""] {
-        if value_of(name)
-            .is_some_and(|at| leading_number(rest(at)).is_none_or(|limit| limit < DEFAULT_WORDS))
-        {
+        if value_of(name).is_some_and(|at| leading_number(rest(at)).is_none_or(|limit| limit < DEFAULT_WORDS)) {
             return None;
         }
     }
@@ -233,22 +196,12 @@ impl Writer {
     fn new() -> Self {
         let since_1970_ns = clock::unix_ns().saturating_sub(clock::monotonic_ns());
         let content = Pieces::Words(DEFAULT_WORDS).joined();
-        Self {
-            content,
-            since_1970_ns,
-            body: Vec::with_capacity(2048),
-            answer: Vec::with_capacity(2048),
-        }
+        Self { content, since_1970_ns, body: Vec::with_capacity(2048), answer: Vec::with_capacity(2048) }
     }
 
     /// Renders the same answer as `openai::chat`, which a test compares; returns the time.
     fn write(&mut self, number: u64, model: &[u8], bytes_in: usize, received_ns: u64) -> u64 {
-        let Self {
-            content,
-            body,
-            answer,
-            ..
-        } = self;
+        let Self { content, body, answer, .. } = self;
         let input = input_tokens(bytes_in);
         let created = (received_ns + self.since_1970_ns) / 1_000_000_000;
         body.clear();
@@ -258,9 +211,7 @@ impl Writer {
             r#"{{"id":"chatcmpl-mock{number:012x}","object":"chat.completion","created":{created},"model":""#
         );
         body.extend_from_slice(model);
-        body.extend_from_slice(
-            br#"","choices":[{"index":0,"message":{"role":"assistant","content":""#,
-        );
+        body.extend_from_slice(br#"","choices":[{"index":0,"message":{"role":"assistant","content":""#);
         body.extend_from_slice(content.as_bytes());
         let _ = write!(
             body,
@@ -297,34 +248,16 @@ mod tests {
 
     #[test]
     fn tells_plain_bodies_from_others() {
-        let with = |more: &str| {
-            format!(
-                r#"{{"model": "gpt-4o","messages":[{{"role":"user","content":"\"n\": 2"}}]{more}}}"#
-            )
-        };
-        for plain in [
-            "",
-            r#","stream":false"#,
-            r#","n":1"#,
-            r#","max_tokens":64"#,
-            r#","temperature":0.5"#,
-        ] {
+        let with =
+            |more: &str| format!(r#"{{"model": "gpt-4o","messages":[{{"role":"user","content":"\"n\": 2"}}]{more}}}"#);
+        for plain in ["", r#","stream":false"#, r#","n":1"#, r#","max_tokens":64"#, r#","temperature":0.5"#] {
             assert_eq!(model(&with(plain)), Some("gpt-4o"), "{plain}");
         }
-        for other in [
-            r#","stream" : true"#,
-            r#","n":2"#,
-            r#","n":12"#,
-            r#","max_tokens": 63"#,
-            r#","tools":[]"#,
-        ] {
+        for other in [r#","stream" : true"#, r#","n":2"#, r#","n":12"#, r#","max_tokens": 63"#, r#","tools":[]"#] {
             assert_eq!(model(&with(other)), None, "{other}");
         }
         assert_eq!(model(r#"{"model":"m?status=429","messages":[]}"#), None);
-        assert_eq!(
-            model(r#"{"messages":[{"role":"model"}],"model":"m"}"#),
-            Some("m")
-        );
+        assert_eq!(model(r#"{"messages":[{"role":"model"}],"model":"m"}"#), Some("m"));
         assert_eq!(model(r#"{"model":"m"}"#), None);
         assert_eq!(model(r#"[{"model":"m","messages":[]}]"#), None);
     }
@@ -332,25 +265,13 @@ mod tests {
     #[test]
     fn every_prefix_is_partial() {
         let body = r#"{"model":"m","messages":[]}"#;
-        let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request =
+            format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         for end in 0..request.len() {
-            assert_eq!(
-                read_plain(&request.as_bytes()[..end]),
-                Progress::Partial,
-                "{end}"
-            );
+            assert_eq!(read_plain(&request.as_bytes()[..end]), Progress::Partial, "{end}");
         }
-        assert!(
-            matches!(read_plain(request.as_bytes()), Progress::Plain(Plain { end, .. }) if end == request.len())
-        );
-        for other in [
-            "GET /",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            "POST /v1/messages HTTP/1.1\r\n\r\n",
-        ] {
+        assert!(matches!(read_plain(request.as_bytes()), Progress::Plain(Plain { end, .. }) if end == request.len()));
+        for other in ["GET /", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST /v1/messages HTTP/1.1\r\n\r\n"] {
             assert_eq!(read_plain(other.as_bytes()), Progress::NotPlain, "{other}");
         }
         let scripted = request.replace("host: a", "X-Mock: status=500");
@@ -367,21 +288,10 @@ mod tests {
         assert!(writer.answer.ends_with(short));
         let script = Script::default();
         let created = (received_ns + writer.since_1970_ns) / 1_000_000_000;
-        let call = Call {
-            script: &script,
-            number: 77,
-            bytes_in: body.len(),
-            model: "gpt-4o",
-            created,
-        };
+        let call = Call { script: &script, number: 77, bytes_in: body.len(), model: "gpt-4o", created };
         let answer = openai::chat(&Fields::parse(body.as_bytes()).unwrap(), &call).unwrap();
-        let Content::Whole(long) = answer.content else {
-            unreachable!("asked for no stream")
-        };
-        assert_eq!(
-            String::from_utf8_lossy(short),
-            String::from_utf8_lossy(&long)
-        );
+        let Content::Whole(long) = answer.content else { unreachable!("asked for no stream") };
+        assert_eq!(String::from_utf8_lossy(short), String::from_utf8_lossy(&long));
         assert!((1100..1400).contains(&length), "{length}");
     }
 }

@@ -43,10 +43,7 @@ impl Feed {
     pub fn new(content: Content, script: &Script, random: fastrand::Rng) -> Self {
         let (stream, pending) = match content {
             Content::Whole(body) => (None, body),
-            Content::Events(stream) => (
-                Some(Box::new(RunningStream::new(*stream, script, random))),
-                Bytes::new(),
-            ),
+            Content::Events(stream) => (Some(Box::new(RunningStream::new(*stream, script, random))), Bytes::new()),
         };
         Self {
             stream,
@@ -78,10 +75,7 @@ impl Feed {
 
     /// Has everything been handed out?
     pub fn is_over(&self) -> bool {
-        let streamed = self
-            .stream
-            .as_ref()
-            .is_none_or(|stream| stream.step() == Step::Over);
+        let streamed = self.stream.as_ref().is_none_or(|stream| stream.step() == Step::Over);
         streamed && self.pending.is_empty() && self.cut.is_none()
     }
 
@@ -92,10 +86,7 @@ impl Feed {
                 ready!(sleep.as_mut().poll(cx));
                 self.sleep = None;
             }
-            if let Some(Cut {
-                kind,
-                at: CutAt::Byte(at),
-            }) = self.cut
+            if let Some(Cut { kind, at: CutAt::Byte(at) }) = self.cut
                 && at == self.sent_bytes
             {
                 return Poll::Ready(Fed::Cut(kind));
@@ -125,20 +116,13 @@ impl Feed {
         let next_split = match &self.split {
             Split::Whole => None,
             Split::Every(step) => Some(*step as u64 - self.sent_bytes % *step as u64),
-            Split::At(offsets) => offsets
-                .iter()
-                .find(|at| **at > self.sent_bytes)
-                .map(|at| at - self.sent_bytes),
+            Split::At(offsets) => offsets.iter().find(|at| **at > self.sent_bytes).map(|at| at - self.sent_bytes),
         };
         if let Some(next) = next_split.filter(|next| *next <= size) {
             size = next;
             self.breathe = true;
         }
-        if let Some(Cut {
-            at: CutAt::Byte(at),
-            ..
-        }) = self.cut
-        {
+        if let Some(Cut { at: CutAt::Byte(at), .. }) = self.cut {
             size = size.min(at.saturating_sub(self.sent_bytes));
         }
         self.sent_bytes += size;
@@ -153,10 +137,7 @@ impl Feed {
         match stream.step() {
             Step::Over => return Some(Fed::End),
             Step::Delta(index) => {
-                if let Some(Cut {
-                    kind,
-                    at: CutAt::Event(at),
-                }) = self.cut
+                if let Some(Cut { kind, at: CutAt::Event(at) }) = self.cut
                     && index >= at.min(stream.deltas())
                 {
                     return Some(Fed::Cut(kind));
@@ -184,10 +165,7 @@ mod tests {
     use crate::provider::text::Pieces;
 
     fn stream() -> Content {
-        let event = |data: &str| Event {
-            name: None,
-            data: data.to_owned(),
-        };
+        let event = |data: &str| Event { name: None, data: data.to_owned() };
         Content::Events(Box::new(EventStream {
             opening: vec![event("{}")],
             delta_name: None,
@@ -201,10 +179,7 @@ mod tests {
 
     fn run(content: Content, script: &str) -> (Vec<String>, Fed) {
         let script = Script::parse(script).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut feed = Feed::new(content, &script, fastrand::Rng::with_seed(1));
             let mut pieces = Vec::new();
@@ -227,10 +202,7 @@ mod tests {
             "data: {\"stop\":1}\n\n",
             "data: [DONE]\n\n",
         ];
-        assert_eq!(
-            (pieces.iter().map(String::as_str).collect::<Vec<_>>(), end),
-            (expected.to_vec(), Fed::End)
-        );
+        assert_eq!((pieces.iter().map(String::as_str).collect::<Vec<_>>(), end), (expected.to_vec(), Fed::End));
         assert_eq!(run(stream(), "done=0").0.len(), 4);
     }
 
@@ -249,10 +221,7 @@ mod tests {
     #[test]
     fn errors_and_garbage_in_mid_stream() {
         let (pieces, end) = run(stream(), "error_at_event=1");
-        assert_eq!(
-            (pieces.last().map(String::as_str), end),
-            (Some("data: {\"error\":1}\n\n"), Fed::End)
-        );
+        assert_eq!((pieces.last().map(String::as_str), end), (Some("data: {\"error\":1}\n\n"), Fed::End));
         assert_eq!(pieces.len(), 3);
         let (pieces, _) = run(stream(), "garbage_at_event=1");
         assert!(pieces[2].contains('\u{fffd}') && pieces.len() == 6);

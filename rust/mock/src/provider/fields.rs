@@ -54,11 +54,8 @@ pub struct StreamOptions {
 impl<'a> Fields<'a> {
     /// Reads a body; the failure is what OpenAI would say.
     pub fn parse(body: &'a [u8]) -> Result<Self, Failure> {
-        serde_json::from_slice(body).map_err(|error| {
-            Failure::bad_request(format!(
-                "The JSON body of your request could not be read: {error}."
-            ))
-        })
+        serde_json::from_slice(body)
+            .map_err(|error| Failure::bad_request(format!("The JSON body of your request could not be read: {error}.")))
     }
 
     /// The text of `response_format` if it is a string, as images and audio have it.

@@ -41,11 +41,7 @@ impl Journal {
     /// Opens the journal for appending. With `sync`, every group of lines is fdatasync'd before it counts as written.
     pub fn open(path: &Path, sync: bool) -> Result<Self, Error> {
         let what = || format!("journal {}", path.display());
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(Error::io(what()))?;
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(what()))?;
         let counts = Arc::new(Counts::default());
         let (lines, received) = mpsc::channel();
         let writer = std::thread::Builder::new()
@@ -56,13 +52,7 @@ impl Journal {
             })
             .map_err(Error::io(what()))?;
         let lines = Mutex::new(Some(lines));
-        Ok(Self {
-            path: path.to_owned(),
-            sync,
-            lines,
-            counts,
-            writer: Mutex::new(Some(writer)),
-        })
+        Ok(Self { path: path.to_owned(), sync, lines, counts, writer: Mutex::new(Some(writer)) })
     }
 
     /// Appends a line and waits until it is written; without sync it does not wait.
@@ -71,20 +61,14 @@ impl Journal {
             return self.append(line);
         }
         let (written, waited) = oneshot::channel();
-        self.send(Line {
-            text: line.to_string(),
-            written: Some(written),
-        });
+        self.send(Line { text: line.to_string(), written: Some(written) });
         // The sender is dropped only when the write failed, which the statistics tell.
         let _ = waited.await;
     }
 
     /// Appends a line without waiting.
     pub fn append(&self, line: &Value) {
-        self.send(Line {
-            text: line.to_string(),
-            written: None,
-        });
+        self.send(Line { text: line.to_string(), written: None });
     }
 
     /// Path, lines, bytes, groups and failed writes so far.
@@ -100,12 +84,7 @@ impl Journal {
     }
 
     fn send(&self, line: Line) {
-        if let Some(lines) = self
-            .lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
+        if let Some(lines) = self.lines.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             // Fails only when the writer thread is gone, at the end of the process.
             let _ = lines.send(line);
         }
@@ -115,18 +94,8 @@ impl Journal {
 impl Drop for Journal {
     /// Writes what is left.
     fn drop(&mut self) {
-        drop(
-            self.lines
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        if let Some(writer) = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        drop(self.lines.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = writer.join();
         }
     }
@@ -144,9 +113,7 @@ fn write_groups(mut file: File, sync: bool, lines: &mpsc::Receiver<Line>, counts
             waiting.extend(line.written);
             count += 1;
         }
-        let outcome = file
-            .write_all(&text)
-            .and_then(|()| if sync { file.sync_data() } else { Ok(()) });
+        let outcome = file.write_all(&text).and_then(|()| if sync { file.sync_data() } else { Ok(()) });
         if outcome.is_err() {
             counts.failures.fetch_add(1, Relaxed);
             waiting.clear();

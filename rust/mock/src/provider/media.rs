@@ -39,19 +39,12 @@ fn file_json(part: &Part<'_>) -> Value {
 /// `POST /v1/images/generations`.
 pub fn generations(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     fields.prompt.ok_or_else(|| Failure::missing("prompt"))?;
-    Ok(images(
-        call,
-        fields.n,
-        fields.response_format_text(),
-        &json!({}),
-    ))
+    Ok(images(call, fields.n, fields.response_format_text(), &json!({})))
 }
 
 /// `POST /v1/images/edits` and `/v1/images/variations`.
 pub fn edited(form: &Form<'_>, call: &Call<'_>, needs_prompt: bool) -> Result<Answer, Failure> {
-    let image = form
-        .file("image")
-        .ok_or_else(|| Failure::missing("image"))?;
+    let image = form.file("image").ok_or_else(|| Failure::missing("image"))?;
     if needs_prompt && form.text("prompt").is_none() {
         return Err(Failure::missing("prompt"));
     }
@@ -109,21 +102,15 @@ pub fn transcription(form: &Form<'_>, call: &Call<'_>, task: &str) -> Result<Ans
     let mut usage = call.usage(0);
     usage.told = call.tells_usage();
     let seconds = file.content.len().div_ceil(32_000);
-    let told = if usage.told {
-        json!({"type": "duration", "seconds": seconds})
-    } else {
-        Value::Null
-    };
+    let told = if usage.told { json!({"type": "duration", "seconds": seconds}) } else { Value::Null };
     let answer = match form.text("response_format") {
         Some("text") => Answer::whole("text/plain; charset=utf-8", format!("{text}\n")),
-        Some("srt") => Answer::whole(
-            "text/plain; charset=utf-8",
-            format!("1\n00:00:00,000 --> 00:00:01,000\n{text}\n\n"),
-        ),
-        Some("vtt") => Answer::whole(
-            "text/vtt; charset=utf-8",
-            format!("WEBVTT\n\n00:00.000 --> 00:01.000\n{text}\n\n"),
-        ),
+        Some("srt") => {
+            Answer::whole("text/plain; charset=utf-8", format!("1\n00:00:00,000 --> 00:00:01,000\n{text}\n\n"))
+        }
+        Some("vtt") => {
+            Answer::whole("text/vtt; charset=utf-8", format!("WEBVTT\n\n00:00.000 --> 00:01.000\n{text}\n\n"))
+        }
         Some("verbose_json") => {
             let segment = json!({
                 "id": 0, "seek": 0, "start": 0.0, "end": 1.0, "text": text, "tokens": [1, 2], "temperature": 0.0,
@@ -135,9 +122,7 @@ pub fn transcription(form: &Form<'_>, call: &Call<'_>, task: &str) -> Result<Ans
             });
             Answer::json(body.to_string())
         }
-        _ => Answer::json(
-            json!({"text": text, "usage": told, "mock_file": file_json(file)}).to_string(),
-        ),
+        _ => Answer::json(json!({"text": text, "usage": told, "mock_file": file_json(file)}).to_string()),
     };
     Ok(answer.with_usage(usage))
 }
@@ -145,8 +130,7 @@ pub fn transcription(form: &Form<'_>, call: &Call<'_>, task: &str) -> Result<Ans
 /// `POST /v1/moderations`: flags an input that says "violence".
 pub fn moderations(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     let input: Value =
-        serde_json::from_str(fields.input.ok_or_else(|| Failure::missing("input"))?.get())
-            .unwrap_or_default();
+        serde_json::from_str(fields.input.ok_or_else(|| Failure::missing("input"))?.get()).unwrap_or_default();
     let inputs = match input {
         Value::Array(inputs) if inputs.first().is_some_and(Value::is_string) => inputs,
         other => vec![other],
@@ -183,12 +167,7 @@ mod tests {
 
     #[test]
     fn the_pixel_is_a_png() {
-        assert!(
-            STANDARD
-                .decode(PIXEL)
-                .unwrap()
-                .starts_with(b"\x89PNG\r\n\x1a\n")
-        );
+        assert!(STANDARD.decode(PIXEL).unwrap().starts_with(b"\x89PNG\r\n\x1a\n"));
         assert!(judge(&json!("no violence"))["flagged"].as_bool().unwrap());
     }
 }

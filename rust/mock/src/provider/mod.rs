@@ -96,17 +96,11 @@ pub fn serve(options: Options) -> Result<Handle, Error> {
     let (listeners, address) = listen(&options)?;
     let shared = Arc::new(Shared::new(options)?);
     let (stop, stopped) = watch::channel(false);
-    let mut handle = Handle {
-        address,
-        stop,
-        threads: Vec::new(),
-    };
+    let mut handle = Handle { address, stop, threads: Vec::new() };
     for (index, listener) in listeners.into_iter().enumerate() {
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::io("start a runtime"))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
         let accepting = {
             let _entered = runtime.enter();
             Accepting::new(listener)?
@@ -122,20 +116,13 @@ pub fn serve(options: Options) -> Result<Handle, Error> {
 
 fn listen(options: &Options) -> Result<(Vec<Listener>, Option<SocketAddr>), Error> {
     let Some(path) = &options.unix else {
-        let (listeners, address) =
-            net::listen(&options.host, options.port, options.threads.max(1))?;
-        return Ok((
-            listeners.into_iter().map(Listener::Tcp).collect(),
-            Some(address),
-        ));
+        let (listeners, address) = net::listen(&options.host, options.port, options.threads.max(1))?;
+        return Ok((listeners.into_iter().map(Listener::Tcp).collect(), Some(address)));
     };
     let what = format!("bind {}", path.display());
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::Io {
-                what,
-                source: error,
-            });
+            return Err(Error::Io { what, source: error });
         }
         _ => {}
     }

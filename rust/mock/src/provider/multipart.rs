@@ -22,29 +22,21 @@ pub struct Form<'a> {
 impl<'a> Form<'a> {
     /// Reads a body of this content type.
     pub fn parse(content_type: &str, body: &'a [u8]) -> Result<Self, Failure> {
-        let wrong =
-            |why: &str| Failure::bad_request(format!("Could not parse the multipart form: {why}."));
+        let wrong = |why: &str| Failure::bad_request(format!("Could not parse the multipart form: {why}."));
         if !content_type.starts_with("multipart/form-data") {
             return Err(wrong("the content type is not multipart/form-data"));
         }
         let boundary = parameter(content_type, "boundary").ok_or_else(|| wrong("no boundary"))?;
         let delimiter = format!("--{boundary}");
         let finder = memmem::Finder::new(&delimiter);
-        let start = finder
-            .find(body)
-            .ok_or_else(|| wrong("the boundary does not occur"))?;
+        let start = finder.find(body).ok_or_else(|| wrong("the boundary does not occur"))?;
         let mut rest = body.get(start + delimiter.len()..).unwrap_or_default();
         let mut parts = Vec::new();
         while !rest.starts_with(b"--") {
-            rest = rest
-                .strip_prefix(b"\r\n")
-                .ok_or_else(|| wrong("a boundary without a line end"))?;
+            rest = rest.strip_prefix(b"\r\n").ok_or_else(|| wrong("a boundary without a line end"))?;
             let end = finder.find(rest).ok_or_else(|| wrong("it is not closed"))?;
             let part = rest.get(..end).and_then(|part| part.strip_suffix(b"\r\n"));
-            parts.push(
-                part.and_then(Part::parse)
-                    .ok_or_else(|| wrong("a part is malformed"))?,
-            );
+            parts.push(part.and_then(Part::parse).ok_or_else(|| wrong("a part is malformed"))?);
             rest = rest.get(end + delimiter.len()..).unwrap_or_default();
         }
         Ok(Self { parts })
@@ -52,18 +44,13 @@ impl<'a> Form<'a> {
 
     /// The text of a field.
     pub fn text(&self, name: &str) -> Option<&'a str> {
-        let part = self
-            .parts
-            .iter()
-            .find(|part| part.name == name && part.filename.is_none())?;
+        let part = self.parts.iter().find(|part| part.name == name && part.filename.is_none())?;
         std::str::from_utf8(part.content).ok()
     }
 
     /// The first uploaded file under this name (or `name[]`).
     pub fn file(&self, name: &str) -> Option<&Part<'a>> {
-        self.parts
-            .iter()
-            .find(|part| part.filename.is_some() && part.name.trim_end_matches("[]") == name)
+        self.parts.iter().find(|part| part.filename.is_some() && part.name.trim_end_matches("[]") == name)
     }
 }
 
@@ -74,15 +61,10 @@ impl<'a> Part<'a> {
         let head = std::str::from_utf8(part.get(..head_end)?).ok()?;
         let disposition = head.split("\r\n").find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-disposition")
-                .then_some(value)
+            name.eq_ignore_ascii_case("content-disposition").then_some(value)
         })?;
         let name = parameter(disposition, "name")?;
-        Some(Self {
-            name,
-            filename: parameter(disposition, "filename"),
-            content: part.get(head_end + 4..)?,
-        })
+        Some(Self { name, filename: parameter(disposition, "filename"), content: part.get(head_end + 4..)? })
     }
 }
 
@@ -90,8 +72,7 @@ impl<'a> Part<'a> {
 fn parameter<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     header.split(';').skip(1).find_map(|pair| {
         let (key, value) = pair.trim().split_once('=')?;
-        key.eq_ignore_ascii_case(name)
-            .then(|| value.trim().trim_matches('"'))
+        key.eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
     })
 }
 
@@ -108,10 +89,7 @@ mod tests {
         let form = Form::parse("multipart/form-data; boundary=x", BODY).unwrap();
         assert_eq!(form.text("model"), Some("whisper-1"));
         let file = form.file("file").unwrap();
-        assert_eq!(
-            (file.filename, file.content),
-            (Some("a.wav"), &b"\x00\r\n--\xff"[..])
-        );
+        assert_eq!((file.filename, file.content), (Some("a.wav"), &b"\x00\r\n--\xff"[..]));
         assert!(form.text("file").is_none());
     }
 
@@ -120,10 +98,7 @@ mod tests {
         let whole = Form::parse("multipart/form-data; boundary=\"x\"", BODY).unwrap();
         assert_eq!(whole.parts.len(), 2);
         for end in 0..BODY.len() - 4 {
-            assert!(
-                Form::parse("multipart/form-data; boundary=x", &BODY[..end]).is_err(),
-                "{end}"
-            );
+            assert!(Form::parse("multipart/form-data; boundary=x", &BODY[..end]).is_err(), "{end}");
         }
         assert!(Form::parse("application/json", BODY).is_err());
     }

@@ -12,33 +12,15 @@ const ENVELOPE: &str = r#""service_tier":"default","system_fingerprint":"fp_mock
 
 /// `POST /v1/chat/completions`.
 pub fn chat(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
-    let messages = fields
-        .messages
-        .ok_or_else(|| Failure::missing("messages"))?;
-    if !messages.get().starts_with('[')
-        || messages
-            .get()
-            .trim_start_matches(['[', ' ', '\n'])
-            .starts_with(']')
-    {
-        let mut failure = Failure::bad_request(
-            "Invalid 'messages': expected an array with at least one message.",
-        );
+    let messages = fields.messages.ok_or_else(|| Failure::missing("messages"))?;
+    if !messages.get().starts_with('[') || messages.get().trim_start_matches(['[', ' ', '\n']).starts_with(']') {
+        let mut failure = Failure::bad_request("Invalid 'messages': expected an array with at least one message.");
         failure.param = Some("messages".to_owned());
         return Err(failure);
     }
-    let said = if call.script.echo {
-        last_user_text(messages)
-    } else {
-        None
-    };
+    let said = if call.script.echo { last_user_text(messages) } else { None };
     let speech = Speech::plan(call.script, said.as_deref(), fields.output_limit());
-    Ok(completion(
-        fields,
-        call,
-        speech,
-        ToolCall::plan(fields, call.script),
-    ))
+    Ok(completion(fields, call, speech, ToolCall::plan(fields, call.script)))
 }
 
 /// `POST /v1/fim/completions`: answers as chat does.
@@ -48,28 +30,13 @@ pub fn fim(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     Ok(completion(fields, call, speech, None))
 }
 
-fn completion(
-    fields: &Fields<'_>,
-    call: &Call<'_>,
-    speech: Speech,
-    tool: Option<ToolCall>,
-) -> Answer {
+fn completion(fields: &Fields<'_>, call: &Call<'_>, speech: Speech, tool: Option<ToolCall>) -> Answer {
     let choices = fields.n.unwrap_or(1).clamp(1, 128);
-    let output = tool.as_ref().map_or(speech.tokens, |tool| {
-        (tool.arguments.len() as u64).div_ceil(4)
-    });
+    let output = tool.as_ref().map_or(speech.tokens, |tool| (tool.arguments.len() as u64).div_ceil(4));
     let mut usage = call.usage(output * choices);
-    let said = Said {
-        choices,
-        finish: finish(call, &speech, tool.is_some()),
-        speech,
-        tool,
-    };
+    let said = Said { choices, finish: finish(call, &speech, tool.is_some()), speech, tool };
     if fields.stream == Some(true) {
-        let asked = fields
-            .stream_options
-            .and_then(|options| options.include_usage)
-            .unwrap_or(false);
+        let asked = fields.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
         usage.told = call.stream_tells_usage(asked);
         return Answer::events(chat_stream(call, said, &usage)).with_usage(usage);
     }
@@ -112,11 +79,7 @@ fn chat_whole(call: &Call<'_>, said: &Said, usage: &Usage) -> String {
             )
         })
         .collect();
-    let usage = if usage.told {
-        format!(r#""usage":{},"#, usage_json(usage))
-    } else {
-        String::new()
-    };
+    let usage = if usage.told { format!(r#""usage":{},"#, usage_json(usage)) } else { String::new() };
     format!(
         r#"{{"id":"chatcmpl-mock{:012x}","object":"chat.completion","created":{},"model":{},"choices":[{}],{usage}"service_tier":"default","system_fingerprint":"fp_mock"}}"#,
         call.number,
@@ -135,10 +98,7 @@ fn chat_stream(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
     );
     // With usage asked for, every chunk says that its usage is null, but the last.
     let tail = if usage.told { r#","usage":null}"# } else { "}" };
-    let event = |choice: String| Event {
-        name: None,
-        data: format!(r#"{head}"choices":[{choice}]{tail}"#),
-    };
+    let event = |choice: String| Event { name: None, data: format!(r#"{head}"choices":[{choice}]{tail}"#) };
     let choice = |index: u64, delta: &str, finish: &str| {
         format!(r#"{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":{finish}}}"#)
     };
@@ -152,40 +112,24 @@ fn chat_stream(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
             r#"{"tool_calls":[{"index":0,"function":{"arguments":""#,
             r#""}}]}"#,
         ),
-        None => (
-            r#"{"role":"assistant","content":"","refusal":null}"#.to_owned(),
-            r#"{"content":""#,
-            r#""}"#,
-        ),
+        None => (r#"{"role":"assistant","content":"","refusal":null}"#.to_owned(), r#"{"content":""#, r#""}"#),
     };
     let delta_templates = (0..said.choices)
         .map(|index| {
             let start = format!(r#"{head}"choices":[{{"index":{index},"delta":{before}"#);
-            (
-                start,
-                format!(r#"{after},"logprobs":null,"finish_reason":null}}]{tail}"#),
-            )
+            (start, format!(r#"{after},"logprobs":null,"finish_reason":null}}]{tail}"#))
         })
         .collect();
     let finish = Quoted(&said.finish).to_string();
-    let mut closing: Vec<Event> = (0..said.choices)
-        .map(|index| event(choice(index, "{}", &finish)))
-        .collect();
+    let mut closing: Vec<Event> = (0..said.choices).map(|index| event(choice(index, "{}", &finish))).collect();
     if usage.told {
-        closing.push(Event {
-            name: None,
-            data: format!(r#"{head}"choices":[],"usage":{}}}"#, usage_json(usage)),
-        });
+        closing.push(Event { name: None, data: format!(r#"{head}"choices":[],"usage":{}}}"#, usage_json(usage)) });
     }
     EventStream {
-        opening: (0..said.choices)
-            .map(|index| event(choice(index, &first, "null")))
-            .collect(),
+        opening: (0..said.choices).map(|index| event(choice(index, &first, "null"))).collect(),
         delta_name: None,
         delta_templates,
-        pieces: said
-            .tool
-            .map_or(said.speech.pieces, |tool| argument_pieces(&tool.arguments)),
+        pieces: said.tool.map_or(said.speech.pieces, |tool| argument_pieces(&tool.arguments)),
         closing,
         terminator: Some(done()),
         error: stream_error(Dialect::OpenAi, call.script),
@@ -195,12 +139,7 @@ fn chat_stream(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
 /// Tool arguments come in pieces of a few characters.
 pub fn argument_pieces(arguments: &str) -> Pieces {
     let characters: Vec<char> = arguments.chars().collect();
-    Pieces::Parts(
-        characters
-            .chunks(5)
-            .map(|piece| piece.iter().collect())
-            .collect(),
-    )
+    Pieces::Parts(characters.chunks(5).map(|piece| piece.iter().collect()).collect())
 }
 
 /// `POST /v1/completions`.
@@ -218,47 +157,22 @@ pub fn completions(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failu
         Quoted(call.model)
     );
     let choice = |index: u64, text: &str, finish: &str| {
-        format!(
-            r#"{{"text":{},"index":{index},"logprobs":null,"finish_reason":{finish}}}"#,
-            Quoted(text)
-        )
+        format!(r#"{{"text":{},"index":{index},"logprobs":null,"finish_reason":{finish}}}"#, Quoted(text))
     };
     let finish = Quoted(&finish).to_string();
     if fields.stream != Some(true) {
         usage.told = call.tells_usage();
         let text = speech.pieces.joined();
-        let choices: Vec<String> = (0..choices)
-            .map(|index| choice(index, &text, &finish))
-            .collect();
-        let tail = if usage.told {
-            format!(r#","usage":{}"#, usage_json(&usage))
-        } else {
-            String::new()
-        };
-        return Ok(Answer::json(format!(
-            r#"{head}"choices":[{}]{tail}}}"#,
-            choices.join(",")
-        ))
-        .with_usage(usage));
+        let choices: Vec<String> = (0..choices).map(|index| choice(index, &text, &finish)).collect();
+        let tail = if usage.told { format!(r#","usage":{}"#, usage_json(&usage)) } else { String::new() };
+        return Ok(Answer::json(format!(r#"{head}"choices":[{}]{tail}}}"#, choices.join(","))).with_usage(usage));
     }
-    usage.told = call.stream_tells_usage(
-        fields
-            .stream_options
-            .and_then(|options| options.include_usage)
-            .unwrap_or(false),
-    );
-    let event = |choice: String| Event {
-        name: None,
-        data: format!(r#"{head}"choices":[{choice}]}}"#),
-    };
-    let mut closing: Vec<Event> = (0..choices)
-        .map(|index| event(choice(index, "", &finish)))
-        .collect();
+    usage.told =
+        call.stream_tells_usage(fields.stream_options.and_then(|options| options.include_usage).unwrap_or(false));
+    let event = |choice: String| Event { name: None, data: format!(r#"{head}"choices":[{choice}]}}"#) };
+    let mut closing: Vec<Event> = (0..choices).map(|index| event(choice(index, "", &finish))).collect();
     if usage.told {
-        closing.push(Event {
-            name: None,
-            data: format!(r#"{head}"choices":[],"usage":{}}}"#, usage_json(&usage)),
-        });
+        closing.push(Event { name: None, data: format!(r#"{head}"choices":[],"usage":{}}}"#, usage_json(&usage)) });
     }
     let delta_templates = (0..choices)
         .map(|index| {
@@ -293,8 +207,5 @@ pub fn usage_json(usage: &Usage) -> String {
 }
 
 fn done() -> Event {
-    Event {
-        name: None,
-        data: "[DONE]".to_owned(),
-    }
+    Event { name: None, data: "[DONE]".to_owned() }
 }

@@ -28,14 +28,9 @@ pub enum Operation {
 /// A path taken apart: the script in a `mock:SCRIPT` segment, and what follows the version (`/v1/`, `/v2/`) if there is
 /// one. Whatever a gateway's base URL puts before the version does not matter.
 pub fn take_apart(path: &str) -> (Option<&str>, &str) {
-    let script = path
-        .split('/')
-        .find_map(|segment| segment.strip_prefix("mock:"));
+    let script = path.split('/').find_map(|segment| segment.strip_prefix("mock:"));
     let versions = ["/v1/", "/v2/"];
-    let tail = versions
-        .iter()
-        .find_map(|version| path.rsplit_once(version))
-        .map(|(_, tail)| tail);
+    let tail = versions.iter().find_map(|version| path.rsplit_once(version)).map(|(_, tail)| tail);
     (script, tail.unwrap_or_else(|| path.trim_start_matches('/')))
 }
 
@@ -71,21 +66,12 @@ impl Operation {
 
     /// Is its body a form?
     pub const fn takes_form(self) -> bool {
-        matches!(
-            self,
-            Self::ImagesEdits | Self::ImagesVariations | Self::Transcriptions | Self::Translations
-        )
+        matches!(self, Self::ImagesEdits | Self::ImagesVariations | Self::Transcriptions | Self::Translations)
     }
 
     /// May it be asked without a model?
     const fn model_is_optional(self) -> bool {
-        matches!(
-            self,
-            Self::Moderations
-                | Self::ImagesGenerations
-                | Self::ImagesEdits
-                | Self::ImagesVariations
-        )
+        matches!(self, Self::Moderations | Self::ImagesGenerations | Self::ImagesEdits | Self::ImagesVariations)
     }
 }
 
@@ -135,12 +121,8 @@ impl<'a> Parsed<'a> {
             (Self::Json(fields), Operation::CountTokens) => anthropic::count_tokens(fields, call),
             (Self::Form(form), Operation::ImagesEdits) => media::edited(form, call, true),
             (Self::Form(form), Operation::ImagesVariations) => media::edited(form, call, false),
-            (Self::Form(form), Operation::Transcriptions) => {
-                media::transcription(form, call, "transcribe")
-            }
-            (Self::Form(form), Operation::Translations) => {
-                media::transcription(form, call, "translate")
-            }
+            (Self::Form(form), Operation::Transcriptions) => media::transcription(form, call, "transcribe"),
+            (Self::Form(form), Operation::Translations) => media::transcription(form, call, "translate"),
             _ => Err(Failure::bad_request("The body does not fit the operation.")),
         }
     }
@@ -152,22 +134,13 @@ mod tests {
 
     #[test]
     fn base_urls_do_not_matter() {
-        assert_eq!(
-            take_apart("/v1/chat/completions"),
-            (None, "chat/completions")
-        );
+        assert_eq!(take_apart("/v1/chat/completions"), (None, "chat/completions"));
         assert_eq!(
             take_apart("/mock:status=429;retry_after=1/v1/messages"),
             (Some("status=429;retry_after=1"), "messages")
         );
-        assert_eq!(
-            take_apart("/api/openai/v1/embeddings"),
-            (None, "embeddings")
-        );
+        assert_eq!(take_apart("/api/openai/v1/embeddings"), (None, "embeddings"));
         assert_eq!(take_apart("/embeddings"), (None, "embeddings"));
-        assert_eq!(
-            Operation::of(take_apart("/v2/rerank").1),
-            Some(Operation::Rerank)
-        );
+        assert_eq!(Operation::of(take_apart("/v2/rerank").1), Some(Operation::Rerank));
     }
 }

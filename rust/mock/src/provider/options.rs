@@ -36,13 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let models = [
-            "gpt-4o",
-            "gpt-4o-mini",
-            "text-embedding-3-small",
-            "claude-sonnet-4-5",
-            "mock",
-        ];
+        let models = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", "claude-sonnet-4-5", "mock"];
         Self {
             host: "127.0.0.1".to_owned(),
             port: 0,

@@ -40,32 +40,16 @@ impl Plan {
         let content_type = header(asked.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
         let parsed = operation
             .filter(|_| asked.method == Method::POST)
-            .map(|operation| {
-                Parsed::read(operation, content_type, asked.body).map(|parsed| (operation, parsed))
-            });
-        let asked_model = parsed
-            .as_ref()
-            .and_then(|read| read.as_ref().ok()?.1.model())
-            .unwrap_or_default();
-        let (model, model_script) = asked_model
-            .split_once('?')
-            .map_or((asked_model, None), |(name, script)| (name, Some(script)));
+            .map(|operation| Parsed::read(operation, content_type, asked.body).map(|parsed| (operation, parsed)));
+        let asked_model = parsed.as_ref().and_then(|read| read.as_ref().ok()?.1.model()).unwrap_or_default();
+        let (model, model_script) =
+            asked_model.split_once('?').map_or((asked_model, None), |(name, script)| (name, Some(script)));
 
         let mut script = Script::clone(&shared.defaults());
-        let carriers = [
-            path_script,
-            model_script,
-            query_script(asked.query),
-            header(asked.headers, "x-mock"),
-        ];
+        let carriers = [path_script, model_script, query_script(asked.query), header(asked.headers, "x-mock")];
         let plan = |answer: Result<Answer, Failure>, script: Script| {
             let answer = answer.unwrap_or_else(|failure| failure.answer(dialect));
-            Self {
-                script,
-                answer,
-                model: model.to_owned(),
-                dialect,
-            }
+            Self { script, answer, model: model.to_owned(), dialect }
         };
         for carrier in carriers.into_iter().flatten() {
             if let Err(error) = script.apply(carrier) {
@@ -76,10 +60,7 @@ impl Plan {
         if let Err(failure) = check_caller(shared, dialect, asked.headers) {
             return plan(Err(failure), script);
         }
-        if let Some(status) = script
-            .status
-            .filter(|status| *status >= 400 && script.error_at_event.is_none())
-        {
+        if let Some(status) = script.status.filter(|status| *status >= 400 && script.error_at_event.is_none()) {
             let answer = Failure::scripted(dialect, status, &script).answer(dialect);
             return plan(Ok(altered(answer, &script)), script);
         }
@@ -114,9 +95,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// The query parameter `mock`, still percent-encoded but for its own separators.
 fn query_script(query: Option<&str>) -> Option<&str> {
-    query?
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("mock="))
+    query?.split('&').find_map(|pair| pair.strip_prefix("mock="))
 }
 
 fn refusal(error: &Error) -> Failure {
@@ -130,11 +109,7 @@ fn limit_failures(shared: &Shared, script: &mut Script, model: &str) {
     let Some(limit) = script.fail_first else {
         return;
     };
-    let id = if script.id.is_empty() {
-        model
-    } else {
-        &script.id
-    };
+    let id = if script.id.is_empty() { model } else { &script.id };
     if shared.hit(id) > limit {
         script.heal();
     } else if !script.fails() {
@@ -145,16 +120,11 @@ fn limit_failures(shared: &Shared, script: &mut Script, model: &str) {
 /// Anthropic's version header is required; a key is, if the instance has keys.
 fn check_caller(shared: &Shared, dialect: Dialect, headers: &HeaderMap) -> Result<(), Failure> {
     if dialect == Dialect::Anthropic && !headers.contains_key("anthropic-version") {
-        return Err(Failure::bad_request(
-            "anthropic-version: header is required",
-        ));
+        return Err(Failure::bad_request("anthropic-version: header is required"));
     }
     let keys = &shared.options.keys;
-    let bearer =
-        header(headers, AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
-    let key = bearer
-        .or_else(|| header(headers, "x-api-key"))
-        .or_else(|| header(headers, "api-key"));
+    let bearer = header(headers, AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
+    let key = bearer.or_else(|| header(headers, "x-api-key")).or_else(|| header(headers, "api-key"));
     if keys.is_empty() || key.is_some_and(|key| keys.iter().any(|known| known == key)) {
         return Ok(());
     }
@@ -168,17 +138,14 @@ fn listing(shared: &Shared, method: &Method, tail: &str) -> Result<Answer, Failu
     if method == Method::GET {
         if tail == "models" {
             let data: Vec<_> = models.iter().map(|id| model(id)).collect();
-            return Ok(Answer::json(
-                json!({"object": "list", "data": data}).to_string(),
-            ));
+            return Ok(Answer::json(json!({"object": "list", "data": data}).to_string()));
         }
         let id = tail.strip_prefix("models/").map(percent_decode);
         if let Some(id) = id.filter(|id| models.contains(id)) {
             return Ok(Answer::json(model(&id).to_string()));
         }
     }
-    let mut failure = Failure::new(Dialect::OpenAi, 404)
-        .saying(format!("Unknown request URL: {method} /{tail}."));
+    let mut failure = Failure::new(Dialect::OpenAi, 404).saying(format!("Unknown request URL: {method} /{tail}."));
     failure.code = Some("unknown_url".to_owned());
     Err(failure)
 }
@@ -193,14 +160,10 @@ fn altered(mut answer: Answer, script: &Script) -> Answer {
     }
     match (script.body, &mut answer.content) {
         (BodyKind::Proper, _) => {}
-        (BodyKind::Garbage, content) => {
-            *content = Content::Whole((&b"\x00\xff\xfe{garbage]\x9f\x92\x96"[..]).into())
-        }
+        (BodyKind::Garbage, content) => *content = Content::Whole((&b"\x00\xff\xfe{garbage]\x9f\x92\x96"[..]).into()),
         (BodyKind::Empty, content) => *content = Content::Whole(bytes::Bytes::new()),
         (BodyKind::Html, content) => {
-            *content = Content::Whole(
-                "<html><head><title>502 Bad Gateway</title></head><body></body></html>\n".into(),
-            );
+            *content = Content::Whole("<html><head><title>502 Bad Gateway</title></head><body></body></html>\n".into());
             answer.content_type = "text/html";
         }
         (BodyKind::Truncated, Content::Whole(body)) => body.truncate(body.len() / 2),

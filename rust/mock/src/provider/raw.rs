@@ -37,17 +37,8 @@ struct Gone;
 
 impl RawAnswer {
     /// Renders the head; the length is stated as the script says.
-    pub fn new(
-        status: u16,
-        headers: &HeaderMap,
-        script: &Script,
-        feed: Feed,
-        exchange: Box<Exchange>,
-    ) -> Self {
-        let reason = StatusCode::from_u16(status)
-            .ok()
-            .and_then(|status| status.canonical_reason())
-            .unwrap_or("Mock");
+    pub fn new(status: u16, headers: &HeaderMap, script: &Script, feed: Feed, exchange: Box<Exchange>) -> Self {
+        let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Mock");
         let mut head = format!("HTTP/1.1 {status} {reason}\r\n").into_bytes();
         for (name, value) in headers {
             head.extend_from_slice(name.as_str().as_bytes());
@@ -68,18 +59,8 @@ impl RawAnswer {
             }
             .as_bytes(),
         );
-        let drop_at_head = script
-            .cut
-            .filter(|cut| cut.at == CutAt::Head)
-            .map(|cut| cut.kind);
-        Self {
-            head,
-            slow_head: script.slow_head,
-            drop_at_head,
-            chunked: stated.is_none(),
-            feed,
-            exchange,
-        }
+        let drop_at_head = script.cut.filter(|cut| cut.at == CutAt::Head).map(|cut| cut.kind);
+        Self { head, slow_head: script.slow_head, drop_at_head, chunked: stated.is_none(), feed, exchange }
     }
 
     /// Writes the answer and ends the connection.
@@ -122,17 +103,13 @@ impl RawAnswer {
         if let Some(time) = self.slow_head {
             for piece in head.chunks(head.len().div_ceil(HEAD_PIECES as usize).max(1)) {
                 io.write_all(piece).await.map_err(|_| Gone)?;
-                watch(io, tokio::time::sleep(time / HEAD_PIECES))
-                    .await
-                    .ok_or(Gone)?;
+                watch(io, tokio::time::sleep(time / HEAD_PIECES)).await.ok_or(Gone)?;
             }
         } else {
             io.write_all(&head).await.map_err(|_| Gone)?;
         }
         loop {
-            let fed = watch(io, poll_fn(|cx| self.feed.poll_next(cx)))
-                .await
-                .ok_or(Gone)?;
+            let fed = watch(io, poll_fn(|cx| self.feed.poll_next(cx))).await.ok_or(Gone)?;
             match fed {
                 Fed::Data(data) => self.write_data(io, data).await.map_err(|_| Gone)?,
                 Fed::Cut(kind) => return Ok(Some(kind)),
@@ -146,11 +123,7 @@ impl RawAnswer {
         }
     }
 
-    async fn write_data<S: AsyncWrite + Unpin>(
-        &mut self,
-        io: &mut S,
-        data: Bytes,
-    ) -> io::Result<()> {
+    async fn write_data<S: AsyncWrite + Unpin>(&mut self, io: &mut S, data: Bytes) -> io::Result<()> {
         if self.chunked {
             let mut chunk = format!("{:x}\r\n", data.len()).into_bytes();
             chunk.extend_from_slice(&data);

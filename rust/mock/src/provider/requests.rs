@@ -67,10 +67,7 @@ pub struct Requests {
 impl Requests {
     /// Keeps the last `capacity` requests.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            ..Self::default()
-        }
+        Self { capacity, ..Self::default() }
     }
 
     /// Forgets all; numbers go on, so that the end of an old exchange is not taken for that of a new one.
@@ -86,12 +83,7 @@ impl Requests {
         if self.capacity == 0 {
             return number;
         }
-        let mut slot = if self.ring.len() >= self.capacity {
-            self.ring.pop_front()
-        } else {
-            None
-        }
-        .unwrap_or_default();
+        let mut slot = if self.ring.len() >= self.capacity { self.ring.pop_front() } else { None }.unwrap_or_default();
         slot.connection = connection;
         slot.received_ns = received_ns;
         slot.outcome = None;
@@ -112,9 +104,7 @@ impl Requests {
 
     /// Notes how a request ended; one that is no longer kept is passed over.
     pub fn finish(&mut self, number: u64, outcome: Outcome) {
-        let index = number
-            .checked_sub(self.first)
-            .and_then(|index| usize::try_from(index).ok());
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(seen) = index.and_then(|index| self.ring.get_mut(index)) {
             seen.outcome = Some(outcome);
         }
@@ -124,11 +114,7 @@ impl Requests {
     pub fn last(&self, count: usize) -> Value {
         let skip = self.ring.len().saturating_sub(count);
         let numbered = self.ring.iter().zip(self.first..).skip(skip);
-        Value::Array(
-            numbered
-                .map(|(seen, number)| seen.to_json(number))
-                .collect(),
-        )
+        Value::Array(numbered.map(|(seen, number)| seen.to_json(number)).collect())
     }
 }
 
@@ -140,16 +126,10 @@ impl Seen {
         let method = request_line.next().unwrap_or_default();
         let target = request_line.next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let headers: Vec<[&str; 2]> = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| [name.trim(), value.trim()])
-            .collect();
-        let hash = self
-            .body_sha256
-            .unwrap_or_else(|| Sha256::digest(&self.body).into());
-        let body = (self.body.len() == self.body_len)
-            .then(|| std::str::from_utf8(&self.body).ok())
-            .flatten();
+        let headers: Vec<[&str; 2]> =
+            lines.filter_map(|line| line.split_once(':')).map(|(name, value)| [name.trim(), value.trim()]).collect();
+        let hash = self.body_sha256.unwrap_or_else(|| Sha256::digest(&self.body).into());
+        let body = (self.body.len() == self.body_len).then(|| std::str::from_utf8(&self.body).ok()).flatten();
         let outcome = self.outcome.as_ref();
         json!({
             "number": number,
@@ -185,32 +165,15 @@ mod tests {
     fn keeps_the_last_ones_and_their_ends() {
         let mut requests = Requests::new(2);
         for body in ["a", "b", "c"] {
-            requests.begin(
-                1,
-                5,
-                b"POST /v1/x?y=1 HTTP/1.1\r\nA: b\r\n",
-                body.as_bytes(),
-            );
+            requests.begin(1, 5, b"POST /v1/x?y=1 HTTP/1.1\r\nA: b\r\n", body.as_bytes());
         }
-        let outcome = Outcome {
-            status: 200,
-            end: End::Reset,
-            end_ns: 9,
-            events_out: 3,
-            bytes_out: 7,
-        };
+        let outcome = Outcome { status: 200, end: End::Reset, end_ns: 9, events_out: 3, bytes_out: 7 };
         requests.finish(0, outcome);
         requests.finish(2, outcome);
         let last = requests.last(10);
         assert_eq!(last.as_array().unwrap().len(), 2);
-        assert_eq!(
-            (&last[0]["number"], &last[0]["body"], &last[0]["end"]),
-            (&json!(1), &json!("b"), &Value::Null)
-        );
-        assert_eq!(
-            (&last[1]["end"], &last[1]["events_out"]),
-            (&json!("reset"), &json!(3))
-        );
+        assert_eq!((&last[0]["number"], &last[0]["body"], &last[0]["end"]), (&json!(1), &json!("b"), &Value::Null));
+        assert_eq!((&last[1]["end"], &last[1]["events_out"]), (&json!("reset"), &json!(3)));
         assert_eq!(
             (&last[1]["path"], &last[1]["query"], &last[1]["headers"]),
             (&json!("/v1/x"), &json!("y=1"), &json!([["A", "b"]]))
@@ -223,10 +186,7 @@ mod tests {
         let body = vec![b'x'; BODY_KEPT + 1];
         requests.begin(0, 0, b"POST / HTTP/1.1\r\n", &body);
         let last = requests.last(1);
-        assert_eq!(
-            (&last[0]["body"], &last[0]["body_len"]),
-            (&Value::Null, &json!(BODY_KEPT + 1))
-        );
+        assert_eq!((&last[0]["body"], &last[0]["body_len"]), (&Value::Null, &json!(BODY_KEPT + 1)));
         assert_eq!(last[0]["body_sha256"], json!(hex(&Sha256::digest(&body))));
     }
 }

@@ -10,9 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
@@ -68,10 +66,7 @@ pub enum Takeover {
 
 impl Connection {
     pub fn new(id: u64) -> Self {
-        Self {
-            id,
-            ..Self::default()
-        }
+        Self { id, ..Self::default() }
     }
 
     /// What to do by hand, once a request has asked for it.
@@ -79,18 +74,12 @@ impl Connection {
         if !self.taken.load(Relaxed) {
             return None;
         }
-        self.takeover
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// News about when to close; told once.
     pub fn take_idle(&self) -> Option<Idle> {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn set_idle(&self, idle: Idle) {
@@ -121,44 +110,17 @@ pub async fn handle(
     let body = body.collect().await?.to_bytes();
     let received_ns = monotonic_ns();
     if let Some(endpoint) = parts.uri.path().strip_prefix("/mock/") {
-        return Ok(control::answer(
-            &shared,
-            &parts.method,
-            endpoint,
-            parts.uri.query(),
-            &body,
-        ));
+        return Ok(control::answer(&shared, &parts.method, endpoint, parts.uri.query(), &body));
     }
     let head = head_text(&parts);
-    let attempt = parts
-        .headers
-        .get("x-ailink-attempt")
-        .and_then(|value| value.to_str().ok());
+    let attempt = parts.headers.get("x-ailink-attempt").and_then(|value| value.to_str().ok());
     let path = parts.uri.path();
-    let received = Received {
-        connection: connection.id,
-        received_ns,
-        head: &head,
-        body: &body,
-        path,
-        attempt,
-    };
+    let received = Received { connection: connection.id, received_ns, head: &head, body: &body, path, attempt };
     let mut exchange = Box::new(Exchange::begin(&shared, &received));
     let number = exchange.number;
-    let asked = Asked {
-        method: &parts.method,
-        path,
-        query: parts.uri.query(),
-        headers: &parts.headers,
-        body: &body,
-        number,
-    };
-    let Plan {
-        script,
-        answer,
-        model,
-        dialect,
-    } = Plan::make(&shared, &asked);
+    let asked =
+        Asked { method: &parts.method, path, query: parts.uri.query(), headers: &parts.headers, body: &body, number };
+    let Plan { script, answer, model, dialect } = Plan::make(&shared, &asked);
     exchange.usage = answer.usage;
     exchange.status = answer.status;
     exchange.journal_receipt(&model, body.len()).await;
@@ -169,11 +131,7 @@ pub async fn handle(
 
     let mut headers = headers(&script.headers, dialect, number);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    if let Some(after) = script
-        .retry_after
-        .as_deref()
-        .and_then(|after| HeaderValue::from_str(after).ok())
-    {
+    if let Some(after) = script.retry_after.as_deref().and_then(|after| HeaderValue::from_str(after).ok()) {
         headers.insert(RETRY_AFTER, after);
     }
     let by_hand = script.breaks_the_wire() && parts.version != Version::HTTP_2;
@@ -186,16 +144,8 @@ pub async fn handle(
     connection.hangup.store(script.hangup_next, Relaxed);
     let service_ns = monotonic_ns().saturating_sub(received_ns);
     headers.insert("x-mock-service-us", microseconds(service_ns));
-    let content = if script.stamp {
-        stamped(answer.content, service_ns)
-    } else {
-        answer.content
-    };
-    let content = if script.gzip {
-        gzipped(content, &mut headers)
-    } else {
-        content
-    };
+    let content = if script.stamp { stamped(answer.content, service_ns) } else { answer.content };
+    let content = if script.gzip { gzipped(content, &mut headers) } else { content };
     let feed = Feed::new(content, &script, random);
     if by_hand {
         let raw = RawAnswer::new(answer.status, &headers, &script, feed, exchange);
@@ -205,15 +155,8 @@ pub async fn handle(
         // Hyper does not ask for an empty body.
         exchange.finish(End::Done);
     }
-    let idle_close = script
-        .idle_close
-        .map(|after| IdleClose { connection, after });
-    let body = FedBody {
-        feed,
-        exchange,
-        chunked: script.chunked,
-        _idle_close: idle_close,
-    };
+    let idle_close = script.idle_close.map(|after| IdleClose { connection, after });
+    let body = FedBody { feed, exchange, chunked: script.chunked, _idle_close: idle_close };
     let mut response = Response::new(MockBody::Fed(Box::new(body)));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or_default();
     *response.headers_mut() = headers;
@@ -252,8 +195,7 @@ fn stamped(content: Content, service_ns: u64) -> Content {
 
 fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let id = HeaderValue::from_str(&format!("req_mock{number:012x}"))
-        .unwrap_or(HeaderValue::from_static("req_mock"));
+    let id = HeaderValue::from_str(&format!("req_mock{number:012x}")).unwrap_or(HeaderValue::from_static("req_mock"));
     match dialect {
         Dialect::OpenAi => {
             headers.insert("x-request-id", id);
@@ -265,10 +207,7 @@ fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> Head
         }
     }
     for (name, value) in scripted {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        ) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             headers.append(name, value);
         }
     }
@@ -279,11 +218,7 @@ fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> Head
 fn head_text(parts: &Parts) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     // Writing to a vector cannot fail.
-    let _ = write!(
-        head,
-        "{} {} {:?}\r\n",
-        parts.method, parts.uri, parts.version
-    );
+    let _ = write!(head, "{} {} {:?}\r\n", parts.method, parts.uri, parts.version);
     for (name, value) in &parts.headers {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");

@@ -19,24 +19,12 @@ pub struct SseForm {
 impl SseForm {
     /// The form a script asks for.
     pub fn new(script: &Script) -> Self {
-        Self {
-            newline: script.newline,
-            bom: script.bom,
-            comments: script.comments,
-            stamp: script.stamp,
-            count: 0,
-        }
+        Self { newline: script.newline, bom: script.bom, comments: script.comments, stamp: script.stamp, count: 0 }
     }
 
     /// Appends one event whose data is `parts` joined. With stamps, a JSON object gets `mock_sent_ns` (what the clock
     /// says now) and `mock_event` (its number from 0) as its first fields.
-    pub fn write(
-        &mut self,
-        out: &mut Vec<u8>,
-        name: Option<&str>,
-        parts: [&str; 3],
-        now: impl Fn() -> u64,
-    ) {
+    pub fn write(&mut self, out: &mut Vec<u8>, name: Option<&str>, parts: [&str; 3], now: impl Fn() -> u64) {
         let line_end = self.line_end();
         if self.bom && self.count == 0 {
             out.extend_from_slice("\u{feff}".as_bytes());
@@ -56,12 +44,7 @@ impl SseForm {
         let stamped = self.stamp.then(|| first.strip_prefix('{')).flatten();
         if let Some(fields) = stamped {
             // Writing to a vector cannot fail.
-            let _ = write!(
-                out,
-                r#"{{"mock_sent_ns":{},"mock_event":{},"#,
-                now(),
-                self.count
-            );
+            let _ = write!(out, r#"{{"mock_sent_ns":{},"mock_event":{},"#, now(), self.count);
             out.extend_from_slice(fields.as_bytes());
         } else {
             out.extend_from_slice(first.as_bytes());
@@ -103,23 +86,14 @@ mod tests {
 
     #[test]
     fn plain_and_named() {
-        assert_eq!(
-            written("", &[(None, "{}"), (None, "[DONE]")]),
-            "data: {}\n\ndata: [DONE]\n\n"
-        );
-        assert_eq!(
-            written("newline=crlf", &[(Some("ping"), "{}")]),
-            "event: ping\r\ndata: {}\r\n\r\n"
-        );
+        assert_eq!(written("", &[(None, "{}"), (None, "[DONE]")]), "data: {}\n\ndata: [DONE]\n\n");
+        assert_eq!(written("newline=crlf", &[(Some("ping"), "{}")]), "event: ping\r\ndata: {}\r\n\r\n");
         assert_eq!(written("newline=cr", &[(None, "x")]), "data: x\r\r");
     }
 
     #[test]
     fn stamps_objects_only() {
-        let text = written(
-            "stamp=1",
-            &[(None, r#"{"a":1}"#), (None, "[DONE]"), (None, r#"{"b":2}"#)],
-        );
+        let text = written("stamp=1", &[(None, r#"{"a":1}"#), (None, "[DONE]"), (None, r#"{"b":2}"#)]);
         let expected = "data: {\"mock_sent_ns\":42,\"mock_event\":0,\"a\":1}\n\ndata: [DONE]\n\n\
                         data: {\"mock_sent_ns\":42,\"mock_event\":2,\"b\":2}\n\n";
         assert_eq!(text, expected);

@@ -44,11 +44,7 @@ impl Shared {
     /// The state for an instance with these options; opens the journal.
     pub fn new(options: Options) -> Result<Self, Error> {
         let script = Arc::new(Script::parse(&options.script)?);
-        let journal = options
-            .journal
-            .as_deref()
-            .map(|path| Journal::open(path, options.journal_sync))
-            .transpose()?;
+        let journal = options.journal.as_deref().map(|path| Journal::open(path, options.journal_sync)).transpose()?;
         let shared = Self {
             plain: AtomicBool::new(false),
             defaults: Mutex::new((options.script.clone(), script)),
@@ -92,13 +88,7 @@ impl Shared {
         lock(&self.requests).clear();
         lock(&self.hits).clear();
         let counts = &self.counts;
-        for count in [
-            &counts.requests,
-            &counts.done,
-            &counts.client_gone,
-            &counts.broken_off,
-            &counts.fast,
-        ] {
+        for count in [&counts.requests, &counts.done, &counts.client_gone, &counts.broken_off, &counts.fast] {
             count.store(0, Relaxed);
         }
         Ok(())
@@ -125,13 +115,8 @@ impl Shared {
     /// Counters as JSON.
     pub fn stats(&self) -> Value {
         let counts = &self.counts;
-        let [requests, done, gone, broken] = [
-            &counts.requests,
-            &counts.done,
-            &counts.client_gone,
-            &counts.broken_off,
-        ]
-        .map(|count| count.load(Relaxed));
+        let [requests, done, gone, broken] =
+            [&counts.requests, &counts.done, &counts.client_gone, &counts.broken_off].map(|count| count.load(Relaxed));
         json!({
             "requests": requests,
             "done": done,
@@ -147,10 +132,7 @@ impl Shared {
 
     fn update_plain(&self) {
         let untouched = *self.defaults() == Script::default();
-        self.plain.store(
-            untouched && self.journal.is_none() && self.options.keys.is_empty(),
-            Relaxed,
-        );
+        self.plain.store(untouched && self.journal.is_none() && self.options.keys.is_empty(), Relaxed);
     }
 }
 
@@ -190,12 +172,7 @@ pub struct Received<'a> {
 impl Exchange {
     /// Notes a fully received request.
     pub fn begin(shared: &Arc<Shared>, received: &Received<'_>) -> Self {
-        let number = shared.requests().begin(
-            received.connection,
-            received.received_ns,
-            received.head,
-            received.body,
-        );
+        let number = shared.requests().begin(received.connection, received.received_ns, received.head, received.body);
         shared.counts.requests.fetch_add(1, Relaxed);
         Self {
             shared: Arc::clone(shared),
@@ -236,12 +213,7 @@ impl Exchange {
             return;
         }
         let now = monotonic_ns();
-        let Self {
-            status,
-            events_out,
-            bytes_out,
-            ..
-        } = *self;
+        let Self { status, events_out, bytes_out, .. } = *self;
         let counts = &self.shared.counts;
         let count = match end {
             End::Done => &counts.done,
@@ -249,16 +221,7 @@ impl Exchange {
             End::Reset | End::Closed => &counts.broken_off,
         };
         count.fetch_add(1, Relaxed);
-        self.shared.requests().finish(
-            self.number,
-            Outcome {
-                status,
-                end,
-                end_ns: now,
-                events_out,
-                bytes_out,
-            },
-        );
+        self.shared.requests().finish(self.number, Outcome { status, end, end_ns: now, events_out, bytes_out });
         if let Some(journal) = &self.shared.journal {
             journal.append(&json!({
                 "at": "end",

@@ -116,21 +116,13 @@ impl RunningStream {
             return false;
         }
         let choices = self.stream.delta_templates.len() as u64;
-        let choice = self
-            .stream
-            .delta_templates
-            .get(index.checked_rem(choices).unwrap_or(0) as usize);
+        let choice = self.stream.delta_templates.get(index.checked_rem(choices).unwrap_or(0) as usize);
         let Some((before, after)) = choice.filter(|_| index < self.stream.deltas()) else {
             self.step = Step::Closing(0);
             return false;
         };
         let piece = Escaped(self.stream.pieces.get(index / choices)).to_string();
-        self.form.write(
-            out,
-            self.stream.delta_name,
-            [before, &piece, after],
-            monotonic_ns,
-        );
+        self.form.write(out, self.stream.delta_name, [before, &piece, after], monotonic_ns);
         self.step = Step::Delta(index + 1);
         if let Some(gap) = self.gap
             && (index + 1).is_multiple_of(choices)

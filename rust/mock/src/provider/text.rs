@@ -74,10 +74,7 @@ impl Pieces {
     pub fn get(&self, index: u64) -> &str {
         match self {
             Self::Words(count) if index < *count => {
-                let word = WORDS
-                    .get((index % WORDS.len() as u64) as usize)
-                    .copied()
-                    .unwrap_or_default();
+                let word = WORDS.get((index % WORDS.len() as u64) as usize).copied().unwrap_or_default();
                 if index == 0 { word.trim_start() } else { word }
             }
             Self::Words(_) => "",
@@ -94,10 +91,7 @@ impl Pieces {
 impl Speech {
     /// What the script asks for, within `limit` output tokens.
     pub fn plan(script: &Script, said: Option<&str>, limit: Option<u64>) -> Self {
-        let scripted = script
-            .text
-            .as_deref()
-            .or(if script.echo { said } else { None });
+        let scripted = script.text.as_deref().or(if script.echo { said } else { None });
         if let Some(text) = scripted {
             return Self::of_text(text, script.events);
         }
@@ -106,11 +100,7 @@ impl Speech {
             return Self::of_size(bytes, wanted.max(1));
         }
         let words = wanted.min(limit.unwrap_or(u64::MAX));
-        Self {
-            pieces: Pieces::Words(words),
-            tokens: words,
-            cut_short: words < wanted,
-        }
+        Self { pieces: Pieces::Words(words), tokens: words, cut_short: words < wanted }
     }
 
     /// A given text, cut before its spaces, or into `events` even pieces.
@@ -119,22 +109,12 @@ impl Speech {
         let parts: Vec<String> = match events {
             Some(events) => {
                 let size = characters.len().div_ceil(events.max(1) as usize).max(1);
-                characters
-                    .chunks(size)
-                    .map(|piece| piece.iter().collect())
-                    .collect()
+                characters.chunks(size).map(|piece| piece.iter().collect()).collect()
             }
-            None => characters
-                .chunk_by(|_, next| *next != ' ')
-                .map(|piece| piece.iter().collect())
-                .collect(),
+            None => characters.chunk_by(|_, next| *next != ' ').map(|piece| piece.iter().collect()).collect(),
         };
         let tokens = (characters.len() as u64).div_ceil(4);
-        Self {
-            pieces: Pieces::Parts(parts),
-            tokens,
-            cut_short: false,
-        }
+        Self { pieces: Pieces::Parts(parts), tokens, cut_short: false }
     }
 
     /// Filler of exactly `bytes` ASCII bytes in `events` pieces.
@@ -145,31 +125,18 @@ impl Speech {
 
 /// Text of exactly `bytes` ASCII letters, spaces and points.
 pub fn filler(bytes: usize) -> String {
-    WORDS
-        .concat()
-        .trim_start()
-        .chars()
-        .cycle()
-        .take(bytes)
-        .collect()
+    WORDS.concat().trim_start().chars().cycle().take(bytes).collect()
 }
 
 /// The text of the last message whose role is `user`; text parts are joined.
 pub fn last_user_text(messages: &RawValue) -> Option<String> {
     let messages: Vec<serde_json::Value> = serde_json::from_str(messages.get()).ok()?;
-    let last = messages
-        .iter()
-        .rev()
-        .find(|message| message.get("role").is_some_and(|role| role == "user"))?;
+    let last = messages.iter().rev().find(|message| message.get("role").is_some_and(|role| role == "user"))?;
     match last.get("content")? {
         serde_json::Value::String(text) => Some(text.clone()),
-        serde_json::Value::Array(parts) => Some(
-            parts
-                .iter()
-                .filter_map(|part| part.get("text")?.as_str())
-                .collect::<Vec<_>>()
-                .join("\n"),
-        ),
+        serde_json::Value::Array(parts) => {
+            Some(parts.iter().filter_map(|part| part.get("text")?.as_str()).collect::<Vec<_>>().join("\n"))
+        }
         _ => None,
     }
 }
@@ -182,18 +149,9 @@ mod tests {
     fn words_are_tokens_and_respect_the_limit() {
         let script = Script::parse("events=10").unwrap();
         let speech = Speech::plan(&script, None, Some(4));
-        assert_eq!(
-            (speech.pieces.count(), speech.tokens, speech.cut_short),
-            (4, 4, true)
-        );
-        assert_eq!(
-            speech.pieces.joined(),
-            "Gateways forwarding requests between"
-        );
-        assert_eq!(
-            Speech::plan(&Script::default(), None, None).tokens,
-            DEFAULT_WORDS
-        );
+        assert_eq!((speech.pieces.count(), speech.tokens, speech.cut_short), (4, 4, true));
+        assert_eq!(speech.pieces.joined(), "Gateways forwarding requests between");
+        assert_eq!(Speech::plan(&Script::default(), None, None).tokens, DEFAULT_WORDS);
     }
 
     #[test]
@@ -202,9 +160,6 @@ mod tests {
         assert_eq!((speech.pieces.joined().len(), speech.tokens), (1000, 250));
         assert!(speech.pieces.count() <= 7);
         let speech = Speech::plan(&Script::parse("echo").unwrap(), Some("grüße an alle"), None);
-        assert_eq!(
-            speech.pieces,
-            Pieces::Parts(vec!["grüße".into(), " an".into(), " alle".into()])
-        );
+        assert_eq!(speech.pieces, Pieces::Parts(vec!["grüße".into(), " an".into(), " alle".into()]));
     }
 }

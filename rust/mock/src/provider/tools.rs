@@ -21,57 +21,37 @@ impl ToolCall {
     /// `call the tool`. None without tools.
     pub fn plan(fields: &Fields<'_>, script: &Script) -> Option<Self> {
         let tools: Vec<Value> = serde_json::from_str(fields.tools?.get()).ok()?;
-        let choice: Value = fields
-            .tool_choice
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default();
-        let wanted = script
-            .tool
-            .unwrap_or_else(|| forced(&choice) || asked(fields));
+        let choice: Value = fields.tool_choice.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        let wanted = script.tool.unwrap_or_else(|| forced(&choice) || asked(fields));
         if !wanted {
             return None;
         }
-        let chosen = choice
-            .pointer("/function/name")
-            .or_else(|| choice.get("name"))
-            .and_then(Value::as_str);
+        let chosen = choice.pointer("/function/name").or_else(|| choice.get("name")).and_then(Value::as_str);
         let tool = match chosen {
             Some(name) => tools.iter().find(|tool| name_of(tool) == Some(name))?,
             None => tools.first()?,
         };
-        let schema = tool
-            .pointer("/function/parameters")
-            .or_else(|| tool.get("input_schema"));
+        let schema = tool.pointer("/function/parameters").or_else(|| tool.get("input_schema"));
         let arguments = schema.map_or_else(|| json!({}), |schema| example(schema, 0));
-        Some(Self {
-            name: name_of(tool)?.to_owned(),
-            arguments: arguments.to_string(),
-        })
+        Some(Self { name: name_of(tool)?.to_owned(), arguments: arguments.to_string() })
     }
 }
 
 fn name_of(tool: &Value) -> Option<&str> {
-    tool.pointer("/function/name")
-        .or_else(|| tool.get("name"))?
-        .as_str()
+    tool.pointer("/function/name").or_else(|| tool.get("name"))?.as_str()
 }
 
 /// `required` or one function (OpenAI), `any` or one tool (Anthropic).
 fn forced(choice: &Value) -> bool {
     match choice {
         Value::String(choice) => choice == "required",
-        Value::Object(choice) => choice
-            .get("type")
-            .is_some_and(|kind| kind != "auto" && kind != "none"),
+        Value::Object(choice) => choice.get("type").is_some_and(|kind| kind != "auto" && kind != "none"),
         _ => false,
     }
 }
 
 fn asked(fields: &Fields<'_>) -> bool {
-    fields
-        .messages
-        .and_then(last_user_text)
-        .is_some_and(|text| text.to_ascii_lowercase().contains(MAGIC))
+    fields.messages.and_then(last_user_text).is_some_and(|text| text.to_ascii_lowercase().contains(MAGIC))
 }
 
 /// A value that fits a JSON schema's type; of objects the required properties, or all if none is.
@@ -79,18 +59,13 @@ fn example(schema: &Value, depth: u32) -> Value {
     if let Some(first) = schema.pointer("/enum/0").or_else(|| schema.get("const")) {
         return first.clone();
     }
-    let kind = schema
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or("object");
+    let kind = schema.get("type").and_then(Value::as_str).unwrap_or("object");
     match kind {
         "string" => json!("mock"),
         "integer" | "number" => json!(1),
         "boolean" => json!(true),
         "null" => Value::Null,
-        "array" => schema
-            .get("items")
-            .map_or_else(|| json!([]), |items| json!([example(items, depth + 1)])),
+        "array" => schema.get("items").map_or_else(|| json!([]), |items| json!([example(items, depth + 1)])),
         // No real schema nests this deep; a recursive one would without end.
         _ if depth > 8 => json!({}),
         _ => {
@@ -99,14 +74,12 @@ fn example(schema: &Value, depth: u32) -> Value {
                 .and_then(Value::as_array)
                 .map(|names| names.iter().filter_map(Value::as_str).collect());
             let properties = schema.get("properties").and_then(Value::as_object);
-            let wanted = properties.into_iter().flatten().filter(|(name, _)| {
-                required
-                    .as_ref()
-                    .is_none_or(|required| required.contains(&name.as_str()))
-            });
-            let object: Map<String, Value> = wanted
-                .map(|(name, schema)| (name.clone(), example(schema, depth + 1)))
-                .collect();
+            let wanted = properties
+                .into_iter()
+                .flatten()
+                .filter(|(name, _)| required.as_ref().is_none_or(|required| required.contains(&name.as_str())));
+            let object: Map<String, Value> =
+                wanted.map(|(name, schema)| (name.clone(), example(schema, depth + 1))).collect();
             Value::Object(object)
         }
     }
@@ -125,21 +98,10 @@ mod tests {
                 "q":{{"type":"string"}},"n":{{"type":"integer"}}}}}}}}}}]}}"#
             )
         };
-        let plan = |body: &str| {
-            ToolCall::plan(&Fields::parse(body.as_bytes()).unwrap(), &Script::default())
-        };
+        let plan = |body: &str| ToolCall::plan(&Fields::parse(body.as_bytes()).unwrap(), &Script::default());
         let call = plan(&body("\"required\"", "hi")).unwrap();
-        assert_eq!(
-            (call.name.as_str(), call.arguments.as_str()),
-            ("look", r#"{"q":"mock"}"#)
-        );
-        assert!(
-            plan(&body(
-                r#"{"type":"function","function":{"name":"look"}}"#,
-                "hi"
-            ))
-            .is_some()
-        );
+        assert_eq!((call.name.as_str(), call.arguments.as_str()), ("look", r#"{"q":"mock"}"#));
+        assert!(plan(&body(r#"{"type":"function","function":{"name":"look"}}"#, "hi")).is_some());
         assert!(plan(&body("\"auto\"", "please Call the tool now")).is_some());
         assert!(plan(&body("\"auto\"", "hi")).is_none());
         assert!(plan(&body("\"none\"", "hi")).is_none());

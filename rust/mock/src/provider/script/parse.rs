@@ -15,15 +15,10 @@ impl Script {
     /// Overrides what `text` names. An unknown key or a wrong value is an error, so that a typo in a test is not
     /// taken for a passing one.
     pub fn apply(&mut self, text: &str) -> Result<(), Error> {
-        for pair in text
-            .split([';', '&'])
-            .map(str::trim)
-            .filter(|pair| !pair.is_empty())
-        {
+        for pair in text.split([';', '&']).map(str::trim).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, "1"));
             let value = percent_decode(value.trim());
-            self.set(key.trim(), &value)
-                .map_err(|why| Error::Script(format!("{}: {why}", key.trim())))?;
+            self.set(key.trim(), &value).map_err(|why| Error::Script(format!("{}: {why}", key.trim())))?;
         }
         Ok(())
     }
@@ -61,17 +56,10 @@ impl Script {
             "error_message" => self.error_message = Some(value.to_owned()),
             "fail_first" => self.fail_first = Some(number(value)?),
             "id" => self.id = value.to_owned(),
-            "drop" => {
-                self.cut = Some(Cut {
-                    kind: cut_kind(value)?,
-                    at: CutAt::Head,
-                })
-            }
+            "drop" => self.cut = Some(Cut { kind: cut_kind(value)?, at: CutAt::Head }),
             "body" => self.body = body_kind(value)?,
             "content_length" => self.content_length = Some(stated_length(value)?),
-            "slow_head" => {
-                self.slow_head = Some(crate::duration::parse(value).ok_or("no duration")?)
-            }
+            "slow_head" => self.slow_head = Some(crate::duration::parse(value).ok_or("no duration")?),
             "error_at_event" => self.error_at_event = Some(number(value)?),
             "garbage_at_event" => self.garbage_at_event = Some(number(value)?),
             _ => return self.set_wire(key, value),
@@ -82,15 +70,11 @@ impl Script {
     fn set_wire(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "split" => self.split = split(value)?,
-            "split_gap" => {
-                self.split_gap = Some(crate::duration::parse(value).ok_or("no duration")?)
-            }
+            "split_gap" => self.split_gap = Some(crate::duration::parse(value).ok_or("no duration")?),
             "gzip" => self.gzip = flag(value)?,
             "chunked" => self.chunked = flag(value)?,
             "close" => self.close = flag(value)?,
-            "idle_close" => {
-                self.idle_close = Some(crate::duration::parse(value).ok_or("no duration")?)
-            }
+            "idle_close" => self.idle_close = Some(crate::duration::parse(value).ok_or("no duration")?),
             "hangup_next" => self.hangup_next = flag(value)?,
             "newline" => self.newline = newline(value)?,
             "bom" => self.bom = flag(value)?,
@@ -116,9 +100,7 @@ impl Script {
             "none" => self.usage = UsageMode::None,
             "always" => self.usage = UsageMode::Always,
             _ => {
-                let (input, output) = value
-                    .split_once(':')
-                    .ok_or("normal, none, always or INPUT:OUTPUT")?;
+                let (input, output) = value.split_once(':').ok_or("normal, none, always or INPUT:OUTPUT")?;
                 self.tokens.input = Some(number(input)?);
                 self.tokens.output = Some(number(output)?);
             }
@@ -140,19 +122,16 @@ fn flag(value: &str) -> Result<bool, String> {
 }
 
 fn status(value: &str) -> Result<u16, String> {
-    number(value).and_then(|status| {
-        if (200..600).contains(&status) {
-            Ok(status)
-        } else {
-            Err("200 to 599".to_owned())
-        }
-    })
+    number(value).and_then(
+        |status| {
+            if (200..600).contains(&status) { Ok(status) } else { Err("200 to 599".to_owned()) }
+        },
+    )
 }
 
 fn header(value: &str) -> Result<(String, String), String> {
     let (name, value) = value.split_once(':').ok_or("NAME:VALUE")?;
-    hyper::header::HeaderName::from_bytes(name.trim().as_bytes())
-        .map_err(|error| error.to_string())?;
+    hyper::header::HeaderName::from_bytes(name.trim().as_bytes()).map_err(|error| error.to_string())?;
     hyper::header::HeaderValue::from_str(value.trim()).map_err(|error| error.to_string())?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
@@ -190,16 +169,9 @@ fn stated_length(value: &str) -> Result<StatedLength, String> {
 fn split(value: &str) -> Result<Split, String> {
     if !value.contains(',') {
         let size = number(value)?;
-        return Ok(if size == 0 {
-            Split::Whole
-        } else {
-            Split::Every(size)
-        });
+        return Ok(if size == 0 { Split::Whole } else { Split::Every(size) });
     }
-    let mut offsets = value
-        .split(',')
-        .map(|offset| number(offset.trim()))
-        .collect::<Result<Vec<u64>, _>>()?;
+    let mut offsets = value.split(',').map(|offset| number(offset.trim())).collect::<Result<Vec<u64>, _>>()?;
     offsets.sort_unstable();
     offsets.dedup();
     Ok(Split::At(offsets))
@@ -223,8 +195,7 @@ pub fn percent_decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
         let escaped = (byte == b'%').then(|| tail.first_chunk::<2>()).flatten();
-        match escaped.and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        {
+        match escaped.and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()) {
             Some(decoded) => {
                 bytes.push(decoded);
                 rest = tail.get(2..).unwrap_or_default();
@@ -246,37 +217,21 @@ mod tests {
 
     #[test]
     fn reads_what_the_readme_shows() {
-        let script =
-            Script::parse("status=429;retry_after=2; latency=20ms ;reset_at_byte=100;split=1,5,9")
-                .unwrap();
+        let script = Script::parse("status=429;retry_after=2; latency=20ms ;reset_at_byte=100;split=1,5,9").unwrap();
         assert_eq!(script.status, Some(429));
         assert_eq!(script.retry_after.as_deref(), Some("2"));
-        assert_eq!(
-            script.latency,
-            Some(Delay::Fixed(Duration::from_millis(20)))
-        );
-        assert_eq!(
-            script.cut,
-            Some(Cut {
-                kind: CutKind::Reset,
-                at: CutAt::Byte(100)
-            })
-        );
+        assert_eq!(script.latency, Some(Delay::Fixed(Duration::from_millis(20))));
+        assert_eq!(script.cut, Some(Cut { kind: CutKind::Reset, at: CutAt::Byte(100) }));
         assert_eq!(script.split, Split::At(vec![1, 5, 9]));
         assert!(script.breaks_the_wire() && script.fails());
     }
 
     #[test]
     fn both_separators_flags_and_escapes() {
-        let script =
-            Script::parse("stamp&done=0&text=a%3Bb%26c%2&usage=10:5&usage=always&newline=CRLF")
-                .unwrap();
+        let script = Script::parse("stamp&done=0&text=a%3Bb%26c%2&usage=10:5&usage=always&newline=CRLF").unwrap();
         assert!(script.stamp && !script.done);
         assert_eq!(script.text.as_deref(), Some("a;b&c%2"));
-        assert_eq!(
-            (script.tokens.input, script.tokens.output, script.usage),
-            (Some(10), Some(5), UsageMode::Always)
-        );
+        assert_eq!((script.tokens.input, script.tokens.output, script.usage), (Some(10), Some(5), UsageMode::Always));
         assert_eq!(script.newline, Newline::CrLf);
         assert!(!script.fails());
     }
@@ -293,15 +248,8 @@ mod tests {
 
     #[test]
     fn refuses_typos() {
-        for wrong in [
-            "statsu=1",
-            "status=42",
-            "events=x",
-            "reset_at_line=1",
-            "melt_at_byte=1",
-            "usage=7",
-            "done=maybe",
-        ] {
+        for wrong in ["statsu=1", "status=42", "events=x", "reset_at_line=1", "melt_at_byte=1", "usage=7", "done=maybe"]
+        {
             assert!(Script::parse(wrong).is_err(), "{wrong}");
         }
         assert_eq!(Script::parse(" ; & ").unwrap(), Script::default());

@@ -1,4 +1,4 @@
-"""The data plane: a Rust extension. Every call that may take longer than a few microseconds releases the GIL."""
+"""The data plane: a Rust extension. Calls that take longer than a few microseconds release the GIL."""
 
 __version__: str
 
@@ -54,7 +54,7 @@ class Plane:
         """Waits until everything settled so far is in the ledger's database. RuntimeError: not in time."""
 
     def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
-        """Read-only SQL over the ledger: MessagePack list of parameters in, list of rows out. TimeoutError, RuntimeError."""
+        """Read-only SQL; parameters and rows are MessagePack lists. TimeoutError, RuntimeError."""
 
     def drain(self) -> None:
         """Graceful shutdown; returns when all is written. Blocks, without the GIL."""

@@ -11,17 +11,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import uvloop
 
 from ailink import __version__, _core, pricing, store
 from ailink.admin import services as shell_services
-from ailink.admin.served import ServedDeployment, ServedModel
 from ailink.config import inherited, loader, watch
 from ailink.config.checks import is_loopback
 from ailink.config.data_dir import DataDir, DataDirError
@@ -39,11 +38,11 @@ from ailink.shell.app import create_app
 from ailink.shell.server import ServerError, ShellServer
 from ailink.snapshot import compile as compiler
 from ailink.snapshot.machine import available_memory, raise_descriptor_limit
-from ailink.snapshot.model import Deployment
 from ailink.snapshot.publish import Publisher, PublishError
 from ailink.store import credentials, migrate
 from ailink.store.database import Database, DatabaseError
 from ailink.store.migrate import MigrationError
+from ailink.view import View
 
 log = logging.getLogger(__name__)
 
@@ -359,49 +358,3 @@ def _secrets(config: Config) -> Iterator[Secret]:
     found += [provider.api_key for provider in config.providers.values()]
     found += [deployment.api_key for model in config.models for deployment in model.deployments]
     return (secret for secret in found if secret is not None)
-
-
-class View:
-    """The configuration in force as the management endpoints show it: `admin.served.ConfigView`."""
-
-    def __init__(self, publisher: Publisher, reloader: watch.Reloader) -> None:
-        self._publisher = publisher
-        self._reloader = reloader
-
-    def models(self) -> Sequence[ServedModel]:
-        snapshot = self._publisher.current.snapshot
-        aliases: dict[str, list[str]] = {}
-        for alias, name in snapshot.aliases.items():
-            aliases.setdefault(name, []).append(alias)
-        return [
-            ServedModel(
-                name=model.name,
-                mode=model.mode,
-                owned_by=model.owned_by,
-                created=model.created,
-                aliases=tuple(aliases.get(model.name, ())),
-                fallbacks=tuple(model.fallbacks),
-                deployments=tuple(_deployment(snapshot.deployments[index]) for index in model.deployments),
-            )
-            for model in snapshot.models
-        ]
-
-    def credentials_in_use(self) -> Collection[str]:
-        return self._publisher.current.stored
-
-    def status(self) -> Mapping[str, Any]:
-        return self._reloader.status.plain()
-
-
-def _deployment(deployment: Deployment) -> ServedDeployment:
-    return ServedDeployment(
-        id=deployment.id,
-        provider=deployment.provider,
-        dialect=deployment.dialect,
-        model=deployment.model,
-        base_url=deployment.base_url,
-        weight=deployment.weight,
-        input_price=deployment.price.input if deployment.price else None,
-        output_price=deployment.price.output if deployment.price else None,
-        price_version=deployment.price_version,
-    )

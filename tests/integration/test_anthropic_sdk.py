@@ -324,7 +324,7 @@ def test_the_sdk_retries_by_itself(client: Anthropic, provider: MockProvider) ->
 
 @pytest.mark.parametrize("model", ["breaks", "stalls", "fails-inside"])
 def test_a_stream_that_breaks_off(client: Anthropic, model: str) -> None:
-    received = []
+    received: list[str] = []
 
     def read() -> None:
         stream = client.messages.create(model=model, max_tokens=64, messages=HELLO, stream=True)

@@ -23,7 +23,7 @@ CREDENTIAL = "key"
 AT_PATH = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 FIELD = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def read_body(request: Request) -> bytes:
@@ -58,7 +58,7 @@ def decode_query(query: str, wanted: type[T], inert: Inert) -> T:
         if name in fields:
             raise bad_request(f"query parameter `{name}` is given twice", param=name)
         fields[name] = value
-    if CREDENTIAL not in wanted.__struct_fields__:
+    if CREDENTIAL not in {field.name for field in msgspec.structs.fields(wanted)}:
         # One of the forms in which a caller presents a key; the front has identified him by it.
         fields.pop(CREDENTIAL, None)
     return _convert(without_inert(fields, inert), wanted, strict=False)

@@ -1,31 +1,24 @@
-//! Sockets and the life of connections: accepting within bounds, watching for those that hang, and going away politely.
-//!
-//! No connection has a timer of its own. A janitor per I/O thread looks over its connections once a second and wakes only
-//! those that are overdue, or all of them when the process shuts down.
+//! Sockets and the life of connections: accepting within bounds, serving until either side has had enough.
 
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use parking_lot::Mutex;
-use slab::Slab;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-use crate::clock;
-use crate::connection::{Connection, Overdue, Patience, Socket, Watched};
+use crate::connection::{Connection, Socket, Watched};
 use crate::front;
+use crate::janitor::{Executor, Order, Place, Registry};
 use crate::options::Limits;
 use crate::shard::{Phase, Shard};
 use crate::tls::Tls;
@@ -40,13 +33,6 @@ const CONNECTION_BUFFER: usize = 160 * 1024;
 const HEADER_HEADROOM: usize = 4;
 const H2_STREAM_WINDOW: u32 = 64 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// How often the coarse clock moves, and how often connections and pools are looked over.
-const TICK: Duration = Duration::from_millis(200);
-const TICKS_PER_SWEEP: u32 = 5;
-/// How long an HTTP/1.1 connection must have been silent before a closing process closes it: whoever sends within that time
-/// is answered, with `Connection: close`.
-const SILENCE_NS: u64 = 1_000_000_000;
-
 /// A listening socket.
 pub enum Listener {
     Tcp(std::net::TcpListener),
@@ -263,19 +249,19 @@ async fn live(open: Open, place: Place, socket: Socket, connection: Arc<Connecti
         let answer = front::serve(shard.clone(), connection.clone(), request);
         async { Ok::<_, std::convert::Infallible>(answer.await) }
     });
-    let builder = builder(&open.0.shared.options.limits, place.registry.clone());
+    let builder = builder(&open.0.shared.options.limits, place.registry().clone());
     let mut serving = pin!(builder.serve_connection(io, service));
     let mut leaving = false;
     std::future::poll_fn(|cx| {
-        place.handle.waker.register(cx.waker());
-        match place.handle.order.load(Ordering::Acquire) {
-            ORDER_NONE => {}
-            ORDER_LEAVE if leaving => {}
-            ORDER_LEAVE => {
+        place.watch(cx);
+        match place.order() {
+            Order::None => {}
+            Order::Leave if leaving => {}
+            Order::Leave => {
                 leaving = true;
                 serving.as_mut().graceful_shutdown();
             }
-            _ => return Poll::Ready(()),
+            Order::Drop => return Poll::Ready(()),
         }
         serving.as_mut().poll(cx).map(|_| ())
     })
@@ -283,7 +269,7 @@ async fn live(open: Open, place: Place, socket: Socket, connection: Arc<Connecti
 }
 
 fn builder(limits: &Limits, registry: Arc<Registry>) -> auto::Builder<Executor> {
-    let mut builder = auto::Builder::new(Executor(registry));
+    let mut builder = auto::Builder::new(Executor::new(registry));
     builder
         .http1()
         .max_buf_size(CONNECTION_BUFFER.max(limits.header_bytes * 2))
@@ -296,161 +282,4 @@ fn builder(limits: &Limits, registry: Arc<Registry>) -> auto::Builder<Executor> 
         .max_send_buf_size(H2_STREAM_WINDOW as usize)
         .max_header_list_size(u32::try_from(limits.header_bytes * 2).unwrap_or(u32::MAX));
     builder
-}
-
-const ORDER_NONE: u8 = 0;
-/// Finish what is running, then close.
-const ORDER_LEAVE: u8 = 1;
-/// Close now.
-const ORDER_DROP: u8 = 2;
-
-struct Handle {
-    waker: AtomicWaker,
-    order: AtomicU8,
-    connection: Option<Arc<Connection>>,
-}
-
-impl Handle {
-    fn order(&self, order: u8) {
-        self.order.fetch_max(order, Ordering::AcqRel);
-        self.waker.wake();
-    }
-}
-
-/// Everything that runs on one I/O thread and may have to be woken: connections, and HTTP/2's tasks.
-#[derive(Default)]
-pub struct Registry {
-    handles: Mutex<Slab<Arc<Handle>>>,
-}
-
-struct Place {
-    registry: Arc<Registry>,
-    index: usize,
-    handle: Arc<Handle>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.registry.handles.lock().try_remove(self.index);
-    }
-}
-
-impl Registry {
-    fn enter(self: &Arc<Self>, connection: Option<Arc<Connection>>) -> Place {
-        let handle = Arc::new(Handle { waker: AtomicWaker::new(), order: AtomicU8::new(ORDER_NONE), connection });
-        let index = self.handles.lock().insert(handle.clone());
-        Place { registry: self.clone(), index, handle }
-    }
-
-    fn all(&self) -> Vec<Arc<Handle>> {
-        self.handles.lock().iter().map(|(_, handle)| handle.clone()).collect()
-    }
-
-    /// Tells what hangs to go.
-    fn look(&self, patience: &Patience) {
-        let now = clock::coarse_ns();
-        let handles = self.handles.lock();
-        for (_, handle) in handles.iter() {
-            let overdue = handle.connection.as_ref().and_then(|connection| connection.overdue(now, patience));
-            match overdue {
-                None => {}
-                Some(Overdue::Idle) => handle.order(ORDER_LEAVE),
-                Some(Overdue::Head | Overdue::Stalled) => handle.order(ORDER_DROP),
-            }
-        }
-    }
-
-    /// Carries a phase of the shutdown to every task.
-    fn announce(&self, phase: Phase) {
-        for handle in self.all() {
-            match phase {
-                Phase::Serving | Phase::LameDuck => {}
-                Phase::Draining => {
-                    let now = clock::coarse_ns();
-                    if handle.connection.as_ref().is_some_and(|connection| connection.may_go(now, SILENCE_NS)) {
-                        handle.order(ORDER_LEAVE);
-                    }
-                }
-                // A stream notices the phase when it is polled.
-                Phase::Cut if handle.connection.is_some() => handle.order(ORDER_LEAVE),
-                Phase::Cut => handle.waker.wake(),
-            }
-        }
-    }
-}
-
-/// Looks after one thread's connections and pools until the runtime ends.
-pub async fn janitor(shard: Arc<Shard>, registry: Arc<Registry>) {
-    let limits = &shard.shared.options.limits;
-    let ns = |ms: u64| ms.saturating_mul(1_000_000);
-    let patience = Patience {
-        idle_ns: ns(limits.keepalive_idle_ms),
-        head_ns: ns(limits.header_timeout_ms),
-        stall_ns: ns(limits.write_stall_ms),
-    };
-    let mut known = Phase::Serving;
-    let mut ticks = 0u32;
-    loop {
-        clock::tick();
-        let changed = shard.shared.phase_changed.notified();
-        let phase = shard.shared.phase();
-        if phase != known {
-            known = phase;
-            registry.announce(phase);
-        }
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep(TICK) => {
-                if known >= Phase::Draining {
-                    registry.announce(known);
-                }
-                ticks = (ticks + 1) % TICKS_PER_SWEEP;
-                if ticks != 0 {
-                    continue;
-                }
-                registry.look(&patience);
-                sweep_pools(&shard);
-            }
-        }
-    }
-}
-
-fn sweep_pools(shard: &Shard) {
-    let snapshot = shard.snapshot();
-    for deployment in &snapshot.deployments {
-        deployment.state.pool.sweep(shard.index, deployment.pool_idle);
-    }
-    let current: std::collections::HashSet<&str> =
-        snapshot.deployments.iter().map(|deployment| &*deployment.id).collect();
-    for retired in shard.shared.state.deployments().iter().filter(|state| !current.contains(state.id.as_str())) {
-        retired.pool.sweep(shard.index, Duration::ZERO);
-    }
-}
-
-/// Runs HTTP/2's tasks so that the janitor can wake them.
-#[derive(Clone)]
-struct Executor(Arc<Registry>);
-
-impl<F> hyper::rt::Executor<F> for Executor
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::spawn(Woken { place: self.0.enter(None), future: Box::pin(future) });
-    }
-}
-
-struct Woken<F> {
-    place: Place,
-    future: Pin<Box<F>>,
-}
-
-impl<F: Future> Future for Woken<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.place.handle.waker.register(cx.waker());
-        self.future.as_mut().poll(cx)
-    }
 }

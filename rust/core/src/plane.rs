@@ -3,19 +3,18 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::event::{Event, Events};
 use crate::ledger::{self, DictKind, Ledger};
-use crate::listener::{self, Listener, Registry};
+use crate::listener::{self, Listener};
 use crate::metrics::{Exposition, ShardMetrics};
-use crate::options::{Options, Runtime};
+use crate::options::Options;
 use crate::query;
+use crate::runtime::{self, Stop};
 use crate::shard::{Phase, Shard, Shared};
 use crate::snapshot::Snapshot;
 use crate::spool::{self, Spool};
@@ -51,30 +50,6 @@ pub struct Plane {
     threads: Mutex<Vec<JoinHandle<()>>>,
     stop: Arc<Stop>,
     published: Mutex<Arc<Snapshot>>,
-}
-
-/// Ends the runtimes.
-#[derive(Default)]
-struct Stop {
-    asked: AtomicBool,
-    notify: Notify,
-}
-
-impl Stop {
-    fn now(&self) {
-        self.asked.store(true, Ordering::Release);
-        self.notify.notify_waiters();
-    }
-
-    async fn wait(&self) {
-        loop {
-            let notified = self.notify.notified();
-            if self.asked.load(Ordering::Acquire) {
-                return;
-            }
-            notified.await;
-        }
-    }
 }
 
 impl Plane {
@@ -123,49 +98,9 @@ impl Plane {
         let port = listeners.iter().map(Listener::port).find(|port| *port != 0).unwrap_or(0);
         let hands = listener::deal(&listeners, threads).map_err(failed("listening socket"))?;
         *self.listeners.lock() = listeners;
-        let work = self.shards.iter().cloned().zip(hands);
-        let mut handles = self.threads.lock();
-        match self.shared.options.runtime {
-            Runtime::PerCore => {
-                for (shard, listeners) in work {
-                    let name = format!("ailink-io-{}", shard.index);
-                    let runtime = tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .build()
-                        .map_err(failed("runtime"))?;
-                    let (tls, stop) = (self.tls.clone(), self.stop.clone());
-                    let body = move || {
-                        runtime.block_on(async {
-                            serve(shard, listeners, tls);
-                            stop.wait().await;
-                        });
-                        runtime.shutdown_timeout(Duration::from_millis(200));
-                    };
-                    handles.push(std::thread::Builder::new().name(name).spawn(body).map_err(failed("thread"))?);
-                }
-            }
-            Runtime::WorkStealing => {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(threads)
-                    .thread_name("ailink-io")
-                    .enable_all()
-                    .build()
-                    .map_err(failed("runtime"))?;
-                let (tls, stop) = (self.tls.clone(), self.stop.clone());
-                let work: Vec<_> = work.collect();
-                let body = move || {
-                    runtime.block_on(async {
-                        for (shard, listeners) in work {
-                            serve(shard, listeners, tls.clone());
-                        }
-                        stop.wait().await;
-                    });
-                    runtime.shutdown_timeout(Duration::from_millis(200));
-                };
-                let name = "ailink-io".to_string();
-                handles.push(std::thread::Builder::new().name(name).spawn(body).map_err(failed("thread"))?);
-            }
-        }
+        let work = self.shards.iter().cloned().zip(hands).collect();
+        let threads = runtime::spawn(self.shared.options.runtime, work, self.tls.as_ref(), &self.stop);
+        self.threads.lock().extend(threads.map_err(failed("I/O threads"))?);
         Ok(port)
     }
 
@@ -338,7 +273,7 @@ impl Plane {
             if done() {
                 return true;
             }
-            if Instant::now() >= until || self.stop.asked.load(Ordering::Acquire) {
+            if Instant::now() >= until || self.stop.is_asked() {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -387,19 +322,6 @@ impl Plane {
 impl Drop for Plane {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-fn serve(shard: Arc<Shard>, listeners: Vec<Listener>, tls: Option<Arc<Tls>>) {
-    let registry = Arc::new(Registry::default());
-    tokio::spawn(listener::janitor(shard.clone(), registry.clone()));
-    for listener in listeners {
-        let accepting = listener::accept(shard.clone(), registry.clone(), listener, tls.clone());
-        tokio::spawn(async move {
-            if let Err(error) = accepting.await {
-                tracing::error!(%error, "a listening socket failed");
-            }
-        });
     }
 }
 

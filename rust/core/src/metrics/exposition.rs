@@ -1,233 +1,12 @@
-//! Counters and histograms of the plane, one set per I/O thread, merged when scraped.
-//!
-//! Names and labels are bounded: operation, status class, error code, deployment. Never a key or a user.
+//! The counters as Prometheus reads them.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
 
-use crossbeam_utils::CachePadded;
-
+use super::{Histogram, Outcome, ShardMetrics};
 use crate::endpoint::Operation;
 use crate::error::Code;
-use crate::kernel::cost::Usage;
 use crate::state::DeploymentState;
-
-/// Upper bounds of the overhead histogram, in microseconds.
-const OVERHEAD_US: [u64; 14] = [10, 20, 30, 50, 75, 100, 200, 300, 500, 1_000, 2_500, 5_000, 20_000, 100_000];
-/// Upper bounds of the latency histograms, in microseconds.
-const LATENCY_US: [u64; 16] = [
-    1_000,
-    5_000,
-    10_000,
-    25_000,
-    50_000,
-    100_000,
-    250_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    20_000_000,
-    60_000_000,
-    120_000_000,
-    600_000_000,
-];
-
-#[derive(Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A value that goes up and down.
-#[derive(Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    pub fn add(&self, n: i64) -> i64 {
-        self.0.fetch_add(n, Ordering::Relaxed) + n
-    }
-
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-pub struct Histogram<const N: usize> {
-    bounds: &'static [u64; N],
-    buckets: [Counter; N],
-    over: Counter,
-    sum_us: Counter,
-}
-
-impl<const N: usize> Histogram<N> {
-    fn new(bounds: &'static [u64; N]) -> Self {
-        Histogram {
-            bounds,
-            buckets: [const { Counter(AtomicU64::new(0)) }; N],
-            over: Counter::default(),
-            sum_us: Counter::default(),
-        }
-    }
-
-    pub fn record(&self, value: Duration) {
-        let us = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        let bucket = self.bounds.iter().position(|bound| us <= *bound);
-        bucket.and_then(|bucket| self.buckets.get(bucket)).unwrap_or(&self.over).add(1);
-        self.sum_us.add(us);
-    }
-}
-
-/// What became of one upstream attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Outcome {
-    Success,
-    ClientError,
-    RateLimited,
-    ServerError,
-    ConnectFailed,
-    ConnectionLost,
-    Timeout,
-    InvalidResponse,
-    ClientGone,
-}
-
-impl Outcome {
-    /// Every outcome with its name, in the order of their codes.
-    pub const ALL: [(Outcome, &'static str); 9] = [
-        (Outcome::Success, "success"),
-        (Outcome::ClientError, "client_error"),
-        (Outcome::RateLimited, "rate_limited"),
-        (Outcome::ServerError, "server_error"),
-        (Outcome::ConnectFailed, "connect_failed"),
-        (Outcome::ConnectionLost, "connection_lost"),
-        (Outcome::Timeout, "timeout"),
-        (Outcome::InvalidResponse, "invalid_response"),
-        (Outcome::ClientGone, "client_gone"),
-    ];
-}
-
-/// Counters of one I/O thread.
-pub struct ShardMetrics {
-    requests: [[Counter; 6]; Operation::COUNT],
-    errors: [Counter; 64],
-    pub overhead: Histogram<14>,
-    pub connections: Counter,
-    pub connections_open: Gauge,
-    pub in_flight: Gauge,
-    pub body_bytes: Gauge,
-    pub shell_in_flight: Gauge,
-    pub retries: Counter,
-    pub fallbacks: Counter,
-    pub cache_hits: Counter,
-    pub cache_misses: Counter,
-    pub panics: Counter,
-}
-
-impl ShardMetrics {
-    pub fn new() -> Self {
-        ShardMetrics {
-            requests: Default::default(),
-            errors: [const { Counter(AtomicU64::new(0)) }; 64],
-            overhead: Histogram::new(&OVERHEAD_US),
-            connections: Counter::default(),
-            connections_open: Gauge::default(),
-            in_flight: Gauge::default(),
-            body_bytes: Gauge::default(),
-            shell_in_flight: Gauge::default(),
-            retries: Counter::default(),
-            fallbacks: Counter::default(),
-            cache_hits: Counter::default(),
-            cache_misses: Counter::default(),
-            panics: Counter::default(),
-        }
-    }
-
-    pub fn request(&self, operation: Operation, status: u16) {
-        let class = usize::from(status / 100).min(5);
-        self.requests[operation as usize][class].add(1);
-    }
-
-    pub fn error(&self, code: Code) {
-        if let Some(counter) = self.errors.get(code as usize) {
-            counter.add(1);
-        }
-    }
-}
-
-impl Default for ShardMetrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Counters of one deployment, per I/O thread.
-pub struct DeploymentMetrics {
-    threads: Box<[CachePadded<DeploymentCounters>]>,
-}
-
-pub struct DeploymentCounters {
-    outcomes: [Counter; 9],
-    input: Counter,
-    output: Counter,
-    cached: Counter,
-    cost_pico: Counter,
-    latency: Histogram<16>,
-    first_byte: Histogram<16>,
-}
-
-impl DeploymentCounters {
-    fn new() -> Self {
-        DeploymentCounters {
-            outcomes: Default::default(),
-            input: Counter::default(),
-            output: Counter::default(),
-            cached: Counter::default(),
-            cost_pico: Counter::default(),
-            latency: Histogram::new(&LATENCY_US),
-            first_byte: Histogram::new(&LATENCY_US),
-        }
-    }
-
-    pub fn record(&self, outcome: Outcome, usage: &Usage, cost_pico: i64, latency: Duration) {
-        self.outcomes[outcome as usize].add(1);
-        self.input.add(usage.input + usage.cache_write + usage.audio_input);
-        self.output.add(usage.output + usage.audio_output);
-        self.cached.add(usage.cache_read);
-        self.cost_pico.add(u64::try_from(cost_pico).unwrap_or(0));
-        self.latency.record(latency);
-    }
-
-    pub fn first_byte(&self, wait: Duration) {
-        self.first_byte.record(wait);
-    }
-}
-
-impl DeploymentMetrics {
-    pub fn new(threads: usize) -> Self {
-        DeploymentMetrics {
-            threads: (0..threads.max(1)).map(|_| CachePadded::new(DeploymentCounters::new())).collect(),
-        }
-    }
-
-    pub fn of(&self, thread: usize) -> &DeploymentCounters {
-        &self.threads[thread % self.threads.len()]
-    }
-
-    fn sum(&self, pick: impl Fn(&DeploymentCounters) -> u64) -> u64 {
-        self.threads.iter().map(|thread| pick(thread)).sum()
-    }
-}
 
 /// Writes the Prometheus text format.
 pub struct Exposition {
@@ -320,7 +99,7 @@ impl Exposition {
     }
 
     /// The series of the deployments.
-    pub fn deployments(&mut self, deployments: &[std::sync::Arc<DeploymentState>]) {
+    pub fn deployments(&mut self, deployments: &[Arc<DeploymentState>]) {
         let labels: Vec<String> = deployments
             .iter()
             .map(|d| {
@@ -426,6 +205,8 @@ fn decimal(f: &mut std::fmt::Formatter<'_>, whole: u64, fraction: u64, digits: u
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,55 @@
+"""What is being served, as the management endpoints show it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ailink.admin.served import ServedDeployment, ServedModel
+from ailink.config import watch
+from ailink.snapshot.model import Deployment
+from ailink.snapshot.publish import Publisher
+
+
+class View:
+    """The configuration in force as the management endpoints show it: `admin.served.ConfigView`."""
+
+    def __init__(self, publisher: Publisher, reloader: watch.Reloader) -> None:
+        self._publisher = publisher
+        self._reloader = reloader
+
+    def models(self) -> Sequence[ServedModel]:
+        snapshot = self._publisher.current.snapshot
+        aliases: dict[str, list[str]] = {}
+        for alias, name in snapshot.aliases.items():
+            aliases.setdefault(name, []).append(alias)
+        return [
+            ServedModel(
+                name=model.name,
+                mode=model.mode,
+                owned_by=model.owned_by,
+                created=model.created,
+                aliases=tuple(aliases.get(model.name, ())),
+                fallbacks=tuple(model.fallbacks),
+                deployments=tuple(_deployment(snapshot.deployments[index]) for index in model.deployments),
+            )
+            for model in snapshot.models
+        ]
+
+    def credentials_in_use(self) -> Collection[str]:
+        return self._publisher.current.stored
+
+    def status(self) -> Mapping[str, Any]:
+        return self._reloader.status.plain()
+
+
+def _deployment(deployment: Deployment) -> ServedDeployment:
+    return ServedDeployment(
+        id=deployment.id,
+        provider=deployment.provider,
+        dialect=deployment.dialect,
+        model=deployment.model,
+        base_url=deployment.base_url,
+        weight=deployment.weight,
+        input_price=deployment.price.input if deployment.price else None,
+        output_price=deployment.price.output if deployment.price else None,
+        price_version=deployment.price_version,
+    )

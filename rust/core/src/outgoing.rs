@@ -1,0 +1,127 @@
+//! What is sent to a provider: the head made of the deployment's template, and the caller's own bytes with, at most, two
+//! splices.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use crate::exchange::{Call, Exchange};
+use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
+use crate::wire::json::Kind;
+
+/// The request head for this call: the deployment's template, the credential, what the caller's headers add, the length.
+pub fn request_head(
+    exchange: &Exchange,
+    deployment: &Deployment,
+    template: &RequestTemplate,
+    attempt_id: u64,
+    length: usize,
+) -> BytesMut {
+    let secret = deployment.credential.as_ref().map(|slot| slot.load());
+    let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
+    let mut head = BytesMut::with_capacity(512 + template.block.len() + secret.len());
+    head.put_slice(&template.line);
+    if let Auth::Query(name) = &deployment.auth {
+        head.put_u8(if template.line.contains(&b'?') { b'&' } else { b'?' });
+        head.put_slice(name.as_bytes());
+        head.put_u8(b'=');
+        head.put_slice(secret);
+    }
+    head.put_slice(&template.block);
+    let mut line = |name: &[u8], value: &[u8]| {
+        head.put_slice(name);
+        head.put_slice(b": ");
+        head.put_slice(value);
+        head.put_slice(b"\r\n");
+    };
+    match &deployment.auth {
+        _ if secret.is_empty() => {}
+        Auth::Bearer => {
+            let value: SmallVec<[u8; 256]> = [b"Bearer ".as_slice(), secret].concat().into();
+            line(b"authorization", &value);
+        }
+        Auth::Header(name) => line(name.as_bytes(), secret),
+        Auth::Query(_) | Auth::None => {}
+    }
+    let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
+    line(b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
+    for (name, value) in exchange.headers.iter().filter(|(name, _)| FORWARDED.contains(name)) {
+        line(name.as_str().as_bytes(), value.as_bytes());
+    }
+    for (name, value) in deployment.defaults.iter().filter(|(name, _)| !exchange.headers.contains_key(name)) {
+        line(name.as_str().as_bytes(), value.as_bytes());
+    }
+    line(b"x-ailink-attempt", itoa::Buffer::new().format(attempt_id).as_bytes());
+    line(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+    head.put_slice(b"\r\n");
+    head
+}
+
+/// The caller's bytes with the model's name as the deployment knows it, and with the usage of a stream asked for.
+pub fn request_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Bytes; 5]> {
+    let call = &exchange.call;
+    let mut edits: SmallVec<[(usize, usize, Bytes); 2]> = SmallVec::new();
+    let inside = call.root.map(|root| root.start as usize + 1);
+    match (call.model_span, inside) {
+        (Some((start, end)), _) => {
+            let (start, end) = (start as usize, end as usize);
+            let replacement =
+                if call.boundary.is_some() { deployment.model_text.clone() } else { deployment.model_json.clone() };
+            if call.body.get(start..end) != Some(&replacement[..]) {
+                edits.push((start, end, replacement));
+            }
+        }
+        (None, Some(inside)) => {
+            let comma = if call.body.get(inside..).is_some_and(is_closing) { "" } else { "," };
+            let text = [b"\"model\":", &deployment.model_json[..], comma.as_bytes()].concat();
+            edits.push((inside, inside, text.into()));
+        }
+        (None, None) => edits.extend(call.boundary.as_deref().map(|boundary| (0, 0, model_part(boundary, deployment)))),
+    }
+    if exchange.asks_for_usage(deployment)
+        && let Some(edit) = usage_edit(call, inside)
+    {
+        edits.push(edit);
+    }
+    edits.sort_by_key(|(start, ..)| *start);
+    let mut parts = SmallVec::new();
+    let mut done = 0;
+    for (start, end, replacement) in edits {
+        if start > done {
+            parts.push(call.body.slice(done..start));
+        }
+        parts.push(replacement);
+        done = end;
+    }
+    if done < call.body.len() {
+        parts.push(call.body.slice(done..));
+    }
+    parts
+}
+
+/// A form field that names the model, for forms whose path names it.
+fn model_part(boundary: &str, deployment: &Deployment) -> Bytes {
+    let model = &deployment.model;
+    format!("--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n").into()
+}
+
+fn usage_edit(call: &Call, inside: Option<usize>) -> Option<(usize, usize, Bytes)> {
+    const MEMBER: &str = "\"include_usage\":true";
+    if let Some(value) = call.include_usage_value {
+        return Some((value.start as usize, value.end as usize, Bytes::from_static(b"true")));
+    }
+    match call.stream_options {
+        Some(options) if options.kind == Kind::Object => {
+            let at = options.start as usize + 1;
+            let comma = if call.body.get(at..).is_some_and(is_closing) { "" } else { "," };
+            Some((at, at, format!("{MEMBER}{comma}").into()))
+        }
+        Some(null) => Some((null.start as usize, null.end as usize, format!("{{{MEMBER}}}").into())),
+        // The object has members: a stream was asked for.
+        None => inside.map(|at| (at, at, format!("\"stream_options\":{{{MEMBER}}},").into())),
+    }
+}
+
+/// What follows an opening brace closes the object at once.
+fn is_closing(rest: &[u8]) -> bool {
+    rest.trim_ascii_start().first() == Some(&b'}')
+}

@@ -1,0 +1,12 @@
+//! Bodies that are polled through from the provider's socket: events with a tap, or plain bytes.
+//!
+//! There is no task and no queue between the two sockets, so back-pressure is the sockets' own, and a client that leaves
+//! drops the source: the provider's connection is closed and the attempt settled in the same moment.
+
+mod events;
+mod raw;
+mod upstream;
+
+pub use events::Events;
+pub use raw::Raw;
+pub use upstream::Upstream;

@@ -1,0 +1,81 @@
+//! Bodies of any kind, as they come.
+
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+
+use super::upstream::{Heard, Upstream};
+use crate::account::Ending;
+use crate::body::{Broken, Source};
+use crate::dialect;
+use crate::endpoint::{Dialect, Operation};
+use crate::exchange::Exchange;
+use crate::metrics::Outcome;
+
+/// Plain bytes. Of JSON, head and tail are kept, where providers put the usage.
+pub struct Raw {
+    upstream: Upstream,
+    dialect: Dialect,
+    operation: Operation,
+    head: BytesMut,
+    tail: BytesMut,
+}
+
+/// How much of head and tail of a long answer is kept.
+const KEPT: usize = 8 * 1024;
+
+impl Raw {
+    pub fn new(exchange: &Exchange, upstream: Upstream) -> Self {
+        let (dialect, operation) = (exchange.endpoint.dialect, exchange.endpoint.operation);
+        Raw { upstream, dialect, operation, head: BytesMut::new(), tail: BytesMut::new() }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if self.operation == Operation::AudioSpeech {
+            return;
+        }
+        let room = KEPT.saturating_sub(self.head.len()).min(data.len());
+        self.head.extend_from_slice(&data[..room]);
+        self.tail.extend_from_slice(&data[data.len().saturating_sub(KEPT)..]);
+        if self.tail.len() > 2 * KEPT {
+            let _ = self.tail.split_to(self.tail.len() - KEPT);
+        }
+    }
+
+    fn settle(&mut self) {
+        let member = dialect::usage_member(&self.tail).or_else(|| dialect::usage_member(&self.head));
+        match dialect::usage(self.dialect, self.operation, member) {
+            Some(usage) => self.upstream.close(Ending::Reported { status: self.upstream.status, usage }),
+            None => self.upstream.estimated(Outcome::Success),
+        }
+    }
+}
+
+impl Source for Raw {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            match std::task::ready!(self.upstream.poll(cx)) {
+                Heard::Data(data) if !data.is_empty() => {
+                    self.keep(&data);
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Heard::Data(_) | Heard::Quiet => {}
+                Heard::Stop(stop) => {
+                    let (outcome, error) = self.upstream.describe(&stop);
+                    self.upstream.estimated(outcome);
+                    self.upstream.shard.metrics.error(error.code);
+                    return Poll::Ready(Some(Err(Broken(error.to_string()))));
+                }
+                Heard::End => {
+                    self.settle();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        let rest = self.upstream.decoder.remaining().filter(|_| self.upstream.inflate.is_none())?;
+        Some(rest + self.upstream.start.len() as u64)
+    }
+}

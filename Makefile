@@ -16,7 +16,7 @@ DONE := .venv/.done
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -type f \( -name '*.rs' -o -name Cargo.toml \) -not -path '*/target/*' -not -path '*/fuzz/*' 2>/dev/null)
 
-.PHONY: help setup run test test-python test-rust lint bench bench-gates docs wheel lock clean FORCE
+.PHONY: help setup run test test-python test-rust lint lint-python lint-rust bench bench-gates docs wheel lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,9 @@ test-python: $(DONE)/core $(DONE)/dev
 test-rust:
 	cargo test --workspace --exclude ailink-py --locked
 
-lint: $(DONE)/core $(DONE)/dev ## format, types, layers, stub, sizes; Python and Rust
+lint: lint-python lint-rust ## format, types, layers, stub, sizes; Python and Rust
+
+lint-python: $(DONE)/core $(DONE)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -42,6 +44,8 @@ lint: $(DONE)/core $(DONE)/dev ## format, types, layers, stub, sizes; Python and
 	$(BIN)/python -m mypy.stubtest ailink._core
 	$(BIN)/python scripts/sizes.py
 	$(BIN)/python scripts/links.py
+
+lint-rust:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --workspace --lib --bins --locked -- -D warnings -W clippy::too_many_lines

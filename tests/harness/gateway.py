@@ -74,7 +74,7 @@ class Gateway:
     def start(self) -> Self:
         """Starts the process and waits until it is ready."""
         self.child.start()
-        self.child.alive_until(self.is_ready, "gateway is ready")
+        self.child.alive_until(self.is_ready, "gateway is ready", 60)
         return self
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20.0) -> Self:

@@ -57,7 +57,7 @@ class MockProvider:
     def start(self) -> Self:
         """Starts it (again), on the same port."""
         self.child.start()
-        self.child.alive_until(self._answers, "mock provider answers")
+        self.child.alive_until(self._answers, "mock provider answers", 60)
         return self
 
     def kill(self) -> None:

@@ -381,6 +381,29 @@ def test_expect_continue(gateway: Gateway, key: Key) -> None:
         assert connection.some(12) == b"HTTP/1.1 401"
 
 
+@pytest.mark.parametrize(
+    "path", [CHAT, MESSAGES, "/v1/audio/transcriptions", "/nothing", "/v1/models", "/key/list"]
+)
+def test_the_connection_after_an_early_refusal(gateway: Gateway, path: str) -> None:
+    """What is refused by its head alone: the connection stays good for the next request, or the answer says
+    that it ends. Most clients send head and body in two writes.
+    """
+    body = json.dumps(chat()).encode()
+    head = request("POST", path, authorization="Bearer sk-nobody-000000", content_length=str(len(body)))
+    with RawConnection(gateway.port, timeout=0.1) as connection:
+        connection.send(head)
+        try:
+            response = connection.response()
+            connection.socket.settimeout(20)
+            connection.send(body)
+        except TimeoutError:  # it waits for the body
+            connection.socket.settimeout(20)
+            response = connection.send(body).response()
+        check_error(response, path, {401, 404, 405})
+        if response.headers.get("connection") != "close":
+            assert connection.send(PROBE).response().status == 200
+
+
 def test_head_and_options(gateway: Gateway) -> None:
     for method in ("HEAD", "OPTIONS"):
         for path in ("/health/live", "/health/ready", CHAT, "/", "/nothing"):

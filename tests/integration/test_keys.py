@@ -135,9 +135,9 @@ def test_delete_is_all_or_nothing(gateway: Gateway) -> None:
 
 
 def test_expiry(gateway: Gateway) -> None:
-    key = gateway.mint(duration="2s")
+    key = gateway.mint(duration="4s")
     assert ask(gateway, key).status_code == 200
-    until(lambda: code(ask(gateway, key)) == (401, "expired_key"), "the key has expired", 10)
+    until(lambda: code(ask(gateway, key)) == (401, "expired_key"), "the key has expired", 20)
     assert gateway.http.get("/v1/models", headers=key.bearer).status_code == 401
     assert gateway.http.get("/key/info", headers=key.bearer).status_code == 401
     assert gateway.call("/key/info", key=key.secret)["info"]["status"] == "expired"

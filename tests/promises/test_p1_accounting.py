@@ -31,7 +31,7 @@ from tests.promises.size import sized
 from tests.promises.truth import USD, Price
 
 SEED = 20_261_121
-KILLS = sized(50, 200)
+KILLS = sized(50, 100)
 # A kill leaves at most the intents that the I/O threads were about to send, one per thread.
 UNSENT_PER_KILL = 2
 # A client that leaves is noticed right after its request was sent at most this often, seen over all rows.
@@ -286,14 +286,14 @@ def test_full_disk_refuses_before_anything_is_sent(
 def test_cut_streams_are_estimated_well(
     tmp_path: Path, provider: MockProvider, dialect: str, figures: Figures
 ) -> None:
-    """Clients leave streams of one token an event and of ten, after anything from one event to sixty.
+    """Clients leave streams of one token an event and of five, after anything from one event to sixty.
 
     What the provider had sent when it noticed is the truth, so the streams are as fast as fast models are
-    (100 and 500 tokens a second), not as fast as a socket.
+    (100 and 250 tokens a second), not as fast as a socket.
     """
     scripts = {
         "words": "events=200;gap=10",
-        "pieces": "bytes=8000;events=200;gap=20",
+        "pieces": "bytes=4000;events=200;gap=20",
         "short": "events=12;gap=10",
     }
     models = [
@@ -305,7 +305,7 @@ def test_cut_streams_are_estimated_well(
     )
     with Gateway(tmp_path / "gateway", make_config(*models)) as gateway:
         key = gateway.mint()
-        count = sized(40, 400)
+        count = sized(40, 200)
         loads = []
         for name in scripts:
             for events in (1, 3, 8) if name == "short" else (1, 20, 60):

@@ -38,8 +38,8 @@ from tests.promises.size import sized
 from tests.promises.wire import Http1, Http2, encoded
 
 SEED = 5
-RELOADS = sized(50, 500)
-RESTARTS = sized(10, 50)
+RELOADS = sized(50, 200)
+RESTARTS = sized(10, 25)
 """Of each of the two kinds."""
 DELAY = 0.3
 THINK = 0.1

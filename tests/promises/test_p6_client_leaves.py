@@ -31,6 +31,8 @@ from tests.promises.wire import Http1, Http2, encoded
 
 LIMIT_MS = 100.0
 CLIENTS = sized(25, 250)
+# As many retries as the retry budget grants at once.
+RETRYING_CLIENTS = 25
 # Each of these holds a body of megabytes.
 HEAVY_CLIENTS = sized(8, 50)
 # More than the kernel takes for a peer that does not read.
@@ -321,12 +323,12 @@ async def test_a_retry_is_not_made_for_nobody(place: Place, rounds: Rounds) -> N
     async def measure(way: str) -> list[float]:
         since = provider.mark()
         async with Party(place.gateway.port, way) as party:
-            await party.enter(CLIENTS, key, "/v1/chat/completions", body_for("back_off"))
-            await eventually(lambda: len(provider.requests(since)) == CLIENTS, "all refused once")
+            await party.enter(RETRYING_CLIENTS, key, "/v1/chat/completions", body_for("back_off"))
+            await eventually(lambda: len(provider.requests(since)) == RETRYING_CLIENTS, "all refused once")
             return await gone_ms(party, lambda: in_flight(place))
 
     await rounds.run(measure)
-    wanted = CLIENTS * rounds.count
+    wanted = RETRYING_CLIENTS * rounds.count
     # Long after the latest retry would have been due.
     over = time.monotonic() + RETRY_AFTER + 0.5
     await eventually(lambda: time.monotonic() > over, "time passes")

@@ -31,7 +31,8 @@ READERS = sized(400, 2_000)
 ANSWER = 8 * MIB
 PER_READER = 256 << 10
 SURPLUS = 64 * MIB
-STALL = 4.0
+STALL = sized(8, 60)
+"""Seconds; long enough for all readers to be there at once."""
 ROUNDS = 3
 """Of measuring the others' latency, of which the best counts: the machine may be busy with something else."""
 NOISE_MS = 1.0
@@ -106,7 +107,7 @@ class Flood:
 
 
 def config(flood: Flood, provider: MockProvider) -> dict[str, Any]:
-    limits = {"write_stall": f"{int(STALL * 1000)}ms"}
+    limits = {"write_stall": f"{STALL}s"}
     return make_config(
         make_model("flood", make_deployment(f"http://127.0.0.1:{flood.port}")),
         make_model("other", make_deployment(provider, "latency=2")),
@@ -194,7 +195,9 @@ async def test_memory_is_bounded_and_the_stalled_are_cut(
             before, descriptors = gateway.child.memory(), gateway.child.descriptors()
             began = time.monotonic()
             async with slow_readers(gateway, key, what, protocol, count):
-                rise = await peak_memory(gateway, STALL / 2) - before
+                open_at_once = gateway.metrics()["ailink_open_connections"]
+                assert open_at_once >= count, f"only {open_at_once} of {count} readers are there at once"
+                rise = await peak_memory(gateway, 2) - before
                 # Clients that take nothing for so long are cut, and take their upstream connections with
                 # them.
                 left = await fell_to(lambda: gateway.metrics()["ailink_open_connections"], 2, STALL + 15)

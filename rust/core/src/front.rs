@@ -24,6 +24,7 @@ use crate::endpoint::{self, Dialect, Endpoint, Match, Owner};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Call, Exchange, RequestId};
 use crate::shard::{Phase, Shard};
+use crate::stage::parse::discard;
 use crate::stage::settle::{error_response, stamp};
 use crate::{health, models, pipeline, shell};
 
@@ -83,7 +84,7 @@ impl Arrival {
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let (endpoint, captured) = match self.place(&request) {
             Ok(place) => place,
-            Err(error) => return self.refuse(&request, &error),
+            Err(error) => return self.refuse(request, error).await,
         };
         match endpoint.owner {
             Owner::Plane => {
@@ -120,12 +121,17 @@ impl Arrival {
         }
     }
 
-    fn refuse(&self, request: &Request<Incoming>, error: &Error) -> Response<Body> {
+    async fn refuse(&self, mut request: Request<Incoming>, mut error: Error) -> Response<Body> {
         self.shard.metrics.error(error.code);
         let path = request.uri().path();
-        let mut response = error_response(dialect_of(path, request.headers()), error, &self.request_id);
+        let dialect = dialect_of(path, request.headers());
+        let methods = endpoint::methods(path).join(", ");
+        if !error.close {
+            error.close = !discard(request.body_mut()).await;
+        }
+        let mut response = error_response(dialect, &error, &self.request_id);
         if error.code == Code::MethodNotAllowed
-            && let Ok(methods) = HeaderValue::from_str(&endpoint::methods(path).join(", "))
+            && let Ok(methods) = HeaderValue::from_str(&methods)
         {
             response.headers_mut().insert(ALLOW, methods);
         }

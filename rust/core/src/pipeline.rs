@@ -24,7 +24,12 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
     match flow(&mut exchange, Stage::Identify, Stage::Attempt).await {
         Ok(None) => {}
         Ok(Some(response)) => return settle::run(exchange, Ok(response)),
-        Err(error) => return settle::run(exchange, Err(error)),
+        Err(mut error) => {
+            if let Some(mut unread) = exchange.inbound.take().filter(|_| !error.close) {
+                error.close = !parse::discard(&mut unread).await;
+            }
+            return settle::run(exchange, Err(error));
+        }
     }
     let patience = exchange.snapshot.settings.keepalive_comment_ms;
     if patience == 0 || !exchange.call.stream {

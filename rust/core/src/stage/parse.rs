@@ -18,6 +18,10 @@ use crate::patience::within;
 use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
 use crate::wire::multipart;
 
+/// Most of a refused body that is read to keep its connection, and the longest time that may take.
+const DISCARDED: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_millis(250);
+
 pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let body = read_body(exchange).await?;
     let mut call = match exchange.endpoint.payload {
@@ -86,6 +90,22 @@ async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
         }
     }
     Ok(if grown.is_empty() { whole } else { grown.freeze() })
+}
+
+/// Reads what is left of the body of a request that is refused, so that its connection can go on. False when that is more
+/// than it is worth: the connection must be closed then.
+pub async fn discard(body: &mut Incoming) -> bool {
+    let all = async {
+        let mut left = DISCARDED;
+        loop {
+            match next_data(body, LINGER).await {
+                Ok(None) => return true,
+                Ok(Some(data)) if data.len() <= left => left -= data.len(),
+                Ok(Some(_)) | Err(_) => return false,
+            }
+        }
+    };
+    within(LINGER, all).await.unwrap_or(false)
 }
 
 /// The next piece of a request body; `None` at its end.

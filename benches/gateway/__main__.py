@@ -25,6 +25,7 @@ from benches.gateway.system import UPSTREAM_MODEL, Place, System, Upstreams
 from benches.gateway.workloads import SCRIPTS, SHORT, Contest, contests
 
 GROWN_MODELS = 500
+QUIET_LOAD = 0.7
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,7 +53,8 @@ class Bench:
         now = datetime.now(UTC)
         prefix = "short-" if options.short else ""
         name = f"{prefix}{now:%Y%m%dT%H%M%S}.jsonl"
-        self.record = Record([], options.out or RESULTS / name)
+        self.path: Path = options.out or RESULTS / name
+        self.record = Record([], self.path.with_suffix(".part"))
         self.record.add(
             Run(
                 **vars(describe()),
@@ -165,12 +167,15 @@ def main(words: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         require_measurable()
+        if os.getloadavg()[0] > QUIET_LOAD:
+            print(f"warning: load average {os.getloadavg()[0]:.1f}; others use this machine", file=sys.stderr)
         if "ailink" not in options.without.split(","):
             require_release_build()
         with tempfile.TemporaryDirectory(prefix="ailink-bench-") as folder:
             Path(folder).chmod(0o755)  # nginx's worker is another user
             bench = Bench(options, Path(folder))
             bench.run()
+            bench.record.finish(bench.path)
     except (Unmeasurable, StartFailure, LoadFailure, WrongAnswers) as error:
         print(f"not measured: {error}", file=sys.stderr)
         return 2

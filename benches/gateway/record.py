@@ -121,6 +121,12 @@ class Record:
             with self._path.open("ab") as file:
                 file.write(msgspec.json.encode(line) + b"\n")
 
+    def finish(self, path: Path) -> None:
+        """Give a run that went to its end its proper name: what was broken off never counts as a result."""
+        if self._path:
+            self._path.rename(path)
+            self._path = path
+
     @property
     def run(self) -> Run:
         """The head."""

@@ -77,7 +77,7 @@ class Gateway:
         self.child.alive_until(self.is_ready, "gateway is ready", 60)
         return self
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 20.0) -> Self:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 60.0) -> Self:
         """Asks it to end and waits until it has; the exit code must be 0."""
         self.child.signal(number)
         code = self.child.wait(seconds)

@@ -175,9 +175,7 @@ LINES = {
     "absolute-with-user": Fault(
         _line(b"POST http://u:p@gateway/v1/chat/completions HTTP/1.1\r\n"), _of(200, 400)
     ),
-    "lf-only": Fault(ask(LENGTH).split(b"\r\n\r\n")[0].replace(b"\r\n", b"\n") + b"\n\n" + BODY),
     "cr-only": Fault(ask(LENGTH).split(b"\r\n\r\n")[0].replace(b"\r\n", b"\r") + b"\r\r" + BODY),
-    "lf-in-one-line": Fault(ask(b"x: 1\n" + LENGTH)),
 }
 
 GARBAGE = {

@@ -77,7 +77,7 @@ class Child:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 20.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         """The exit code, once it ended by itself."""
         assert self._process is not None
         try:

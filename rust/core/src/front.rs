@@ -127,7 +127,8 @@ impl Arrival {
         let dialect = dialect_of(path, request.headers());
         let methods = endpoint::methods(path).join(", ");
         if !error.close {
-            error.close = !discard(request.body_mut()).await;
+            let headers = std::mem::take(request.headers_mut());
+            error.close = !discard(request.body_mut(), &headers).await;
         }
         let mut response = error_response(dialect, &error, &self.request_id);
         if error.code == Code::MethodNotAllowed

@@ -26,7 +26,7 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
         Ok(Some(response)) => return settle::run(exchange, Ok(response)),
         Err(mut error) => {
             if let Some(mut unread) = exchange.inbound.take().filter(|_| !error.close) {
-                error.close = !parse::discard(&mut unread).await;
+                error.close = !parse::discard(&mut unread, &exchange.headers).await;
             }
             return settle::run(exchange, Err(error));
         }

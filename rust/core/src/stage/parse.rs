@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -94,7 +95,11 @@ async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
 
 /// Reads what is left of the body of a request that is refused, so that its connection can go on. False when that is more
 /// than it is worth: the connection must be closed then.
-pub async fn discard(body: &mut Incoming) -> bool {
+pub async fn discard(body: &mut Incoming, headers: &HeaderMap) -> bool {
+    // Who waits for our leave to send the body has not sent it, and will not.
+    if headers.contains_key(EXPECT) {
+        return false;
+    }
     let all = async {
         let mut left = DISCARDED;
         loop {

@@ -74,7 +74,12 @@ class Gateway:
     def start(self) -> Self:
         """Starts the process and waits until it is ready."""
         self.child.start()
-        self.child.alive_until(self.is_ready, "gateway is ready", 60)
+        try:
+            self.child.alive_until(self.is_ready, "gateway is ready", 60)
+        except BaseException:
+            # `with` does not come to its end when it never began.
+            self.child.kill()
+            raise
         return self
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 60.0) -> Self:

@@ -57,7 +57,11 @@ class MockProvider:
     def start(self) -> Self:
         """Starts it (again), on the same port."""
         self.child.start()
-        self.child.alive_until(self._answers, "mock provider answers", 60)
+        try:
+            self.child.alive_until(self._answers, "mock provider answers", 60)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def kill(self) -> None:

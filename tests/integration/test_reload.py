@@ -210,7 +210,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "missing-variable": ("master_key: ${AILINK_NO_SUCH_VARIABLE}\n", (":1:", "AILINK_NO_SUCH_VARIABLE")),
     "unknown-fallback": (
         "models: [{name: gpt-4o, deployments: [{provider: mock}]},\n"
-        + " {name: a, deployments: [{provider: mock}], fallbacks: [gpt-40]}]\n",
+         " {name: a, deployments: [{provider: mock}], fallbacks: [gpt-40]}]\n",
         (":2:", "gpt-40", "gpt-4o"),
     ),
     "circle": (MODELS % (", fallbacks: [b]", "b", ", fallbacks: [a]"), ("circle",)),

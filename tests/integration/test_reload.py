@@ -208,11 +208,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "not-utf8": ("", ("UTF-8",)),
     "deep": ("[" * 5000, (":",)),
     "missing-variable": ("master_key: ${AILINK_NO_SUCH_VARIABLE}\n", (":1:", "AILINK_NO_SUCH_VARIABLE")),
-    "unknown-fallback": (
-        "models: [{name: gpt-4o, deployments: [{provider: mock}]},\n"
-         " {name: a, deployments: [{provider: mock}], fallbacks: [gpt-40]}]\n",
-        (":2:", "gpt-40", "gpt-4o"),
-    ),
+    "unknown-fallback": (MODELS % (", fallbacks: [modle]", "model-b", ""), ("modle", "model-b")),
     "circle": (MODELS % (", fallbacks: [b]", "b", ", fallbacks: [a]"), ("circle",)),
     "same-name-twice": (MODELS % ("", "a", ""), (":3:", "models[1].name")),
     "no-deployment": ("models: [{name: a, deployments: []}]\n", (":1:", "deployments")),

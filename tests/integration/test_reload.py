@@ -208,7 +208,10 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "not-utf8": ("", ("UTF-8",)),
     "deep": ("[" * 5000, (":",)),
     "missing-variable": ("master_key: ${AILINK_NO_SUCH_VARIABLE}\n", (":1:", "AILINK_NO_SUCH_VARIABLE")),
-    "unknown-fallback": (MODELS % (", fallbacks: [modle]", "model-b", ""), ("modle", "model-b")),
+    "unknown-fallback": (
+        MODELS.replace("name: a", "name: gpt-4o") % ("", "b", ", fallbacks: [gpt-40]"),
+        (":3:", "models[1].fallbacks[0]", "gpt-40", "did you mean `gpt-4o`?"),
+    ),
     "circle": (MODELS % (", fallbacks: [b]", "b", ", fallbacks: [a]"), ("circle",)),
     "same-name-twice": (MODELS % ("", "a", ""), (":3:", "models[1].name")),
     "no-deployment": ("models: [{name: a, deployments: []}]\n", (":1:", "deployments")),

@@ -57,11 +57,12 @@ def system_rows(record: Record) -> Iterator[str]:
     on.
     """
     heads = [f"{what}: CPU" for _, _, what in COMPARED]
+    blank = [""] * (len(heads) + 1)
     yield f"| system | {' | '.join(heads)} | requests/s per core | configuration |"
     yield "|---|" + "---:|" * (len(heads) + 1) + "---|"
     for contender in record.contenders:
         if contender.absent:
-            yield f"| {contender.name} {contender.version} | {'| ' * len(heads)}| | could not run here |"
+            yield row(f"{contender.name} {contender.version}", *blank, "could not run here")
             continue
         cells = [cpu_cell(record, workload, variant, contender.name) for workload, variant, _ in COMPARED]
         if not any(cells):
@@ -69,9 +70,14 @@ def system_rows(record: Record) -> Iterator[str]:
         rate = record.spread("W1", "", contender.name, "rate")
         speed = number(rate.median) if rate else ""
         configuration = remarked(contender)
-        yield f"| {contender.name} {contender.version} | {' | '.join(cells)} | {speed} | {configuration} |"
+        yield row(f"{contender.name} {contender.version}", *cells, speed, configuration)
     for name, claim in peers.PUBLISHED_ONLY.items():
-        yield f"| {name} | {'| ' * len(heads)}| | published only: {claim} |"
+        yield row(name, *blank, f"published only: {claim}")
+
+
+def row(*cells: str) -> str:
+    """One row of a table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def cpu_cell(record: Record, workload: str, variant: str, system: str) -> str:
@@ -134,7 +140,7 @@ def summary(record: Record) -> str:
         rate = record.spread("W1", "", contender.name, "rate")
         if any(cells):
             speed = number(rate.median) if rate else ""
-            rows.append(f"| {contender.name} {contender.version} | {' | '.join(cells)} | {speed} |")
+            rows.append(row(f"{contender.name} {contender.version}", *cells, speed))
     note = f"In brackets: times nginx in the same rounds. {record.run.cpu}, {record.run.date[:10]}."
     return "\n".join([*rows, "", note])
 

@@ -103,6 +103,8 @@ def test_lines_survive_the_file(tmp_path: Path) -> None:
 
 def test_the_page_names_every_bar_and_what_is_missing() -> None:
     page = render(record(cell("nginx", 1, 10), cell("hyper", 1, 14), cell("ailink", 1, 19, ledger_us=1)))
+    tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("| ")]
+    assert all(len({line.count("|") for line in table}) == 1 for table in tables)
     rows = [line for line in page.splitlines() if line.startswith("| W")]
     assert len(rows) == len(BARS)
     assert "1.90 × nginx" in rows[0]

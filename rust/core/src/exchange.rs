@@ -153,6 +153,11 @@ impl Exchange {
         self.snapshot.deployments.get(index as usize)
     }
 
+    /// Whether a deployment can answer this call: it serves the operation in the caller's dialect.
+    pub fn eligible(&self, deployment: &Deployment) -> bool {
+        deployment.dialect == self.endpoint.dialect && deployment.template(self.endpoint.operation).is_some()
+    }
+
     /// The gateway needs the usage of this stream and the caller did not ask for it himself.
     pub fn asks_for_usage(&self, deployment: &Deployment) -> bool {
         self.call.stream

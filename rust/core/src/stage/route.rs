@@ -21,8 +21,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         .iter()
         .filter_map(|index| {
             let deployment = exchange.deployment(*index)?;
-            let serves = deployment.dialect == dialect && deployment.template(operation).is_some();
-            serves.then_some((*index, deployment.weight))
+            exchange.eligible(deployment).then_some((*index, deployment.weight))
         })
         .collect();
     if weighted.is_empty() {

@@ -1,0 +1,136 @@
+//! One attempt at one deployment: place, connection, record, request, head of the answer.
+
+use std::iter;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::connect::connect;
+use super::failed::Failed;
+use super::refusal::judge;
+use crate::account::{Attempt, AttemptStart, Ending};
+use crate::clock::wall_us;
+use crate::error::{Code, Error, Result};
+use crate::exchange::{Answer, Exchange};
+use crate::metrics::Outcome;
+use crate::outgoing::{request_body, request_head};
+use crate::snapshot::Deployment;
+use crate::spool::Intent;
+use crate::upstream::{Conn, IoError, Outgoing};
+use crate::wire::http1::WireError;
+
+/// One attempt at one deployment, up to the head of a successful answer.
+pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Result<Answer, Failed> {
+    let Some(template) = deployment.template(exchange.endpoint.operation) else {
+        return Err(Failed::last(Error::new(Code::Internal, "the deployment does not serve the operation")));
+    };
+    let Some(place) = deployment.state.enter(deployment.max_connections) else {
+        let text = format!("The deployment has {} connections open, as many as it may.", deployment.max_connections);
+        return Err(Failed::again(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
+    };
+    let conn = connect(exchange, deployment).await.map_err(Failed::again)?;
+    exchange.attempts = exchange.attempts.saturating_add(1);
+    let intent = intent(exchange, deployment);
+    let slot = exchange.shard.intent(&intent).map_err(|_| {
+        let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
+        Failed::last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
+    })?;
+    let body = request_body(exchange, deployment);
+    let length = body.iter().map(Bytes::len).sum();
+    let head = request_head(exchange, deployment, template, slot.id().0, length);
+    let parts: SmallVec<[&[u8]; 6]> = iter::once(&head[..]).chain(body.iter().map(|part| &part[..])).collect();
+    let sent = Instant::now();
+    let mut attempt = Attempt::new(AttemptStart {
+        slot,
+        shard: exchange.shard.clone(),
+        key: exchange.key.clone(),
+        deployment: deployment.state.clone(),
+        place,
+        price: deployment.price,
+        est_input: exchange.call.est_input,
+        now: sent,
+    });
+    let (conn, received) = converse(exchange, deployment, conn, &parts, sent).await;
+    let now = Instant::now();
+    exchange.waited += now - sent;
+    match received {
+        Ok(head) => {
+            attempt.answered(head.status.as_u16(), now);
+            let answer = Answer { conn, head, inflate: None, attempt, deployment: index, received: now };
+            judge(exchange, deployment, answer).await
+        }
+        Err(error) => {
+            let (outcome, error) = broken(deployment, &error);
+            attempt.close(Ending::Unanswered { outcome }, exchange.overhead(now), now);
+            Err(Failed::again(error))
+        }
+    }
+}
+
+fn intent(exchange: &Exchange, deployment: &Deployment) -> Intent {
+    Intent {
+        request_id: exchange.request_id.0,
+        at_us: if exchange.attempts > 1 { wall_us() } else { exchange.wall_us },
+        reserved_cost: exchange.reserved_pico,
+        key: exchange.key.as_ref().map_or(0, |key| key.ledger_id),
+        org: exchange.key.as_ref().map_or(0, |key| key.org_ledger_id),
+        model: exchange.model().map_or(0, |model| model.ledger_id),
+        deployment: deployment.ledger_id,
+        price: deployment.price_id,
+        est_input: exchange.call.est_input,
+        operation: exchange.endpoint.operation as u16,
+        flags: u16::from(exchange.call.stream),
+        attempt_no: exchange.attempts,
+        ..Intent::default()
+    }
+}
+
+/// Sends the request and waits for the head of the answer.
+async fn converse(
+    exchange: &Exchange,
+    deployment: &Deployment,
+    mut conn: Conn,
+    parts: &[&[u8]],
+    now: Instant,
+) -> (Conn, Result<crate::wire::http1::Head, Waited>) {
+    let total = deployment.timeouts.total.saturating_sub(now - exchange.started);
+    let limit = deployment.timeouts.first_byte.min(total);
+    let received = tokio::time::timeout(limit, async {
+        let complete = conn.send(&Outgoing { parts }).await?;
+        let mut head = conn.head().await?;
+        // A provider that answered before it read everything will not find the next request where it looks.
+        head.keep_alive &= complete;
+        Ok(head)
+    })
+    .await;
+    match received {
+        Ok(Ok(head)) => (conn, Ok(head)),
+        Ok(Err(error)) => (conn, Err(Waited::Io(error))),
+        Err(_) => (conn, Err(Waited::TooLong(limit))),
+    }
+}
+
+enum Waited {
+    Io(IoError),
+    TooLong(Duration),
+}
+
+/// The class of a conversation that failed, and what to tell the caller.
+fn broken(deployment: &Deployment, waited: &Waited) -> (Outcome, Error) {
+    let provider = &deployment.provider;
+    match waited {
+        Waited::TooLong(limit) => {
+            let text = format!("Provider '{provider}' did not answer within {} s.", limit.as_secs_f32());
+            (Outcome::Timeout, Error::new(Code::UpstreamTimeout, text))
+        }
+        Waited::Io(IoError::Wire(error)) if *error != WireError::Truncated => {
+            let text = format!("Provider '{provider}' sent an invalid answer: {error}.");
+            (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text))
+        }
+        Waited::Io(error) => {
+            let text = format!("The connection to provider '{provider}' was lost before an answer: {error}.");
+            (Outcome::ConnectionLost, Error::new(Code::UpstreamReset, text))
+        }
+    }
+}

@@ -1,5 +1,9 @@
 //! Anthropic's Messages format.
 
+mod features;
+
+pub use features::treatment;
+
 use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;

@@ -1,7 +1,11 @@
 //! One wire format per file: errors, usage and the end of a stream as that format has them.
 
 pub mod anthropic_messages;
+mod format;
+pub mod hub;
 pub mod openai_chat;
+
+pub use format::{Context, Fault, Format, Target};
 
 use bytes::Bytes;
 use memchr::{memchr2, memmem};

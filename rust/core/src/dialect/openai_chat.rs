@@ -1,5 +1,9 @@
 //! OpenAI's chat format, and what its neighbours (completions, embeddings, images, audio) share with it.
 
+mod features;
+
+pub use features::treatment;
+
 use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;

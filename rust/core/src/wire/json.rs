@@ -30,6 +30,7 @@ mod names;
 mod scanner;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,0 +1,89 @@
+//! The formats a conversation can be held in.
+
+use super::hub::{Feature, Treatment, Unsupported};
+use super::{anthropic_messages, openai_chat};
+
+/// One wire format of a conversation: its request, its answer, its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// OpenAI chat completions.
+    Chat,
+    /// Anthropic messages.
+    Messages,
+}
+
+impl Format {
+    pub const ALL: [Format; 2] = [Format::Chat, Format::Messages];
+
+    /// As documentation and errors name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Chat => "OpenAI chat",
+            Format::Messages => "Anthropic messages",
+        }
+    }
+
+    /// What becomes of a feature when a request is written in this format.
+    pub fn treatment(self, feature: Feature) -> Treatment {
+        match self {
+            Format::Chat => openai_chat::treatment(feature),
+            Format::Messages => anthropic_messages::treatment(feature),
+        }
+    }
+
+    /// The content type of a stream.
+    pub fn stream_type(self) -> &'static str {
+        match self {
+            Format::Chat | Format::Messages => "text/event-stream",
+        }
+    }
+}
+
+/// Why something cannot be translated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not what its format says.
+    Invalid {
+        /// Where, such as `messages[2].content`.
+        path: String,
+        reason: String,
+    },
+    /// The target cannot say it, and leaving it out would change the meaning.
+    Unsupported(Unsupported),
+}
+
+impl Fault {
+    pub fn invalid(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Fault::Invalid { path: path.into(), reason: reason.into() }
+    }
+}
+
+impl From<Unsupported> for Fault {
+    fn from(unsupported: Unsupported) -> Self {
+        Fault::Unsupported(unsupported)
+    }
+}
+
+/// For whom a request is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The model as the provider names it.
+    pub model: &'a str,
+    /// Ask for the usage of a stream, where the format tells it only when asked.
+    pub ask_usage: bool,
+    /// Most tokens the model can answer with, for formats that want a limit named; `None`: not known.
+    pub max_output: Option<u64>,
+}
+
+/// What the answer's codec must know of the request.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The gateway's request id, without prefix: for answers whose provider gave none.
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// The caller asked for the usage of his stream.
+    pub include_usage: bool,
+    /// The request as the caller sent it; empty for formats whose answers do not repeat parts of it.
+    pub request: bytes::Bytes,
+}

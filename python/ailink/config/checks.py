@@ -14,6 +14,7 @@ import msgspec
 
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
+from ailink.config.routing import ModelRouting
 from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
@@ -35,6 +36,12 @@ _KNOWN_WEAK: Final = frozenset(
 )
 _HOP_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"}
+)
+_FALLBACKS: Final = (
+    "fallbacks",
+    "context_window_fallbacks",
+    "content_policy_fallbacks",
+    "rate_limit_fallbacks",
 )
 _ANTHROPIC: Final = frozenset({"messages", "count_tokens"})
 
@@ -113,6 +120,7 @@ class _Checks:
         self._providers()
         self._models()
         self._fallbacks()
+        self._routing()
         return self.problems
 
     def _report(self, path: Path, message: str, *, note: bool = False) -> None:
@@ -306,17 +314,36 @@ class _Checks:
         canonical = {
             name: model.name for model in self.config.models for name in (model.name, *model.aliases)
         }
-        edges: dict[str, list[tuple[str, Path]]] = {}
+        self._known(("routing", "default_fallbacks"), self.config.routing.default_fallbacks, known)
+        for kind in _FALLBACKS:
+            edges: dict[str, list[tuple[str, Path]]] = {}
+            for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
+                path: Path = ("models", index, kind)
+                for here, name in self._known(path, getattr(model, kind), known - {model.name}):
+                    if name in canonical:
+                        edges.setdefault(model.name, []).append((canonical[name], here))
+            for chain, path in [] if self.context.converted else cycles(edges):
+                self._report(path, f"the fallbacks form a circle: {' → '.join(chain)}")
+
+    def _known(self, path: Path, names: tuple[str, ...], known: Set[str]) -> list[tuple[Path, str]]:
+        """The names that are models', with their places; the others are reported."""
+        found = []
+        for index, name in zip(self._kept(path), names, strict=False):
+            if name in known or name in self.context.names:
+                found.append(((*path, index), name))
+            else:
+                self._report((*path, index), f"unknown model `{name}`{did_you_mean(name, known)}")
+        return found
+
+    def _routing(self) -> None:
+        sections: list[tuple[Path, ModelRouting]] = [(("routing",), self.config.routing)]
         for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
-            path: Path = ("models", index, "fallbacks")
-            for place_index, name in zip(self._kept(path), model.fallbacks, strict=False):
-                if name not in known:
-                    hint = did_you_mean(name, known - {model.name})
-                    self._report((*path, place_index), f"unknown model `{name}`{hint}")
-                elif name in canonical:
-                    edges.setdefault(model.name, []).append((canonical[name], (*path, place_index)))
-        for chain, path in [] if self.context.converted else cycles(edges):
-            self._report(path, f"the fallbacks form a circle: {' → '.join(chain)}")
+            sections.append((("models", index, "routing"), model.routing))
+        for path, section in sections:
+            breaker = section.breaker
+            self._positive(breaker, (*path, "breaker"), zero={"open", "slow_start"})
+            if breaker.open is not None and breaker.open_max is not None and breaker.open > breaker.open_max:
+                self._report((*path, "breaker", "open_max"), "is shorter than `open`")
 
 
 def cycles(edges: Mapping[str, list[tuple[str, Path]]]) -> list[tuple[list[str], Path]]:

@@ -9,22 +9,15 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ailink.config.routing import ModelRouting, Routing
 from ailink.config.secret import Secret
+from ailink.config.section import Strict as Strict
 from ailink.config.units import Duration, PicoUsd, Size
 from ailink.providers import AuthScheme, Operation, StreamUsage
 from ailink.providers.vocabulary import SUFFIX
 
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Count = Annotated[int, Meta(ge=1, le=10_000_000)]
-
-
-class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A section of the file: an unknown key in it is an error.
-
-    `reserved`: keys that have a meaning in the product's design and are refused until something reads them.
-    """
-
-    reserved: ClassVar[frozenset[str]] = frozenset()
 
 
 class Tls(Strict, frozen=True, kw_only=True):
@@ -113,7 +106,7 @@ class Provider(Strict, frozen=True, kw_only=True):
     """Name of a credential that is kept encrypted in the store."""
     auth: AuthRule | None = None
     operations: dict[Operation, Annotated[str, Meta(pattern=SUFFIX)]] | None = None
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     stream_usage: StreamUsage | None = None
     pool_idle: Duration | None = None
     price_family: _Name | None = None
@@ -163,7 +156,7 @@ class Deployment(Strict, frozen=True, kw_only=True):
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     price: Price | None = None
     timeouts: Timeouts = Timeouts()
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     max_connections: _Count = 4_096
 
 
@@ -174,8 +167,17 @@ class Model(Strict, frozen=True, kw_only=True):
     deployments: tuple[Deployment, ...]
     price: Price | None = None
     fallbacks: tuple[str, ...] = ()
+    """Models asked, in this order, when no deployment of this one could answer."""
+    context_window_fallbacks: tuple[str, ...] = ()
+    """Instead of `fallbacks` when the prompt is too long."""
+    content_policy_fallbacks: tuple[str, ...] = ()
+    """Instead of `fallbacks` when the provider's filter refused."""
+    rate_limit_fallbacks: tuple[str, ...] = ()
+    """Instead of `fallbacks` when the providers' rate limits are reached."""
     timeouts: Timeouts = Timeouts()
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    """Attempts after the first, other deployments included; finer in `routing.retry`."""
+    routing: ModelRouting = ModelRouting()
     aliases: tuple[_Name, ...] = ()
     owned_by: _Name | None = None
     mode: _Name = "chat"
@@ -207,8 +209,7 @@ class Config(Strict, frozen=True, kw_only=True):
     """The whole file."""
 
     reserved: ClassVar[frozenset[str]] = frozenset(
-        {"agents", "budgets", "guardrails", "limits", "mcp", "plugins", "policies", "redis_url"}
-        | {"routing", "secrets"}
+        {"agents", "budgets", "guardrails", "limits", "mcp", "plugins", "policies", "redis_url"} | {"secrets"}
     )
 
     server: Server = Server()
@@ -220,8 +221,9 @@ class Config(Strict, frozen=True, kw_only=True):
     """Encrypts provider keys at rest; null: generated into `data_dir`."""
     database_url: _Name = "sqlite:///ailink.db"
     """`sqlite:///file`, relative to `data_dir`."""
-    providers: dict[str, Provider] = {}
+    providers: dict[str, Provider] = msgspec.field(default_factory=dict)
     models: tuple[Model, ...] = ()
+    routing: Routing = Routing()
     cache: Cache = Cache()
     observe: Observe = Observe()
     compat: Compat = Compat()

@@ -5,7 +5,7 @@ does not have) is a CompileError.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import count
 from typing import Final
 
@@ -18,6 +18,7 @@ from ailink.config.schema import Price as ConfigPrice
 from ailink.pricing import Catalogue
 from ailink.providers import Registry
 from ailink.snapshot import model as wire
+from ailink.snapshot.routing import compile_routing
 from ailink.store.credentials import slot
 
 DRAIN_DELAY_MS: Final = 10_000
@@ -155,16 +156,21 @@ class _Compiler:
 
     def model(self, model: Model) -> wire.Model:
         first = len(self.deployments)
+        fallbacks = model.fallbacks or self._config.routing.default_fallbacks
         self.deployments += [self._deployment(model, deployment) for deployment in model.deployments]
         return wire.Model(
             name=model.name,
             deployments=list(range(first, len(self.deployments))),
-            fallbacks=list(dict.fromkeys(self._aliases.get(name, name) for name in model.fallbacks)),
-            retries=model.retries,
+            fallbacks=[name for name in self._names(fallbacks) if name != model.name],
+            routing=compile_routing(model, self._config, self._names),
             owned_by=model.owned_by or self.deployments[first].provider,
             created=self._created,
             mode=model.mode,
         )
+
+    def _names(self, names: Iterable[str]) -> list[str]:
+        """Aliases to the names of their models, each once."""
+        return list(dict.fromkeys(self._aliases.get(name, name) for name in names))
 
     def _deployment(self, model: Model, deployment: Deployment) -> wire.Deployment:
         placed = place(

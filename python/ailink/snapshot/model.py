@@ -134,13 +134,56 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     max_connections: int
 
 
+class Retries(_Wire, frozen=True, kw_only=True):
+    """How often a request is sent again, by the class of its last failure."""
+
+    bad_request: int
+    authentication: int
+    not_found: int
+    timeout: int
+    rate_limit: int
+    content_policy: int
+    context_window: int
+    server_error: int
+    connection: int
+
+
+class Breaker(_Wire, frozen=True, kw_only=True):
+    """When a deployment is left out. 0 turns a rule off."""
+
+    consecutive: int
+    percent: int
+    minimum: int
+    window_ms: int
+    allowed_fails: int | None
+    open_ms: int
+    open_max_ms: int
+    probes: int
+    slow_start_ms: int
+    outlier_percent: int
+    ejected_percent: int
+
+
+class Routing(_Wire, frozen=True, kw_only=True):
+    """How the requests of one model find a deployment."""
+
+    retries: Retries
+    backoff_ms: int
+    backoff_max_ms: int
+    retry_after_max_ms: int
+    breaker: Breaker
+    context_window_fallbacks: list[str]
+    content_policy_fallbacks: list[str]
+    rate_limit_fallbacks: list[str]
+
+
 class Model(_Wire, frozen=True, kw_only=True):
     """One name that clients may ask for. `deployments` are indices into the snapshot's list."""
 
     name: str
     deployments: list[int]
     fallbacks: list[str]
-    retries: int
+    routing: Routing
     owned_by: str
     created: int
     mode: str

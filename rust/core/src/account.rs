@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::kernel::breaker::{self, Sign};
 use crate::kernel::cost::{Price, Usage, cost};
 use crate::kernel::window::Refusal;
 use crate::metrics::Outcome;
+use crate::passive_health::{self, sign};
 use crate::shard::Shard;
 use crate::spool::{Settle, Slot, Source};
 use crate::state::DeploymentState;
@@ -93,6 +95,7 @@ pub struct AttemptStart {
     pub deployment: Arc<DeploymentState>,
     pub place: InFlight,
     pub price: Option<Price>,
+    pub breaker: breaker::Settings,
     pub est_input: u32,
     pub now: Instant,
 }
@@ -106,6 +109,7 @@ pub struct Attempt {
     deployment: Arc<DeploymentState>,
     _place: InFlight,
     price: Option<Price>,
+    breaker: breaker::Settings,
     est_input: u32,
     started: Instant,
     first_byte: Option<Duration>,
@@ -155,7 +159,7 @@ pub enum Ending {
     /// The provider said what it used.
     Reported { status: u16, usage: Usage },
     /// The provider refused or failed by status: nothing was generated.
-    Refused { status: u16, outcome: Outcome },
+    Refused { status: u16, outcome: Outcome, wait: Option<Duration> },
     /// Something may have been generated, nobody said how much.
     Estimated { status: u16, outcome: Outcome },
     /// Nothing but the request can have been seen by the provider.
@@ -171,6 +175,7 @@ impl Attempt {
             deployment: start.deployment,
             _place: start.place,
             price: start.price,
+            breaker: start.breaker,
             est_input: start.est_input,
             started: start.now,
             first_byte: None,
@@ -185,6 +190,13 @@ impl Attempt {
         let wait = now - self.started;
         self.first_byte = Some(wait);
         self.deployment.metrics.of(self.shard.index).first_byte(wait);
+        if (200..300).contains(&status) {
+            self.tell(Sign::Success, now);
+        }
+    }
+
+    fn tell(&self, sign: Sign, now: Instant) {
+        passive_health::tell(&self.shard, &self.deployment, &self.breaker, sign, now);
     }
 
     /// Nothing was sent: no row, no cost.
@@ -199,7 +211,7 @@ impl Attempt {
         let Some(slot) = self.slot.take() else { return 0 };
         let (source, status, usage, outcome) = match ending {
             Ending::Reported { status, usage } => (Source::Reported, status, usage, Outcome::Success),
-            Ending::Refused { status, outcome } => (Source::Reported, status, Usage::default(), outcome),
+            Ending::Refused { status, outcome, .. } => (Source::Reported, status, Usage::default(), outcome),
             Ending::Estimated { status, outcome } => (Source::Estimated, status, self.estimate(), outcome),
             Ending::Unanswered { outcome } => (Source::Estimated, 0, self.estimate(), outcome),
         };
@@ -208,6 +220,9 @@ impl Attempt {
         // Per-request prices are owed for answers, not for refusals.
         let billed = !matches!(ending, Ending::Refused { .. });
         let cost = self.price.filter(|_| billed).map_or(0, |price| cost(&price, &usage).unwrap_or(i64::MAX));
+        if let Some(sign) = sign(&ending) {
+            self.tell(sign, now);
+        }
         let latency = now - self.started;
         slot.settle(&Settle {
             source,

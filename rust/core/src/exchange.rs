@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::account::{Admission, Attempt};
 use crate::connection::Connection;
 use crate::endpoint::{Dialect, Endpoint};
+use crate::error::Error;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage};
 use crate::state::cache::CacheKey;
@@ -128,6 +129,10 @@ pub struct Exchange {
     pub cache: CacheUse,
     // route
     pub candidates: SmallVec<[u32; 8]>,
+    /// Why there are none.
+    pub unavailable: Option<Error>,
+    /// No deployment is healthy: one that fails too often is better than none.
+    pub forced: bool,
     /// Models already tried, so that fallbacks never go in circles.
     pub visited: SmallVec<[u32; 4]>,
     // reserve

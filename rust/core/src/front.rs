@@ -162,6 +162,8 @@ impl Arrival {
             admitted: false,
             cache: CacheUse::Off,
             candidates: SmallVec::new(),
+            unavailable: None,
+            forced: false,
             visited: SmallVec::new(),
             reserved_pico: 0,
             attempts: 0,

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::clock;
 use crate::connection::{Connection, Overdue, Patience};
+use crate::passive_health::eject_outliers;
 use crate::shard::{Phase, Shard};
 
 /// How often the coarse clock moves, and how often connections and pools are looked over.
@@ -163,6 +164,9 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
                 }
                 registry.look(&patience);
                 sweep_pools(&shard);
+                if shard.index == 0 {
+                    eject_outliers(&shard.shared, &shard.snapshot());
+                }
             }
         }
     }

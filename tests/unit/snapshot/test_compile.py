@@ -70,7 +70,8 @@ def test_the_whole(compiled):
     assert done.stored == {"main"}
     assert last.model == "other"
     one, two = done.snapshot.models
-    assert (one.name, one.deployments, one.fallbacks, one.retries) == ("gpt-4o-mini", [0, 1, 2], ["other"], 1)
+    assert (one.name, one.deployments, one.fallbacks) == ("gpt-4o-mini", [0, 1, 2], ["other"])
+    assert (one.routing.retries.server_error, one.routing.retries.bad_request) == (1, 0)
     assert (one.owned_by, one.mode, one.created) == ("openai", "chat", 1_700_000_000)
     assert (two.deployments, two.owned_by, two.mode) == ([3, 4], "me", "embedding")
     assert done.snapshot.aliases == {"nick": "other", "name": "other"}

@@ -1,6 +1,8 @@
 //! Pure algorithms, no I/O and no clock of their own.
 
+pub mod breaker;
 pub mod cost;
+pub mod failure;
 pub mod nearest;
 pub mod retry_budget;
 pub mod window;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::endpoint::{Dialect, Operation};
+use crate::kernel::breaker;
 use crate::kernel::cost::Price;
 use crate::ledger::DictKind;
 use crate::state::{CredentialSlot, DeploymentState, ModelState, State};
@@ -21,7 +22,10 @@ use crate::upstream::origin::BaseUrl;
 /// Version of the wire schema; both sides must agree.
 pub const SCHEMA: u32 = 1;
 
+pub mod routing;
 pub mod wire;
+
+pub use routing::Routing;
 
 /// A snapshot that cannot be used; says which object is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +99,7 @@ pub struct Deployment {
     pub timeouts: Timeouts,
     pub pool_idle: Duration,
     pub max_connections: u32,
+    pub breaker: breaker::Settings,
     pub state: Arc<DeploymentState>,
 }
 
@@ -110,8 +115,7 @@ pub struct Model {
     pub name_json: Bytes,
     pub header: HeaderValue,
     pub deployments: Vec<u32>,
-    pub fallbacks: Vec<u32>,
-    pub retries: u32,
+    pub routing: Routing,
     pub owned_by: String,
     pub created: i64,
     pub mode: String,
@@ -156,7 +160,7 @@ impl Snapshot {
                 return Err(bad(format!("model {:?} appears twice", model.name)));
             }
         }
-        let deployments = wire
+        let mut deployments = wire
             .deployments
             .into_iter()
             .map(|deployment| compile_deployment(deployment, state))
@@ -166,6 +170,13 @@ impl Snapshot {
             .into_iter()
             .map(|model| compile_model(model, &names, deployments.len(), state))
             .collect::<Result<Vec<_>, _>>()?;
+        for model in &models {
+            for index in &model.deployments {
+                if let Some(deployment) = deployments.get_mut(*index as usize) {
+                    deployment.breaker = model.routing.breaker;
+                }
+            }
+        }
         let mut by_name = names.clone();
         for (alias, target) in wire.aliases {
             let index = names.get(&target).ok_or_else(|| bad(format!("alias {alias:?}: no model {target:?}")))?;
@@ -203,22 +214,14 @@ fn compile_model(
     if let Some(index) = model.deployments.iter().find(|index| **index as usize >= deployments) {
         return Err(bad(format!("model {name:?}: no deployment {index}")));
     }
-    let fallbacks = model
-        .fallbacks
-        .iter()
-        .map(|fallback| {
-            names.get(fallback).copied().ok_or_else(|| bad(format!("model {name:?}: no fallback model {fallback:?}")))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
     Ok(Model {
+        routing: routing::compile(&model, names)?,
         header: header(name, "model name")?,
         name_json: serde_json::to_vec(name).map_err(|error| bad(error.to_string()))?.into(),
         ledger_id: state.intern(DictKind::Model, name).map_err(bad)?,
         state: state.model(name),
         name: model.name.into(),
         deployments: model.deployments,
-        fallbacks,
-        retries: model.retries,
         owned_by: model.owned_by,
         created: model.created,
         mode: model.mode,
@@ -280,6 +283,8 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         },
         pool_idle: ms(wire.pool_idle_ms),
         max_connections: wire.max_connections,
+        // Its model's, see `compile`.
+        breaker: breaker::Settings::default(),
     })
 }
 

@@ -78,8 +78,53 @@ pub struct Model {
     pub name: String,
     pub deployments: Vec<u32>,
     pub fallbacks: Vec<String>,
-    pub retries: u32,
+    pub routing: Routing,
     pub owned_by: String,
     pub created: i64,
     pub mode: String,
+}
+
+/// How often a request is sent again, by the class of its last failure.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retries {
+    pub bad_request: u32,
+    pub authentication: u32,
+    pub not_found: u32,
+    pub timeout: u32,
+    pub rate_limit: u32,
+    pub content_policy: u32,
+    pub context_window: u32,
+    pub server_error: u32,
+    pub connection: u32,
+}
+
+/// When a deployment is left out. Counts and percentages of 0 turn a rule off.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Breaker {
+    pub consecutive: u32,
+    pub percent: u32,
+    pub minimum: u32,
+    pub window_ms: u64,
+    pub allowed_fails: Option<u32>,
+    pub open_ms: u64,
+    pub open_max_ms: u64,
+    pub probes: u32,
+    pub slow_start_ms: u64,
+    pub outlier_percent: u32,
+    pub ejected_percent: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routing {
+    pub retries: Retries,
+    pub backoff_ms: u64,
+    pub backoff_max_ms: u64,
+    pub retry_after_max_ms: u64,
+    pub breaker: Breaker,
+    pub context_window_fallbacks: Vec<String>,
+    pub content_policy_fallbacks: Vec<String>,
+    pub rate_limit_fallbacks: Vec<String>,
 }

@@ -15,8 +15,9 @@ use crate::clock::ns_at;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use ask::ask;
+use failed::{Failed, Failure};
 use fallback::fall_back;
-use retry::may_retry;
+use retry::{Turn, may_retry};
 
 pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let snapshot = exchange.snapshot.clone();
@@ -24,14 +25,18 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         return Err(Error::new(Code::Internal, "attempt ran before authorize"));
     };
     model.state.retries.deposit(ns_at(exchange.started));
+    model.state.failovers.deposit(ns_at(exchange.started));
     let candidates = exchange.candidates.clone();
-    let mut failure = None;
-    for round in 0..=model.retries {
-        let Some(index) = candidates.get(round as usize % candidates.len().max(1)) else { break };
+    let mut unavailable = exchange.unavailable.take();
+    let mut failure: Option<Failure> = None;
+    let mut turn = Turn { tries: 0, round: 0 };
+    let mut skipped = 0;
+    for position in 0usize.. {
+        let Some(index) = candidates.get(position % candidates.len().max(1)) else { break };
         let Some(deployment) = snapshot.deployments.get(*index as usize) else { break };
-        if let Some(last) = failure.take() {
-            if !may_retry(exchange, &last, round, candidates.len(), &model.state.retries).await {
-                failure = Some(last);
+        turn.round = u32::try_from(position / candidates.len()).unwrap_or(u32::MAX);
+        if let Some(last) = &failure {
+            if !may_retry(exchange, model, last, &turn, deployment).await {
                 break;
             }
             exchange.shard.metrics.retries.add(1);
@@ -41,11 +46,20 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
                 exchange.answer = Some(answer);
                 return Ok(Flow::Next);
             }
-            Err(failed) if failed.retry => failure = Some(failed),
-            Err(failed) => return Err(failed.error),
+            Err(Failed::Attempt(failed)) => {
+                (turn.tries, skipped, failure) = (turn.tries + 1, 0, Some(failed));
+            }
+            Err(Failed::Skipped(error)) => {
+                skipped += 1;
+                unavailable = Some(error);
+                if skipped >= candidates.len() {
+                    break;
+                }
+            }
+            Err(Failed::Last(error)) => return Err(error),
         }
     }
-    let error =
-        failure.map_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked."), |failed| failed.error);
-    fall_back(exchange, error)
+    let class = failure.as_ref().map(|failure| failure.class);
+    let error = failure.map(|failure| failure.error).or(unavailable);
+    fall_back(exchange, class, error.unwrap_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked.")))
 }

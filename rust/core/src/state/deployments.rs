@@ -1,8 +1,9 @@
-//! What a deployment keeps across snapshots: its idle connections, how many are open, its counters.
+//! What a deployment keeps across snapshots: its idle connections, how many are open, its counters, its health.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::kernel::breaker::{Breaker, Pass};
 use crate::metrics::DeploymentMetrics;
 use crate::upstream::Pool;
 
@@ -12,6 +13,7 @@ pub struct DeploymentState {
     pub model: String,
     pub pool: Pool,
     pub metrics: DeploymentMetrics,
+    pub health: Breaker,
     open: AtomicU32,
 }
 
@@ -23,14 +25,15 @@ impl DeploymentState {
             model: model.to_string(),
             pool: Pool::new(threads),
             metrics: DeploymentMetrics::new(threads),
+            health: Breaker::default(),
             open: AtomicU32::new(0),
         }
     }
 
     /// Takes one of at most `limit` places (0 = no limit); given back when the guard is dropped.
-    pub fn enter(self: &Arc<Self>, limit: u32) -> Option<InFlight> {
+    pub fn enter(self: &Arc<Self>, limit: u32, pass: Pass) -> Option<InFlight> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let guard = InFlight(self.clone());
+        let guard = InFlight { deployment: self.clone(), pass };
         (limit == 0 || before < limit).then_some(guard)
     }
 
@@ -40,10 +43,16 @@ impl DeploymentState {
 }
 
 /// One attempt in flight at a deployment.
-pub struct InFlight(Arc<DeploymentState>);
+pub struct InFlight {
+    deployment: Arc<DeploymentState>,
+    pass: Pass,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.deployment.open.fetch_sub(1, Ordering::Relaxed);
+        if self.pass == Pass::Probe {
+            self.deployment.health.leave();
+        }
     }
 }

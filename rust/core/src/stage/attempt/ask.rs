@@ -10,9 +10,10 @@ use super::connect::connect;
 use super::failed::Failed;
 use super::refusal::judge;
 use crate::account::{Attempt, AttemptStart, Ending};
-use crate::clock::wall_us;
+use crate::clock::{monotonic_ns, wall_us};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
+use crate::kernel::failure::Class;
 use crate::metrics::Outcome;
 use crate::outgoing::{request_body, request_head};
 use crate::snapshot::Deployment;
@@ -23,18 +24,22 @@ use crate::wire::http1::WireError;
 /// One attempt at one deployment, up to the head of a successful answer.
 pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Result<Answer, Failed> {
     let Some(template) = deployment.template(exchange.endpoint.operation) else {
-        return Err(Failed::last(Error::new(Code::Internal, "the deployment does not serve the operation")));
+        return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
     };
-    let Some(place) = deployment.state.enter(deployment.max_connections) else {
+    let Some(pass) = deployment.state.health.enter(monotonic_ns(), &deployment.breaker, exchange.forced) else {
+        let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
+        return Err(Failed::Skipped(Error::new(Code::NoDeployment, text).retry_after(Duration::from_secs(1))));
+    };
+    let Some(place) = deployment.state.enter(deployment.max_connections, pass) else {
         let text = format!("The deployment has {} connections open, as many as it may.", deployment.max_connections);
-        return Err(Failed::again(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
+        return Err(Failed::Skipped(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
     };
-    let conn = connect(exchange, deployment).await.map_err(Failed::again)?;
+    let conn = connect(exchange, deployment).await.map_err(|error| Failed::attempt(error, Class::Connection))?;
     exchange.attempts = exchange.attempts.saturating_add(1);
     let intent = intent(exchange, deployment);
     let slot = exchange.shard.intent(&intent).map_err(|_| {
         let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
-        Failed::last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
+        Failed::Last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
     })?;
     let body = request_body(exchange, deployment);
     let length = body.iter().map(Bytes::len).sum();
@@ -48,6 +53,7 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         deployment: deployment.state.clone(),
         place,
         price: deployment.price,
+        breaker: deployment.breaker,
         est_input: exchange.call.est_input,
         now: sent,
     });
@@ -63,7 +69,8 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         Err(error) => {
             let (outcome, error) = broken(deployment, &error);
             attempt.close(Ending::Unanswered { outcome }, exchange.overhead(now), now);
-            Err(Failed::again(error))
+            let class = if outcome == Outcome::Timeout { Class::Timeout } else { Class::Connection };
+            Err(Failed::attempt(error, class))
         }
     }
 }

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
+use crate::kernel::breaker::Sign;
 use crate::metrics::Outcome;
+use crate::passive_health::tell;
 use crate::snapshot::Deployment;
 use crate::upstream::Conn;
 
@@ -19,6 +21,7 @@ pub async fn connect(exchange: &mut Exchange, deployment: &Deployment) -> Result
     let failed = |text: String| {
         let outcome = deployment.state.metrics.of(exchange.shard.index);
         outcome.record(Outcome::ConnectFailed, &crate::kernel::cost::Usage::default(), 0, Duration::ZERO);
+        tell(&exchange.shard, &deployment.state, &deployment.breaker, Sign::Outage, Instant::now());
         Error::new(Code::UpstreamConnect, format!("No connection to provider '{}': {text}.", deployment.provider))
     };
     match dialled {

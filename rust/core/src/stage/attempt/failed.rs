@@ -3,21 +3,28 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::kernel::failure::Class;
 
-/// A failed attempt, and whether it makes sense to try again.
-pub struct Failed {
+/// An attempt that brought no answer.
+pub enum Failed {
+    /// It was made, and failed.
+    Attempt(Failure),
+    /// It was not made: the deployment takes none just now.
+    Skipped(Error),
+    /// None can be made at all.
+    Last(Error),
+}
+
+/// A failed attempt.
+pub struct Failure {
     pub error: Error,
-    pub retry: bool,
+    pub class: Class,
     /// The provider asked for this much patience.
     pub wait: Option<Duration>,
 }
 
 impl Failed {
-    pub fn last(error: Error) -> Self {
-        Failed { error, retry: false, wait: None }
-    }
-
-    pub fn again(error: Error) -> Self {
-        Failed { error, retry: true, wait: None }
+    pub fn attempt(error: Error, class: Class) -> Self {
+        Failed::Attempt(Failure { error, class, wait: None })
     }
 }

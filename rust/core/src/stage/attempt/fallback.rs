@@ -2,12 +2,18 @@
 
 use crate::error::{Error, Result};
 use crate::exchange::Exchange;
+use crate::kernel::failure::Class;
+use crate::snapshot::Model;
 use crate::stage::{Flow, Stage};
 
-/// Hands the request to the first fallback model that was not tried and that the key may use.
-pub fn fall_back(exchange: &mut Exchange, error: Error) -> Result<Flow> {
-    let next = exchange.model().and_then(|model| {
-        let mut fallbacks = model.fallbacks.iter().filter(|index| !exchange.visited.contains(index));
+/// Most models tried in place of the first (LiteLLM's `max_fallbacks`).
+const MOST: usize = 5;
+
+/// Hands the request to the first fallback model that was not tried and that the key may use. `class`: what the last attempt
+/// died of; None when none could be made.
+pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) -> Result<Flow> {
+    let next = exchange.model().filter(|_| exchange.visited.len() <= MOST).and_then(|model| {
+        let mut fallbacks = list(model, class).iter().filter(|index| !exchange.visited.contains(index));
         fallbacks.find_map(|index| {
             let fallback = exchange.snapshot.models.get(*index as usize)?;
             let allowed = exchange.key.as_ref().is_some_and(|key| key.may_use(&fallback.name));
@@ -24,4 +30,17 @@ pub fn fall_back(exchange: &mut Exchange, error: Error) -> Result<Flow> {
         }
         None => Err(error),
     }
+}
+
+/// The fallbacks for a failure of this class: those of its own kind, or else the general ones.
+fn list(model: &Model, class: Option<Class>) -> &[u32] {
+    let fallbacks = &model.routing.fallbacks;
+    let own = match class {
+        Some(Class::ContextWindow) => &fallbacks.context_window,
+        Some(Class::ContentPolicy) => &fallbacks.content_policy,
+        Some(Class::RateLimit) => &fallbacks.rate_limit,
+        Some(class) if !class.falls_back() => return &[],
+        _ => &fallbacks.general,
+    };
+    if own.is_empty() { &fallbacks.general } else { own }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 
-use super::failed::Failed;
-use super::retry::retry_after;
+use super::failed::{Failed, Failure};
+use super::retry::{class_of, retry_after};
 use crate::account::Ending;
 use crate::dialect;
 use crate::error::{Code, Error, Result};
@@ -32,14 +32,13 @@ pub async fn judge(exchange: &mut Exchange, deployment: &Deployment, mut answer:
     let body = read_error(deployment, &mut answer).await;
     let now = Instant::now();
     exchange.waited += now - answer.received;
-    answer.attempt.close(Ending::Refused { status: status.as_u16(), outcome }, exchange.overhead(now), now);
+    answer.attempt.close(Ending::Refused { status: status.as_u16(), outcome, wait }, exchange.overhead(now), now);
     if answer.head.keep_alive && answer.head.body.is_end() {
         deployment.state.pool.put(exchange.shard.index, answer.conn);
     }
-    // 401 and 403 mean this deployment's credential: another one may do better.
-    let retry = matches!(outcome, Outcome::RateLimited | Outcome::ServerError) || matches!(status.as_u16(), 401 | 403);
+    let class = class_of(status.as_u16(), &body);
     let error = passed_on(exchange, deployment, status, &body, wait);
-    Err(Failed { error, retry, wait })
+    Err(Failed::Attempt(Failure { error, class, wait }))
 }
 
 /// The body of a refusal, as far as it comes within bounds.

@@ -1,0 +1,98 @@
+//! How requests of one model are routed: compiled from [`wire::Routing`].
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{SnapshotError, bad, wire};
+use crate::kernel::breaker;
+use crate::kernel::failure::Retries;
+
+/// How long to wait between attempts at the same deployment.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    /// First and longest wait, before jitter.
+    pub first: Duration,
+    pub longest: Duration,
+    /// A `Retry-After` longer than this is the caller's to wait for.
+    pub retry_after: Duration,
+}
+
+/// Outliers among the deployments of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Outliers {
+    /// How many percentage points more failures than the others make an outlier; 0: none is.
+    pub percent: u32,
+    /// At most this part of the deployments is out at a time, but always one may be.
+    pub ejected_percent: u32,
+}
+
+/// Models asked in place of this one, by what went wrong.
+#[derive(Debug, Default)]
+pub struct Fallbacks {
+    pub general: Vec<u32>,
+    pub context_window: Vec<u32>,
+    pub content_policy: Vec<u32>,
+    pub rate_limit: Vec<u32>,
+}
+
+pub struct Routing {
+    pub retries: Retries,
+    pub backoff: Backoff,
+    pub breaker: breaker::Settings,
+    pub outliers: Outliers,
+    pub fallbacks: Fallbacks,
+}
+
+/// # Errors
+/// Names the model and what is wrong.
+pub fn compile(model: &wire::Model, names: &HashMap<String, u32>) -> Result<Routing, SnapshotError> {
+    let routing = &model.routing;
+    let models = |fallbacks: &[String]| {
+        fallbacks
+            .iter()
+            .map(|fallback| {
+                let index = names.get(fallback).copied();
+                index.ok_or_else(|| bad(format!("model {:?}: no fallback model {fallback:?}", model.name)))
+            })
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let ms = Duration::from_millis;
+    let (retries, breaker) = (&routing.retries, &routing.breaker);
+    Ok(Routing {
+        retries: Retries([
+            retries.bad_request,
+            retries.authentication,
+            retries.not_found,
+            retries.timeout,
+            retries.rate_limit,
+            retries.content_policy,
+            retries.context_window,
+            retries.server_error,
+            retries.connection,
+        ]),
+        backoff: Backoff {
+            first: ms(routing.backoff_ms),
+            longest: ms(routing.backoff_max_ms),
+            retry_after: ms(routing.retry_after_max_ms),
+        },
+        breaker: breaker::Settings {
+            consecutive: breaker.consecutive,
+            percent: breaker.percent,
+            minimum: breaker.minimum,
+            window_ms: breaker.window_ms,
+            allowed_fails: breaker.allowed_fails,
+            open_ms: breaker.open_ms,
+            open_max_ms: breaker.open_max_ms,
+            probes: breaker.probes,
+            slow_start_ms: breaker.slow_start_ms,
+            alone: model.deployments.len() < 2,
+        },
+        outliers: Outliers { percent: breaker.outlier_percent, ejected_percent: breaker.ejected_percent },
+        fallbacks: Fallbacks {
+            general: models(&model.fallbacks)?,
+            context_window: models(&routing.context_window_fallbacks)?,
+            content_policy: models(&routing.content_policy_fallbacks)?,
+            rate_limit: models(&routing.rate_limit_fallbacks)?,
+        },
+    })
+}

@@ -1,0 +1,42 @@
+"""What is wrong with routing is said with its path."""
+
+import pytest
+
+from ailink.config import loader
+from ailink.config.problems import ConfigError
+from ailink.providers import Registry
+
+MODELS = """
+models:
+  - {name: a, deployments: [{provider: mock}], %s}
+  - {name: b, deployments: [{provider: mock}], context_window_fallbacks: [a]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        ("routing: {breaker: {percent: 101}}", "routing.breaker.percent", "100"),
+        ("routing: {breaker: {window: 0s}}", "routing.breaker.window", "more than 0"),
+        ("routing: {breaker: {open: 9s, open_max: 1s}}", "routing.breaker.open_max", "shorter"),
+        ("routing: {retry: {rate_limits: 1}}", "routing.retry.rate_limits", "did you mean `rate_limit`"),
+        ("routing: {default_fallbacks: [nobody]}", "routing.default_fallbacks[0]", "unknown model"),
+        (MODELS % "context_window_fallbacks: [b]", "models[1].context_window_fallbacks[0]", "circle"),
+        (MODELS % "content_policy_fallbacks: [c]", "models[0].content_policy_fallbacks[0]", "unknown model"),
+        (MODELS % "routing: {retry: {timeout: 11}}", "models[0].routing.retry.timeout", "10"),
+        ("models: [{name: a, deployments: []}]", "models[0].deployments", "no deployment"),
+        (
+            "models: [{name: a, deployments: [{provider: mock, weight: 0}]}]",
+            "models[0].deployments[0].weight",
+            "1",
+        ),
+    ],
+)
+def test_faults(tmp_path, text, path, message):
+    file = tmp_path / "ailink.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        loader.load(file, Registry.builtin(), {})
+    [problem] = [p for p in caught.value.problems if p.severity == "error"]
+    assert problem.path == path
+    assert message in problem.message

@@ -23,6 +23,17 @@ class Plane:
     def remove_keys(self, digests: list[bytes]) -> int:
         """Removes keys by digest (32 bytes each); returns how many were there."""
 
+    def apply_subjects(self, upserts: bytes, removals: bytes) -> int:
+        """Adds or replaces subjects, then takes those named by kind and id away; all or none, effective
+        when it returns. ValueError names subject and limit.
+        """
+
+    def subject_spend(self, kind: str, ids: list[str]) -> list[int]:
+        """Spend of subjects in pico-USD, up to the last settled attempt. ValueError: no such kind."""
+
+    def limit_usage(self, subjects: bytes) -> bytes:
+        """For each (kind, id) of a list: its limits with what is `used` or reserved of each."""
+
     def push_credentials(self, rows: bytes) -> None:
         """Fills credential slots from a map of id to secret bytes."""
 

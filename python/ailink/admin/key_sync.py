@@ -16,6 +16,7 @@ import msgspec
 from ailink.admin.errors import bad_request
 from ailink.admin.key_access import RouteTable, allowed_models, allowed_networks
 from ailink.admin.plane import KeyRow, Plane
+from ailink.snapshot import rules
 from ailink.store import keys
 from ailink.store.database import ConflictError, Database, Queries
 from ailink.store.keys import KeyAccess, KeyRecord
@@ -60,8 +61,7 @@ class KeySync:
             models=allowed_models(record.models),
             endpoints=self._routes.operations(record.routes),
             ip_allow=allowed_networks(record.allowed_ips),
-            rpm=record.rpm_limit,
-            max_parallel=record.max_parallel,
+            limits=rules.of_rates(rpm=record.rpm_limit, parallel=record.max_parallel),
         )
 
     # On the event loop, though a new key costs the plane a commit of its own: a call in a thread would go on

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from ailink.snapshot.model import LimitRule, SubjectKind
+
 
 class Plane(Protocol):
     """The running data plane. Changes are effective for the next request when a method returns."""
@@ -15,6 +17,14 @@ class Plane(Protocol):
 
     def remove_keys(self, digests: list[bytes]) -> int:
         """How many of these keys it knew."""
+
+    def apply_subjects(self, upserts: bytes, removals: bytes) -> int:
+        """MessagePack lists of `snapshot.model.SubjectRow`, and of kind and id; effective when it returns.
+        Raises ValueError for a row it cannot use; none is used then.
+        """
+
+    def subject_spend(self, kind: str, ids: list[str]) -> list[int]:
+        """What subjects have spent, pico-USD, up to the last settled attempt."""
 
     def push_credentials(self, rows: bytes) -> None:
         """MessagePack map of slot id to secret."""
@@ -68,5 +78,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     models: list[str] | None = None
     endpoints: list[str] | None = None
     ip_allow: list[str] | None = None
-    rpm: int | None = None
-    max_parallel: int | None = None
+    limits: list[LimitRule] = []
+    subjects: list[tuple[SubjectKind, str]] = []
+    tags: list[str] = []
+    may_tag: bool = False

@@ -201,8 +201,83 @@ class Snapshot(_Wire, frozen=True, kw_only=True):
     models: list[Model]
 
 
+SubjectKind = Literal[
+    "global", "organization", "team", "project", "user", "member", "key", "customer", "tag", "model",
+    "provider", "deployment", "endpoint",
+]  # fmt: skip
+Metric = Literal["requests", "parallel", "input_tokens", "output_tokens", "tokens", "spend"]
+CalendarUnit = Literal["second", "minute", "hour", "day", "week", "month", "year"]
+
+
+class Sliding(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="sliding"):
+    """The last `length_ms`, wherever one looks; at most 400 days."""
+
+    length_ms: int
+
+
+class Calendar(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="calendar"):
+    """Periods of the civil calendar; weeks begin on Monday. The zone is `offset_s` east of UTC until
+    `shift_us` (0: for ever), `shifted_offset_s` from then on. What was used before `since_us` does not count.
+    """
+
+    unit: CalendarUnit
+    offset_s: int
+    shift_us: int
+    shifted_offset_s: int
+    since_us: int
+
+
+class Anchored(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="anchored"):
+    """Periods of one length, one of which begins at `start_us`. What was used before `since_us` does not count."""
+
+    start_us: int
+    length_ms: int
+    since_us: int
+
+
+class Lifetime(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="lifetime"):
+    """For ever, counted from `since_us`."""
+
+    since_us: int
+
+
+class LimitRule(_Wire, frozen=True, kw_only=True):
+    """One limit: at most `max` of `metric` (spend in pico-USD) in `window` (None for `parallel` alone).
+    `models`: names or globs, counted together; None: all. Passing a `soft` limit is told as an event, and
+    nothing refused. `name` is for messages and may be empty.
+    """
+
+    name: str
+    metric: Metric
+    max: int
+    window: Sliding | Calendar | Anchored | Lifetime | None
+    models: list[str] | None
+    soft: bool
+
+
+class SubjectRow(_Wire, frozen=True, kw_only=True):
+    """Someone or something with limits of its own, other than a key. `alias` is what messages call it.
+    `parents`: whose common spend is this one's, for a member its team and its user; else empty. A provider,
+    model, deployment or endpoint is named as the data plane knows it; the global subject's id is empty.
+    Rules that count the same thing over the same window go on from where their predecessors stood; new ones
+    learn from the ledger what was used before.
+    """
+
+    kind: SubjectKind
+    id: str
+    alias: str | None
+    parents: list[tuple[SubjectKind, str]]
+    blocked: bool
+    limits: list[LimitRule]
+
+
 class KeyRow(_Wire, frozen=True, kw_only=True):
-    """A key of the sharded key table. None: no restriction; an empty list allows nothing."""
+    """A key of the sharded key table. None: no restriction; an empty list allows nothing.
+
+    `limits` are the key's own. `subjects` it belongs to are limited and billed with it, and blocked ones
+    block it; the first organization, team, project and user among them stand in the ledger. `tags` go with
+    every request; with `may_tag` requests may add tags that have rows.
+    """
 
     digest: bytes
     id: str
@@ -214,5 +289,7 @@ class KeyRow(_Wire, frozen=True, kw_only=True):
     models: list[str] | None
     endpoints: list[Operation] | None
     ip_allow: list[str] | None
-    rpm: int | None
-    max_parallel: int | None
+    limits: list[LimitRule]
+    subjects: list[tuple[SubjectKind, str]]
+    tags: list[str]
+    may_tag: bool

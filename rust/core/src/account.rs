@@ -3,34 +3,31 @@
 //! Both guards act when dropped, so a refusal, a failover, a client that leaves and a panic need no code of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::hold::Hold;
 use crate::kernel::breaker::{self, Sign};
 use crate::kernel::cost::{Price, Usage, cost};
-use crate::kernel::window::Refusal;
 use crate::metrics::Outcome;
 use crate::passive_health::{self, sign};
 use crate::shard::Shard;
 use crate::spool::{Settle, Slot, Source};
 use crate::state::DeploymentState;
 use crate::state::deployments::InFlight;
-use crate::state::keys::{Key, KeyState};
+use crate::state::keys::Key;
 
 /// Places a request holds while it is in flight.
 pub struct Admission {
     shard: Arc<Shard>,
     body_bytes: i64,
-    parallel: Option<Arc<KeyState>>,
-    /// A request charged to the key's window that is not admitted yet, and the slot it was charged to.
-    rate: Option<(Arc<KeyState>, u64)>,
+    hold: Hold,
 }
 
 impl Admission {
     /// Counts a request in; bounds are the caller's to check.
     pub fn new(shard: Arc<Shard>) -> Self {
         shard.metrics.in_flight.add(1);
-        Admission { shard, body_bytes: 0, parallel: None, rate: None }
+        Admission { shard, body_bytes: 0, hold: Hold::default() }
     }
 
     /// Counts body bytes in; false when this thread's part of the budget would be exceeded.
@@ -41,29 +38,19 @@ impl Admission {
         total <= self.shard.bounds.body_bytes
     }
 
-    /// Takes one of the key's `limit` places; false when all are taken.
-    pub fn hold_parallel(&mut self, state: &Arc<KeyState>, limit: u32) -> bool {
-        let before = state.in_flight.fetch_add(1, Ordering::AcqRel);
-        if before >= limit {
-            state.in_flight.fetch_sub(1, Ordering::AcqRel);
-            return false;
-        }
-        self.parallel = Some(state.clone());
-        true
+    /// Gives back what was taken from limits before.
+    pub fn let_go(&mut self) {
+        self.hold = Hold::default();
     }
 
-    /// Charges one request to the key's window, if it has one; given back unless [`Admission::admitted`] is called.
-    pub fn charge(&mut self, state: &Arc<KeyState>, now_ns: u64) -> Result<(), (u64, Refusal)> {
-        if let Some(window) = state.window.lock().as_mut() {
-            let grant = window.try_take(now_ns, 1).map_err(|refusal| (window.limit(), refusal))?;
-            self.rate = Some((state.clone(), grant.slot));
-        }
-        Ok(())
+    /// What was taken from limits, given back when the request ends.
+    pub fn holds(&mut self, hold: Hold) {
+        self.hold = hold;
     }
 
-    /// The request passed every check: what was charged stays charged.
-    pub fn admitted(&mut self) {
-        self.rate = None;
+    /// The request was not refused: it counts, however it ends.
+    pub fn keep(&mut self) {
+        self.hold.keep();
     }
 
     /// The body has been sent: its memory is free again.
@@ -76,14 +63,6 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.shard.metrics.in_flight.add(-1);
         self.release_body();
-        if let Some(state) = &self.parallel {
-            state.in_flight.fetch_sub(1, Ordering::AcqRel);
-        }
-        if let Some((state, slot)) = self.rate.take()
-            && let Some(window) = state.window.lock().as_mut()
-        {
-            window.refund(slot, 1);
-        }
     }
 }
 
@@ -242,7 +221,9 @@ impl Attempt {
             overhead_us: micros(overhead),
         });
         if let Some(key) = &self.key {
-            key.state.add_spend(cost);
+            for subject in &key.subjects {
+                subject.settle(cost, std::iter::empty(), &[0; 6]);
+            }
         }
         self.deployment.metrics.of(self.shard.index).record(outcome, &usage, cost, latency);
         cost

@@ -46,6 +46,7 @@ pub enum Code {
     Draining = 23,
     DialectUnsupported = 24,
     Internal = 25,
+    BudgetExceeded = 26,
     UpstreamConnect = 40,
     UpstreamReset = 41,
     UpstreamInvalid = 42,
@@ -66,7 +67,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 33] = [
+    pub const ALL: [Code; 34] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -92,6 +93,7 @@ impl Code {
         Code::Draining,
         Code::DialectUnsupported,
         Code::Internal,
+        Code::BudgetExceeded,
         Code::UpstreamConnect,
         Code::UpstreamReset,
         Code::UpstreamInvalid,
@@ -130,6 +132,7 @@ impl Code {
             Code::ShellUnavailable    => (503, "api_error",             "control_plane_unavailable", "api_error",           Gateway),
             Code::Draining            => (503, "api_error",             "shutting_down",           "api_error",             Gateway),
             Code::DialectUnsupported  => (400, "invalid_request_error", "dialect_not_supported",   "invalid_request_error", Client),
+            Code::BudgetExceeded      => (422, "budget_exceeded",       "budget_exceeded",         "billing_error",         Client),
             Code::Internal            => (500, "api_error",             "internal_error",          "api_error",             Gateway),
             Code::UpstreamConnect     => (502, "upstream_error",        "upstream_connect_failed", "api_error",             Upstream),
             Code::UpstreamReset       => (502, "upstream_error",        "upstream_connection_lost", "api_error",            Upstream),

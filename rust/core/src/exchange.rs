@@ -13,10 +13,12 @@ use crate::account::{Admission, Attempt};
 use crate::connection::Connection;
 use crate::endpoint::{Dialect, Endpoint};
 use crate::error::Error;
+use crate::hold::Extra;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage};
 use crate::state::cache::CacheKey;
 use crate::state::keys::Key;
+use crate::state::subjects::Quotas;
 use crate::upstream::Conn;
 use crate::wire::encoding::Inflate;
 use crate::wire::http1::Head;
@@ -76,6 +78,9 @@ pub struct Call {
     pub max_output: Option<u64>,
     pub choices: u64,
     pub est_input: u32,
+    /// Who it is for, as OpenAI's clients say.
+    pub user: Option<Value>,
+    pub metadata: Option<Value>,
 }
 
 /// How the cache takes part.
@@ -123,8 +128,12 @@ pub struct Exchange {
     pub model: Option<u32>,
     // parse (body bytes) and admit (places)
     pub admission: Option<Admission>,
-    /// Limits were charged: a fallback does not charge them again.
+    /// Admitted once: a fallback is only asked for limits that depend on the model.
     pub admitted: bool,
+    /// Who pays besides the key's own subjects.
+    pub extra: Extra,
+    /// How the tightest limits stand.
+    pub quotas: Quotas,
     // cache
     pub cache: CacheUse,
     // route

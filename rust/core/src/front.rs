@@ -26,6 +26,7 @@ use crate::exchange::{CacheUse, Call, Exchange, RequestId};
 use crate::shard::{Phase, Shard};
 use crate::stage::parse::discard;
 use crate::stage::settle::{error_response, stamp};
+use crate::state::subjects::Quotas;
 use crate::{health, models, pipeline, shell};
 
 /// Answers one request. Never fails: whatever goes wrong is an answer.
@@ -160,6 +161,8 @@ impl Arrival {
             model: None,
             admission: None,
             admitted: false,
+            extra: SmallVec::new(),
+            quotas: Quotas::default(),
             cache: CacheUse::Off,
             candidates: SmallVec::new(),
             unavailable: None,

@@ -43,6 +43,19 @@ impl Plane {
         Ok(self.0.remove_keys(&digests))
     }
 
+    fn apply_subjects(&self, py: Python<'_>, upserts: &[u8], removals: &[u8]) -> PyResult<usize> {
+        py.detach(|| self.0.apply_subjects(upserts, removals)).map_err(bad)
+    }
+
+    fn subject_spend(&self, kind: &str, ids: Vec<String>) -> PyResult<Vec<i128>> {
+        self.0.subject_spend(kind, &ids).map_err(bad)
+    }
+
+    fn limit_usage<'py>(&self, py: Python<'py>, subjects: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let usage = self.0.limit_usage(subjects).map_err(bad)?;
+        Ok(PyBytes::new(py, &usage))
+    }
+
     fn push_credentials(&self, rows: &[u8]) -> PyResult<()> {
         self.0.push_credentials(rows).map_err(bad)
     }

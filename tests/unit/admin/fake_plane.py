@@ -12,6 +12,7 @@ import msgspec
 
 from ailink.admin.plane import KeyRow
 from ailink.admin.served import ServedDeployment, ServedModel
+from ailink.snapshot import model as wire
 
 LEDGER_SCHEMA = Path(__file__).parents[3] / "rust" / "core" / "src" / "ledger" / "0001_ledger.sql"
 
@@ -21,6 +22,7 @@ class FakePlane:
 
     def __init__(self) -> None:
         self.keys: dict[bytes, KeyRow] = {}
+        self.subjects: dict[tuple[str, str], wire.SubjectRow] = {}
         self.credentials: dict[str, bytes] = {}
         self.spent: dict[str, int] = {}
         self.used: dict[str, int] = {}
@@ -43,6 +45,17 @@ class FakePlane:
     def remove_keys(self, digests: list[bytes]) -> int:
         self._may_fail()
         return sum(self.keys.pop(digest, None) is not None for digest in digests)
+
+    def apply_subjects(self, upserts: bytes, removals: bytes) -> int:
+        self._may_fail()
+        rows = msgspec.msgpack.decode(upserts, type=list[wire.SubjectRow])
+        self.subjects |= {(row.kind, row.id): row for row in rows}
+        for name in msgspec.msgpack.decode(removals, type=list[tuple[str, str]]):
+            self.subjects.pop(name, None)
+        return len(rows)
+
+    def subject_spend(self, kind: str, ids: list[str]) -> list[int]:
+        return [self.spent.get(f"{kind}:{name}", 0) for name in ids]
 
     def push_credentials(self, rows: bytes) -> None:
         self._may_fail()

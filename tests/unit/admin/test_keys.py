@@ -14,6 +14,7 @@ from ailink.admin.errors import ApiError
 from ailink.admin.key_fields import GenerateKey, KeyChanges
 from ailink.admin.keys import KeyService
 from ailink.admin.plane import KeyRow
+from ailink.snapshot import rules
 from ailink.store import audit
 from ailink.store.database import DatabaseError
 from ailink.store.keys import KeyFilter, KeyRecord, Page
@@ -56,8 +57,7 @@ async def test_a_new_key_is_in_the_plane_when_it_is_answered(gateway: Gateway, k
         models=["gpt-*"],
         endpoints=["chat"],
         ip_allow=["10.1.0.0/16", "::1/128"],
-        rpm=60,
-        max_parallel=4,
+        limits=rules.of_rates(rpm=60, parallel=4),
     )
     assert record.display == f"sk-...{raw[-4:]}"
     assert raw not in repr(record)
@@ -163,7 +163,7 @@ async def test_changes_reach_the_plane(gateway: Gateway, keys: KeyService) -> No
     assert changed.updated_us == START_US + 60_000_000
     found = row(gateway, changed)
     assert found is not None
-    assert (found.rpm, found.models, found.expires_us) == (None, ["b"], None)
+    assert (found.limits, found.models, found.expires_us) == ([], ["b"], None)
     again = await keys.update(MASTER, raw, KeyChanges(metadata=None, models=None))
     assert (again.metadata, again.models) == ({}, ())
 

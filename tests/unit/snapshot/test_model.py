@@ -8,6 +8,7 @@ import pytest
 from tests.unit.snapshot.test_compile import PROCESS, TWO
 
 from ailink.snapshot import model as wire
+from ailink.snapshot import rules
 from ailink.snapshot.compile import compile_options
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -47,8 +48,10 @@ def test_key_rows_read_back():
         models=["gpt-*"],
         endpoints=["chat"],
         ip_allow=None,
-        rpm=1,
-        max_parallel=None,
+        limits=rules.of_rates(rpm=1),
+        subjects=[("team", "t")],
+        tags=[],
+        may_tag=False,
     )
     assert msgspec.msgpack.decode(msgspec.msgpack.encode([row]), type=list[wire.KeyRow]) == [row]
 

@@ -1,6 +1,7 @@
 //! Pure algorithms, no I/O and no clock of their own.
 
 pub mod breaker;
+pub mod budget;
 pub mod cost;
 pub mod failure;
 pub mod nearest;

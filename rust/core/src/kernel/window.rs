@@ -9,7 +9,8 @@
 //! expired already. Time is given by the caller in nanoseconds of any steady clock; if it runs backwards the limiter stays
 //! in the latest slot it has seen.
 //!
-//! Memory is fixed (about 530 bytes); a check costs one comparison and one addition inside a slot, plus the clearing of
+//! The counts of the slots are allocated with the first request, in the narrowest integers that hold the limit: 122 bytes
+//! for limits below 65,536, 488 at most. A check costs one comparison and one addition inside a slot, plus the clearing of
 //! the slots that have passed since.
 //!
 //! ## Tried
@@ -53,7 +54,7 @@ pub struct Window {
     /// Sum of `taken`.
     sum: u64,
     /// What each of the last 61 slots admitted; slot `s` lies at `s % 61`.
-    taken: [u64; SLOTS as usize],
+    taken: Ring,
 }
 
 impl Window {
@@ -61,7 +62,7 @@ impl Window {
     #[must_use]
     pub fn new(limit: u64, period_ns: u64) -> Self {
         let slot_ns = period_ns.div_ceil(SLOTS - 1).max(1);
-        Self { limit, slot_ns, slot: 0, slot_end_ns: slot_ns, sum: 0, taken: [0; SLOTS as usize] }
+        Self { limit, slot_ns, slot: 0, slot_end_ns: slot_ns, sum: 0, taken: Ring::Empty }
     }
 
     /// Changes the limit; what was taken stays taken.
@@ -75,31 +76,81 @@ impl Window {
         self.limit
     }
 
+    /// How far back what was used still counts.
+    #[must_use]
+    pub fn reach_ns(&self) -> u64 {
+        self.slot_ns.saturating_mul(SLOTS)
+    }
+
+    /// What was taken in the window that ends at `now_ns`.
+    pub fn used(&mut self, now_ns: u64) -> u64 {
+        self.see(now_ns);
+        self.sum
+    }
+
     /// Takes `n` at the time `now_ns`, or nothing at all.
     ///
     /// # Errors
     /// [`Refusal`] if the limit would be exceeded, with the time after which a retry succeeds.
     #[inline]
     pub fn try_take(&mut self, now_ns: u64, n: u64) -> Result<Grant, Refusal> {
-        if now_ns >= self.slot_end_ns {
-            self.advance(now_ns);
-        }
+        self.check(now_ns, n)?;
+        Ok(self.take(now_ns, n))
+    }
+
+    /// Whether `n` could be taken at the time `now_ns`; takes nothing.
+    ///
+    /// # Errors
+    /// As [`Window::try_take`].
+    #[inline]
+    pub fn check(&mut self, now_ns: u64, n: u64) -> Result<(), Refusal> {
+        self.see(now_ns);
         let remaining = self.limit.saturating_sub(self.sum);
         if n > remaining {
             return Err(Refusal { retry_after_ns: self.wait(now_ns, n), remaining });
         }
-        self.sum += n;
-        self.taken[index(self.slot)] += n;
-        Ok(Grant { slot: self.slot, remaining: remaining - n, reset_ns: self.until_free(self.slot, now_ns) })
+        Ok(())
+    }
+
+    /// Takes `n` whether the limit allows it or not.
+    #[inline]
+    pub fn take(&mut self, now_ns: u64, n: u64) -> Grant {
+        self.see(now_ns);
+        self.charge(self.slot, n);
+        Grant {
+            slot: self.slot,
+            remaining: self.limit.saturating_sub(self.sum),
+            reset_ns: self.until_free(self.slot, now_ns),
+        }
+    }
+
+    /// Adds `n` to what `slot` took, beyond the limit if it must be; nothing happens if the slot has left the window.
+    pub fn charge(&mut self, slot: u64, n: u64) {
+        if n > 0 && slot <= self.slot && self.slot - slot < SLOTS {
+            let room = u64::MAX - self.sum;
+            let n = n.min(room);
+            self.taken.add(index(slot), n, self.limit);
+            self.sum += n;
+        }
     }
 
     /// Gives back `n` of what `slot` reserved; nothing happens if the slot has left the window.
     pub fn refund(&mut self, slot: u64, n: u64) {
         if slot <= self.slot && self.slot - slot < SLOTS {
-            let taken = &mut self.taken[index(slot)];
-            let back = n.min(*taken);
-            *taken -= back;
-            self.sum -= back;
+            self.sum -= self.taken.sub(index(slot), n);
+        }
+    }
+
+    /// Counts `n` that were used at `at_ns`, before this window was made.
+    pub fn seed(&mut self, now_ns: u64, at_ns: u64, n: u64) {
+        self.see(now_ns);
+        self.charge(at_ns.min(now_ns) / self.slot_ns, n);
+    }
+
+    #[inline]
+    fn see(&mut self, now_ns: u64) {
+        if now_ns >= self.slot_end_ns {
+            self.advance(now_ns);
         }
     }
 
@@ -107,13 +158,13 @@ impl Window {
     fn advance(&mut self, now_ns: u64) {
         let slot = now_ns / self.slot_ns;
         if slot - self.slot >= SLOTS || self.sum == 0 {
-            self.taken = [0; SLOTS as usize];
+            self.taken.clear();
             self.sum = 0;
         } else {
             let mut at = index(self.slot);
             for _ in self.slot..slot {
                 at = if at + 1 == SLOTS as usize { 0 } else { at + 1 };
-                self.sum -= std::mem::take(&mut self.taken[at]);
+                self.sum -= self.taken.sub(at, u64::MAX);
             }
         }
         self.slot = slot;
@@ -129,7 +180,7 @@ impl Window {
         let mut left = self.sum;
         let mut slot = (self.slot + 1).saturating_sub(SLOTS);
         while left > keep && slot <= self.slot {
-            left -= self.taken[index(slot)];
+            left -= self.taken.get(index(slot));
             slot += 1;
         }
         self.until_free(slot.saturating_sub(1), now_ns)
@@ -138,6 +189,85 @@ impl Window {
     /// Nanoseconds until `slot` has left the window.
     fn until_free(&self, slot: u64, now_ns: u64) -> u64 {
         (slot + SLOTS).saturating_mul(self.slot_ns).saturating_sub(now_ns)
+    }
+}
+
+/// One count per slot, as narrow as the limit allows.
+#[derive(Clone, Debug)]
+enum Ring {
+    Empty,
+    Narrow(Box<[u16; SLOTS as usize]>),
+    Middle(Box<[u32; SLOTS as usize]>),
+    Wide(Box<[u64; SLOTS as usize]>),
+}
+
+impl Ring {
+    fn get(&self, at: usize) -> u64 {
+        match self {
+            Ring::Empty => 0,
+            Ring::Narrow(counts) => counts[at].into(),
+            Ring::Middle(counts) => counts[at].into(),
+            Ring::Wide(counts) => counts[at],
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, at: usize, n: u64, limit: u64) {
+        let total = self.get(at) + n;
+        match self {
+            Ring::Narrow(counts) if u16::try_from(total).is_ok() => counts[at] = total as u16,
+            Ring::Middle(counts) if u32::try_from(total).is_ok() => counts[at] = total as u32,
+            Ring::Wide(counts) => counts[at] = total,
+            _ => {
+                self.widen(limit.max(total));
+                self.add(at, n, limit);
+            }
+        }
+    }
+
+    /// Takes away up to `n`; returns how much that was.
+    #[inline]
+    fn sub(&mut self, at: usize, n: u64) -> u64 {
+        match self {
+            Ring::Empty => 0,
+            Ring::Narrow(counts) => {
+                let back = n.min(counts[at].into());
+                counts[at] -= back as u16;
+                back
+            }
+            Ring::Middle(counts) => {
+                let back = n.min(counts[at].into());
+                counts[at] -= back as u32;
+                back
+            }
+            Ring::Wide(counts) => {
+                let back = n.min(counts[at]);
+                counts[at] -= back;
+                back
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        match self {
+            Ring::Empty => {}
+            Ring::Narrow(counts) => counts.fill(0),
+            Ring::Middle(counts) => counts.fill(0),
+            Ring::Wide(counts) => counts.fill(0),
+        }
+    }
+
+    /// The same counts in integers that hold `most`.
+    #[cold]
+    fn widen(&mut self, most: u64) {
+        let counts: [u64; SLOTS as usize] = std::array::from_fn(|at| self.get(at));
+        *self = if u16::try_from(most).is_ok() {
+            Ring::Narrow(Box::new(counts.map(|count| count as u16)))
+        } else if u32::try_from(most).is_ok() {
+            Ring::Middle(Box::new(counts.map(|count| count as u32)))
+        } else {
+            Ring::Wide(Box::new(counts))
+        };
     }
 }
 
@@ -250,7 +380,7 @@ mod tests {
                         Err(refusal) => prop_assert!(refusal.remaining < n),
                     },
                 }
-                prop_assert_eq!(window.sum, window.taken.iter().sum::<u64>());
+                prop_assert_eq!(window.sum, (0..61).map(|at| window.taken.get(at)).sum::<u64>());
             }
         }
     }

@@ -1,54 +1,148 @@
-//! What is known before routing is admitted or refused: the key's requests per minute and concurrent requests, requests in
-//! flight on this thread. A refusal consumes nothing: what was charged at the door is given back by the guard.
+//! What is known before routing is admitted or refused: requests and concurrent requests, of everybody the request draws
+//! on, and requests in flight on this thread. All limits have room or none is touched; should a later stage refuse, what
+//! was taken here is given back by its guard.
 
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName};
+
 use super::Flow;
 use crate::account::Admission;
-use crate::clock::ns_at;
 use crate::error::{Code, Error, Result};
+use crate::event::Event;
 use crate::exchange::Exchange;
+use crate::hold::{Extra, Hold};
+use crate::refusal;
+use crate::state::rules::{Amounts, Metric, Now};
+use crate::state::subjects::{Ask, Kind, Told, peek};
+use crate::wire::json::{self, Kind as Json, scan_value_object};
 
-/// Official SDKs do not honour a longer wait; the window's granularity may ask for a second more than a minute.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Headers that name the end user, as LiteLLM's clients send them.
+const CUSTOMER_HEADERS: [HeaderName; 2] =
+    [HeaderName::from_static("x-litellm-end-user-id"), HeaderName::from_static("x-litellm-customer-id")];
 
-/// Charges the request to the key's rate as soon as the key is known.
+/// One request, one in flight.
+const ONE: Amounts = [1, 1, 0, 0, 0, 0];
+
+/// Turns a caller whose limits have no room away as soon as he is known, before his body is read. Takes nothing yet.
 pub fn at_the_door(exchange: &mut Exchange) -> Result<Flow> {
-    let Some(key) = exchange.key.as_ref().filter(|key| key.limits.is_some_and(|limits| limits.rpm.is_some())) else {
+    let Some(key) = exchange.key.as_ref() else { return Ok(Flow::Next) };
+    if !key.subjects.iter().any(|subject| subject.limits(Metric::ARRIVAL)) {
         return Ok(Flow::Next);
-    };
-    let now = ns_at(exchange.started);
-    let admission = exchange.admission.get_or_insert_with(|| Admission::new(exchange.shard.clone()));
-    admission.charge(&key.state, now).map_err(|(limit, refusal)| {
-        let wait = Duration::from_nanos(refusal.retry_after_ns).min(LONGEST_WAIT);
-        let tenths = wait.as_millis().div_ceil(100);
-        let (whole, tenth) = (tenths / 10, tenths % 10);
-        let text = format!("This API key may make {limit} requests per minute. Retry in {whole}.{tenth} s.");
-        Error::new(Code::RateLimited, text).retry_after(wait)
-    })?;
+    }
+    let now = Now::at(exchange.started, exchange.wall_us);
+    let ask = Ask { model: "", metrics: Metric::ARRIVAL, amounts: ONE, now };
+    peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut exchange.quotas)
+        .map_err(|refused| refusal::error(&refused))?;
     Ok(Flow::Next)
 }
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
-    if std::mem::replace(&mut exchange.admitted, true) {
+    let shard = exchange.shard.clone();
+    if !std::mem::replace(&mut exchange.admitted, true) {
+        exchange.admission.get_or_insert_with(|| Admission::new(shard.clone()));
+        if shard.metrics.in_flight.get() > shard.bounds.requests {
+            return Err(Error::new(
+                Code::Overloaded,
+                "The gateway has as many requests in flight as it may. Retry shortly.",
+            )
+            .retry_after(Duration::from_secs(1)));
+        }
+    }
+    exchange.extra = extra(exchange);
+    let limited = |key: &crate::state::keys::Key| key.subjects.iter().any(|subject| subject.limits(Metric::ARRIVAL));
+    if exchange.extra.is_empty() && !exchange.key.as_ref().is_some_and(|key| limited(key)) {
         return Ok(Flow::Next);
     }
-    let shard = exchange.shard.clone();
-    let admission = exchange.admission.get_or_insert_with(|| Admission::new(shard.clone()));
-    if shard.metrics.in_flight.get() > shard.bounds.requests {
-        return Err(Error::new(
-            Code::Overloaded,
-            "The gateway has as many requests in flight as it may. Retry shortly.",
-        )
-        .retry_after(Duration::from_secs(1)));
-    }
-    if let Some(key) = exchange.key.as_ref()
-        && let Some(limit) = key.limits.and_then(|limits| limits.max_parallel)
-        && !admission.hold_parallel(&key.state, limit)
-    {
-        let text = format!("This API key has {limit} requests in flight, as many as it may.");
-        return Err(Error::new(Code::ConcurrencyLimited, text).retry_after(Duration::from_secs(1)));
-    }
-    admission.admitted();
+    let Some(admission) = &mut exchange.admission else { return Ok(Flow::Next) };
+    // A fallback asks again, because limits may depend on the model: what was taken for the former one is given back.
+    admission.let_go();
+    let model = exchange.model.and_then(|index| exchange.snapshot.models.get(index as usize));
+    let ask = Ask {
+        model: model.map_or("", |model| &model.name),
+        metrics: Metric::ARRIVAL,
+        amounts: ONE,
+        now: Now::at(exchange.started, exchange.wall_us),
+    };
+    let mut told = Told { quotas: exchange.quotas, passed: Vec::new() };
+    let taken = Hold::take(exchange.key.as_ref(), &exchange.extra, &ask, &mut told);
+    exchange.quotas = told.quotas;
+    admission.holds(taken.map_err(|refused| refusal::error(&refused))?);
+    announce(exchange, told);
     Ok(Flow::Next)
+}
+
+/// Tells of soft limits that were passed.
+pub fn announce(exchange: &Exchange, told: Told) {
+    for passed in told.passed {
+        let message = format!("{} passed its soft limit of {} {}", passed.who, passed.rule.row.max, passed.rule);
+        exchange.shard.shared.events.push(Event {
+            kind: "soft_limit",
+            level: "warning",
+            message,
+            request_id: Some(exchange.request_id.to_string()),
+            ..Event::default()
+        });
+    }
+}
+
+/// Subjects beyond the key's own: the customer and tags it names, the model and endpoint it asks for.
+fn extra(exchange: &Exchange) -> Extra {
+    let subjects = &exchange.shard.shared.state.subjects;
+    let mut extra = Extra::new();
+    if subjects.has(Kind::Customer) {
+        extra.extend(customer(exchange).and_then(|id| subjects.find(Kind::Customer, &id)));
+    }
+    if subjects.has(Kind::Tag) {
+        for tag in tags(exchange) {
+            extra.extend(subjects.find(Kind::Tag, &tag));
+        }
+    }
+    if subjects.has_scopes() {
+        let model = exchange.model().map_or("", |model| &model.name);
+        let endpoint = exchange.endpoint.operation.name();
+        subjects.scopes(&[(Kind::Global, ""), (Kind::Model, model), (Kind::Endpoint, endpoint)], &mut extra);
+    }
+    extra
+}
+
+/// The end user this request is for: LiteLLM's headers, OpenAI's `user`, Anthropic's `metadata.user_id`.
+fn customer(exchange: &Exchange) -> Option<String> {
+    let text = |name: &HeaderName| exchange.headers.get(name)?.to_str().ok().map(str::to_string);
+    if let Some(id) = CUSTOMER_HEADERS.iter().find_map(text) {
+        return Some(id);
+    }
+    let call = &exchange.call;
+    if let Some(user) = call.user.filter(|user| user.kind == Json::String) {
+        return json::string(&call.body, user).map(std::borrow::Cow::into_owned);
+    }
+    let metadata = call.metadata.filter(|metadata| metadata.kind == Json::Object)?;
+    let found = scan_value_object(&call.body, metadata, &["user_id"]).ok()?.fields[0]?;
+    json::string(&call.body, found).map(std::borrow::Cow::into_owned)
+}
+
+/// Tags of the key, and those of the request where the key may give them.
+pub fn tags(exchange: &Exchange) -> Vec<String> {
+    let Some(key) = &exchange.key else { return Vec::new() };
+    let mut tags: Vec<String> = key.tags.to_vec();
+    if key.may_tag {
+        tags.extend(tags_of_headers(&exchange.headers));
+        tags.extend(tags_of_body(exchange).unwrap_or_default());
+        tags.sort_unstable();
+        tags.dedup();
+    }
+    tags
+}
+
+fn tags_of_headers(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    const TAGS: HeaderName = HeaderName::from_static("x-litellm-tags");
+    let lists = headers.get_all(TAGS).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(|tag| tag.trim().to_string()).filter(|tag| !tag.is_empty())
+}
+
+fn tags_of_body(exchange: &Exchange) -> Option<Vec<String>> {
+    let call = &exchange.call;
+    let metadata = call.metadata.filter(|metadata| metadata.kind == Json::Object)?;
+    let list = scan_value_object(&call.body, metadata, &["tags"]).ok()?.fields[0]?;
+    serde_json::from_slice(list.raw(&call.body)).ok()
 }

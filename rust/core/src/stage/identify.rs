@@ -58,6 +58,10 @@ pub fn check(key: &Key) -> Result<()> {
     if key.blocked {
         return Err(Error::new(Code::BlockedKey, "This API key is blocked. Ask the gateway's operator to unblock it."));
     }
+    if let Some(owner) = key.subjects.iter().find(|subject| subject.is_blocked()) {
+        let text = format!("The {} of this API key is blocked. Ask the gateway's operator.", owner.kind.name());
+        return Err(Error::new(Code::BlockedKey, text));
+    }
     if key.expires_us.is_some_and(|expires| expires <= wall_us()) {
         return Err(Error::new(
             Code::ExpiredKey,

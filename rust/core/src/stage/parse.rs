@@ -160,7 +160,7 @@ fn invalid_json(error: &json::JsonError) -> Error {
     Error::new(Code::InvalidJson, format!("The request body is not valid JSON: {error}."))
 }
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 13] = [
     "model",
     "stream",
     "stream_options",
@@ -172,6 +172,8 @@ const FIELDS: [&str; 11] = [
     "input",
     "query",
     "documents",
+    "user",
+    "metadata",
 ];
 
 fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
@@ -179,9 +181,9 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
     }
     let scan = scan_object(body, &FIELDS).map_err(|error| invalid_json(&error))?;
-    let [model, stream, stream_options, max_tokens, max_completion, n, messages, prompt, input, query, documents] =
-        scan.fields;
-    let mut call = Call { root: Some(scan.root), choices: 1, ..Call::default() };
+    let [model, stream, stream_options, max_tokens, max_completion, n, content @ ..] = scan.fields;
+    let [messages, prompt, input, query, documents, user, metadata] = content;
+    let mut call = Call { root: Some(scan.root), choices: 1, user, metadata, ..Call::default() };
     if let Some(model) = present(model) {
         let text = json::string(body, model).ok_or_else(|| wrong("model", "a string"))?;
         call.model = text.into_owned();

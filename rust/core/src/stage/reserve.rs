@@ -20,5 +20,8 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         .filter_map(|price| cost(&price, &usage))
         .max();
     exchange.reserved_pico = worst.unwrap_or(0);
+    if let Some(admission) = &mut exchange.admission {
+        admission.keep();
+    }
     Ok(Flow::Next)
 }

@@ -13,6 +13,7 @@ use crate::dialect;
 use crate::endpoint::Dialect;
 use crate::error::{Error, Result};
 use crate::exchange::{CacheUse, Exchange, RequestId};
+use crate::refusal;
 
 /// Room for the headers of an error, so that the map never grows.
 const ERROR_HEADERS: usize = 12;
@@ -28,10 +29,16 @@ const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
 const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
 
-pub fn run(exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Response<Body> {
+pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Response<Body> {
     let metrics = &exchange.shard.metrics;
     let mut response = match answer {
-        Ok(response) => response,
+        Ok(response) => {
+            // Streams took their admission with them; it was kept when they were reserved.
+            if let Some(admission) = &mut exchange.admission {
+                admission.keep();
+            }
+            response
+        }
         Err(error) => {
             metrics.error(error.code);
             error_response(exchange.endpoint.dialect, &error, &exchange.request_id)
@@ -69,6 +76,7 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
     if let Some(cost) = exchange.cost_pico {
         headers.insert(COST, usd(cost));
     }
+    refusal::tell(&exchange.quotas, headers);
     headers.insert(OVERHEAD, HeaderValue::from(overhead_us));
 }
 

@@ -6,23 +6,23 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit, Mac};
 use ipnet::IpNet;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::endpoint::Operation;
-use crate::kernel::window::Window;
+use crate::state::rules::{LimitRule, Rule};
+use crate::state::subjects::{Kind, Subject, Subjects};
 
 /// HMAC-SHA-256(pepper, SHA-256(key)): what is stored of a key.
 pub type KeyDigest = [u8; 32];
 
 const SHARDS: usize = 256;
-const MINUTE_NS: u64 = 60_000_000_000;
 
 /// A key as Python sends it.
 #[derive(Debug, Deserialize)]
@@ -39,8 +39,12 @@ pub struct KeyRow {
     pub models: Option<Vec<String>>,
     pub endpoints: Option<Vec<String>>,
     pub ip_allow: Option<Vec<String>>,
-    pub rpm: Option<u64>,
-    pub max_parallel: Option<u32>,
+    pub limits: Vec<LimitRule>,
+    /// Whose it is, in the order messages should name them; each is limited and billed with it.
+    pub subjects: Vec<(Kind, String)>,
+    pub tags: Vec<String>,
+    /// Requests may name tags of their own.
+    pub may_tag: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,44 +62,22 @@ pub struct Key {
     pub models: Option<Vec<Pattern>>,
     pub endpoints: Option<u32>,
     pub ip_allow: Option<Vec<IpNet>>,
-    pub limits: Option<Limits>,
+    /// Its own subject, then those it belongs to.
+    pub subjects: Box<[Arc<Subject>]>,
+    pub tags: Box<[String]>,
+    pub may_tag: bool,
     pub ledger_id: u32,
     pub org_ledger_id: u32,
     pub state: Arc<KeyState>,
 }
 
-/// What admission checks for a key.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub rpm: Option<u64>,
-    pub max_parallel: Option<u32>,
-}
-
 /// A key's counters.
-#[derive(Default)]
 pub struct KeyState {
-    pub window: Mutex<Option<Window>>,
-    pub in_flight: AtomicU32,
-    spend_pico: Mutex<i128>,
+    pub subject: Arc<Subject>,
     last_used_us: AtomicI64,
 }
 
 impl KeyState {
-    pub fn add_spend(&self, pico: i64) {
-        if pico != 0 {
-            *self.spend_pico.lock() += i128::from(pico);
-        }
-    }
-
-    /// What was spent before this process began.
-    pub fn seed_spend(&self, pico: i128) {
-        *self.spend_pico.lock() = pico;
-    }
-
-    pub fn spend(&self) -> i128 {
-        *self.spend_pico.lock()
-    }
-
     /// Remembers the last use, at second resolution so that a busy key is not written on every request.
     pub fn used(&self, now_us: i64) {
         if now_us - self.last_used_us.load(Ordering::Relaxed) > 1_000_000 {
@@ -180,12 +162,21 @@ type Shard = HashMap<KeyDigest, Arc<Key>, BuildHasherDefault<DigestHasher>>;
 pub struct Keys {
     shards: Box<[ArcSwap<Shard>]>,
     cells: RwLock<HashMap<Arc<str>, Arc<KeyState>>>,
+    pub subjects: Arc<Subjects>,
     pepper: Hmac<Sha256>,
+}
+
+/// A row that was checked: the key, and the limits that come into force with it.
+pub struct Compiled {
+    digest: KeyDigest,
+    pub key: Key,
+    pub rules: Vec<Arc<Rule>>,
 }
 
 impl Keys {
     pub fn new(pepper: &[u8; 32]) -> Self {
         Keys {
+            subjects: Arc::default(),
             shards: (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::default())).collect(),
             cells: RwLock::default(),
             pepper: keyed(pepper),
@@ -212,13 +203,15 @@ impl Keys {
         if let Some(cell) = self.cells.read().get(id) {
             return cell.clone();
         }
-        self.cells.write().entry(id.into()).or_default().clone()
+        let made =
+            || Arc::new(KeyState { subject: self.subjects.cell(Kind::Key, id), last_used_us: AtomicI64::new(0) });
+        self.cells.write().entry(id.into()).or_insert_with(made).clone()
     }
 
     /// Puts rows in place of those with the same digest. `compile` turned each row into a [`Key`] beforehand.
-    pub fn upsert(&self, keys: Vec<(KeyDigest, Key)>) {
+    pub fn upsert(&self, keys: Vec<Compiled>) {
         let mut by_shard: HashMap<usize, Vec<(KeyDigest, Arc<Key>)>> = HashMap::new();
-        for (digest, key) in keys {
+        for Compiled { digest, key, .. } in keys {
             by_shard.entry(usize::from(digest[31]) % SHARDS).or_default().push((digest, Arc::new(key)));
         }
         for (shard, rows) in by_shard {
@@ -261,7 +254,7 @@ impl Keys {
         &self,
         row: KeyRow,
         intern: impl Fn(crate::ledger::DictKind, &str) -> Result<u32, String>,
-    ) -> Result<(KeyDigest, Key), String> {
+    ) -> Result<Compiled, String> {
         let fail = |what: String| format!("key {}: {what}", row.id);
         let role = match row.role.as_str() {
             "admin" => Role::Admin,
@@ -284,10 +277,11 @@ impl Keys {
             endpoints = Some(mask);
         }
         let ip_allow = row.ip_allow.as_ref().map(|nets| networks(nets)).transpose().map_err(fail)?;
+        let rules = row.limits.into_iter().map(|rule| Rule::compile(rule).map(Arc::new)).collect::<Result<_, _>>();
+        let rules = rules.map_err(|what| format!("key {}: {what}", row.id))?;
         let state = self.cell(&row.id);
-        set_rate(&state, row.rpm);
-        let limits = (row.rpm.is_some() || row.max_parallel.is_some())
-            .then_some(Limits { rpm: row.rpm, max_parallel: row.max_parallel });
+        let mut subjects = vec![state.subject.clone()];
+        subjects.extend(row.subjects.iter().map(|(kind, id)| self.subjects.cell(*kind, id)));
         let key = Key {
             ledger_id: intern(crate::ledger::DictKind::Key, &row.id)?,
             org_ledger_id: intern(crate::ledger::DictKind::Org, row.org_id.as_deref().unwrap_or(""))?,
@@ -298,19 +292,12 @@ impl Keys {
             models: row.models.map(|names| names.iter().map(|name| Pattern::new(name)).collect()),
             endpoints,
             ip_allow,
-            limits,
+            subjects: subjects.into(),
+            tags: row.tags.into(),
+            may_tag: row.may_tag,
             state,
         };
-        Ok((row.digest, key))
-    }
-}
-
-fn set_rate(state: &KeyState, rpm: Option<u64>) {
-    let mut window = state.window.lock();
-    match (rpm, window.as_mut()) {
-        (None, _) => *window = None,
-        (Some(limit), Some(window)) => window.set_limit(limit),
-        (Some(limit), None) => *window = Some(Window::new(limit, MINUTE_NS)),
+        Ok(Compiled { digest: row.digest, key, rules })
     }
 }
 
@@ -367,8 +354,10 @@ mod tests {
             models: None,
             endpoints: None,
             ip_allow: None,
-            rpm: None,
-            max_parallel: None,
+            limits: Vec::new(),
+            subjects: Vec::new(),
+            tags: Vec::new(),
+            may_tag: false,
         }
     }
 
@@ -400,11 +389,11 @@ mod tests {
     fn counters_survive_a_change() {
         let keys = Keys::new(&[7; 32]);
         insert(&keys, row("k1", "sk-one"));
-        keys.cell("k1").add_spend(42);
-        insert(&keys, KeyRow { rpm: Some(5), state: "blocked".to_string(), ..row("k1", "sk-one") });
+        keys.cell("k1").subject.settle(42, std::iter::empty(), &Default::default());
+        insert(&keys, KeyRow { state: "blocked".to_string(), ..row("k1", "sk-one") });
         let key = keys.find(&keys.digest(b"sk-one")).expect("known key");
         assert!(key.blocked);
-        assert_eq!(key.state.spend(), 42);
+        assert_eq!(key.state.subject.spend(), 42);
     }
 
     #[test]

@@ -5,7 +5,10 @@ pub mod cache;
 pub mod credentials;
 pub mod deployments;
 pub mod keys;
+pub mod limits;
 pub mod models;
+pub mod rules;
+pub mod subjects;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +21,12 @@ pub use models::ModelState;
 
 use crate::ledger::{DictKind, Ledger};
 use keys::Keys;
+use subjects::Subjects;
 
 /// Everything that survives a publish.
 pub struct State {
     pub threads: usize,
+    pub subjects: Arc<Subjects>,
     pub keys: Keys,
     pub cache: cache::Cache,
     pub ledger: Arc<Ledger>,
@@ -34,6 +39,7 @@ impl State {
     pub fn new(threads: usize, keys: Keys, ledger: Arc<Ledger>) -> Self {
         State {
             threads,
+            subjects: keys.subjects.clone(),
             keys,
             cache: cache::Cache::new(),
             ledger,

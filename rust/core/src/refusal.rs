@@ -1,0 +1,128 @@
+//! What callers are told about limits: the refusal of one that has no room, and the headers that say how the tightest
+//! ones stand.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::error::{Code, Error};
+use crate::state::rules::Metric;
+use crate::state::subjects::{Quota, Quotas, Refused};
+
+/// Official SDKs do not honour a longer wait. The granularity of a one-minute window may ask for a second more.
+const LONGEST_MINUTE: Duration = Duration::from_millis(61_100);
+const MINUTE: Duration = Duration::from_secs(60);
+
+const LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+const REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+const RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+const LIMIT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
+const REMAINING_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
+const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
+
+/// The refusal in words.
+pub fn error(refused: &Refused) -> Error {
+    let Refused { who, rule, used, asked, refusal } = refused;
+    let (max, metric) = (rule.row.max, rule.row.metric);
+    let limit = match rule.row.name.as_str() {
+        "" => String::new(),
+        name => format!(" (limit '{name}')"),
+    };
+    let text = match metric {
+        Metric::Requests => format!("{who} may make {max} {rule}{limit}."),
+        Metric::Parallel => format!("{who} has {max} {rule}, as many as it may{limit}."),
+        Metric::InputTokens | Metric::OutputTokens | Metric::Tokens => {
+            format!("{who} may use {max} {rule}{limit}: {used} are used or reserved, this request may use {asked}.")
+        }
+        Metric::Spend => {
+            let [max, used, asked] = [max, *used, *asked].map(usd);
+            let span = rule.to_string();
+            let span = span.strip_prefix("USD").unwrap_or_default();
+            format!(
+                "Budget has been exceeded! {who} may spend ${max}{span}{limit}: ${used} are spent or reserved, this \
+                 request may cost ${asked}."
+            )
+        }
+    };
+    let code = match metric {
+        Metric::Parallel => Code::ConcurrencyLimited,
+        Metric::Spend => Code::BudgetExceeded,
+        _ => Code::RateLimited,
+    };
+    if refusal.retry_after_ns == u64::MAX {
+        return Error::new(code, text);
+    }
+    let wait = Duration::from_nanos(refusal.retry_after_ns);
+    let wait = if wait <= LONGEST_MINUTE { wait.min(MINUTE) } else { wait };
+    let tenths = wait.as_millis().div_ceil(100);
+    let text = match metric {
+        Metric::Parallel => text,
+        Metric::Spend => format!("{text} It is renewed in {}.", reset(refusal.retry_after_ns)),
+        _ => format!("{text} Retry in {}.{} s.", tenths / 10, tenths % 10),
+    };
+    Error::new(code, text).retry_after(wait)
+}
+
+/// Pico-USD as a decimal number of USD, exact.
+fn usd(pico: u64) -> String {
+    const USD: u64 = 1_000_000_000_000;
+    let text = format!("{}.{:012}", pico / USD, pico % USD);
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+/// How the tightest limits stand, in OpenAI's headers.
+pub fn tell(quotas: &Quotas, headers: &mut HeaderMap) {
+    if let Some(quota) = &quotas.requests {
+        put(headers, [LIMIT_REQUESTS, REMAINING_REQUESTS, RESET_REQUESTS], quota);
+    }
+    if let Some(quota) = &quotas.tokens {
+        put(headers, [LIMIT_TOKENS, REMAINING_TOKENS, RESET_TOKENS], quota);
+    }
+}
+
+fn put(headers: &mut HeaderMap, [limit, remaining, until]: [HeaderName; 3], quota: &Quota) {
+    headers.insert(limit, HeaderValue::from(quota.limit));
+    headers.insert(remaining, HeaderValue::from(quota.remaining));
+    if quota.reset_ns != u64::MAX
+        && let Ok(text) = HeaderValue::from_str(&reset(quota.reset_ns))
+    {
+        headers.insert(until, text);
+    }
+}
+
+/// `120ms`, `59s`, `6m0s`, `23h59m1s`: as OpenAI writes it, rounded up.
+fn reset(ns: u64) -> String {
+    let ms = ns.div_ceil(1_000_000);
+    let s = ms.div_ceil(1_000);
+    match s {
+        _ if ms < 1_000 => format!("{ms}ms"),
+        0..60 => format!("{s}s"),
+        60..3_600 => format!("{}m{}s", s / 60, s % 60),
+        _ => format!("{}h{}m{}s", s / 3_600, s / 60 % 60, s % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resets_are_written_as_openai_does() {
+        for (ns, text) in [
+            (0, "0ms"),
+            (1, "1ms"),
+            (999_000_000, "999ms"),
+            (999_000_001, "1s"),
+            (59_000_000_001, "1m0s"),
+            (3_599_000_000_000, "59m59s"),
+            (86_400_000_000_000, "24h0m0s"),
+        ] {
+            assert_eq!(reset(ns), text);
+        }
+    }
+
+    #[test]
+    fn amounts_are_exact_decimals() {
+        assert_eq!([0, 1, 10_000_000_000, 1_500_000_000_000].map(usd), ["0", "0.000000000001", "0.01", "1.5"]);
+    }
+}

@@ -1,0 +1,345 @@
+//! Limits as Python sends them, and as they are counted.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::Pattern;
+use crate::kernel::budget::{Budget, Span, Unit, Zone};
+use crate::kernel::window::{Grant, Refusal, Window};
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Metric {
+    Requests,
+    /// Requests in flight.
+    Parallel,
+    InputTokens,
+    OutputTokens,
+    /// Input and output.
+    Tokens,
+    /// Pico-USD.
+    Spend,
+}
+
+impl Metric {
+    pub const COUNT: usize = 6;
+    /// What is known when a request arrives.
+    pub const ARRIVAL: u8 = Metric::Requests.bit() | Metric::Parallel.bit();
+    /// What is known when a deployment is chosen.
+    pub const USAGE: u8 =
+        Metric::InputTokens.bit() | Metric::OutputTokens.bit() | Metric::Tokens.bit() | Metric::Spend.bit();
+
+    pub const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Amounts by metric.
+pub type Amounts = [u64; Metric::COUNT];
+
+/// The window of a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum WindowRow {
+    /// The last `length_ms`, wherever one looks.
+    Sliding { length_ms: u64 },
+    /// Periods of the civil calendar. What was used before `since_us` does not count.
+    Calendar { unit: Unit, offset_s: i64, shift_us: i64, shifted_offset_s: i64, since_us: i64 },
+    /// Periods of one length, one of which begins at `start_us`.
+    Anchored { start_us: i64, length_ms: u64, since_us: i64 },
+    /// For ever; counted from `since_us`.
+    Lifetime { since_us: i64 },
+}
+
+/// One limit.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitRule {
+    /// What people call it, for messages; may be empty.
+    pub name: String,
+    pub metric: Metric,
+    pub max: u64,
+    /// Null for `parallel` alone.
+    pub window: Option<WindowRow>,
+    /// Names or globs of the models it is about, all counted together; null: all models.
+    pub models: Option<Vec<String>>,
+    /// Passing it is told, and nothing refused.
+    pub soft: bool,
+}
+
+/// Someone or something with limits of its own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubjectRow {
+    pub kind: super::subjects::Kind,
+    pub id: String,
+    pub alias: Option<String>,
+    /// Whose spend it shares: a member's team and user.
+    pub parents: Vec<(super::subjects::Kind, String)>,
+    pub blocked: bool,
+    pub limits: Vec<LimitRule>,
+}
+
+/// A limit, checked and compiled.
+#[derive(Debug)]
+pub struct Rule {
+    pub row: LimitRule,
+    models: Option<Vec<Pattern>>,
+}
+
+impl Rule {
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn compile(row: LimitRule) -> Result<Rule, String> {
+        let fail = |what: &str| Err(format!("limit on {:?}: {what}", row.metric));
+        match (&row.window, row.metric) {
+            (None, Metric::Parallel) => {}
+            (Some(_), Metric::Parallel) => return fail("what is in flight has no window"),
+            (None, _) => return fail("a window is needed"),
+            (Some(WindowRow::Sliding { length_ms } | WindowRow::Anchored { length_ms, .. }), _)
+                if !(1..=MAX_LENGTH_MS).contains(length_ms) =>
+            {
+                return fail("a window has from 1 ms to 400 days");
+            }
+            (Some(WindowRow::Calendar { offset_s, shifted_offset_s, .. }), _)
+                if offset_s.abs() > 86_400 || shifted_offset_s.abs() > 86_400 =>
+            {
+                return fail("a zone is at most a day from UTC");
+            }
+            _ => {}
+        }
+        let models = row.models.as_ref().map(|names| names.iter().map(|name| Pattern::new(name)).collect());
+        Ok(Rule { models, row })
+    }
+
+    pub fn concerns(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(model)))
+    }
+
+    /// Whether the same things are counted over the same window, so that a changed limit goes on from what was used.
+    pub fn counts_as(&self, other: &LimitRule) -> bool {
+        let ours = &self.row;
+        ours.metric == other.metric && ours.window == other.window && ours.models == other.models
+    }
+}
+
+/// Longest window: what the clock of sliding windows reaches back to.
+pub const MAX_LENGTH_MS: u64 = 400 * 86_400_000;
+
+/// `requests per minute`, `tokens per day`, `USD`, …
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.row.metric {
+            Metric::Requests => "requests",
+            Metric::Parallel => "requests in flight",
+            Metric::InputTokens => "input tokens",
+            Metric::OutputTokens => "output tokens",
+            Metric::Tokens => "tokens",
+            Metric::Spend => "USD",
+        })?;
+        match &self.row.window {
+            Some(WindowRow::Sliding { length_ms } | WindowRow::Anchored { length_ms, .. }) => length(f, *length_ms)?,
+            Some(WindowRow::Calendar { unit, .. }) => write!(f, " per calendar {}", unit_name(*unit))?,
+            Some(WindowRow::Lifetime { .. }) => f.write_str(" in all")?,
+            None => {}
+        }
+        if let Some(models) = &self.row.models {
+            write!(f, " on {}", models.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Second => "second",
+        Unit::Minute => "minute",
+        Unit::Hour => "hour",
+        Unit::Day => "day",
+        Unit::Week => "week",
+        Unit::Month => "month",
+        Unit::Year => "year",
+    }
+}
+
+fn length(f: &mut fmt::Formatter<'_>, ms: u64) -> fmt::Result {
+    for (unit, length) in [("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000)] {
+        if ms == length {
+            return write!(f, " per {unit}");
+        }
+        if ms % length == 0 {
+            return write!(f, " per {} {unit}s", ms / length);
+        }
+    }
+    write!(f, " per {ms} ms")
+}
+
+/// The two clocks of limits: one that never goes back for sliding windows, the wall's for the calendar.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub ns: u64,
+    pub us: i64,
+}
+
+impl Now {
+    /// So far ahead that a window of the longest kind begins after 0 even in a process that has just started.
+    const AHEAD_NS: u64 = 2 * MAX_LENGTH_MS * 1_000_000;
+
+    pub fn at(instant: std::time::Instant, wall_us: i64) -> Now {
+        Now { ns: Self::AHEAD_NS.saturating_add(crate::clock::ns_at(instant)), us: wall_us }
+    }
+
+    /// An earlier instant of the wall clock on the steady one.
+    fn ns_of(&self, at_us: i64) -> u64 {
+        let ago = u64::try_from(self.us.saturating_sub(at_us)).unwrap_or(0);
+        self.ns.saturating_sub(ago.saturating_mul(1_000))
+    }
+}
+
+/// The counter behind a rule.
+#[derive(Debug)]
+pub enum Count {
+    Sliding(Window),
+    Periods(Budget),
+    Held { limit: u64, held: u64 },
+}
+
+impl Count {
+    pub fn new(rule: &LimitRule) -> Count {
+        let us = |ms: u64| i64::try_from(ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        let periods = |span, since_us| Count::Periods(Budget::new(rule.max, span, since_us));
+        match &rule.window {
+            None => Count::Held { limit: rule.max, held: 0 },
+            Some(WindowRow::Sliding { length_ms }) => {
+                Count::Sliding(Window::new(rule.max, length_ms.saturating_mul(1_000_000)))
+            }
+            Some(WindowRow::Calendar { unit, offset_s, shift_us, shifted_offset_s, since_us }) => {
+                let zone = Zone { offset_s: *offset_s, shift_us: *shift_us, shifted_offset_s: *shifted_offset_s };
+                periods(Span::Calendar { unit: *unit, zone }, *since_us)
+            }
+            Some(WindowRow::Anchored { start_us, length_ms, since_us }) => {
+                periods(Span::Anchored { start_us: *start_us, length_us: us(*length_ms) }, *since_us)
+            }
+            Some(WindowRow::Lifetime { since_us }) => periods(Span::Lifetime, *since_us),
+        }
+    }
+
+    pub fn set_limit(&mut self, max: u64) {
+        match self {
+            Count::Sliding(window) => window.set_limit(max),
+            Count::Periods(budget) => budget.set_limit(max),
+            Count::Held { limit, .. } => *limit = max,
+        }
+    }
+
+    pub fn limit(&self) -> u64 {
+        match self {
+            Count::Sliding(window) => window.limit(),
+            Count::Periods(budget) => budget.limit(),
+            Count::Held { limit, .. } => *limit,
+        }
+    }
+
+    pub fn used(&mut self, now: Now) -> u64 {
+        match self {
+            Count::Sliding(window) => window.used(now.ns),
+            Count::Periods(budget) => budget.used(now.us),
+            Count::Held { held, .. } => *held,
+        }
+    }
+
+    /// Whether `n` would fit; takes nothing.
+    ///
+    /// # Errors
+    /// Says how long to wait; `u64::MAX` where waiting does not help.
+    #[inline]
+    pub fn check(&mut self, now: Now, n: u64) -> Result<(), Refusal> {
+        match self {
+            Count::Sliding(window) => window.check(now.ns, n),
+            Count::Periods(budget) => budget.check(now.us, n),
+            Count::Held { limit, held } => {
+                let remaining = limit.saturating_sub(*held);
+                // Nobody knows when a request will end; a second is what clients are told.
+                if n <= remaining { Ok(()) } else { Err(Refusal { retry_after_ns: 1_000_000_000, remaining }) }
+            }
+        }
+    }
+
+    #[inline]
+    pub fn take(&mut self, now: Now, n: u64) -> Grant {
+        match self {
+            Count::Sliding(window) => window.take(now.ns, n),
+            Count::Periods(budget) => budget.take(now.us, n),
+            Count::Held { limit, held } => {
+                *held = held.saturating_add(n);
+                Grant { slot: 0, remaining: limit.saturating_sub(*held), reset_ns: 0 }
+            }
+        }
+    }
+
+    /// What was reserved becomes what was used.
+    #[inline]
+    pub fn settle(&mut self, slot: u64, reserved: u64, actual: u64) {
+        let (more, less) = (actual.saturating_sub(reserved), reserved.saturating_sub(actual));
+        match self {
+            Count::Sliding(window) if more > 0 => window.charge(slot, more),
+            Count::Sliding(window) => window.refund(slot, less),
+            Count::Periods(budget) if more > 0 => budget.charge(slot, more),
+            Count::Periods(budget) => budget.refund(slot, less),
+            Count::Held { held, .. } => *held = held.saturating_add(more).saturating_sub(less),
+        }
+    }
+
+    /// Counts what was used before this counter was made.
+    pub fn seed(&mut self, now: Now, at_us: i64, n: u64) {
+        match self {
+            Count::Sliding(window) => window.seed(now.ns, now.ns_of(at_us), n),
+            Count::Periods(budget) => budget.seed(now.us, at_us, n),
+            Count::Held { .. } => {}
+        }
+    }
+
+    /// Where what counts begins, µs since 1970; `None` where nothing needs to be looked up.
+    pub fn begins(&mut self, now: Now) -> Option<i64> {
+        match self {
+            Count::Sliding(window) => {
+                let ago = i64::try_from(window.reach_ns() / 1_000).unwrap_or(i64::MAX);
+                Some(now.us.saturating_sub(ago))
+            }
+            Count::Periods(budget) => Some(budget.begins(now.us)),
+            Count::Held { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(metric: Metric, window: Option<WindowRow>) -> LimitRule {
+        LimitRule { name: String::new(), metric, max: 10, window, models: None, soft: false }
+    }
+
+    #[test]
+    fn rules_say_what_they_are() {
+        let minute = Some(WindowRow::Sliding { length_ms: 60_000 });
+        let text = |row: LimitRule| Rule::compile(row).map(|rule| rule.to_string());
+        assert_eq!(text(row(Metric::Requests, minute.clone())).as_deref(), Ok("requests per minute"));
+        let models = Some(vec!["gpt-*".to_string(), "o3".to_string()]);
+        let on_models = LimitRule { models, ..row(Metric::Tokens, Some(WindowRow::Sliding { length_ms: 7_200_000 })) };
+        assert_eq!(text(on_models).as_deref(), Ok("tokens per 2 hours on gpt-*, o3"));
+        assert_eq!(text(row(Metric::Spend, Some(WindowRow::Lifetime { since_us: 0 }))).as_deref(), Ok("USD in all"));
+        assert_eq!(text(row(Metric::Parallel, None)).as_deref(), Ok("requests in flight"));
+        for (metric, window) in [
+            (Metric::Parallel, minute),
+            (Metric::Spend, None),
+            (Metric::Requests, Some(WindowRow::Sliding { length_ms: 0 })),
+            (Metric::Requests, Some(WindowRow::Anchored { start_us: 0, length_ms: u64::MAX, since_us: 0 })),
+        ] {
+            assert!(Rule::compile(row(metric, window)).is_err());
+        }
+    }
+}

@@ -19,7 +19,7 @@ from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
 from ailink.providers import Registry
-from ailink.providers.registry import base_url_fault
+from ailink.providers.registry import base_url_fault, path_fault
 
 MIN_SECRET: Final = 16
 _KNOWN_WEAK: Final = frozenset(
@@ -236,7 +236,9 @@ class _Checks:
                 self.broken.add(name)
                 self._report((*path, fault.key), fault.message)
                 continue
-            for operation in provider.operations or {}:
+            for operation, suffix in (provider.operations or {}).items():
+                if (reason := path_fault(suffix)) is not None:
+                    self._report((*path, "operations", operation), reason)
                 if (operation in _ANTHROPIC) != (row.dialect == "anthropic"):
                     text = f"`{operation}` is not part of the dialect `{row.dialect}`"
                     self._report((*path, "operations", operation), text)

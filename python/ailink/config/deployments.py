@@ -6,15 +6,17 @@ must bring its own key.
 """
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from ailink.config.problems import did_you_mean
 from ailink.config.schema import Config, Deployment, Provider
 from ailink.config.secret import NO_CREDENTIAL, Secret
-from ailink.providers import Auth, Dialect, ProviderRow, Registry
-from ailink.providers.registry import base_url_fault
+from ailink.providers import Auth, Dialect, Operation, ProviderRow, Registry
+from ailink.providers.registry import base_url_fault, placeholders
+from ailink.providers.vocabulary import SETTINGS
 
 MOCK_URL = "http://127.0.0.1:0"
 """Stands for the in-process mock while it has no port yet."""
@@ -43,6 +45,8 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 
     row: ProviderRow
     base_url: str
+    operations: dict[Operation, str]
+    """Paths behind the base URL, without placeholders."""
     credential: Credential | None
     """None: no credential is sent."""
     missing: str | None = None
@@ -120,30 +124,80 @@ def place(
     registry: Registry,
     env: Mapping[str, str],
     mock_url: str = MOCK_URL,
+    model: str = "",
 ) -> Placed:
-    """Fills in what the deployment leaves to its provider. Raises PlacementError."""
+    """Fills in what the deployment leaves to its provider. `model`: the name it has without one of its own.
+
+    Raises PlacementError.
+    """
     row = provider_row(deployment.provider, config, registry)
-    shared_url = None if row.base_url is None else _fill(row.base_url, deployment, mock_url)
+    values = _settings(deployment, row)
+    shared_url = (
+        None if row.base_url is None else _fill(row.base_url, values, mock_url, deployment.base_url is None)
+    )
     if deployment.base_url is not None:
-        url = _fill(deployment.base_url, deployment, mock_url)
+        url = _fill(deployment.base_url, values, mock_url) or ""
     elif shared_url is None:
         raise PlacementError("base_url", f"provider `{deployment.provider}` has no default `base_url`")
     else:
         url = shared_url
-    if deployment.region is not None and "{region}" not in (deployment.base_url or row.base_url or ""):
-        raise PlacementError("region", f"provider `{deployment.provider}` has no regions")
-    credential, missing = _credential(deployment, config, registry, row, env, (url, shared_url))
-    return Placed(row=row, base_url=url, credential=credential, missing=missing)
+    named = row.placeholders() | placeholders(deployment.base_url or "")
+    for name in SETTINGS:
+        if getattr(deployment, name) is not None and name not in named:
+            raise PlacementError(name, f"provider `{deployment.provider}` has no use for it")
+    builtin = registry.get(deployment.provider)
+    home = None
+    if builtin is not None and builtin.base_url is not None:
+        home = _fill(builtin.base_url, values, mock_url, needed=False)
+    credential, missing = _credential(deployment, config, registry, row, env, Urls(url, shared_url, home))
+    operations = _paths(row, values | {"model": deployment.model or model})
+    return Placed(row=row, base_url=url, operations=operations, credential=credential, missing=missing)
 
 
-def _fill(template: str, deployment: Deployment, mock_url: str) -> str:
-    """The base URL without placeholders and without a slash at its end. Raises PlacementError."""
+def _settings(deployment: Deployment, row: ProviderRow) -> dict[str, str]:
+    """The values of placeholders: the deployment's, else the row's."""
+    own: dict[str, str] = {
+        name: value for name in SETTINGS if (value := getattr(deployment, name)) is not None
+    }
+    return {str(name): value for name, value in row.settings.items()} | own
+
+
+def _fill(template: str, values: Mapping[str, str], mock_url: str, needed: bool = True) -> str | None:
+    """The base URL without placeholders and without a slash at its end; None where it lacks a setting that is
+    not `needed`. Raises PlacementError.
+    """
     template = template.rstrip("/")
     if (reason := base_url_fault(template)) is not None:
         raise PlacementError("base_url", reason)
-    if "{region}" in template and deployment.region is None:
-        raise PlacementError("region", f"`region` is missing: it is part of {template}")
-    return template.replace("{mock}", mock_url).replace("{region}", deployment.region or "")
+    url = template.replace("{mock}", mock_url)
+    for name in sorted(placeholders(url)):
+        if name not in values:
+            if not needed:
+                return None
+            raise PlacementError(name, f"`{name}` is missing: it is part of {template}")
+        url = url.replace(f"{{{name}}}", values[name])
+    return url
+
+
+def _paths(row: ProviderRow, values: Mapping[str, str]) -> dict[Operation, str]:
+    """The paths of a row without placeholders. Raises PlacementError."""
+    paths: dict[Operation, str] = {}
+    for operation, template in row.operations.items():
+        path = template
+        for name in sorted(placeholders(template)):
+            if name not in values:
+                raise PlacementError(name, f"`{name}` is missing: it is part of {template}")
+            path = path.replace(f"{{{name}}}", quote(values[name], safe=""))
+        paths[operation] = path
+    return paths
+
+
+class Urls(NamedTuple):
+    """Base URLs of a deployment: the one in use, its provider entry's, the catalogue's."""
+
+    used: str
+    shared: str | None
+    home: str | None
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -158,7 +212,7 @@ def _credential(
     registry: Registry,
     row: ProviderRow,
     env: Mapping[str, str],
-    urls: tuple[str, str | None],
+    urls: Urls,
 ) -> tuple[Credential | None, str | None]:
     """(credential, why one is missing). Order: deployment, provider entry, environment."""
     own_key = given(deployment, "")
@@ -166,17 +220,16 @@ def _credential(
         return own_key.chosen, None
     if row.auth.scheme == "none":
         return None, None
-    url, shared_url = urls
     canonical, own = own_provider(deployment.provider, config, registry)
     shared = given(own, f"provider:{canonical}") if own is not None else None
     if shared is not None:
-        if shared_url is not None and _origin(shared_url) == _origin(url):
+        if urls.shared is not None and _origin(urls.shared) == _origin(urls.used):
             return shared.chosen, None
         if not row.auth.optional:
             return None, f"the key of provider `{canonical}` is not sent to another host; give `api_key` here"
     builtin = registry.get(deployment.provider)
-    if builtin is not None and builtin.base_url is not None and "{" not in builtin.base_url:
-        at_home = _origin(builtin.base_url) == _origin(url)
+    if builtin is not None and urls.home is not None:
+        at_home = _origin(urls.home) == _origin(urls.used)
         for variable in builtin.env if at_home else ():
             if env.get(variable, "").strip():
                 secret = Secret.parse(env[variable])

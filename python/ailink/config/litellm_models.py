@@ -32,6 +32,13 @@ _FAMILIES: Final = (
     ),
     ("anthropic", ("claude-",)),
 )
+_SETTINGS: Final = {
+    "api_version": "api_version",
+    "aws_region_name": "region",
+    "region_name": "region",
+    "vertex_location": "region",
+    "vertex_project": "project",
+}
 _URL_TAILS: Final = {"anthropic": ("/v1/messages", "/v1"), "openai": ("/chat/completions",)}
 """What operators put at the end of `api_base` that our base URL does not have."""
 
@@ -154,6 +161,13 @@ class Models:
         )
         self._members.setdefault(name.text, []).append(entry)
         self._read_params(entry, row, group)
+        if lacking := _lacking(entry.deployment, row):
+            text = f"`{lacking[0]}` is needed for provider `{row.id}`: left out"
+            self._notes.add((*path, "litellm_params"), params.place, text)
+            self._members[name.text].remove(entry)
+            if not self._members[name.text]:
+                del self._groups[name.text], self._members[name.text]
+            return
         if isinstance(item, MappingNode):
             self._read_info(item, entry, group)
 
@@ -234,6 +248,11 @@ class Models:
             if (found := self._notes.reference(node, path, self._env)) is not None:
                 _headers(deployment, node.place)["openai-organization"] = found
             return True
+        setting = _SETTINGS.get(key)
+        if setting is not None and setting in row.placeholders():
+            if (found := self._notes.reference(node, path, self._env)) is not None:
+                deployment[setting] = found
+            return True
         if key in {"weight", "rpm", "tpm"}:
             value = yaml12.resolve(node.text) if isinstance(node, Scalar) else None
             return (
@@ -305,6 +324,12 @@ class Models:
                 self._notes.unknown(path, node.place)
         if prices and "price" not in entry.deployment:
             entry.deployment["price"] = _mapping(entry.place, prices)
+
+
+def _lacking(deployment: Mapping[str, Node], row: ProviderRow) -> list[str]:
+    """Settings that the provider's URLs name and nobody gives."""
+    named = row.path_placeholders() if "base_url" in deployment else row.placeholders()
+    return sorted(named - {"model", "mock"} - row.settings.keys() - deployment.keys())
 
 
 def _headers(deployment: dict[str, Node], place: Place) -> dict[str, Node]:

@@ -17,6 +17,7 @@ from ailink.providers import AuthScheme, Operation, StreamUsage
 from ailink.providers.vocabulary import SUFFIX
 
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
+_Setting = Annotated[str, Meta(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$")]
 _Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
@@ -152,7 +153,11 @@ class Deployment(Strict, frozen=True, kw_only=True):
     credential: _Name | None = None
     base_url: _Name | None = None
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
-    """Fills `{region}` in the base URL."""
+    """Fills `{region}` in the provider's URLs, as the next three fill theirs."""
+    account: _Setting | None = None
+    """The resource, workspace or account at a provider that has many."""
+    project: _Setting | None = None
+    api_version: _Setting | None = None
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     price: Price | None = None
     timeouts: Timeouts = Timeouts()

@@ -15,22 +15,30 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from ailink.providers import rules
+from ailink.providers.rules import Parameters
 from ailink.providers.vocabulary import (
     PATH_CHARACTERS,
+    SETTINGS,
     SUFFIX,
     AuthScheme,
     Dialect,
     Operation,
+    Setting,
     StreamUsage,
 )
 
-PLACEHOLDERS: Final = frozenset({"region", "mock"})
-"""What a base URL may name in braces: the deployment's region, the address of the in-process mock."""
+PLACEHOLDERS: Final = frozenset({*SETTINGS, "mock"})
+"""What a base URL may name in braces: a setting of the deployment, the address of the in-process mock."""
 
+PATH_PLACEHOLDERS: Final = frozenset({*SETTINGS, "model"})
+"""What the path of an operation may name in braces."""
+
+_BRACED: Final = re.compile(r"\{([^{}]*)\}")
 _LABEL: Final = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST: Final = re.compile(rf"(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}\.?", re.IGNORECASE)
 
-_Id = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
+_Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 _Suffix = Annotated[str, Meta(pattern=SUFFIX)]
 _EnvName = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
 _HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
@@ -61,7 +69,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     id: _Id
     title: Annotated[str, Meta(min_length=1)]
     base_url: str | None = None
-    """None: each deployment must give its own. May hold `{region}` or `{mock}`."""
+    """None: each deployment must give its own. May hold placeholders."""
     dialect: Dialect
     operations: Annotated[dict[Operation, _Suffix], Meta(min_length=1)]
     auth: Auth
@@ -76,6 +84,20 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Its name in the price catalogue; None: its models have no list price."""
     headers: dict[_HeaderName, _HeaderValue] = {}
     """Sent upstream unless the caller sent the header."""
+    parameters: Parameters = {}
+    """What is to be done about single parameters, by operation."""
+    settings: dict[Setting, str] = {}
+    """Values of placeholders that a deployment does not give."""
+    free: bool = False
+    """Self-hosted: a model without a price of its own costs nothing, instead of being of unknown cost."""
+
+    def placeholders(self) -> frozenset[str]:
+        """What the base URL and the paths name in braces."""
+        return placeholders(self.base_url or "") | self.path_placeholders()
+
+    def path_placeholders(self) -> frozenset[str]:
+        """What the paths name in braces."""
+        return frozenset(name for path in self.operations.values() for name in placeholders(path))
 
 
 class Registry:
@@ -139,15 +161,44 @@ def read_row(text: bytes, file: str) -> ProviderRow:
         raise CatalogError(file, "base_url", fault)
     if row.auth.scheme == "none" and (row.env or not row.auth.optional):
         raise CatalogError(file, "auth", "scheme `none` goes with `optional = true` and no `env`")
+    for operation, path in row.operations.items():
+        if (fault := path_fault(path)) is not None:
+            raise CatalogError(file, f"operations.{operation}", fault)
+    if unused := sorted(row.settings.keys() - row.placeholders()):
+        raise CatalogError(
+            file, f"settings.{unused[0]}", "neither the base URL nor a path names it in braces"
+        )
+    fault = rules.fault(row.parameters, frozenset(row.operations), row.stream_usage == "inject")
+    if fault is not None:
+        raise CatalogError(file, "parameters", fault)
     return row
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """What a URL or path names in braces."""
+    return frozenset(_BRACED.findall(text))
+
+
+def path_fault(path: str) -> str | None:
+    """Why `path` cannot be the path of an operation, or None."""
+    unknown = sorted(placeholders(path) - PATH_PLACEHOLDERS)
+    if unknown:
+        return f"unknown placeholder {{{unknown[0]}}}; known are {_listed(PATH_PLACEHOLDERS)}"
+    if re.search(r"[{}]", _BRACED.sub("", path)):
+        return "braces do not match"
+    return None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in sorted(names))
 
 
 def base_url_fault(url: str) -> str | None:
     """Why `url` cannot be a base URL, or None."""
-    unknown = sorted(set(re.findall(r"\{([^{}]*)\}", url)) - PLACEHOLDERS)
+    unknown = sorted(placeholders(url) - PLACEHOLDERS)
     if unknown:
-        return f"unknown placeholder {{{unknown[0]}}}; known are {{region}} and {{mock}}"
-    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", url)):
+        return f"unknown placeholder {{{unknown[0]}}}; known are {_listed(PLACEHOLDERS)}"
+    if re.search(r"[{}]", _BRACED.sub("", url)):
         return "braces do not match"
     rest = url.removeprefix("{mock}")
     if rest == url:
@@ -162,7 +213,7 @@ def base_url_fault(url: str) -> str | None:
         return "must not hold a query, a fragment, blanks or other characters that no path has"
     if url.endswith("/"):
         return "must not end in a slash"
-    return None if url.startswith("{mock}") else _authority_fault(url.replace("{region}", "region"))
+    return None if url.startswith("{mock}") else _authority_fault(_BRACED.sub("x", url))
 
 
 def _authority_fault(url: str) -> str | None:

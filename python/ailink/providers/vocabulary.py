@@ -33,7 +33,20 @@ StreamUsage = Literal["inject", "builtin", "none"]
 PATH_CHARACTERS: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@/%-]"
 """What the path of a URL is made of (RFC 3986, 3.3)."""
 
-SUFFIX: Final = rf"^/{PATH_CHARACTERS}*\Z"
-"""The path of an operation behind the base URL."""
+SUFFIX: Final = rf"^/(?:{PATH_CHARACTERS}|[?{{}}])*\Z"
+"""The path of an operation behind the base URL, query and placeholders too. `/../`: beside the base."""
+
+Setting = Literal["account", "api_version", "project", "region"]
+"""What a deployment can say about its place; fills the placeholder of the same name."""
+
+SETTINGS: Final[tuple[Setting, ...]] = get_args(Setting)
+
+UPLOADS: Final[frozenset[Operation]] = frozenset(
+    {"audio_transcriptions", "audio_translations", "images_edits", "images_variations"}
+)
+"""Operations whose requests are forms: parameter rules do not reach into them."""
+
+CARRIERS: Final = frozenset({"model", "messages", "prompt", "input", "query", "documents", "stream"})
+"""Parameters that carry the request itself; no rule may speak about them."""
 
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)

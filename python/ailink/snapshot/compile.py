@@ -16,7 +16,8 @@ from ailink.config.deployments import MOCK_URL, Credential, Placed, place
 from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
 from ailink.config.schema import Price as ConfigPrice
 from ailink.pricing import Catalogue
-from ailink.providers import Registry
+from ailink.providers import Operation, ProviderRow, Registry
+from ailink.providers.rules import of as rules_of
 from ailink.snapshot import model as wire
 from ailink.snapshot.routing import compile_routing
 from ailink.store.credentials import slot
@@ -24,6 +25,11 @@ from ailink.store.credentials import slot
 DRAIN_DELAY_MS: Final = 10_000
 MEMORY_SHARE: Final = 4
 """Request bodies may take this part of the memory the process may use."""
+
+
+_FREE: Final = wire.Price(
+    input=0, output=0, cache_read=0, cache_write=0, audio_input=0, audio_output=0, per_request=0
+)
 
 
 class CompileError(Exception):
@@ -173,8 +179,9 @@ class _Compiler:
         return list(dict.fromkeys(self._aliases.get(name, name) for name in names))
 
     def _deployment(self, model: Model, deployment: Deployment) -> wire.Deployment:
+        inputs = self._inputs
         placed = place(
-            deployment, self._config, self._inputs.registry, self._inputs.env, self._inputs.mock_url
+            deployment, self._config, inputs.registry, inputs.env, inputs.mock_url, model=model.name
         )
         row = placed.row
         name = deployment.model or model.name
@@ -187,7 +194,8 @@ class _Compiler:
             dialect=row.dialect,
             model=name,
             base_url=placed.base_url,
-            operations=dict(row.operations),
+            operations=placed.operations,
+            rules=_rules(row),
             auth=wire.Auth(scheme="none" if credential is None else row.auth.scheme, name=row.auth.name),
             credential=credential,
             headers={**row.headers, **{key.lower(): value for key, value in deployment.headers.items()}},
@@ -212,6 +220,7 @@ class _Compiler:
             deployment.base_url,
             deployment.region,
             deployment.credential,
+            *(setting for setting in (deployment.account, deployment.project) if setting is not None),
         )
         candidates = (
             hashlib.sha256(msgspec.json.encode([*parts, twin])).hexdigest()[:16] for twin in count()
@@ -242,7 +251,7 @@ class _Compiler:
         family = placed.row.price_family
         found = None if family is None else self._inputs.catalogue.price(family, name)
         if found is None:
-            return None, ""
+            return (_FREE, "free") if placed.row.free else (None, "")
         price = wire.Price(
             input=found.input,
             output=found.output,
@@ -253,6 +262,32 @@ class _Compiler:
             per_request=found.per_request,
         )
         return price, self._inputs.catalogue.version
+
+
+def _rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:
+    """The row's parameter rules by operation."""
+
+    def text(value: object) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    tables = {operation: rules_of(row.parameters, operation) for operation in row.operations}
+    return {
+        operation: [
+            wire.Rule(
+                parameter=name,
+                to=rule.to,
+                reject=rule.reject,
+                drop=rule.drop,
+                min=text(rule.min),
+                max=text(rule.max),
+                default=text(rule.default),
+                require=rule.require,
+            )
+            for name, rule in table.items()
+        ]
+        for operation, table in tables.items()
+        if table
+    }
 
 
 def _own_price(price: ConfigPrice) -> wire.Price:

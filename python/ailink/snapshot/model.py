@@ -113,6 +113,19 @@ class Timeouts(_Wire, frozen=True, kw_only=True):
     total_ms: int
 
 
+class Rule(_Wire, frozen=True, kw_only=True):
+    """What happens to one parameter. `min`, `max` and `default` are JSON text, so no number changes."""
+
+    parameter: str
+    to: str | None
+    reject: str | None
+    drop: bool
+    min: str | None
+    max: str | None
+    default: str | None
+    require: bool
+
+
 class Deployment(_Wire, frozen=True, kw_only=True):
     """One place where a model is had. `credential` names a slot; its value is pushed apart."""
 
@@ -122,6 +135,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     model: str
     base_url: str
     operations: dict[Operation, str]
+    rules: dict[Operation, list[Rule]]
     auth: Auth
     credential: str | None
     headers: dict[str, str]

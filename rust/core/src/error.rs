@@ -54,6 +54,7 @@ pub enum Code {
     UpstreamStatus = 44,
     NoDeployment = 45,
     PayloadMissing = 46,
+    ParameterUnsupported = 47,
     ClientGone = 60,
 }
 
@@ -102,6 +103,7 @@ impl Code {
         Code::NoDeployment,
         Code::ClientGone,
         Code::PayloadMissing,
+        Code::ParameterUnsupported,
     ];
 
     #[rustfmt::skip]
@@ -140,6 +142,7 @@ impl Code {
             Code::UpstreamTimeout     => (504, "timeout_error",         "upstream_timeout",        "timeout_error",         Upstream),
             Code::UpstreamStatus      => (502, "upstream_error",        "upstream_error",          "api_error",             Upstream),
             Code::NoDeployment        => (503, "api_error",             "no_deployment_available", "overloaded_error",      Gateway),
+            Code::ParameterUnsupported => (400, "invalid_request_error", "unsupported_parameter",  "invalid_request_error", Client),
             Code::PayloadMissing      => (400, "invalid_request_error", "missing_required_parameter", "invalid_request_error", Client),
             Code::ClientGone          => (499, "api_error",             "client_disconnected",     "api_error",             Client),
         };
@@ -155,7 +158,7 @@ pub struct Error {
     pub status: Option<u16>,
     pub message: Cow<'static, str>,
     /// The request field at fault, as the OpenAI error shape names it.
-    pub param: Option<&'static str>,
+    pub param: Option<Cow<'static, str>>,
     pub retry_after: Option<Duration>,
     /// The rest of the request can no longer be trusted: answer and close the connection.
     pub close: bool,
@@ -170,8 +173,8 @@ impl Error {
         Error { code, status: None, message: message.into(), param: None, retry_after: None, close: false, body: None }
     }
 
-    pub fn param(mut self, param: &'static str) -> Self {
-        self.param = Some(param);
+    pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
         self
     }
 

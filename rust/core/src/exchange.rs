@@ -150,6 +150,8 @@ pub struct Exchange {
     pub attempts: u8,
     /// Time spent waiting for providers and between retries: not the gateway's own.
     pub waited: Duration,
+    /// Parameters of the request that the provider asked last does not get as they were sent.
+    pub dropped: SmallVec<[Box<str>; 2]>,
     pub answer: Option<Answer>,
     // relay
     /// The deployment whose answer the caller gets.

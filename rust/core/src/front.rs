@@ -171,6 +171,7 @@ impl Arrival {
             reserved_pico: 0,
             attempts: 0,
             waited: Duration::ZERO,
+            dropped: SmallVec::new(),
             answer: None,
             served: None,
             cost_pico: None,

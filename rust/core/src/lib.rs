@@ -35,6 +35,7 @@ pub mod pipeline;
 pub mod plane;
 pub mod query;
 mod refusal;
+pub mod rules;
 pub mod runtime;
 pub mod shard;
 mod shell;

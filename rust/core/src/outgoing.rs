@@ -4,7 +4,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
+use crate::rules::Refusal;
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
 use crate::wire::json::Kind;
 
@@ -57,7 +59,25 @@ pub fn request_head(
 }
 
 /// The caller's bytes with the model's name as the deployment knows it, and with the usage of a stream asked for.
-pub fn request_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[Bytes; 5]> {
+///
+/// What the provider's rules do to parameters is noted for the answer's headers.
+///
+/// # Errors
+/// 400 for a parameter that the provider refuses or misses.
+pub fn request_body(
+    exchange: &mut Exchange,
+    deployment: &Deployment,
+    template: &RequestTemplate,
+) -> Result<SmallVec<[Bytes; 5]>> {
+    let applied = match (&template.rules, exchange.call.root) {
+        (Some(rules), Some(root)) => {
+            Some(rules.apply(&exchange.call.body, root).map_err(|refusal| refused(deployment, &refusal))?)
+        }
+        _ => None,
+    };
+    let (rule_edits, dropped) = applied.map_or_else(Default::default, |applied| (applied.edits, applied.dropped));
+    exchange.dropped = dropped;
+    let exchange = &*exchange;
     let call = &exchange.call;
     let mut edits: SmallVec<[(usize, usize, Bytes); 2]> = SmallVec::new();
     let inside = call.root.map(|root| root.start as usize + 1);
@@ -82,20 +102,32 @@ pub fn request_body(exchange: &Exchange, deployment: &Deployment) -> SmallVec<[B
     {
         edits.push(edit);
     }
-    edits.sort_by_key(|(start, ..)| *start);
+    edits.extend(rule_edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)));
+    // Insertions come before what is replaced at the same place.
+    edits.sort_by_key(|(start, end, _)| (*start, *end));
     let mut parts = SmallVec::new();
     let mut done = 0;
     for (start, end, replacement) in edits {
         if start > done {
             parts.push(call.body.slice(done..start));
         }
-        parts.push(replacement);
+        if !replacement.is_empty() {
+            parts.push(replacement);
+        }
         done = end;
     }
     if done < call.body.len() {
         parts.push(call.body.slice(done..));
     }
-    parts
+    Ok(parts)
+}
+
+fn refused(deployment: &Deployment, refusal: &Refusal) -> Error {
+    let code = match refusal {
+        Refusal::Unsupported { .. } => Code::ParameterUnsupported,
+        Refusal::Missing { .. } => Code::PayloadMissing,
+    };
+    Error::new(code, refusal.message(&deployment.provider)).param(refusal.parameter().to_string())
 }
 
 /// A form field that names the model, for forms whose path names it.

@@ -127,7 +127,7 @@ def test_every_key_without_effect_is_listed_with_its_place(loaded):
     assert {path: line for path, (line, _) in notes.items()} == {
         "model_list[0].litellm_params.rpm": 7,
         "model_list[1].model_info.max_tokens": 14,
-        "model_list[5].litellm_params.model": 31,
+        "model_list[5].litellm_params": 31,
         "model_list[6].model_name": 32,
         "litellm_settings.drop_params": 35,
         "litellm_settings.callbacks": 39,
@@ -138,7 +138,7 @@ def test_every_key_without_effect_is_listed_with_its_place(loaded):
         "general_settings.database_url": 46,
         "guardrails": 48,
     }
-    assert "provider `azure` is not supported" in notes["model_list[5].litellm_params.model"][1]
+    assert "`account` is needed for provider `azure`" in notes["model_list[5].litellm_params"][1]
     assert "`azure` is not in the list" in str([note.message for note in loaded.notes])
 
 

@@ -227,7 +227,7 @@ def test_one_problem(problems, text, path, words):
     ("deployment", "path", "words"),
     [
         ("{provider: openai_compatible, model: x}", "base_url", "has no default `base_url`"),
-        ("{provider: openai, api_key: k, region: eu-1}", "region", "has no regions"),
+        ("{provider: openai, api_key: k, region: eu-1}", "region", "has no use for it"),
         (
             "{provider: openai, api_key: k, base_url: 'https://{region}.x/v1'}",
             "region",

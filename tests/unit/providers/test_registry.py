@@ -7,8 +7,8 @@ import pytest
 
 from ailink import providers
 from ailink.pricing import load as load_prices
-from ailink.providers import OPERATIONS, CatalogError, Registry
-from ailink.providers.registry import base_url_fault, read_row
+from ailink.providers import OPERATIONS, CatalogError, Registry, rules
+from ailink.providers.registry import base_url_fault, path_fault, read_row
 
 ROW = """\
 id = "x"
@@ -34,7 +34,7 @@ def registry():
 
 
 def test_the_shipped_catalogue(registry):
-    assert len(registry) >= 20
+    assert len(registry) >= 100
     for name in [
         "openai",
         "anthropic",
@@ -142,3 +142,54 @@ def test_base_urls(url):
 )  # fmt: skip
 def test_not_base_urls(url):
     assert base_url_fault(url)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "words"),
+    [
+        ("[parameters.chat]\na = {}", "parameters", "chat.a: says nothing"),
+        ("[parameters.chat]\na = { too = 'b' }", "parameters[...][...]", "unknown field `too`"),
+        ("[parameters.chta]\na = { drop = true }", "parameters", "Invalid"),
+        ("[parameters.embeddings]\na = { drop = true }", "parameters", "does not serve"),
+        ("[parameters.chat]\na = { drop = true, max = 1 }", "parameters", "`drop` stands alone"),
+        ("[parameters.chat]\na = { to = 'a' }", "parameters", "renamed to itself"),
+        ("[parameters.chat]\na = { to = 'b' }\nb = { drop = true }", "parameters", "`b` has a rule"),
+        ("[parameters.chat]\na = { to = 'c' }\nb = { to = 'c' }", "parameters", "`c` has a rule"),
+        ("[parameters.chat]\nmodel = { drop = true }", "parameters", "carries the request"),
+        ("[parameters.chat]\na = { to = 'messages' }", "parameters", "carries the request"),
+        ("[parameters.chat]\na = { min = 2, max = 1 }", "parameters", "`min` is more than `max`"),
+        ("[parameters.chat]\na = { default = 2, require = true }", "parameters", "exclude each other"),
+        ("[parameters.all]\nstream_options = { drop = true }", "parameters", "belongs to the gateway"),
+        ("[settings]\nregion = 'eu'", "settings.region", "names it in braces"),
+        ("[settings]\nzone = 'eu'", "settings", "Invalid enum value"),
+    ],
+)
+def test_bad_rules_and_settings(section, key, words):
+    with pytest.raises(CatalogError) as caught:
+        read_row(f"{ROW}\n{section}\n".encode(), "x.toml")
+    assert (caught.value.key, words in caught.value.reason) == (key, True), caught.value
+
+
+def test_rules_of_an_operation_stand_over_those_for_all():
+    text = (
+        ROW + "[parameters.all]\na = { drop = true }\nb = { max = 2 }\n[parameters.chat]\na = { max = 1 }\n"
+    )
+    row = read_row(text.encode(), "x.toml")
+    found = rules.of(row.parameters, "chat")
+    assert {name: (rule.drop, rule.max) for name, rule in found.items()} == {
+        "a": (False, 1),
+        "b": (False, 2),
+    }
+
+
+@pytest.mark.parametrize("path", ["/deployments/{model}/chat?api-version={api_version}", "/../x/v1/messages"])
+def test_paths(path):
+    assert path_fault(path) is None
+    assert read_row(ROW.replace("/chat/completions", path).encode(), "x.toml").operations == {"chat": path}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("/{mock}", "unknown placeholder {mock}"), ("/{a", "braces do not match")]
+)
+def test_not_paths(path, words):
+    assert words in (path_fault(path) or "")

@@ -22,7 +22,7 @@ pub fn error_body(error: &Error) -> Bytes {
     out.push_str("\",\"type\":\"");
     out.push_str(facts.kind);
     out.push_str("\",\"param\":");
-    match error.param {
+    match &error.param {
         Some(param) => {
             out.push('"');
             escape(&mut out, param);

@@ -15,6 +15,7 @@ use crate::endpoint::{Dialect, Operation};
 use crate::kernel::breaker;
 use crate::kernel::cost::Price;
 use crate::ledger::DictKind;
+use crate::rules::Rules;
 use crate::state::{CredentialSlot, DeploymentState, ModelState, State};
 use crate::upstream::Origin;
 use crate::upstream::origin::BaseUrl;
@@ -72,6 +73,8 @@ pub struct RequestTemplate {
     pub line: Bytes,
     /// ` HTTP/1.1`, host and every header that never changes, each line ended.
     pub block: Bytes,
+    /// What is to be changed about the body for this provider.
+    pub rules: Option<Box<Rules>>,
 }
 
 /// One model at one provider with one credential.
@@ -239,7 +242,11 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
     for (operation, suffix) in &wire.operations {
         let operation =
             Operation::parse(operation).ok_or_else(|| fail(format!("operation {operation:?} is not known")))?;
-        templates[operation as usize] = Some(template(&base, suffix, &fixed).map_err(&fail)?);
+        let mut template = template(&base, suffix, &fixed).map_err(&fail)?;
+        if let Some(rules) = wire.rules.get(operation.name()) {
+            template.rules = Rules::compile(rules).map_err(|error| fail(error.to_string()))?;
+        }
+        templates[operation as usize] = Some(template);
     }
     let auth = match wire.auth.scheme.as_str() {
         "none" => Auth::None,
@@ -322,7 +329,13 @@ fn static_headers(headers: &std::collections::BTreeMap<String, String>) -> Resul
 }
 
 fn template(base: &BaseUrl, suffix: &str, fixed: &[u8]) -> Result<RequestTemplate, String> {
-    let mut target = format!("{}{suffix}", base.prefix);
+    // `../` steps out of the base URL's path, for APIs that stand beside one another.
+    let (mut prefix, mut suffix) = (base.prefix.as_str(), suffix);
+    while suffix.starts_with("/../") {
+        suffix = &suffix["/..".len()..];
+        prefix = prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    let mut target = format!("{prefix}{suffix}");
     if let Some(query) = &base.query {
         target.push(if suffix.contains('?') { '&' } else { '?' });
         target.push_str(query);
@@ -337,5 +350,5 @@ fn template(base: &BaseUrl, suffix: &str, fixed: &[u8]) -> Result<RequestTemplat
     )
     .into_bytes();
     block.extend_from_slice(fixed);
-    Ok(RequestTemplate { line: format!("POST {target}").into_bytes().into(), block: block.into() })
+    Ok(RequestTemplate { line: format!("POST {target}").into_bytes().into(), block: block.into(), rules: None })
 }

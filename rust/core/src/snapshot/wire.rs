@@ -44,6 +44,8 @@ pub struct Deployment {
     pub model: String,
     pub base_url: String,
     pub operations: BTreeMap<String, String>,
+    /// Parameter rules by operation.
+    pub rules: BTreeMap<String, Vec<Rule>>,
     pub auth: Auth,
     pub credential: Option<String>,
     pub headers: BTreeMap<String, String>,
@@ -54,6 +56,20 @@ pub struct Deployment {
     pub timeouts: Timeouts,
     pub pool_idle_ms: u64,
     pub max_connections: u32,
+}
+
+/// What happens to one parameter of a request. Numbers and values are JSON text.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub parameter: String,
+    pub to: Option<String>,
+    pub reject: Option<String>,
+    pub drop: bool,
+    pub min: Option<String>,
+    pub max: Option<String>,
+    pub default: Option<String>,
+    pub require: bool,
 }
 
 #[derive(Debug, Deserialize)]

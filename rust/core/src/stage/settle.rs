@@ -26,6 +26,7 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-ailink-provider");
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-ailink-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-ailink-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
+const DROPPED: HeaderName = HeaderName::from_static("x-ailink-dropped");
 const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
 
@@ -72,6 +73,9 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
     };
     if let Some(cache) = cache {
         headers.insert(CACHE, HeaderValue::from_static(cache));
+    }
+    if !exchange.dropped.is_empty() {
+        headers.extend(HeaderValue::from_str(&exchange.dropped.join(", ")).ok().map(|dropped| (DROPPED, dropped)));
     }
     if let Some(cost) = exchange.cost_pico {
         headers.insert(COST, usd(cost));

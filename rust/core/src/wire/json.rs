@@ -26,6 +26,7 @@
 //! * One loop with a depth counter for scalars and containers: no difference.
 
 mod block;
+mod members;
 mod names;
 mod scanner;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+pub use members::{Member, Members, members};
 use names::unescape;
 use scanner::{Scanner, fail};
 

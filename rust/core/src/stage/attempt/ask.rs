@@ -26,6 +26,7 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
     let Some(template) = deployment.template(exchange.endpoint.operation) else {
         return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
     };
+    let body = request_body(exchange, deployment, template).map_err(Failed::Skipped)?;
     let Some(pass) = deployment.state.health.enter(monotonic_ns(), &deployment.breaker, exchange.forced) else {
         let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
         return Err(Failed::Skipped(Error::new(Code::NoDeployment, text).retry_after(Duration::from_secs(1))));
@@ -41,7 +42,6 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
         Failed::Last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
     })?;
-    let body = request_body(exchange, deployment);
     let length = body.iter().map(Bytes::len).sum();
     let head = request_head(exchange, deployment, template, slot.id().0, length);
     let parts: SmallVec<[&[u8]; 6]> = iter::once(&head[..]).chain(body.iter().map(|part| &part[..])).collect();

@@ -102,6 +102,13 @@ impl<'a> Scanner<'a> {
         self.colon(end)
     }
 
+    /// Reads the member whose key's quote is at `start`.
+    pub(super) fn member(&mut self, start: usize) -> Option<super::Member> {
+        let (end, _) = self.string(start + 1).ok()?;
+        let value = self.colon(end).and_then(|at| self.value(at)).ok()?;
+        Some(super::Member { key: span(Kind::String, start, end), value })
+    }
+
     /// Reads the value at `start`, which is not white space.
     #[inline]
     pub(super) fn value(&mut self, start: usize) -> Result<Value, JsonError> {

@@ -190,11 +190,11 @@ impl Pass<'_> {
             }
             self.drop(at, None);
         } else if rule.drop {
-            self.drop(at, (!null).then_some(&rule.name));
+            self.drop(at, (!null).then_some(&*rule.name));
         } else if let Some((name, json)) = &rule.to {
             if self.position(name).is_some() {
                 // The provider's own name was used too and stands.
-                self.drop(at, (!null).then_some(&rule.name));
+                self.drop(at, (!null).then_some(&*rule.name));
             } else {
                 self.bound(rule, value);
                 self.rename(at, json);
@@ -224,11 +224,11 @@ impl Pass<'_> {
         self.members.iter().position(|kept| !kept.removed && is(kept.member.key))
     }
 
-    fn drop(&mut self, at: usize, announced: Option<&Box<str>>) {
+    fn drop(&mut self, at: usize, announced: Option<&str>) {
         if let Some(kept) = self.members.get_mut(at) {
             kept.removed = true;
         }
-        self.done.dropped.extend(announced.cloned());
+        self.done.dropped.extend(announced.map(Into::into));
     }
 
     fn rename(&mut self, at: usize, json: &Bytes) {

@@ -68,7 +68,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 34] = [
+    pub const ALL: [Code; 35] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,

@@ -89,9 +89,12 @@ impl Arrival {
         };
         match endpoint.owner {
             Owner::Plane => {
-                let exchange = self.exchange(endpoint, captured, request);
+                let mut exchange = Box::new(self.exchange(endpoint, captured, request));
                 // On the heap: this future is moved by hyper with every request and must stay small.
-                Box::pin(pipeline::run(Box::new(exchange))).await
+                match pipeline::enter(&mut exchange) {
+                    Ok(()) => Box::pin(pipeline::run(exchange)).await,
+                    Err(error) => Box::pin(pipeline::turn_away(exchange, error)).await,
+                }
             }
             Owner::Models => self.models(captured, &request),
             Owner::Health => health::answer(&self.shard, endpoint.pattern, &self.request_id),

@@ -272,6 +272,8 @@ fn builder(limits: &Limits, registry: Arc<Registry>) -> auto::Builder<Executor> 
     let mut builder = auto::Builder::new(Executor::new(registry));
     builder
         .http1()
+        // One small copy is cheaper than a vectored write: 2 % of a request, 4 % of an event.
+        .writev(false)
         .max_buf_size(CONNECTION_BUFFER.max(limits.header_bytes * 2))
         .max_headers(limits.header_count * HEADER_HEADROOM);
     builder

@@ -19,17 +19,29 @@ use crate::late;
 use crate::stage::{Flow, Stage};
 use crate::stage::{admit, attempt, authorize, cache, identify, inspect, parse, relay, reserve, route, settle};
 
-/// Carries a request from its key to its answer.
+/// Who is calling, and whether his rate is used up: a flood of refusals costs no more than this.
+///
+/// # Errors
+/// The refusal, for [`turn_away`].
+pub fn enter(exchange: &mut Exchange) -> Result<()> {
+    identify::run(exchange)?;
+    admit::at_the_door(exchange)
+}
+
+/// Answers a request that is refused before its body was read.
+pub async fn turn_away(mut exchange: Box<Exchange>, mut error: Error) -> Response<Body> {
+    if let Some(mut unread) = exchange.inbound.take().filter(|_| !error.close) {
+        error.close = !parse::discard(&mut unread, &exchange.headers).await;
+    }
+    settle::run(exchange, Err(error))
+}
+
+/// Carries a request that was let in to its answer.
 pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
-    match flow(&mut exchange, Stage::Identify, Stage::Attempt).await {
+    match flow(&mut exchange, Stage::Parse, Stage::Attempt).await {
         Ok(None) => {}
         Ok(Some(response)) => return settle::run(exchange, Ok(response)),
-        Err(mut error) => {
-            if let Some(mut unread) = exchange.inbound.take().filter(|_| !error.close) {
-                error.close = !parse::discard(&mut unread, &exchange.headers).await;
-            }
-            return settle::run(exchange, Err(error));
-        }
+        Err(error) => return turn_away(exchange, error).await,
     }
     let patience = exchange.snapshot.settings.keepalive_comment_ms;
     if patience == 0 || !exchange.call.stream {
@@ -56,9 +68,8 @@ async fn flow(exchange: &mut Exchange, first: Stage, end: Stage) -> Result<Optio
     while stage != end {
         let flow = match stage {
             Stage::Identify => {
-                identify::run(exchange)?;
-                // A key over its rate is turned away before its body is read.
-                admit::at_the_door(exchange)?
+                enter(exchange)?;
+                Flow::Next
             }
             Stage::Parse => parse::run(exchange).await?,
             Stage::Authorize => authorize::run(exchange)?,

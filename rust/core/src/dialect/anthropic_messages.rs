@@ -4,8 +4,10 @@ mod features;
 
 pub use features::treatment;
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use serde::Deserialize;
 
 use super::{Seen, escape, text_length};
@@ -65,7 +67,8 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
 }
 
 /// Members of a delta that hold generated text.
-const GENERATED: [&str; 3] = ["\"text\":\"", "\"partial_json\":\"", "\"thinking\":\""];
+static GENERATED: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["\"text\":\"", "\"partial_json\":\"", "\"thinking\":\""].map(Finder::new));
 
 /// Watches the events of a message stream.
 #[derive(Debug, Default)]
@@ -88,7 +91,7 @@ impl Tap {
     pub fn event(&mut self, event: &[u8]) -> Seen {
         let delta = memmem::find(event, b"content_block_delta").is_some();
         if delta && memmem::find(event, b"\"usage\"").is_none() {
-            return Seen { text: text_length(event, &GENERATED), ..Seen::default() };
+            return Seen { text: text_length(event, &*GENERATED), ..Seen::default() };
         }
         match sse::name(event) {
             Some(b"message_stop") => Seen { terminal: true, ..Seen::default() },
@@ -101,7 +104,7 @@ impl Tap {
                 self.take_usage(event, false);
                 Seen { finished: true, ..Seen::default() }
             }
-            _ if delta => Seen { text: text_length(event, &GENERATED), ..Seen::default() },
+            _ if delta => Seen { text: text_length(event, &*GENERATED), ..Seen::default() },
             _ => Seen::default(),
         }
     }

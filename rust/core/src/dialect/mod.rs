@@ -8,7 +8,8 @@ pub mod openai_chat;
 pub use format::{Context, Fault, Format, Target};
 
 use bytes::Bytes;
-use memchr::{memchr2, memmem};
+use memchr::memchr2;
+use memchr::memmem::{self, Finder};
 
 use crate::endpoint::{Dialect, Operation};
 use crate::error::Error;
@@ -121,9 +122,9 @@ pub fn is_error_shape(body: &[u8]) -> bool {
 }
 
 /// The length of the first non-empty string among `members` (each given as `"name":"`) of an event, as unescaped bytes.
-pub(crate) fn text_length(event: &[u8], members: &[&str]) -> u32 {
+pub(crate) fn text_length(event: &[u8], members: &[Finder<'static>]) -> u32 {
     let lengths = members.iter().filter_map(|member| {
-        let start = memmem::find(event, member.as_bytes())? + member.len();
+        let start = member.find(event)? + member.needle().len();
         Some(string_length(event.get(start..)?)).filter(|length| *length > 0)
     });
     lengths.into_iter().next().unwrap_or(0)
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn generated_text_is_measured() {
-        let members = ["\"content\":\"", "\"arguments\":\""];
+        let members = ["\"content\":\"", "\"arguments\":\""].map(Finder::new);
         for (event, length) in [
             (r#"{"delta":{"content":"hello"}}"#, 5),
             (r#"{"delta":{"content":"a\"b\\c\n"}}"#, 6),

@@ -4,8 +4,10 @@ mod features;
 
 pub use features::treatment;
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use serde::Deserialize;
 
 use super::{Seen, escape, text_length};
@@ -98,8 +100,19 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
 }
 
 /// Members of a chunk that hold generated text.
-const GENERATED: [&str; 5] =
-    ["\"content\":\"", "\"text\":\"", "\"arguments\":\"", "\"reasoning_content\":\"", "\"refusal\":\""];
+static GENERATED: LazyLock<[Finder<'static>; 5]> = LazyLock::new(|| {
+    ["\"content\":\"", "\"text\":\"", "\"arguments\":\"", "\"reasoning_content\":\"", "\"refusal\":\""].map(Finder::new)
+});
+static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
+
+/// The first byte of the value behind one of the members that `finder` finds, for each of them.
+fn values<'e>(finder: &'e Finder<'static>, event: &'e [u8]) -> impl Iterator<Item = u8> + 'e {
+    finder.find_iter(event).filter_map(|at| {
+        let rest = event.get(at + finder.needle().len()..)?.trim_ascii_start();
+        rest.strip_prefix(b":")?.trim_ascii_start().first().copied()
+    })
+}
 
 /// Watches `chat.completion.chunk` events for usage, end and failure.
 #[derive(Debug, Default)]
@@ -115,10 +128,10 @@ impl Tap {
         if event.starts_with(b"data: {\"error\"") {
             return Seen { error: true, ..Seen::default() };
         }
-        let finished = memmem::find(event, b"\"finish_reason\":\"").is_some()
-            || memmem::find(event, b"\"finish_reason\": \"").is_some();
-        let seen = Seen { finished, text: text_length(event, &GENERATED), ..Seen::default() };
-        if memmem::find(event, b"\"usage\"").is_none() {
+        let finished = values(&FINISH, event).any(|first| first == b'"');
+        let seen = Seen { finished, text: text_length(event, &*GENERATED), ..Seen::default() };
+        // Most providers that were asked for it say `"usage":null` in every event but the last.
+        if !values(&USAGE, event).any(|first| first == b'{') {
             return seen;
         }
         let data = sse::data(event);

@@ -25,16 +25,15 @@ const CUSTOMER_HEADERS: [HeaderName; 2] =
 const ONE: Amounts = [1, 1, 0, 0, 0, 0];
 
 /// Turns a caller whose limits have no room away as soon as he is known, before his body is read. Takes nothing yet.
-pub fn at_the_door(exchange: &mut Exchange) -> Result<Flow> {
-    let Some(key) = exchange.key.as_ref() else { return Ok(Flow::Next) };
+pub fn at_the_door(exchange: &mut Exchange) -> Result<()> {
+    let Some(key) = exchange.key.as_ref() else { return Ok(()) };
     if !key.subjects.iter().any(|subject| subject.limits(Metric::ARRIVAL)) {
-        return Ok(Flow::Next);
+        return Ok(());
     }
     let now = Now::at(exchange.started, exchange.wall_us);
     let ask = Ask { model: "", metrics: Metric::ARRIVAL, amounts: ONE, now };
     peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut exchange.quotas)
-        .map_err(|refused| refusal::error(&refused))?;
-    Ok(Flow::Next)
+        .map_err(|refused| refusal::error(&refused))
 }
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {

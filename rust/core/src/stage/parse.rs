@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -100,17 +101,23 @@ pub async fn discard(body: &mut Incoming, headers: &HeaderMap) -> bool {
     if headers.contains_key(EXPECT) {
         return false;
     }
-    let all = async {
-        let mut left = DISCARDED;
-        loop {
-            match next_data(body, LINGER).await {
-                Ok(None) => return true,
-                Ok(Some(data)) if data.len() <= left => left -= data.len(),
-                Ok(Some(_)) | Err(_) => return false,
-            }
+    let mut left = DISCARDED;
+    let rest = poll_fn(|cx| drain(body, &mut left, cx));
+    within(LINGER, rest).await.unwrap_or(false)
+}
+
+/// Reads to the end of a body; false when it breaks or there is more than `left` of it.
+fn drain(body: &mut Incoming, left: &mut usize, cx: &mut Context<'_>) -> Poll<bool> {
+    loop {
+        match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None => return Poll::Ready(true),
+            Some(Ok(frame)) => match frame.data_ref().map_or(0, Bytes::len) {
+                length if length <= *left => *left -= length,
+                _ => return Poll::Ready(false),
+            },
+            Some(Err(_)) => return Poll::Ready(false),
         }
-    };
-    within(LINGER, all).await.unwrap_or(false)
+    }
 }
 
 /// The next piece of a request body; `None` at its end.

@@ -98,7 +98,7 @@ pub fn stamp(headers: &mut HeaderMap, dialect: Dialect, id: &RequestId) {
 pub fn error_response(dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
     let body = match &error.body {
         Some(body) => body.clone(),
-        None => dialect::error_body(dialect, error, &id.to_string()),
+        None => dialect::error_body(dialect, error, std::str::from_utf8(&id.text()).unwrap_or_default()),
     };
     let mut response = Response::new(Body::full(body));
     *response.headers_mut() = HeaderMap::with_capacity(ERROR_HEADERS);

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import fields as fields_of
 
 from ailink.providers import rules
 from ailink.providers.rules import Parameters
@@ -191,6 +192,23 @@ def path_fault(path: str) -> str | None:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"{{{name}}}" for name in sorted(names))
+
+
+def plain(row: ProviderRow) -> dict[str, object]:
+    """A row as plain data, without what it leaves to defaults."""
+
+    def told(value: object) -> object:
+        if isinstance(value, msgspec.Struct):
+            fields = {field.name: (getattr(value, field.name), field.default) for field in fields_of(value)}
+            return {
+                name: told(found)
+                for name, (found, default) in fields.items()
+                if found != default and found != {}
+            }
+        return {key: told(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+    found = told(row)
+    return found if isinstance(found, dict) else {}
 
 
 def base_url_fault(url: str) -> str | None:

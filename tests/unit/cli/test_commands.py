@@ -22,6 +22,7 @@ COMMANDS = (
     "check",
     "keys",
     "models",
+    "providers",
     "stages",
     "mock",
     "bench",

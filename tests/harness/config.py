@@ -24,7 +24,7 @@ def make_deployment(
     file (`weight`, `timeouts`, `id`, …).
     """
     root = provider if isinstance(provider, str) else provider.url
-    row, base = ("mock_anthropic", root) if dialect == "anthropic" else ("mock", f"{root}/v1")
+    row, base = ("mock", f"{root}/v1") if dialect == "openai" else (f"mock_{dialect}", root)
     name = f"{model}?{script}" if script else model
     return {"provider": row, "base_url": base, "model": name, **settings}
 

@@ -37,8 +37,14 @@ PATHS: dict[Operation, str] = {
     "audio_translations": "/v1/audio/translations",
     "rerank": "/v1/rerank",
     "fim": "/v1/fim/completions",
+    "generate_content": "/v1beta/models/{model}:generateContent",
+    "stream_generate_content": "/v1beta/models/{model}:streamGenerateContent",
+    "gemini_count_tokens": "/v1beta/models/{model}:countTokens",
+    "embed_content": "/v1beta/models/{model}:embedContent",
+    "batch_embed_contents": "/v1beta/models/{model}:batchEmbedContents",
 }
 HELLO = [{"role": "user", "content": "hello"}]
+CONTENT = {"role": "user", "parts": [{"text": "hello"}]}
 FILES: dict[Operation, str] = {"images_edits": "image", "images_variations": "image"}
 BODIES: dict[Operation, dict[str, Any]] = {
     "chat": {
@@ -61,6 +67,11 @@ BODIES: dict[Operation, dict[str, Any]] = {
     "audio_transcriptions": {"language": "en", "temperature": "0"},
     "audio_translations": {"temperature": "0"},
     "rerank": {"query": "cats", "documents": ["a cat", "a dog"], "top_n": 1},
+    "generate_content": {"contents": [CONTENT], "generationConfig": {"temperature": 1}},
+    "stream_generate_content": {"contents": [CONTENT]},
+    "gemini_count_tokens": {"contents": [CONTENT]},
+    "embed_content": {"content": CONTENT},
+    "batch_embed_contents": {"requests": [{"model": "models/m", "content": CONTENT}]},
     "fim": {"prompt": "def f(", "suffix": "return x", "max_tokens": 64, "seed": 7},
 }
 
@@ -90,11 +101,15 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
 
 def ask(setup: Setup, row: ProviderRow, operation: Operation, **more: Any) -> tuple[Any, list[Recorded]]:
     """The gateway's answer, and what the provider got."""
-    fields = {"model": row.id, **BODIES[operation], **more}
+    path = PATHS[operation]
+    named = {} if "{model}" in path else {"model": row.id}
+    fields = {**named, **BODIES[operation], **more}
     sent: dict[str, Any] = {"json": fields}
     if operation in UPLOADS:
         sent = {"data": fields, "files": {FILES.get(operation, "file"): ("f.bin", b"bytes")}}
-    return setup.gateway.http.post(PATHS[operation], headers=setup.key.bearer, **sent), setup.recorder.take()
+    return setup.gateway.http.post(
+        path.format(model=row.id), headers=setup.key.bearer, **sent
+    ), setup.recorder.take()
 
 
 def shown(row: ProviderRow, taken: list[Recorded], dropped: str | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
 from ailink.providers import Registry
 from ailink.providers.registry import base_url_fault, path_fault
+from ailink.providers.vocabulary import DIALECT_OPERATIONS
 
 MIN_SECRET: Final = 16
 _KNOWN_WEAK: Final = frozenset(
@@ -43,7 +44,6 @@ _FALLBACKS: Final = (
     "content_policy_fallbacks",
     "rate_limit_fallbacks",
 )
-_ANTHROPIC: Final = frozenset({"messages", "count_tokens"})
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,7 +239,8 @@ class _Checks:
             for operation, suffix in (provider.operations or {}).items():
                 if (reason := path_fault(suffix)) is not None:
                     self._report((*path, "operations", operation), reason)
-                if (operation in _ANTHROPIC) != (row.dialect == "anthropic"):
+                home = next((name for name, own in DIALECT_OPERATIONS.items() if operation in own), "openai")
+                if home != row.dialect:
                     text = f"`{operation}` is not part of the dialect `{row.dialect}`"
                     self._report((*path, "operations", operation), text)
             if (

@@ -6,7 +6,7 @@ must bring its own key.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -55,7 +55,7 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 
 def dialect_of(name: str) -> Dialect:
     """The configuration's word for a dialect → the data plane's."""
-    return "anthropic" if name.startswith("anthropic") else "openai"
+    return next((dialect for dialect in get_args(Dialect) if name.startswith(dialect)), "openai")
 
 
 def own_provider(name: str, config: Config, registry: Registry) -> tuple[str, Provider | None]:
@@ -100,7 +100,7 @@ def _template(name: str, own: Provider, registry: Registry) -> ProviderRow:
     if own.base_url is None:
         raise PlacementError("base_url", f"provider `{name}` is not in the catalogue, so it needs `base_url`")
     dialect = dialect_of(own.dialect)
-    generic = registry.get("anthropic" if dialect == "anthropic" else "openai_compatible")
+    generic = registry.get("openai_compatible" if dialect == "openai" else dialect)
     if generic is None:
         raise PlacementError(
             "dialect", f"the catalogue has no row to start a provider of dialect `{dialect}` from"

@@ -39,7 +39,11 @@ _SETTINGS: Final = {
     "vertex_location": "region",
     "vertex_project": "project",
 }
-_URL_TAILS: Final = {"anthropic": ("/v1/messages", "/v1"), "openai": ("/chat/completions",)}
+_URL_TAILS: Final = {
+    "anthropic": ("/v1/messages", "/v1"),
+    "gemini": ("/v1beta",),
+    "openai": ("/chat/completions",),
+}
 """What operators put at the end of `api_base` that our base URL does not have."""
 
 

@@ -18,10 +18,15 @@ Operation = Literal[
     "audio_translations",
     "rerank",
     "fim",
+    "generate_content",
+    "stream_generate_content",
+    "gemini_count_tokens",
+    "embed_content",
+    "batch_embed_contents",
 ]
 """What a client can ask of a model."""
 
-Dialect = Literal["openai", "anthropic"]
+Dialect = Literal["openai", "anthropic", "gemini"]
 """The wire format that a deployment speaks."""
 
 AuthScheme = Literal["bearer", "header", "query", "none"]
@@ -48,5 +53,19 @@ UPLOADS: Final[frozenset[Operation]] = frozenset(
 
 CARRIERS: Final = frozenset({"model", "messages", "prompt", "input", "query", "documents", "stream"})
 """Parameters that carry the request itself; no rule may speak about them."""
+
+DIALECT_OPERATIONS: Final[dict[Dialect, frozenset[Operation]]] = {
+    "anthropic": frozenset({"messages", "count_tokens"}),
+    "gemini": frozenset(
+        {
+            "generate_content",
+            "stream_generate_content",
+            "gemini_count_tokens",
+            "embed_content",
+            "batch_embed_contents",
+        }
+    ),
+}
+"""Operations that only one dialect has; all others are OpenAI's or its neighbours'."""
 
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)

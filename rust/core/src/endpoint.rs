@@ -1,8 +1,9 @@
 //! The endpoint table: which path belongs to whom, in one place.
 //!
 //! A request whose method and path are not in [`TABLE`] is a 404 (or 405) here and goes nowhere. Patterns are literal
-//! segments, `{model}` for one captured segment and `{rest}` for everything that follows. Aliases that clients really use
-//! are rows of their own, so that a grep for a path finds its truth.
+//! segments, `{model}` for one captured segment, `{rest}` for everything that follows, `{rest}:verb` for everything up to
+//! a verb (Google's), and any other name in braces for a segment that does not matter. Aliases that clients really use are
+//! rows of their own, so that a grep for a path finds its truth.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use http::Method;
 pub enum Dialect {
     OpenAi,
     Anthropic,
+    Gemini,
 }
 
 impl Dialect {
@@ -21,6 +23,7 @@ impl Dialect {
         match name {
             "openai" => Some(Dialect::OpenAi),
             "anthropic" => Some(Dialect::Anthropic),
+            "gemini" => Some(Dialect::Gemini),
             _ => None,
         }
     }
@@ -29,6 +32,7 @@ impl Dialect {
         match self {
             Dialect::OpenAi => "openai",
             Dialect::Anthropic => "anthropic",
+            Dialect::Gemini => "gemini",
         }
     }
 }
@@ -84,12 +88,42 @@ operations! {
     AudioTranscriptions = "audio_transcriptions",
     AudioTranslations = "audio_translations",
     Rerank = "rerank",
+    GenerateContent = "generate_content",
+    StreamGenerateContent = "stream_generate_content",
+    GeminiCountTokens = "gemini_count_tokens",
+    EmbedContent = "embed_content",
+    BatchEmbedContents = "batch_embed_contents",
 }
 
 impl Operation {
     /// Generates text: the output has a price per token, and a stream has a terminator.
     pub fn generates(self) -> bool {
-        matches!(self, Operation::Chat | Operation::Completions | Operation::Fim | Operation::Messages)
+        matches!(
+            self,
+            Operation::Chat
+                | Operation::Completions
+                | Operation::Fim
+                | Operation::Messages
+                | Operation::GenerateContent
+                | Operation::StreamGenerateContent
+        )
+    }
+
+    /// Counts tokens: no model runs, none is used.
+    pub fn counts(self) -> bool {
+        matches!(self, Operation::CountTokens | Operation::GeminiCountTokens)
+    }
+
+    /// The path names the model, so that no member of the body has to.
+    pub fn model_in_path(self) -> bool {
+        matches!(
+            self,
+            Operation::GenerateContent
+                | Operation::StreamGenerateContent
+                | Operation::GeminiCountTokens
+                | Operation::EmbedContent
+                | Operation::BatchEmbedContents
+        )
     }
 }
 
@@ -127,6 +161,11 @@ const fn anthropic(pattern: &'static str, operation: Operation) -> Endpoint {
     Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
 }
 
+const fn gemini(pattern: &'static str, operation: Operation) -> Endpoint {
+    let (dialect, payload) = (Dialect::Gemini, Payload::Json);
+    Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
+}
+
 const fn get(pattern: &'static str, owner: Owner) -> Endpoint {
     let (operation, dialect, payload) = (Operation::None, Dialect::OpenAi, Payload::None);
     Endpoint { method: Method::GET, pattern, owner, operation, dialect, payload }
@@ -148,6 +187,7 @@ pub static TABLE: &[Endpoint] = &[
     plane("/openai/v1/chat/completions",                        Op::Chat),
     plane("/openai/deployments/{model}/chat/completions",       Op::Chat),
     plane("/engines/{model}/chat/completions",                  Op::Chat),
+    plane("/v1beta/openai/chat/completions",                    Op::Chat),
     plane("/v1/completions",                                    Op::Completions),
     plane("/completions",                                       Op::Completions),
     plane("/openai/v1/completions",                             Op::Completions),
@@ -157,6 +197,7 @@ pub static TABLE: &[Endpoint] = &[
     plane("/v1/embeddings",                                     Op::Embeddings),
     plane("/embeddings",                                        Op::Embeddings),
     plane("/openai/v1/embeddings",                              Op::Embeddings),
+    plane("/v1beta/openai/embeddings",                          Op::Embeddings),
     plane("/openai/deployments/{model}/embeddings",             Op::Embeddings),
     plane("/engines/{model}/embeddings",                        Op::Embeddings),
     // OpenAI: moderations, images, audio, and rerank
@@ -194,7 +235,41 @@ pub static TABLE: &[Endpoint] = &[
     anthropic("/anthropic/v1/messages",                         Op::Messages),
     anthropic("/v1/messages/count_tokens",                      Op::CountTokens),
     anthropic("/anthropic/v1/messages/count_tokens",            Op::CountTokens),
+    // Google Gemini, and the same under Vertex AI's paths
+    gemini("/v1beta/models/{rest}:generateContent",                 Op::GenerateContent),
+    gemini("/v1beta/models/{rest}:streamGenerateContent",           Op::StreamGenerateContent),
+    gemini("/v1beta/models/{rest}:countTokens",                     Op::GeminiCountTokens),
+    gemini("/v1beta/models/{rest}:embedContent",                    Op::EmbedContent),
+    gemini("/v1beta/models/{rest}:batchEmbedContents",              Op::BatchEmbedContents),
+    gemini("/gemini/v1beta/models/{rest}:generateContent",          Op::GenerateContent),
+    gemini("/gemini/v1beta/models/{rest}:streamGenerateContent",    Op::StreamGenerateContent),
+    gemini("/gemini/v1beta/models/{rest}:countTokens",              Op::GeminiCountTokens),
+    gemini("/gemini/v1beta/models/{rest}:embedContent",             Op::EmbedContent),
+    gemini("/gemini/v1beta/models/{rest}:batchEmbedContents",       Op::BatchEmbedContents),
+    gemini("/v1/models/{rest}:generateContent",                     Op::GenerateContent),
+    gemini("/v1/models/{rest}:streamGenerateContent",               Op::StreamGenerateContent),
+    gemini("/v1/models/{rest}:countTokens",                         Op::GeminiCountTokens),
+    gemini("/v1/models/{rest}:embedContent",                        Op::EmbedContent),
+    gemini("/v1/models/{rest}:batchEmbedContents",                  Op::BatchEmbedContents),
+    gemini("/gemini/v1/models/{rest}:generateContent",              Op::GenerateContent),
+    gemini("/gemini/v1/models/{rest}:streamGenerateContent",        Op::StreamGenerateContent),
+    gemini("/gemini/v1/models/{rest}:countTokens",                  Op::GeminiCountTokens),
+    gemini("/gemini/v1/models/{rest}:embedContent",                 Op::EmbedContent),
+    gemini("/gemini/v1/models/{rest}:batchEmbedContents",           Op::BatchEmbedContents),
+    gemini("/v1/projects/{project}/locations/{region}/publishers/google/models/{rest}:generateContent",Op::GenerateContent),
+    gemini("/v1/projects/{project}/locations/{region}/publishers/google/models/{rest}:streamGenerateContent",Op::StreamGenerateContent),
+    gemini("/v1/projects/{project}/locations/{region}/publishers/google/models/{rest}:countTokens",Op::GeminiCountTokens),
+    gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:generateContent",Op::GenerateContent),
+    gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:streamGenerateContent",Op::StreamGenerateContent),
+    gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:countTokens",Op::GeminiCountTokens),
     // Models, from the snapshot
+    get("/v1beta/models",                                       Owner::Models),
+    get("/gemini/v1beta/models",                                Owner::Models),
+    get("/gemini/v1/models",                                    Owner::Models),
+    get("/v1beta/models/{rest}",                                Owner::Models),
+    get("/gemini/v1beta/models/{rest}",                         Owner::Models),
+    get("/gemini/v1/models/{rest}",                             Owner::Models),
+    get("/v1beta/openai/models",                                Owner::Models),
     get("/v1/models",                                           Owner::Models),
     get("/models",                                              Owner::Models),
     get("/openai/v1/models",                                    Owner::Models),
@@ -291,8 +366,8 @@ fn capture<'p>(segments: &[&str], path: &'p str) -> Option<&'p str> {
     let mut rest = path.strip_prefix('/')?;
     let mut captured = None;
     for (position, segment) in segments.iter().enumerate() {
-        if *segment == "{rest}" {
-            return (!rest.is_empty()).then_some(rest);
+        if let Some(verb) = segment.strip_prefix("{rest}") {
+            return rest.strip_suffix(verb).filter(|rest| !rest.is_empty());
         }
         let (head, tail) = rest.split_once('/').map_or((rest, None), |(head, tail)| (head, Some(tail)));
         if *segment == "{model}" {
@@ -300,7 +375,7 @@ fn capture<'p>(segments: &[&str], path: &'p str) -> Option<&'p str> {
                 return None;
             }
             captured = Some(head);
-        } else if head != *segment {
+        } else if head != *segment && !segment.starts_with('{') {
             return None;
         }
         let last = position + 1 == segments.len();
@@ -347,5 +422,20 @@ mod tests {
         let Match::Found { captured, endpoint } = find(&Method::GET, "/v1/models/org/name") else { panic!("no match") };
         assert_eq!((captured, endpoint.owner), (Some("org/name"), Owner::Models));
         assert!(matches!(find(&Method::GET, "/v1/models/"), Match::Unknown));
+    }
+
+    #[test]
+    fn google_names_the_verb_last() {
+        let of = |path| match find(&Method::POST, path) {
+            Match::Found { endpoint, captured } => Some((endpoint.operation, captured.unwrap_or_default())),
+            _ => None,
+        };
+        let vertex = "/v1/projects/p/locations/eu/publishers/google/models/gemini-2.5-pro:countTokens";
+        assert_eq!(of(vertex), Some((Operation::GeminiCountTokens, "gemini-2.5-pro")));
+        let tuned = "/v1beta/models/org/ft:m:streamGenerateContent";
+        assert_eq!(of(tuned), Some((Operation::StreamGenerateContent, "org/ft:m")));
+        assert_eq!(of("/gemini/v1beta/models/m:generateContent"), Some((Operation::GenerateContent, "m")));
+        assert_eq!(of("/v1beta/models/:generateContent"), None);
+        assert_eq!(of("/v1beta/models/m:generate"), None);
     }
 }

@@ -64,6 +64,8 @@ pub struct Call {
     pub model: String,
     /// Where the model's value stands in `body` (a JSON string with its quotes, or the content of a form field).
     pub model_span: Option<(u32, u32)>,
+    /// Where the model stands once more, in requests inside `body` (Google's batches).
+    pub inner_models: Vec<(u32, u32)>,
     /// The boundary of a form.
     pub boundary: Option<String>,
     pub content_type: Option<HeaderValue>,
@@ -181,6 +183,11 @@ impl Exchange {
             && deployment.stream_usage == StreamUsage::Inject
             && self.endpoint.dialect == Dialect::OpenAi
             && self.endpoint.operation.generates()
+    }
+
+    /// A caller of Google's format wants server-sent events instead of one JSON array.
+    pub fn asks_for_events(&self) -> bool {
+        self.query.as_deref().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse" || pair == "$alt=sse"))
     }
 
     /// The gateway's own time so far.

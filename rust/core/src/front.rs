@@ -20,13 +20,14 @@ use smallvec::SmallVec;
 use crate::body::Body;
 use crate::clock::wall_us;
 use crate::connection::Connection;
-use crate::endpoint::{self, Dialect, Endpoint, Match, Owner};
+use crate::endpoint::{self, Dialect, Endpoint, Match, Operation, Owner};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Call, Exchange, RequestId};
 use crate::shard::{Phase, Shard};
 use crate::stage::parse::discard;
 use crate::stage::settle::{error_response, stamp};
 use crate::state::subjects::Quotas;
+use crate::stream::as_array;
 use crate::{health, models, pipeline, shell};
 
 /// Answers one request. Never fails: whatever goes wrong is an answer.
@@ -90,11 +91,13 @@ impl Arrival {
         match endpoint.owner {
             Owner::Plane => {
                 let mut exchange = Box::new(self.exchange(endpoint, captured, request));
+                let array = endpoint.operation == Operation::StreamGenerateContent && !exchange.asks_for_events();
                 // On the heap: this future is moved by hyper with every request and must stay small.
-                match pipeline::enter(&mut exchange) {
+                let response = match pipeline::enter(&mut exchange) {
                     Ok(()) => Box::pin(pipeline::run(exchange)).await,
                     Err(error) => Box::pin(pipeline::turn_away(exchange, error)).await,
-                }
+                };
+                if array { as_array(response) } else { response }
             }
             Owner::Models => self.models(captured, &request),
             Owner::Health => health::answer(&self.shard, endpoint.pattern, &self.request_id),
@@ -209,11 +212,20 @@ impl Arrival {
     }
 }
 
-/// The dialect of a caller whose path may be unknown: Anthropic's clients say so in a header.
+/// The dialect of a caller whose path may be unknown: Anthropic's clients say so in a header, Google's by theirs for the key.
 fn dialect_of(path: &str, headers: &HeaderMap) -> Dialect {
     let anthropic =
         path.starts_with("/v1/messages") || path.starts_with("/anthropic") || headers.contains_key("anthropic-version");
-    if anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
+    let google = || {
+        let versions = ["/v1beta/", "/v1beta1/", "/gemini/", "/v1/projects/"];
+        versions.iter().any(|version| path.starts_with(version)) && !path.starts_with("/v1beta/openai/")
+            || path.starts_with("/v1/models") && headers.contains_key("x-goog-api-client")
+    };
+    match anthropic {
+        true => Dialect::Anthropic,
+        false if google() => Dialect::Gemini,
+        false => Dialect::OpenAi,
+    }
 }
 
 /// Exactly one well-formed Host (or `:authority`), RFC 9112 section 3.2.

@@ -68,6 +68,7 @@ fn list(models: &[(&str, &Model)], dialect: Dialect) -> Value {
             "first_id": models.first().map(|(name, _)| name),
             "last_id": models.last().map(|(name, _)| name),
         }),
+        Dialect::Gemini => json!({"models": data}),
     }
 }
 
@@ -86,6 +87,23 @@ fn object(name: &str, model: &Model, dialect: Dialect) -> Value {
             "display_name": name,
             "created_at": rfc3339(model.created),
         }),
+        Dialect::Gemini => json!({
+            "name": format!("models/{name}"),
+            "baseModelId": name,
+            "version": "1",
+            "displayName": name,
+            "description": format!("{} of {}", model.mode, model.owned_by),
+            "supportedGenerationMethods": methods(&model.mode),
+        }),
+    }
+}
+
+/// What a Gemini client may do with a model.
+fn methods(mode: &str) -> &'static [&'static str] {
+    match mode {
+        "embedding" => &["embedContent", "batchEmbedContents"],
+        "chat" | "completion" | "responses" => &["generateContent", "streamGenerateContent", "countTokens"],
+        _ => &[],
     }
 }
 

@@ -80,6 +80,9 @@ pub fn request_body(
     let exchange = &*exchange;
     let call = &exchange.call;
     let mut edits: SmallVec<[(usize, usize, Bytes); 2]> = SmallVec::new();
+    for (start, end) in &call.inner_models {
+        edits.push((*start as usize, *end as usize, deployment.resource_json.clone()));
+    }
     let inside = call.root.map(|root| root.start as usize + 1);
     match (call.model_span, inside) {
         (Some((start, end)), _) => {

@@ -83,7 +83,7 @@ def test_a_row(registry):
         ('id = "x"', 'id = "y"', "id", "must be the file's name"),
         ('id = "x"', 'id = "X Y"', "id", "Expected `str` matching"),
         ('title = "X"', "", "", "missing required field `title`"),
-        ('dialect = "openai"', 'dialect = "gemini"', "dialect", "Invalid enum value"),
+        ('dialect = "openai"', 'dialect = "klingon"', "dialect", "Invalid enum value"),
         ('scheme = "bearer"', 'scheme = "basic"', "auth.scheme", "Invalid enum value"),
         ('scheme = "bearer"', 'scheme = "bearer"\nnmae = "x"', "auth", "unknown field `nmae`"),
         ('scheme = "bearer"', 'scheme = "none"', "auth", "goes with `optional = true`"),

@@ -2,6 +2,7 @@
 
 pub mod anthropic_messages;
 mod format;
+pub mod gemini;
 pub mod hub;
 pub mod openai_chat;
 
@@ -35,6 +36,7 @@ pub struct Seen {
 pub enum Tap {
     OpenAi(openai_chat::Tap),
     Anthropic(anthropic_messages::Tap),
+    Gemini(gemini::Tap),
 }
 
 impl Tap {
@@ -42,6 +44,7 @@ impl Tap {
         match dialect {
             Dialect::OpenAi => Tap::OpenAi(openai_chat::Tap::default()),
             Dialect::Anthropic => Tap::Anthropic(anthropic_messages::Tap::default()),
+            Dialect::Gemini => Tap::Gemini(gemini::Tap::default()),
         }
     }
 
@@ -49,6 +52,7 @@ impl Tap {
         match self {
             Tap::OpenAi(tap) => tap.event(event),
             Tap::Anthropic(tap) => tap.event(event),
+            Tap::Gemini(tap) => tap.event(event),
         }
     }
 
@@ -57,6 +61,7 @@ impl Tap {
         match self {
             Tap::OpenAi(tap) => tap.usage,
             Tap::Anthropic(tap) => tap.usage(),
+            Tap::Gemini(tap) => tap.usage(),
         }
     }
 
@@ -65,25 +70,36 @@ impl Tap {
         match self {
             Tap::OpenAi(_) => None,
             Tap::Anthropic(tap) => tap.started(),
+            Tap::Gemini(tap) => tap.told,
         }
     }
 }
 
-/// The usage of a whole JSON answer, from its `usage` member.
-pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> Option<Usage> {
+/// The member of a whole JSON answer that tells its usage.
+pub fn usage_name(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::OpenAi => openai_chat::parse_usage(member?),
-        // Counting tokens uses none.
-        Dialect::Anthropic if operation == Operation::CountTokens => Some(Usage::default()),
-        Dialect::Anthropic => anthropic_messages::parse_usage(member?),
+        Dialect::OpenAi | Dialect::Anthropic => "usage",
+        Dialect::Gemini => "usageMetadata",
     }
 }
 
-/// The last `usage` object in a piece of JSON that may begin and end anywhere. A string cannot be mistaken for it: inside
-/// one, the quotes would be escaped.
-pub fn usage_member(piece: &[u8]) -> Option<&[u8]> {
-    const KEY: &[u8] = b"\"usage\"";
-    let after = &piece[memmem::rfind(piece, KEY)? + KEY.len()..];
+/// The usage of a whole JSON answer, from its member of that name.
+pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> Option<Usage> {
+    if operation.counts() {
+        return Some(Usage::default());
+    }
+    match dialect {
+        Dialect::OpenAi => openai_chat::parse_usage(member?),
+        Dialect::Anthropic => anthropic_messages::parse_usage(member?),
+        Dialect::Gemini => gemini::parse_usage(member?),
+    }
+}
+
+/// The last object of that name in a piece of JSON that may begin and end anywhere. A string cannot be mistaken for it:
+/// inside one, the quotes would be escaped.
+pub fn usage_member<'p>(piece: &'p [u8], name: &str) -> Option<&'p [u8]> {
+    let key = [b"\"".as_slice(), name.as_bytes(), b"\""].concat();
+    let after = &piece[memmem::rfind(piece, &key)? + key.len()..];
     let value = after.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     let mut values = serde_json::Deserializer::from_slice(value).into_iter::<&serde_json::value::RawValue>();
     let raw = values.next()?.ok()?.get();
@@ -95,6 +111,7 @@ pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
     match dialect {
         Dialect::OpenAi => openai_chat::error_body(error),
         Dialect::Anthropic => anthropic_messages::error_body(error, request_id),
+        Dialect::Gemini => gemini::error_body(error, request_id),
     }
 }
 
@@ -110,6 +127,7 @@ pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
     match dialect {
         Dialect::OpenAi => [b"data: ".as_slice(), &line, b"\n\ndata: [DONE]\n\n"].concat(),
         Dialect::Anthropic => [b"event: error\ndata: ".as_slice(), &line, b"\n\n"].concat(),
+        Dialect::Gemini => [b"data: ".as_slice(), &line, b"\n\n"].concat(),
     }
     .into()
 }
@@ -174,9 +192,9 @@ mod tests {
     use crate::error::Code;
 
     #[test]
-    fn errors_are_valid_json_in_both_dialects() {
+    fn errors_are_valid_json_in_every_dialect() {
         let error = Error::new(Code::ModelNotFound, "no \"model\"\n\u{1}").param("model");
-        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Gemini] {
             let body = error_body(dialect, &error, "req_1");
             let value: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             assert_eq!(value["error"]["message"], "no \"model\"\n\u{1}");
@@ -186,9 +204,9 @@ mod tests {
     #[test]
     fn usage_is_found_in_a_piece_of_json() {
         let piece = br#"0.1,0.2]}],"text":"\"usage\":{}","model":"m","usage" : {"prompt_tokens":3,"total_tokens":3}}"#;
-        assert_eq!(usage_member(piece), Some(br#"{"prompt_tokens":3,"total_tokens":3}"#.as_slice()));
+        assert_eq!(usage_member(piece, "usage"), Some(br#"{"prompt_tokens":3,"total_tokens":3}"#.as_slice()));
         for none in [&br#""usage":null}"#[..], br#""usage":{"prompt"#, br#""text":"\"usage\":{}""#, b""] {
-            assert_eq!(usage_member(none), None);
+            assert_eq!(usage_member(none, "usage"), None);
         }
     }
 

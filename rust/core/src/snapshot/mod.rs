@@ -85,6 +85,8 @@ pub struct Deployment {
     /// The provider's name of the model as it stands in a JSON body and in a form.
     pub model_json: Bytes,
     pub model_text: Bytes,
+    /// As a resource in a JSON body: `"models/NAME"`.
+    pub resource_json: Bytes,
     pub id_header: HeaderValue,
     pub provider_header: HeaderValue,
     pub dialect: Dialect,
@@ -271,6 +273,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         credential: wire.credential.map(|credential| state.credential(&credential)),
         model_json: serde_json::to_vec(&wire.model).map_err(|error| fail(error.to_string()))?.into(),
         model_text: wire.model.clone().into_bytes().into(),
+        resource_json: serde_json::to_vec(&resource(&wire.model)).map_err(|error| fail(error.to_string()))?.into(),
         id: wire.id.into(),
         provider: wire.provider.into(),
         model: wire.model.into(),
@@ -326,6 +329,11 @@ fn static_headers(headers: &std::collections::BTreeMap<String, String>) -> Resul
         }
     }
     Ok((fixed, defaults))
+}
+
+/// The model's name as Google's requests give it.
+fn resource(model: &str) -> String {
+    if model.contains('/') { model.to_string() } else { format!("models/{model}") }
 }
 
 fn template(base: &BaseUrl, suffix: &str, fixed: &[u8]) -> Result<RequestTemplate, String> {

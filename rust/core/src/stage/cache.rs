@@ -38,8 +38,21 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
 }
 
 fn cacheable(operation: Operation) -> bool {
-    use Operation::{Chat, Completions, Embeddings, Fim, Messages, Moderations, Rerank};
-    matches!(operation, Chat | Completions | Embeddings | Fim | Messages | Moderations | Rerank)
+    use Operation as Op;
+    matches!(
+        operation,
+        Op::Chat
+            | Op::Completions
+            | Op::Embeddings
+            | Op::Fim
+            | Op::Messages
+            | Op::Moderations
+            | Op::Rerank
+            | Op::GenerateContent
+            | Op::StreamGenerateContent
+            | Op::EmbedContent
+            | Op::BatchEmbedContents
+    )
 }
 
 /// The caller asked for a fresh answer, or for his not to be kept.

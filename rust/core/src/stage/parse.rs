@@ -1,5 +1,7 @@
 //! What is asked for: the body, read once within bounds, and where in it the fields stand that the gateway needs.
 
+mod gemini;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +15,7 @@ use hyper::body::Incoming;
 
 use super::Flow;
 use crate::account::Admission;
-use crate::endpoint::{Operation, Payload};
+use crate::endpoint::{Dialect, Operation, Payload};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::patience::within;
@@ -28,6 +30,9 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let body = read_body(exchange).await?;
     let mut call = match exchange.endpoint.payload {
         Payload::None => Call::default(),
+        Payload::Json if exchange.endpoint.dialect == Dialect::Gemini => {
+            gemini::call(exchange.endpoint.operation, &body)?
+        }
         Payload::Json => json_call(exchange.endpoint.operation, &body)?,
         Payload::Multipart => multipart_call(exchange, &body)?,
     };

@@ -89,7 +89,7 @@ async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<B
     };
     let status = answer.head.status;
     let dialect = exchange.endpoint.dialect;
-    let Ok([usage, model]) = check(&body) else {
+    let Ok([usage, model]) = check(&body, dialect::usage_name(dialect)) else {
         answer.attempt.progress.plain(body.len());
         let ending = Ending::Estimated { status: status.as_u16(), outcome: Outcome::InvalidResponse };
         answer.attempt.close(ending, exchange.overhead(now), now);
@@ -175,9 +175,9 @@ fn undecodable(error: &EncodingError) -> Error {
     Error::new(Code::UpstreamInvalid, format!("The provider's answer cannot be read: {error}."))
 }
 
-/// Refuses what is not JSON; finds the top-level `usage` and `model` otherwise.
-fn check(body: &Bytes) -> Result<[Option<Value>; 2], ()> {
-    match scan_object(body, &["usage", "model"]) {
+/// Refuses what is not JSON; finds the top-level usage and `model` otherwise.
+fn check(body: &Bytes, usage: &str) -> Result<[Option<Value>; 2], ()> {
+    match scan_object(body, &[usage, "model"]) {
         Ok(scan) => Ok(scan.fields),
         // Some providers answer with a bare array.
         Err(error) if error.kind == JsonErrorKind::NotAnObject => {

@@ -133,14 +133,19 @@ impl Events {
         }
     }
 
+    /// Gives a whole stream to the cache, where it was kept for it.
+    fn store(&mut self) {
+        if let Some((key, kept)) = self.collect.take().filter(|_| !self.failed) {
+            let content_type = HeaderValue::from_static("text/event-stream");
+            self.upstream.shard.shared.state.cache.put(key, content_type, kept.freeze());
+        }
+    }
+
     /// The provider has ended the stream.
     fn end(&mut self) -> Poll<Option<Result<Bytes, Broken>>> {
         self.done = true;
         if self.terminated {
-            if let Some((key, kept)) = self.collect.take().filter(|_| !self.failed) {
-                let content_type = HeaderValue::from_static("text/event-stream");
-                self.upstream.shard.shared.state.cache.put(key, content_type, kept.freeze());
-            }
+            self.store();
             return Poll::Ready(None);
         }
         // An event without its blank line would be dropped by every reader: it is not passed on.
@@ -148,6 +153,12 @@ impl Events {
             // Some providers leave the terminator out; the answer itself is complete.
             self.settle();
             return Poll::Ready(Some(Ok(Bytes::from_static(b"data: [DONE]\n\n"))));
+        }
+        if self.finished && self.framer.pending() == 0 && self.dialect == Dialect::Gemini {
+            // Google's streams have no terminator.
+            self.settle();
+            self.store();
+            return Poll::Ready(None);
         }
         if self.failed || !self.has_terminator {
             self.settle();

@@ -3,10 +3,12 @@
 //! There is no task and no queue between the two sockets, so back-pressure is the sockets' own, and a client that leaves
 //! drops the source: the provider's connection is closed and the attempt settled in the same moment.
 
+mod array;
 mod events;
 mod raw;
 mod upstream;
 
+pub use array::as_array;
 pub use events::Events;
 pub use raw::Raw;
 pub use upstream::Upstream;

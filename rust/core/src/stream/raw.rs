@@ -43,7 +43,8 @@ impl Raw {
     }
 
     fn settle(&mut self) {
-        let member = dialect::usage_member(&self.tail).or_else(|| dialect::usage_member(&self.head));
+        let name = dialect::usage_name(self.dialect);
+        let member = dialect::usage_member(&self.tail, name).or_else(|| dialect::usage_member(&self.head, name));
         match dialect::usage(self.dialect, self.operation, member) {
             Some(usage) => self.upstream.close(Ending::Reported { status: self.upstream.status, usage }),
             None => self.upstream.estimated(Outcome::Success),

@@ -55,7 +55,7 @@ fn items(input: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// A unit vector drawn from the hash of the text.
-fn vector(text: &str, dimensions: usize) -> Vec<f32> {
+pub fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut random = fastrand::Rng::with_seed(hash(text));
     let raw: Vec<f32> = (0..dimensions).map(|_| random.f32() - 0.5).collect();
     let norm = raw.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);

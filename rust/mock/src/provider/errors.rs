@@ -9,7 +9,10 @@ use super::script::Script;
 pub enum Dialect {
     OpenAi,
     Anthropic,
+    Gemini,
 }
+
+const TOLD: &str = "The mock provider was told to fail this request.";
 
 /// What an error tells.
 #[derive(Clone, Debug)]
@@ -39,7 +42,8 @@ impl Failure {
     pub fn new(dialect: Dialect, status: u16) -> Self {
         let (kind, code, message) = match dialect {
             Dialect::OpenAi => openai(status),
-            Dialect::Anthropic => (anthropic(status), None, "The mock provider was told to fail this request."),
+            Dialect::Anthropic => (anthropic(status), None, TOLD),
+            Dialect::Gemini => (google(status), None, TOLD),
         };
         let code = code.map(str::to_owned);
         Self { status, message: message.to_owned(), kind: kind.to_owned(), param: None, code }
@@ -87,6 +91,12 @@ impl Failure {
                     Quoted(&self.message)
                 )
             }
+            Dialect::Gemini => format!(
+                r#"{{"error":{{"code":{},"message":{},"status":"{}"}}}}"#,
+                self.status,
+                Quoted(&self.message),
+                google(self.status)
+            ),
         }
     }
 
@@ -103,6 +113,20 @@ pub fn stream_error(dialect: Dialect, script: &Script) -> Event {
     let status = script.status.unwrap_or(if dialect == Dialect::Anthropic { 529 } else { 500 });
     let data = Failure::scripted(dialect, status, script).body(dialect);
     Event { name: (dialect == Dialect::Anthropic).then_some("error"), data }
+}
+
+/// The canonical name of a status (google.rpc.Code).
+fn google(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        500.. => "INTERNAL",
+        _ => "INVALID_ARGUMENT",
+    }
 }
 
 fn openai(status: u16) -> (&'static str, Option<&'static str>, &'static str) {

@@ -1,4 +1,4 @@
-//! The mock provider: answers like OpenAI and Anthropic, misbehaves as scripted, and knows what it was asked.
+//! The mock provider: answers like OpenAI, Anthropic and Google, misbehaves as scripted, and knows what it was asked.
 
 mod answer;
 mod anthropic;
@@ -12,6 +12,7 @@ mod errors;
 mod fast;
 mod feed;
 mod fields;
+mod gemini;
 mod journal;
 mod json;
 mod media;

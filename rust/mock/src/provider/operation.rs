@@ -4,7 +4,8 @@ use super::answer::Answer;
 use super::errors::{Dialect, Failure};
 use super::fields::{Call, Fields};
 use super::multipart::Form;
-use super::{anthropic, embeddings, media, openai};
+use super::script::percent_decode;
+use super::{anthropic, embeddings, gemini, media, openai};
 
 /// What the provider can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +24,14 @@ pub enum Operation {
     Translations,
     Messages,
     CountTokens,
+    Gemini(gemini::Verb),
 }
 
-/// A path taken apart: the script in a `mock:SCRIPT` segment, and what follows the version (`/v1/`, `/v2/`) if there is
+/// A path taken apart: the script in a `mock:SCRIPT` segment, and what follows the version (`/v1/`, `/v2/`, `/v1beta/`) if there is
 /// one. Whatever a gateway's base URL puts before the version does not matter.
 pub fn take_apart(path: &str) -> (Option<&str>, &str) {
     let script = path.split('/').find_map(|segment| segment.strip_prefix("mock:"));
-    let versions = ["/v1/", "/v2/"];
+    let versions = ["/v1/", "/v2/", "/v1beta/"];
     let tail = versions.iter().find_map(|version| path.rsplit_once(version)).map(|(_, tail)| tail);
     (script, tail.unwrap_or_else(|| path.trim_start_matches('/')))
 }
@@ -52,14 +54,22 @@ impl Operation {
             "audio/translations" => Self::Translations,
             "messages" => Self::Messages,
             "messages/count_tokens" => Self::CountTokens,
-            _ => return None,
+            _ => Self::Gemini(gemini::Verb::of(tail.rsplit_once(':')?.1)?),
         })
+    }
+
+    /// The model that a path ending in `models/MODEL:verb` names, with its script.
+    pub fn path_model(self, tail: &str) -> Option<String> {
+        let Self::Gemini(_) = self else { return None };
+        let (_, model) = tail.rsplit_once("models/")?;
+        Some(percent_decode(model.rsplit_once(':')?.0))
     }
 
     /// Whose shape its errors have.
     pub const fn dialect(self) -> Dialect {
         match self {
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
+            Self::Gemini(_) => Dialect::Gemini,
             _ => Dialect::OpenAi,
         }
     }
@@ -71,13 +81,17 @@ impl Operation {
 
     /// May it be asked without a model?
     const fn model_is_optional(self) -> bool {
-        matches!(self, Self::Moderations | Self::ImagesGenerations | Self::ImagesEdits | Self::ImagesVariations)
+        matches!(
+            self,
+            Self::Moderations | Self::ImagesGenerations | Self::ImagesEdits | Self::ImagesVariations | Self::Gemini(_)
+        )
     }
 }
 
 /// A request body in the form its operation takes.
 pub enum Parsed<'a> {
     Json(Box<Fields<'a>>),
+    Gemini(Box<gemini::Fields>),
     Form(Form<'a>),
 }
 
@@ -86,13 +100,15 @@ impl<'a> Parsed<'a> {
     pub fn read(operation: Operation, content_type: &str, body: &'a [u8]) -> Result<Self, Failure> {
         let parsed = if operation.takes_form() {
             Self::Form(Form::parse(content_type, body)?)
+        } else if operation.dialect() == Dialect::Gemini {
+            Self::Gemini(Box::new(gemini::Fields::parse(body)?))
         } else {
             Self::Json(Box::new(Fields::parse(body)?))
         };
         if parsed.model().is_none_or(str::is_empty) && !operation.model_is_optional() {
             return Err(match operation.dialect() {
                 Dialect::OpenAi => Failure::bad_request("you must provide a model parameter"),
-                Dialect::Anthropic => Failure::bad_request("model: Field required"),
+                _ => Failure::bad_request("model: Field required"),
             });
         }
         Ok(parsed)
@@ -102,6 +118,7 @@ impl<'a> Parsed<'a> {
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::Json(fields) => fields.model.as_deref(),
+            Self::Gemini(_) => None,
             Self::Form(form) => form.text("model"),
         }
     }
@@ -119,6 +136,7 @@ impl<'a> Parsed<'a> {
             (Self::Json(fields), Operation::Speech) => media::speech(fields, call),
             (Self::Json(fields), Operation::Messages) => anthropic::messages(fields, call),
             (Self::Json(fields), Operation::CountTokens) => anthropic::count_tokens(fields, call),
+            (Self::Gemini(fields), Operation::Gemini(verb)) => gemini::answer(fields, verb, call),
             (Self::Form(form), Operation::ImagesEdits) => media::edited(form, call, true),
             (Self::Form(form), Operation::ImagesVariations) => media::edited(form, call, false),
             (Self::Form(form), Operation::Transcriptions) => media::transcription(form, call, "transcribe"),

@@ -41,7 +41,9 @@ impl Plan {
         let parsed = operation
             .filter(|_| asked.method == Method::POST)
             .map(|operation| Parsed::read(operation, content_type, asked.body).map(|parsed| (operation, parsed)));
-        let asked_model = parsed.as_ref().and_then(|read| read.as_ref().ok()?.1.model()).unwrap_or_default();
+        let path_model = operation.and_then(|operation| operation.path_model(tail));
+        let body_model = || parsed.as_ref().and_then(|read| read.as_ref().ok()?.1.model());
+        let asked_model = path_model.as_deref().or_else(body_model).unwrap_or_default();
         let (model, model_script) =
             asked_model.split_once('?').map_or((asked_model, None), |(name, script)| (name, Some(script)));
 
@@ -57,7 +59,7 @@ impl Plan {
             }
         }
         limit_failures(shared, &mut script, model);
-        if let Err(failure) = check_caller(shared, dialect, asked.headers) {
+        if let Err(failure) = check_caller(shared, dialect, asked) {
             return plan(Err(failure), script);
         }
         if let Some(status) = script.status.filter(|status| *status >= 400 && script.error_at_event.is_none()) {
@@ -118,13 +120,16 @@ fn limit_failures(shared: &Shared, script: &mut Script, model: &str) {
 }
 
 /// Anthropic's version header is required; a key is, if the instance has keys.
-fn check_caller(shared: &Shared, dialect: Dialect, headers: &HeaderMap) -> Result<(), Failure> {
+fn check_caller(shared: &Shared, dialect: Dialect, asked: &Asked<'_>) -> Result<(), Failure> {
+    let headers = asked.headers;
     if dialect == Dialect::Anthropic && !headers.contains_key("anthropic-version") {
         return Err(Failure::bad_request("anthropic-version: header is required"));
     }
     let keys = &shared.options.keys;
     let bearer = header(headers, AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
-    let key = bearer.or_else(|| header(headers, "x-api-key")).or_else(|| header(headers, "api-key"));
+    let named = || ["x-api-key", "api-key", "x-goog-api-key"].iter().find_map(|name| header(headers, name));
+    let in_query = || asked.query?.split('&').find_map(|pair| pair.strip_prefix("key="));
+    let key = bearer.or_else(named).or_else(in_query);
     if keys.is_empty() || key.is_some_and(|key| keys.iter().any(|known| known == key)) {
         return Ok(());
     }

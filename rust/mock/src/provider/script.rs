@@ -112,6 +112,12 @@ pub struct Script {
     pub bytes: Option<usize>,
     pub text: Option<String>,
     pub echo: bool,
+    /// What the model thinks aloud before it answers.
+    pub think: Option<String>,
+    /// Tool calls in one answer, where there is one.
+    pub calls: u64,
+    /// A source (URL) of what is said.
+    pub cite: Option<String>,
     pub usage: UsageMode,
     pub tokens: Tokens,
     pub finish: Option<String>,
@@ -155,6 +161,9 @@ impl Default for Script {
             bytes: None,
             text: None,
             echo: false,
+            think: None,
+            calls: 1,
+            cite: None,
             usage: UsageMode::Normal,
             tokens: Tokens::default(),
             finish: None,

@@ -27,14 +27,31 @@ impl ToolCall {
             return None;
         }
         let chosen = choice.pointer("/function/name").or_else(|| choice.get("name")).and_then(Value::as_str);
+        Self::of(&tools, chosen)
+    }
+
+    /// A call of the tool of that name, or of the first one.
+    pub fn of(tools: &[Value], chosen: Option<&str>) -> Option<Self> {
         let tool = match chosen {
             Some(name) => tools.iter().find(|tool| name_of(tool) == Some(name))?,
             None => tools.first()?,
         };
-        let schema = tool.pointer("/function/parameters").or_else(|| tool.get("input_schema"));
+        let places = [
+            "/function/parameters",
+            "/input_schema",
+            "/parameters",
+            "/parametersJsonSchema",
+            "/parameters_json_schema",
+        ];
+        let schema = places.iter().find_map(|place| tool.pointer(place));
         let arguments = schema.map_or_else(|| json!({}), |schema| example(schema, 0));
         Some(Self { name: name_of(tool)?.to_owned(), arguments: arguments.to_string() })
     }
+}
+
+/// Does a text ask for a tool call?
+pub fn asks_for_tool(text: &str) -> bool {
+    text.to_ascii_lowercase().contains(MAGIC)
 }
 
 fn name_of(tool: &Value) -> Option<&str> {
@@ -51,16 +68,16 @@ fn forced(choice: &Value) -> bool {
 }
 
 fn asked(fields: &Fields<'_>) -> bool {
-    fields.messages.and_then(last_user_text).is_some_and(|text| text.to_ascii_lowercase().contains(MAGIC))
+    fields.messages.and_then(last_user_text).is_some_and(|text| asks_for_tool(&text))
 }
 
 /// A value that fits a JSON schema's type; of objects the required properties, or all if none is.
-fn example(schema: &Value, depth: u32) -> Value {
+pub fn example(schema: &Value, depth: u32) -> Value {
     if let Some(first) = schema.pointer("/enum/0").or_else(|| schema.get("const")) {
         return first.clone();
     }
-    let kind = schema.get("type").and_then(Value::as_str).unwrap_or("object");
-    match kind {
+    let kind = schema.get("type").and_then(Value::as_str).unwrap_or("object").to_ascii_lowercase();
+    match kind.as_str() {
         "string" => json!("mock"),
         "integer" | "number" => json!(1),
         "boolean" => json!(true),

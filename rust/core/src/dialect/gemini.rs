@@ -1,0 +1,68 @@
+//! Google's generateContent format (Gemini API and Vertex AI).
+
+mod error;
+mod usage;
+
+pub use error::{error_body, status_name};
+pub use usage::{parse_usage, write_usage};
+
+use memchr::memmem;
+
+use super::{Seen, text_length};
+use crate::kernel::cost::Usage;
+use crate::wire::json::{Kind, scan_object};
+use crate::wire::sse;
+
+/// Members of a chunk that hold generated text; Google writes a blank behind the colon.
+const GENERATED: [&str; 2] = ["\"text\": \"", "\"text\":\""];
+
+/// Watches the chunks of a stream. There is no last event: a stream is whole when a finish reason was given.
+#[derive(Debug, Default)]
+pub struct Tap {
+    /// What the latest chunk told; the first one tells the input.
+    pub told: Option<Usage>,
+    finished: bool,
+}
+
+impl Tap {
+    pub fn usage(&self) -> Option<Usage> {
+        self.told.filter(|_| self.finished)
+    }
+
+    pub fn event(&mut self, event: &[u8]) -> Seen {
+        if event.starts_with(b"data: {\"error\"") {
+            return Seen { error: true, ..Seen::default() };
+        }
+        self.finished |= [&b"\"finishReason\""[..], b"\"blockReason\""]
+            .into_iter()
+            .any(|member| memmem::find(event, member).is_some());
+        // Every chunk repeats the usage: that of the first tells the input, those from the finish reason on are final.
+        if (self.told.is_none() || self.finished) && memmem::find(event, b"\"usageMetadata\"").is_some() {
+            let data = sse::data(event);
+            let usage = scan_object(&data, &["usageMetadata"]).ok().and_then(|scan| scan.fields[0]);
+            let usage = usage.filter(|value| value.kind == Kind::Object);
+            self.told = usage.and_then(|value| parse_usage(value.raw(&data))).or(self.told);
+        }
+        Seen { finished: self.finished, text: text_length(event, &GENERATED), ..Seen::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_watched() {
+        let mut tap = Tap::default();
+        let first = br#"data: {"candidates": [{"content": {"parts": [{"text": "four"}],"role": "model"},"index": 0}],"usageMetadata": {"promptTokenCount": 7}}"#;
+        let seen = tap.event(first);
+        assert!(seen.text == 4 && !seen.finished && tap.usage().is_none());
+        assert_eq!(tap.told.map(|usage| usage.input), Some(7));
+        let last = br#"data: {"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":3}}"#;
+        assert!(tap.event(last).finished);
+        assert_eq!(tap.usage().map(|usage| (usage.input, usage.output)), Some((7, 3)));
+        assert!(tap.event(br#"data: {"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#).error);
+        let mut blocked = Tap::default();
+        assert!(blocked.event(br#"data: {"promptFeedback":{"blockReason":"SAFETY"}}"#).finished);
+    }
+}

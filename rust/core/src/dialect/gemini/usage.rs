@@ -1,0 +1,144 @@
+//! `usageMetadata`: `promptTokenCount` includes what was cached, thoughts stand beside the candidates.
+
+use serde::Deserialize;
+
+use crate::dialect::hub::Text;
+use crate::kernel::cost::Usage;
+use crate::wire::json::write::Writer;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Wire<'a> {
+    prompt_token_count: u64,
+    candidates_token_count: u64,
+    cached_content_token_count: u64,
+    thoughts_token_count: u64,
+    tool_use_prompt_token_count: u64,
+    total_token_count: Option<u64>,
+    #[serde(borrow)]
+    prompt_tokens_details: Vec<Modality<'a>>,
+    #[serde(borrow)]
+    cache_tokens_details: Vec<Modality<'a>>,
+    #[serde(borrow)]
+    candidates_tokens_details: Vec<Modality<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Modality<'a> {
+    #[serde(borrow)]
+    modality: Text<'a>,
+    token_count: u64,
+}
+
+fn audio(details: &[Modality<'_>]) -> u64 {
+    details.iter().filter(|detail| &*detail.modality == "AUDIO").map(|detail| detail.token_count).sum()
+}
+
+/// Reads a `usageMetadata` object; counts that are parts of another are taken out of it, so that each token is priced once.
+pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
+    let wire: Wire<'_> = serde_json::from_slice(raw).ok()?;
+    let prompt = wire.prompt_token_count;
+    let cache_read = wire.cached_content_token_count.min(prompt);
+    let heard = audio(&wire.prompt_tokens_details).saturating_sub(audio(&wire.cache_tokens_details));
+    let audio_input = heard.min(prompt - cache_read);
+    let (candidates, thoughts) = (wire.candidates_token_count, wire.thoughts_token_count);
+    let known = prompt.saturating_add(wire.tool_use_prompt_token_count).saturating_add(candidates);
+    // A total without the thoughts tells that they are among the candidates already.
+    let inside = wire.total_token_count == Some(known) && thoughts <= candidates;
+    let output = if inside { candidates } else { candidates.saturating_add(thoughts) };
+    let audio_output = audio(&wire.candidates_tokens_details).min(output);
+    Some(Usage {
+        input: (prompt - cache_read - audio_input).saturating_add(wire.tool_use_prompt_token_count),
+        output: output - audio_output,
+        cache_read,
+        cache_write: 0,
+        audio_input,
+        audio_output,
+        reasoning: thoughts,
+    })
+}
+
+/// Writes the object in Google's accounting.
+pub fn write_usage(out: &mut Writer, usage: &Usage) {
+    let parts = [usage.input, usage.cache_read, usage.cache_write, usage.audio_input];
+    let prompt = parts.into_iter().fold(0, u64::saturating_add);
+    let output = usage.output.saturating_add(usage.audio_output);
+    let thoughts = usage.reasoning.min(output);
+    out.begin_object().key("promptTokenCount").uint(prompt);
+    out.key("candidatesTokenCount").uint(output - thoughts);
+    if usage.cache_read > 0 {
+        out.key("cachedContentTokenCount").uint(usage.cache_read);
+    }
+    if thoughts > 0 {
+        out.key("thoughtsTokenCount").uint(thoughts);
+    }
+    out.key("totalTokenCount").uint(prompt.saturating_add(output));
+    details(out, "promptTokensDetails", prompt - usage.audio_input, usage.audio_input);
+    details(out, "candidatesTokensDetails", usage.output.saturating_sub(thoughts), usage.audio_output);
+    out.end_object();
+}
+
+/// Counts by modality, where there is more than text.
+fn details(out: &mut Writer, name: &str, text: u64, audio: u64) {
+    if audio == 0 {
+        return;
+    }
+    out.key(name).begin_array();
+    for (modality, count) in [("TEXT", text), ("AUDIO", audio)] {
+        out.begin_object().member("modality", modality).key("tokenCount").uint(count).end_object();
+    }
+    out.end_array();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(json: &str) -> Usage {
+        parse_usage(json.as_bytes()).expect("usage")
+    }
+
+    #[test]
+    fn every_token_is_counted_once() {
+        let usage = of(r#"{"promptTokenCount":100,"candidatesTokenCount":40,"cachedContentTokenCount":30,
+            "thoughtsTokenCount":20,"toolUsePromptTokenCount":5,"totalTokenCount":165,
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":85},{"modality":"AUDIO","tokenCount":15}],
+            "cacheTokensDetails":[{"modality":"AUDIO","tokenCount":5}],
+            "candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":8}]}"#);
+        assert_eq!((usage.input, usage.cache_read, usage.audio_input), (65, 30, 10));
+        assert_eq!((usage.output, usage.audio_output, usage.reasoning), (52, 8, 20));
+        let total = usage.input + usage.cache_read + usage.audio_input + usage.output + usage.audio_output;
+        assert_eq!(total, 165);
+    }
+
+    #[test]
+    fn thoughts_among_the_candidates_are_not_added() {
+        let usage =
+            of(r#"{"promptTokenCount":10,"candidatesTokenCount":40,"thoughtsTokenCount":20,"totalTokenCount":50}"#);
+        assert_eq!((usage.output, usage.reasoning), (40, 20));
+    }
+
+    #[test]
+    fn lying_details_do_not_underflow() {
+        let usage = of(r#"{"promptTokenCount":1,"cachedContentTokenCount":9,
+            "promptTokensDetails":[{"modality":"AUDIO","tokenCount":99}]}"#);
+        assert_eq!((usage.input, usage.cache_read, usage.audio_input), (0, 1, 0));
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let usage = Usage {
+            input: 65,
+            output: 52,
+            cache_read: 30,
+            audio_input: 10,
+            audio_output: 8,
+            reasoning: 20,
+            cache_write: 0,
+        };
+        let mut out = Writer::default();
+        write_usage(&mut out, &usage);
+        assert_eq!(parse_usage(&out.finish()), Some(usage));
+    }
+}

@@ -6,7 +6,9 @@ mod usage;
 pub use error::{error_body, status_name};
 pub use usage::{parse_usage, write_usage};
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::{Seen, text_length};
 use crate::kernel::cost::Usage;
@@ -14,7 +16,11 @@ use crate::wire::json::{Kind, scan_object};
 use crate::wire::sse;
 
 /// Members of a chunk that hold generated text; Google writes a blank behind the colon.
-const GENERATED: [&str; 2] = ["\"text\": \"", "\"text\":\""];
+static GENERATED: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["\"text\": \"", "\"text\":\""].map(Finder::new));
+/// Members that say that a stream is whole: why it ended, or that it was not begun.
+static FINISH: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| ["\"finishReason\"", "\"blockReason\""].map(Finder::new));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usageMetadata\""));
 
 /// Watches the chunks of a stream. There is no last event: a stream is whole when a finish reason was given.
 #[derive(Debug, Default)]
@@ -33,17 +39,15 @@ impl Tap {
         if event.starts_with(b"data: {\"error\"") {
             return Seen { error: true, ..Seen::default() };
         }
-        self.finished |= [&b"\"finishReason\""[..], b"\"blockReason\""]
-            .into_iter()
-            .any(|member| memmem::find(event, member).is_some());
+        self.finished |= FINISH.iter().any(|member| member.find(event).is_some());
         // Every chunk repeats the usage: that of the first tells the input, those from the finish reason on are final.
-        if (self.told.is_none() || self.finished) && memmem::find(event, b"\"usageMetadata\"").is_some() {
+        if (self.told.is_none() || self.finished) && USAGE.find(event).is_some() {
             let data = sse::data(event);
             let usage = scan_object(&data, &["usageMetadata"]).ok().and_then(|scan| scan.fields[0]);
             let usage = usage.filter(|value| value.kind == Kind::Object);
             self.told = usage.and_then(|value| parse_usage(value.raw(&data))).or(self.told);
         }
-        Seen { finished: self.finished, text: text_length(event, &GENERATED), ..Seen::default() }
+        Seen { finished: self.finished, text: text_length(event, &*GENERATED), ..Seen::default() }
     }
 }
 

@@ -110,6 +110,12 @@ def key_digest(pepper: bytes, key: str) -> bytes:
 def token_digest(pepper: bytes, sha256_hex: str) -> bytes:
     """The same digest for a key of which only the SHA-256 is known."""
 
+def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, data: bytes) -> bytes:
+    """AES-256-GCM: ciphertext and tag. ValueError for a key that is not 32 bytes or a nonce not 12."""
+
+def aead_open(key: bytes, nonce: bytes, sealed: bytes, data: bytes) -> bytes | None:
+    """The plaintext; None when the sealed bytes are damaged or belong to other data or another key."""
+
 def noop() -> None:
     """Crosses the boundary and does nothing."""
 

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 from typing import NamedTuple
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from ailink._core import aead_open, aead_seal
 
 VERSION = 1
 KEY_BYTES = 32
@@ -59,26 +57,31 @@ class Kek:
         if len(raw) != KEY_BYTES:
             raise ValueError(f"an encryption key has {KEY_BYTES} bytes, not {len(raw)}")
         self._raw = raw
-        self._wrapping = AESGCM(self.derive("wrap"))
+        self._wrapping = self.derive("wrap")
         self.id = self.derive("id", KEY_ID_BYTES)
 
     def derive(self, purpose: str, length: int = KEY_BYTES) -> bytes:
-        """HKDF-SHA-256 of the key: independent bytes for each purpose."""
-        info = f"ailink/v1/{purpose}".encode()
-        return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(self._raw)
+        """HKDF-SHA-256 of the key (RFC 5869, no salt): independent bytes for each purpose.
+
+        At most 32 bytes, so that the expansion is its first block.
+        """
+        if not 0 < length <= KEY_BYTES:
+            raise ValueError(f"1 to {KEY_BYTES} bytes can be derived, not {length}")
+        pseudorandom = hmac.digest(bytes(KEY_BYTES), self._raw, "sha256")
+        return hmac.digest(pseudorandom, f"ailink/v1/{purpose}".encode() + b"\x01", "sha256")[:length]
 
     def seal(self, plaintext: bytes, place: Place) -> str:
         """A fresh envelope around `plaintext`, for this place only."""
-        data_key = AESGCM.generate_key(bit_length=8 * KEY_BYTES)
+        data_key = os.urandom(KEY_BYTES)
         header = bytes([VERSION]) + self.id
         return _text(
-            header + self._wrap(data_key, place) + _encrypt(AESGCM(data_key), plaintext, _content_data(place))
+            header + self._wrap(data_key, place) + _encrypt(data_key, plaintext, _content_data(place))
         )
 
     def unseal(self, sealed: str, place: Place) -> bytes:
         """The plaintext. Raises `EnvelopeError`."""
         data_key, content = self._opened(sealed, place)
-        return _decrypt(AESGCM(data_key), content, _content_data(place))
+        return _decrypt(data_key, content, _content_data(place))
 
     def rewrap(self, sealed: str, place: Place, successor: Kek) -> str:
         """The same ciphertext with its data key wrapped by `successor`. Raises `EnvelopeError`."""
@@ -106,16 +109,16 @@ def _content_data(place: Place) -> bytes:
     return bytes([VERSION]) + b"content" + place.encoded()
 
 
-def _encrypt(cipher: AESGCM, plaintext: bytes, data: bytes) -> bytes:
+def _encrypt(key: bytes, plaintext: bytes, data: bytes) -> bytes:
     nonce = os.urandom(NONCE_BYTES)
-    return nonce + cipher.encrypt(nonce, plaintext, data)
+    return nonce + aead_seal(key, nonce, plaintext, data)
 
 
-def _decrypt(cipher: AESGCM, raw: bytes, data: bytes) -> bytes:
-    try:
-        return cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], data)
-    except InvalidTag as error:
-        raise EnvelopeError("the sealed value is damaged or stands in the wrong place") from error
+def _decrypt(key: bytes, raw: bytes, data: bytes) -> bytes:
+    plaintext = aead_open(key, raw[:NONCE_BYTES], raw[NONCE_BYTES:], data)
+    if plaintext is None:
+        raise EnvelopeError("the sealed value is damaged or stands in the wrong place")
+    return plaintext
 
 
 def _text(raw: bytes) -> str:

@@ -8,6 +8,7 @@
 //! [`account`]. Below them, in layers that only look down: [`upstream`] ← [`dialect`] ← [`wire`] ← [`kernel`].
 
 pub mod account;
+pub mod aead;
 pub mod body;
 mod bytes32;
 pub mod clock;

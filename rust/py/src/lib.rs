@@ -1,5 +1,6 @@
 //! `ailink._core`: what Python may ask of the data plane. A file per core module, same names; no algorithm here.
 
+mod aead;
 mod endpoint;
 mod kernels;
 mod keys;
@@ -22,6 +23,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(build_profile, module)?)?;
     plane::register(module)?;
+    aead::register(module)?;
     endpoint::register(module)?;
     keys::register(module)?;
     kernels::register(module)?;

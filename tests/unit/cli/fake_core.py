@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from ailink._core import aead_open as aead_open
+from ailink._core import aead_seal as aead_seal
 from ailink.snapshot import model as wire
 
 __version__ = "0.1.0"

@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 
 use http::Method;
 
+use crate::dialect::Format;
+
 /// Which wire format the caller speaks; decides the shape of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -96,6 +98,24 @@ operations! {
 }
 
 impl Operation {
+    /// Conversations, in the order in which a deployment that serves several is asked when the caller's is not among them:
+    /// formats that lose less stand first.
+    pub const CONVERSATIONS: [Operation; 2] = [Operation::Messages, Operation::Chat];
+
+    /// The wire format of a conversation; `None` for everything else.
+    pub fn format(self) -> Option<Format> {
+        match self {
+            Operation::Chat => Some(Format::Chat),
+            Operation::Messages => Some(Format::Messages),
+            _ => None,
+        }
+    }
+
+    /// The operation that serves a stream, or a whole answer, where they have paths of their own.
+    pub fn for_stream(self, _stream: bool) -> Operation {
+        self
+    }
+
     /// Generates text: the output has a price per token, and a stream has a terminator.
     pub fn generates(self) -> bool {
         matches!(

@@ -55,6 +55,7 @@ pub enum Code {
     NoDeployment = 45,
     PayloadMissing = 46,
     ParameterUnsupported = 47,
+    FeatureUnsupported = 48,
     ClientGone = 60,
 }
 
@@ -68,7 +69,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 35] = [
+    pub const ALL: [Code; 36] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -104,6 +105,7 @@ impl Code {
         Code::ClientGone,
         Code::PayloadMissing,
         Code::ParameterUnsupported,
+        Code::FeatureUnsupported,
     ];
 
     #[rustfmt::skip]
@@ -144,6 +146,7 @@ impl Code {
             Code::NoDeployment        => (503, "api_error",             "no_deployment_available", "overloaded_error",      Gateway),
             Code::ParameterUnsupported => (400, "invalid_request_error", "unsupported_parameter",  "invalid_request_error", Client),
             Code::PayloadMissing      => (400, "invalid_request_error", "missing_required_parameter", "invalid_request_error", Client),
+            Code::FeatureUnsupported  => (400, "invalid_request_error", "unsupported_feature",     "invalid_request_error", Client),
             Code::ClientGone          => (499, "api_error",             "client_disconnected",     "api_error",             Client),
         };
         Facts { status, kind, code, anthropic, source }
@@ -191,6 +194,32 @@ impl Error {
     pub fn closing(mut self) -> Self {
         self.close = true;
         self
+    }
+
+    /// OpenAI's `type`. A provider's own status says more than "it was the provider".
+    pub fn kind(&self) -> &'static str {
+        match (self.code, self.status) {
+            (Code::UpstreamStatus, Some(400 | 404 | 413 | 422)) => "invalid_request_error",
+            (Code::UpstreamStatus, Some(401)) => "authentication_error",
+            (Code::UpstreamStatus, Some(403)) => "permission_error",
+            (Code::UpstreamStatus, Some(429)) => "rate_limit_error",
+            _ => self.code.facts().kind,
+        }
+    }
+
+    /// Anthropic's `type`.
+    pub fn anthropic_kind(&self) -> &'static str {
+        match (self.code, self.status) {
+            (Code::UpstreamStatus, Some(400 | 422)) => "invalid_request_error",
+            (Code::UpstreamStatus, Some(401)) => "authentication_error",
+            (Code::UpstreamStatus, Some(403)) => "permission_error",
+            (Code::UpstreamStatus, Some(404)) => "not_found_error",
+            (Code::UpstreamStatus, Some(413)) => "request_too_large",
+            (Code::UpstreamStatus, Some(429)) => "rate_limit_error",
+            (Code::UpstreamStatus, Some(504)) => "timeout_error",
+            (Code::UpstreamStatus, Some(529)) => "overloaded_error",
+            _ => self.code.facts().anthropic,
+        }
     }
 
     /// The HTTP status the caller sees.

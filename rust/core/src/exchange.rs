@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 
 use crate::account::{Admission, Attempt};
 use crate::connection::Connection;
-use crate::endpoint::{Dialect, Endpoint};
+use crate::dialect::Format;
+use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
 use crate::hold::Extra;
 use crate::shard::{Shard, SnapshotRef};
@@ -155,6 +156,8 @@ pub struct Exchange {
     /// Parameters of the request that the provider asked last does not get as they were sent.
     pub dropped: SmallVec<[Box<str>; 2]>,
     pub answer: Option<Answer>,
+    /// The format of the provider asked last, where it is not the caller's.
+    pub translation: Option<Format>,
     // relay
     /// The deployment whose answer the caller gets.
     pub served: Option<u32>,
@@ -171,9 +174,20 @@ impl Exchange {
         self.snapshot.deployments.get(index as usize)
     }
 
-    /// Whether a deployment can answer this call: it serves the operation in the caller's dialect.
+    /// Whether a deployment can answer this call.
     pub fn eligible(&self, deployment: &Deployment) -> bool {
-        deployment.dialect == self.endpoint.dialect && deployment.template(self.endpoint.operation).is_some()
+        self.asked(deployment).is_some()
+    }
+
+    /// What a deployment is asked: the caller's operation where it serves it, another one that the call is translated to
+    /// otherwise.
+    pub fn asked(&self, deployment: &Deployment) -> Option<Operation> {
+        let operation = self.endpoint.operation;
+        if deployment.template(operation).is_some() {
+            return Some(operation);
+        }
+        operation.format()?;
+        deployment.conversation.map(|conversation| conversation.for_stream(self.call.stream))
     }
 
     /// The gateway needs the usage of this stream and the caller did not ask for it himself.

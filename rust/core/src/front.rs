@@ -179,6 +179,7 @@ impl Arrival {
             waited: Duration::ZERO,
             dropped: SmallVec::new(),
             answer: None,
+            translation: None,
             served: None,
             cost_pico: None,
         }

@@ -2,13 +2,22 @@
 //! splices.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http::HeaderName;
 use smallvec::SmallVec;
 
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::rules::Refusal;
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
-use crate::wire::json::Kind;
+use crate::wire::json::{Kind, scan_object};
+
+/// Headers that say something of one format only: they are not for a provider that is reached by translation.
+const FAMILY: [HeaderName; 4] = [
+    http::header::ACCEPT,
+    HeaderName::from_static("anthropic-version"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("openai-beta"),
+];
 
 /// The request head for this call: the deployment's template, the credential, what the caller's headers add, the length.
 pub fn request_head(
@@ -46,10 +55,13 @@ pub fn request_head(
     }
     let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
     line(b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
-    for (name, value) in exchange.headers.iter().filter(|(name, _)| FORWARDED.contains(name)) {
+    let translated = exchange.translation.is_some();
+    let forwarded = |name: &HeaderName| FORWARDED.contains(name) && !(translated && FAMILY.contains(name));
+    for (name, value) in exchange.headers.iter().filter(|(name, _)| forwarded(name)) {
         line(name.as_str().as_bytes(), value.as_bytes());
     }
-    for (name, value) in deployment.defaults.iter().filter(|(name, _)| !exchange.headers.contains_key(name)) {
+    let defaults = deployment.defaults.iter();
+    for (name, value) in defaults.filter(|(name, _)| !forwarded(name) || !exchange.headers.contains_key(name)) {
         line(name.as_str().as_bytes(), value.as_bytes());
     }
     line(b"x-ailink-attempt", itoa::Buffer::new().format(attempt_id).as_bytes());
@@ -79,7 +91,7 @@ pub fn request_body(
     exchange.dropped = dropped;
     let exchange = &*exchange;
     let call = &exchange.call;
-    let mut edits: SmallVec<[(usize, usize, Bytes); 2]> = SmallVec::new();
+    let mut edits = Edits::new();
     for (start, end) in &call.inner_models {
         edits.push((*start as usize, *end as usize, deployment.resource_json.clone()));
     }
@@ -106,23 +118,48 @@ pub fn request_body(
         edits.push(edit);
     }
     edits.extend(rule_edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)));
+    Ok(spliced(&call.body, edits))
+}
+
+type Edits = SmallVec<[(usize, usize, Bytes); 2]>;
+
+/// What the provider's rules make of a body that was translated.
+///
+/// # Errors
+/// 400 for a parameter that the provider refuses or misses.
+pub fn translated_body(
+    exchange: &mut Exchange,
+    deployment: &Deployment,
+    template: &RequestTemplate,
+    body: Bytes,
+) -> Result<SmallVec<[Bytes; 5]>> {
+    let Some(rules) = &template.rules else { return Ok(SmallVec::from_iter([body])) };
+    let Ok(scan) = scan_object(&body, &["model"]) else {
+        return Err(Error::new(Code::Internal, "a translated request is not valid JSON"));
+    };
+    let applied = rules.apply(&body, scan.root).map_err(|refusal| refused(deployment, &refusal))?;
+    exchange.dropped.extend(applied.dropped);
+    Ok(spliced(&body, applied.edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)).collect()))
+}
+
+fn spliced(body: &Bytes, mut edits: Edits) -> SmallVec<[Bytes; 5]> {
     // Insertions come before what is replaced at the same place.
     edits.sort_by_key(|(start, end, _)| (*start, *end));
     let mut parts = SmallVec::new();
     let mut done = 0;
     for (start, end, replacement) in edits {
         if start > done {
-            parts.push(call.body.slice(done..start));
+            parts.push(body.slice(done..start));
         }
         if !replacement.is_empty() {
             parts.push(replacement);
         }
         done = end;
     }
-    if done < call.body.len() {
-        parts.push(call.body.slice(done..));
+    if done < body.len() {
+        parts.push(body.slice(done..));
     }
-    Ok(parts)
+    parts
 }
 
 fn refused(deployment: &Deployment, refusal: &Refusal) -> Error {

@@ -1,8 +1,21 @@
 //! Anthropic's Messages format.
 
+mod answer;
+mod blocks;
+mod content;
+mod encode;
+mod encoder;
 mod features;
+mod request;
+mod stream;
+mod thinking;
 
+pub use answer::{decode_answer, encode_answer};
+pub use encode::encode_request;
+pub use encoder::Encoder;
 pub use features::treatment;
+pub use request::{decode_request, thinking};
+pub use stream::Decoder;
 
 use std::sync::LazyLock;
 
@@ -19,7 +32,7 @@ use crate::wire::sse;
 pub fn error_body(error: &Error, request_id: &str) -> Bytes {
     let mut out = String::with_capacity(160 + error.message.len());
     out.push_str("{\"type\":\"error\",\"error\":{\"type\":\"");
-    out.push_str(error.code.facts().anthropic);
+    out.push_str(error.anthropic_kind());
     out.push_str("\",\"message\":\"");
     escape(&mut out, &error.message);
     out.push_str("\"},\"request_id\":\"");

@@ -31,6 +31,14 @@ impl Format {
         }
     }
 
+    /// A stream may end behind its finish reason without another word: there is no last event, or many servers leave it out.
+    pub fn may_end_silently(self) -> bool {
+        match self {
+            Format::Chat => true,
+            Format::Messages => false,
+        }
+    }
+
     /// The content type of a stream.
     pub fn stream_type(self) -> &'static str {
         match self {
@@ -84,6 +92,15 @@ pub struct Context {
     pub created: i64,
     /// The caller asked for the usage of his stream.
     pub include_usage: bool,
+    /// The name to write instead of the provider's name of the model.
+    pub model: Option<String>,
     /// The request as the caller sent it; empty for formats whose answers do not repeat parts of it.
     pub request: bytes::Bytes,
+}
+
+impl Context {
+    /// The provider's id of an answer, or the request's where it gave none.
+    pub fn answer_id<'i>(&'i self, given: &'i str) -> &'i str {
+        if given.is_empty() { &self.id } else { given }
+    }
 }

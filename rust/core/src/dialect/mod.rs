@@ -5,6 +5,8 @@ mod format;
 pub mod gemini;
 pub mod hub;
 pub mod openai_chat;
+mod read;
+pub mod translate;
 
 pub use format::{Context, Fault, Format, Target};
 
@@ -130,6 +132,28 @@ pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
         Dialect::Gemini => [b"data: ".as_slice(), &line, b"\n\n"].concat(),
     }
     .into()
+}
+
+/// What a provider says in an error body, whatever its dialect.
+pub fn error_message(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Member {
+        Text(String),
+        Object { message: String },
+    }
+    #[derive(serde::Deserialize)]
+    struct Body {
+        #[serde(default)]
+        error: Option<Member>,
+        #[serde(default)]
+        message: Option<String>,
+    }
+    let body: Body = serde_json::from_slice(body).ok()?;
+    let inner = body.error.map(|error| match error {
+        Member::Text(text) | Member::Object { message: text } => text,
+    });
+    inner.or(body.message).filter(|message| !message.trim().is_empty())
 }
 
 /// True when an error body of a provider already has the shape the caller's dialect promises.

@@ -1,8 +1,22 @@
 //! OpenAI's chat format, and what its neighbours (completions, embeddings, images, audio) share with it.
 
+mod answer;
+mod encode;
+mod encoder;
 mod features;
+mod messages;
+mod parts;
+mod request;
+mod stream;
+mod tools;
+mod write;
 
+pub use answer::{decode_answer, encode_answer};
+pub use encode::encode_request;
+pub use encoder::Encoder;
 pub use features::treatment;
+pub use request::decode_request;
+pub use stream::Decoder;
 
 use std::sync::LazyLock;
 
@@ -22,7 +36,7 @@ pub fn error_body(error: &Error) -> Bytes {
     out.push_str("{\"error\":{\"message\":\"");
     escape(&mut out, &error.message);
     out.push_str("\",\"type\":\"");
-    out.push_str(facts.kind);
+    out.push_str(error.kind());
     out.push_str("\",\"param\":");
     match &error.param {
         Some(param) => {

@@ -92,6 +92,8 @@ pub struct Deployment {
     pub dialect: Dialect,
     pub origin: Origin,
     pub templates: [Option<RequestTemplate>; Operation::COUNT],
+    /// What a conversation in a format that is not served is translated to.
+    pub conversation: Option<Operation>,
     /// Headers sent unless the caller sends his own.
     pub defaults: Vec<(HeaderName, HeaderValue)>,
     pub auth: Auth,
@@ -279,6 +281,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         model: wire.model.into(),
         dialect,
         origin: base.origin,
+        conversation: Operation::CONVERSATIONS.into_iter().find(|operation| templates[*operation as usize].is_some()),
         templates,
         defaults,
         auth,

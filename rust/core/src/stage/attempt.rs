@@ -7,6 +7,7 @@ mod ask;
 mod connect;
 mod failed;
 mod fallback;
+mod prepare;
 mod refusal;
 mod retry;
 

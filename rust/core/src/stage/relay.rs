@@ -1,6 +1,8 @@
 //! Brings the provider's answer to the caller: whole JSON answers are checked and measured before they are sent, streams
 //! are polled through from socket to socket with a tap for usage, everything else passes as bytes.
 
+pub mod translated;
+
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -37,10 +39,15 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         answer.inflate = Inflate::for_coding(coding.as_bytes()).map_err(|error| undecodable(&error))?;
     }
     exchange.served = Some(answer.deployment);
+    let formats = exchange.translation.zip(exchange.endpoint.operation.format());
+    let context = formats.map(|(_, to)| translated::context(exchange, to));
     // The request has been sent: its memory is free again.
     exchange.call.body = Bytes::new();
     if let Some(admission) = &mut exchange.admission {
         admission.release_body();
+    }
+    if let (Some(formats), Some(context)) = (formats, context) {
+        return translated::run(exchange, answer, formats, context).await.map(Flow::Answer);
     }
     let content_type = answer.head.headers.get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
     if is(content_type, b"text/event-stream") {
@@ -75,7 +82,7 @@ fn answers_freely(operation: Operation) -> bool {
 
 /// Reads a JSON answer to its end, so that usage and cost are known and a broken one never reaches the caller.
 async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<Body>> {
-    let read = read_whole(exchange, &mut answer).await;
+    let read = read_whole(exchange, &mut answer, WHOLE_MAX).await;
     let now = Instant::now();
     exchange.waited += now - answer.received;
     let body = match read {
@@ -125,7 +132,7 @@ enum Whole {
     TooLong(Bytes),
 }
 
-async fn read_whole(exchange: &Exchange, answer: &mut Answer) -> Result<Whole, (Outcome, Error)> {
+async fn read_whole(exchange: &Exchange, answer: &mut Answer, longest: usize) -> Result<Whole, (Outcome, Error)> {
     let Some(deployment) = exchange.deployment(answer.deployment) else {
         return Err((Outcome::InvalidResponse, Error::new(Code::Internal, "the deployment is not in the snapshot")));
     };
@@ -153,7 +160,7 @@ async fn read_whole(exchange: &Exchange, answer: &mut Answer) -> Result<Whole, (
                     grown.extend_from_slice(&std::mem::take(&mut first));
                 }
                 grown.extend_from_slice(&data);
-                if grown.len() > WHOLE_MAX {
+                if grown.len() > longest {
                     return Ok(Whole::TooLong(grown.freeze()));
                 }
             }

@@ -26,8 +26,8 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-ailink-provider");
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-ailink-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-ailink-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
-const DROPPED: HeaderName = HeaderName::from_static("x-ailink-dropped");
 const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
+const DROPPED: HeaderName = HeaderName::from_static("x-ailink-dropped");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
 
 pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Response<Body> {

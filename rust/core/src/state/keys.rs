@@ -60,7 +60,7 @@ pub struct Key {
     pub blocked: bool,
     pub expires_us: Option<i64>,
     pub models: Option<Vec<Pattern>>,
-    pub endpoints: Option<u32>,
+    pub endpoints: Option<u64>,
     pub ip_allow: Option<Vec<IpNet>>,
     /// Its own subject, then those it belongs to.
     pub subjects: Box<[Arc<Subject>]>,
@@ -130,7 +130,7 @@ impl Key {
     }
 
     pub fn may_call(&self, operation: Operation) -> bool {
-        self.endpoints.is_none_or(|mask| mask & 1 << operation as u32 != 0)
+        self.endpoints.is_none_or(|mask| mask & 1 << operation as u64 != 0)
     }
 
     pub fn may_come_from(&self, address: IpAddr) -> bool {
@@ -268,11 +268,11 @@ impl Keys {
         };
         let mut endpoints = None;
         if let Some(names) = &row.endpoints {
-            let mut mask = 0u32;
+            let mut mask = 0u64;
             for name in names {
                 let operation =
                     Operation::parse(name).ok_or_else(|| fail(format!("endpoint {name:?} is not known")))?;
-                mask |= 1 << operation as u32;
+                mask |= 1 << operation as u64;
             }
             endpoints = Some(mask);
         }

@@ -4,25 +4,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
 
+use super::collect::Collect;
 use super::upstream::{Heard, Upstream};
 use crate::account::Ending;
 use crate::body::{Broken, Source};
 use crate::dialect::{self, Seen, Tap};
 use crate::endpoint::Dialect;
 use crate::error::{Code, Error};
-use crate::exchange::{CacheUse, Exchange, RequestId};
+use crate::exchange::{Exchange, RequestId};
 use crate::late;
 use crate::metrics::Outcome;
-use crate::state::cache::CacheKey;
 use crate::wire::json::scan_object;
 use crate::wire::sse::{self, Framer};
 
 /// Longest event that is held together.
 const EVENT_MAX: usize = 16 * 1024 * 1024;
-/// Longest stream that is kept for the cache.
-const CACHED_MAX: usize = 1024 * 1024;
 
 /// Server-sent events: whole events only, byte for byte, less the usage event that only the gateway asked for.
 pub struct Events {
@@ -34,7 +31,7 @@ pub struct Events {
     hide_usage: bool,
     has_terminator: bool,
     restamp: Option<Bytes>,
-    collect: Option<(CacheKey, BytesMut)>,
+    collect: Collect,
     terminated: bool,
     finished: bool,
     failed: bool,
@@ -58,10 +55,7 @@ impl Events {
                 .model()
                 .filter(|_| exchange.snapshot.settings.restamp_model)
                 .map(|model| model.name_json.clone()),
-            collect: match exchange.cache {
-                CacheUse::Miss(key) => Some((key, BytesMut::new())),
-                _ => None,
-            },
+            collect: Collect::new(exchange),
             upstream,
             terminated: false,
             finished: false,
@@ -124,20 +118,10 @@ impl Events {
         Some([before, name, event.get(offset + model.end as usize..)?].concat())
     }
 
-    fn keep(&mut self, bytes: &Bytes) {
-        if let Some((_, kept)) = &mut self.collect {
-            kept.extend_from_slice(bytes);
-            if kept.len() > CACHED_MAX {
-                self.collect = None;
-            }
-        }
-    }
-
     /// Gives a whole stream to the cache, where it was kept for it.
     fn store(&mut self) {
-        if let Some((key, kept)) = self.collect.take().filter(|_| !self.failed) {
-            let content_type = HeaderValue::from_static("text/event-stream");
-            self.upstream.shard.shared.state.cache.put(key, content_type, kept.freeze());
+        if !self.failed {
+            self.collect.put(&self.upstream.shard.shared.state, "text/event-stream");
         }
     }
 
@@ -208,7 +192,7 @@ impl Source for Events {
             };
             let bytes = self.pass(&batch);
             if !bytes.is_empty() {
-                self.keep(&bytes);
+                self.collect.keep(&bytes);
                 return Poll::Ready(Some(Ok(bytes)));
             }
         }

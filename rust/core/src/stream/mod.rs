@@ -4,11 +4,14 @@
 //! drops the source: the provider's connection is closed and the attempt settled in the same moment.
 
 mod array;
+mod collect;
 mod events;
 mod raw;
+mod translated;
 mod upstream;
 
 pub use array::as_array;
 pub use events::Events;
 pub use raw::Raw;
+pub use translated::Translated;
 pub use upstream::Upstream;

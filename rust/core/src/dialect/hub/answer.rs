@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{Part, Text};
+use super::{Delta, Part, Text};
 use crate::kernel::cost::Usage;
 
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,68 @@ pub struct Choice<'a> {
     pub stopped_by: Option<Text<'a>>,
     /// OpenAI's `logprobs` object.
     pub logprobs: Option<&'a RawValue>,
+}
+
+impl Answer<'_> {
+    /// The answer as the steps of a stream.
+    pub fn replay(&self, step: &mut dyn FnMut(Delta<'_>)) {
+        let (id, model) = (self.id.clone(), self.model.clone());
+        step(Delta::Start { id, model, created: self.created, usage: self.usage });
+        for (number, choice) in (0..).zip(&self.choices) {
+            choice.replay(number, step);
+        }
+        if let Some(usage) = self.usage {
+            step(Delta::Usage(usage));
+        }
+        step(Delta::End);
+    }
+}
+
+impl Choice<'_> {
+    fn replay(&self, choice: u32, step: &mut dyn FnMut(Delta<'_>)) {
+        let mut index = 0;
+        for part in &self.parts {
+            match part.clone() {
+                Part::Text { text, citations, .. } => {
+                    step(Delta::Text { choice, text });
+                    if let Some(citations) = citations {
+                        step(Delta::Citation { choice, citations });
+                    }
+                }
+                Part::Refusal { text } => step(Delta::Refusal { choice, text }),
+                Part::Reasoning { text, signature, encrypted, id } => {
+                    if !text.is_empty() {
+                        step(Delta::Reasoning { choice, text });
+                    }
+                    if let Some(signature) = signature {
+                        step(Delta::ReasoningSignature { choice, signature });
+                    }
+                    if let Some(data) = encrypted {
+                        step(Delta::ReasoningEncrypted { choice, data, id });
+                    }
+                }
+                Part::ToolCall { id, name, arguments, signature, .. } => {
+                    step(Delta::ToolStart { choice, index, id, name, signature });
+                    if !arguments.is_empty() {
+                        step(Delta::ToolArguments { choice, index, json: arguments });
+                    }
+                    index += 1;
+                }
+                // Streams have no steps for them.
+                Part::Image { .. }
+                | Part::Audio { .. }
+                | Part::Video { .. }
+                | Part::Document { .. }
+                | Part::ToolResult { .. }
+                | Part::Foreign { .. } => {}
+            }
+        }
+        if let Some(raw) = self.logprobs {
+            step(Delta::Logprobs { choice, raw });
+        }
+        let reason = self.finish.unwrap_or(Finish::Stop);
+        step(Delta::Finish { choice, reason, stopped_by: self.stopped_by.clone() });
+    }
 }
 
 /// Why generation ended.

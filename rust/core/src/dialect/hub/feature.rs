@@ -105,12 +105,10 @@ impl Losses {
         self.features == 0 && self.members.is_empty()
     }
 
-    /// For `x-ailink-dropped`: names, separated by commas.
-    pub fn header(&self) -> String {
+    /// The names for `x-ailink-dropped`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         let features = Feature::ALL.iter().filter(|feature| self.features & 1 << **feature as u64 != 0);
-        let names: Vec<&str> =
-            features.map(|feature| feature.name()).chain(self.members.iter().map(String::as_str)).collect();
-        names.join(",")
+        features.map(|feature| feature.name()).chain(self.members.iter().map(String::as_str))
     }
 }
 

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::connect::connect;
 use super::failed::Failed;
+use super::prepare::prepare;
 use super::refusal::judge;
 use crate::account::{Attempt, AttemptStart, Ending};
 use crate::clock::{monotonic_ns, wall_us};
@@ -15,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::kernel::failure::Class;
 use crate::metrics::Outcome;
-use crate::outgoing::{request_body, request_head};
+use crate::outgoing::request_head;
 use crate::snapshot::Deployment;
 use crate::spool::Intent;
 use crate::upstream::{Conn, IoError, Outgoing};
@@ -23,10 +24,11 @@ use crate::wire::http1::WireError;
 
 /// One attempt at one deployment, up to the head of a successful answer.
 pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Result<Answer, Failed> {
-    let Some(template) = deployment.template(exchange.endpoint.operation) else {
+    let asked = exchange.asked(deployment);
+    let Some((operation, template)) = asked.and_then(|asked| Some((asked, deployment.template(asked)?))) else {
         return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
     };
-    let body = request_body(exchange, deployment, template).map_err(Failed::Skipped)?;
+    let body = prepare(exchange, deployment, operation, template).map_err(Failed::Skipped)?;
     let Some(pass) = deployment.state.health.enter(monotonic_ns(), &deployment.breaker, exchange.forced) else {
         let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
         return Err(Failed::Skipped(Error::new(Code::NoDeployment, text).retry_after(Duration::from_secs(1))));

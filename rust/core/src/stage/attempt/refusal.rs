@@ -68,6 +68,8 @@ fn passed_on(
     let same_dialect = deployment.dialect == exchange.endpoint.dialect;
     let text = if same_dialect && dialect::is_error_shape(body) {
         None
+    } else if let Some(message) = dialect::error_message(body) {
+        Some(message)
     } else {
         let quoted: String = String::from_utf8_lossy(body).chars().take(300).collect();
         Some(format!("Provider '{}' answered {}: {}", deployment.provider, status.as_u16(), quoted.trim()))

@@ -1,0 +1,184 @@
+//! The pieces of chat answers that whole ones and streams share.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::dialect::format::Format;
+use crate::dialect::hub::{Choice, Citations, Part, Text};
+use crate::kernel::cost::Usage;
+use crate::wire::json::write::Writer;
+
+/// OpenAI counts everything read as prompt and everything written as completion.
+pub fn write_usage(out: &mut Writer, usage: &Usage) {
+    let prompt = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
+    let prompt = prompt.saturating_add(usage.audio_input);
+    let completion = usage.output.saturating_add(usage.audio_output);
+    out.begin_object().key("prompt_tokens").uint(prompt).key("completion_tokens").uint(completion);
+    out.key("total_tokens").uint(prompt.saturating_add(completion));
+    out.key("prompt_tokens_details").begin_object().key("cached_tokens").uint(usage.cache_read);
+    out.key("audio_tokens").uint(usage.audio_input);
+    if usage.cache_write > 0 {
+        out.key("cache_creation_tokens").uint(usage.cache_write);
+    }
+    out.end_object();
+    out.key("completion_tokens_details").begin_object().key("reasoning_tokens").uint(usage.reasoning);
+    out.key("audio_tokens").uint(usage.audio_output).end_object().end_object();
+}
+
+/// The members of a message. What chat has no word for stands under the names that chat clients read already.
+pub fn message(out: &mut Writer, choice: &Choice<'_>) {
+    out.member("role", "assistant").key("content");
+    let texts = || {
+        choice.parts.iter().filter_map(|part| match part {
+            Part::Text { text, .. } => Some(&**text),
+            _ => None,
+        })
+    };
+    match texts().count() {
+        0 => out.null(),
+        1 => out.string(texts().next().unwrap_or_default()),
+        _ => out.string(&texts().collect::<String>()),
+    };
+    let refusals: String = choice
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Refusal { text } => Some(&**text),
+            _ => None,
+        })
+        .collect();
+    match refusals.is_empty() {
+        true => out.key("refusal").null(),
+        false => out.member("refusal", &refusals),
+    };
+    reasoning(out, &choice.parts);
+    calls(out, &choice.parts);
+    sources(out, &choice.parts);
+}
+
+fn reasoning(out: &mut Writer, parts: &[Part<'_>]) {
+    let thoughts = || parts.iter().filter(|part| matches!(part, Part::Reasoning { .. }));
+    if thoughts().next().is_none() {
+        return;
+    }
+    let text: String = thoughts()
+        .filter_map(|part| match part {
+            Part::Reasoning { text, .. } => Some(&**text),
+            _ => None,
+        })
+        .collect();
+    if !text.is_empty() {
+        out.member("reasoning_content", &text);
+    }
+    let proved = |part: &&Part<'_>| matches!(part, Part::Reasoning { signature, encrypted, .. } if signature.is_some() || encrypted.is_some());
+    if !thoughts().any(|part| proved(&part)) {
+        return;
+    }
+    out.key("thinking_blocks").begin_array();
+    for part in thoughts() {
+        let Part::Reasoning { text, signature, encrypted, .. } = part else { continue };
+        match (signature, encrypted) {
+            (None, Some(data)) => thinking_block(out, None, "", Some(data)),
+            (signature, _) => thinking_block(out, signature.as_deref(), text, None),
+        }
+    }
+    out.end_array();
+}
+
+/// LiteLLM's form of reasoning that can be given back.
+pub fn thinking_block(out: &mut Writer, signature: Option<&str>, text: &str, encrypted: Option<&str>) {
+    out.begin_object();
+    match encrypted {
+        Some(data) => _ = out.member("type", "redacted_thinking").member("data", data),
+        None => {
+            out.member("type", "thinking").member("thinking", text);
+            if let Some(signature) = signature {
+                out.member("signature", signature);
+            }
+        }
+    }
+    out.end_object();
+}
+
+fn calls(out: &mut Writer, parts: &[Part<'_>]) {
+    if !parts.iter().any(|part| matches!(part, Part::ToolCall { .. })) {
+        return;
+    }
+    out.key("tool_calls").begin_array();
+    for part in parts {
+        let Part::ToolCall { id, name, arguments, signature, .. } = part else { continue };
+        out.begin_object().member("id", id).member("type", "function").key("function").begin_object();
+        let arguments = if arguments.is_empty() { "{}" } else { arguments };
+        out.member("name", name).member("arguments", arguments).end_object();
+        if let Some(signature) = signature {
+            extra(out, signature);
+        }
+        out.end_object();
+    }
+    out.end_array();
+}
+
+/// Google's own name for a thought signature in its chat endpoint.
+pub fn extra(out: &mut Writer, signature: &str) {
+    out.key("extra_content").begin_object().key("google").begin_object();
+    out.member("thought_signature", signature).end_object().end_object();
+}
+
+/// Citations: web sources as OpenAI's annotations, and all of them as they came.
+fn sources(out: &mut Writer, parts: &[Part<'_>]) {
+    let cited = |part: &&Part<'_>| matches!(part, Part::Text { citations: Some(_), .. });
+    if !parts.iter().any(|part| cited(&part)) {
+        return;
+    }
+    out.key("annotations").begin_array();
+    let mut start = 0;
+    for part in parts {
+        let Part::Text { text, citations, .. } = part else { continue };
+        let end = start + text.chars().count() as u64;
+        if let Some(citations) = citations {
+            annotations(out, citations, start, end);
+        }
+        start = end;
+    }
+    out.end_array();
+    let foreign: Vec<&RawValue> = parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Text { citations: Some(citations), .. } if citations.format != Format::Chat => Some(citations.raw),
+            _ => None,
+        })
+        .collect();
+    if !foreign.is_empty() {
+        out.key("provider_specific_fields").begin_object().key("citations").begin_array();
+        for raw in foreign {
+            out.raw(raw);
+        }
+        out.end_array().end_object();
+    }
+}
+
+/// Sources of a text as annotations; `start` and `end`: where the text stands in the content.
+pub fn annotations(out: &mut Writer, citations: &Citations<'_>, start: u64, end: u64) {
+    #[derive(Deserialize)]
+    struct Source<'a> {
+        #[serde(default, borrow)]
+        url: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        title: Option<Text<'a>>,
+    }
+    if citations.format == Format::Chat {
+        for raw in serde_json::from_str::<Vec<&RawValue>>(citations.raw.get()).unwrap_or_default() {
+            out.raw(raw);
+        }
+        return;
+    }
+    // One citation in a stream, an array of them otherwise.
+    let one = serde_json::from_str::<Source<'_>>(citations.raw.get()).map(|source| vec![source]);
+    let sources = one.or_else(|_| serde_json::from_str::<Vec<Source<'_>>>(citations.raw.get())).unwrap_or_default();
+    for source in sources {
+        let Some(url) = source.url else { continue };
+        out.begin_object().member("type", "url_citation").key("url_citation").begin_object();
+        out.key("start_index").uint(start).key("end_index").uint(end).member("url", &url);
+        out.member("title", source.title.as_deref().unwrap_or("")).end_object().end_object();
+    }
+}

@@ -1,0 +1,197 @@
+//! From one format into another, through the hub.
+
+use bytes::Bytes;
+
+use super::format::{Context, Fault, Format, Target};
+use super::hub::{Answer, Delta, Losses};
+use super::{anthropic_messages, openai_chat};
+use crate::kernel::cost::Usage;
+
+/// A request in the provider's format.
+#[derive(Debug)]
+pub struct Request {
+    pub body: Vec<u8>,
+    pub losses: Losses,
+}
+
+/// Rewrites a caller's request for a provider.
+///
+/// # Errors
+/// [`Fault`]: the caller's request is at fault in all cases.
+pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Result<Request, Fault> {
+    let hub = match from {
+        Format::Chat => openai_chat::decode_request(body)?,
+        Format::Messages => anthropic_messages::decode_request(body)?,
+    };
+    let mut losses = Losses::default();
+    let body = match to {
+        Format::Chat => openai_chat::encode_request(&hub, target, &mut losses)?,
+        Format::Messages => anthropic_messages::encode_request(&hub, target, &mut losses)?,
+    };
+    Ok(Request { body, losses })
+}
+
+/// Rewrites a provider's whole answer for the caller.
+///
+/// # Errors
+/// [`Fault::Invalid`]: the provider's answer is not what its format says.
+pub fn answer(from: Format, to: Format, body: &[u8], context: &Context) -> Result<(Vec<u8>, Option<Usage>), Fault> {
+    let hub = decode_answer(from, body)?;
+    let body = match to {
+        Format::Chat => openai_chat::encode_answer(&hub, context),
+        Format::Messages => anthropic_messages::encode_answer(&hub, context),
+    };
+    Ok((body, hub.usage))
+}
+
+fn decode_answer(from: Format, body: &[u8]) -> Result<Answer<'_>, Fault> {
+    match from {
+        Format::Chat => openai_chat::decode_answer(body),
+        Format::Messages => anthropic_messages::decode_answer(body),
+    }
+}
+
+/// A provider's whole answer as the stream that the caller asked for.
+///
+/// # Errors
+/// [`Fault::Invalid`]: the provider's answer is not what its format says.
+pub fn replay(from: Format, to: Format, body: &[u8], context: Context) -> Result<(Vec<u8>, Option<Usage>), Fault> {
+    let hub = decode_answer(from, body)?;
+    let mut encoder = Encoder::new(to, context);
+    let mut out = Vec::with_capacity(body.len() * 2);
+    hub.replay(&mut |delta| encoder.delta(&delta, &mut out));
+    Ok((out, hub.usage))
+}
+
+/// Reads a provider's stream.
+#[derive(Debug)]
+enum Decoder {
+    Chat(openai_chat::Decoder),
+    Messages(anthropic_messages::Decoder),
+}
+
+/// Writes the caller's stream.
+#[derive(Debug)]
+enum Encoder {
+    Chat(openai_chat::Encoder),
+    Messages(anthropic_messages::Encoder),
+}
+
+impl Encoder {
+    fn new(format: Format, context: Context) -> Self {
+        match format {
+            Format::Chat => Encoder::Chat(openai_chat::Encoder::new(context)),
+            Format::Messages => Encoder::Messages(anthropic_messages::Encoder::new(context)),
+        }
+    }
+
+    fn delta(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) {
+        match self {
+            Encoder::Chat(encoder) => encoder.delta(delta, out),
+            Encoder::Messages(encoder) => encoder.delta(delta, out),
+        }
+    }
+}
+
+/// Rewrites a stream, event by event.
+#[derive(Debug)]
+pub struct Stream {
+    decoder: Decoder,
+    encoder: Encoder,
+    seen: Progress,
+}
+
+/// What the stream has told so far.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    pub usage: Option<Usage>,
+    /// Input tokens told before the end.
+    pub early: Option<Usage>,
+    /// Bytes of generated text in the last event.
+    pub text: u32,
+    /// Every choice that began has a finish reason.
+    pub finished: bool,
+    pub ended: bool,
+    pub failed: bool,
+}
+
+impl Stream {
+    pub fn new(from: Format, to: Format, context: Context) -> Self {
+        Stream {
+            decoder: match from {
+                Format::Chat => Decoder::Chat(openai_chat::Decoder::default()),
+                Format::Messages => Decoder::Messages(anthropic_messages::Decoder::default()),
+            },
+            encoder: Encoder::new(to, context),
+            seen: Progress::default(),
+        }
+    }
+
+    /// One event of the provider; what the caller gets is appended to `out`.
+    ///
+    /// # Errors
+    /// [`Fault::Invalid`]: the event is not what its format says.
+    pub fn event(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<&Progress, Fault> {
+        let Stream { decoder, encoder, seen } = self;
+        seen.text = 0;
+        let mut step = |delta: Delta<'_>| {
+            seen.note(&delta);
+            encoder.delta(&delta, out);
+        };
+        match decoder {
+            Decoder::Chat(decoder) => decoder.event(event, &mut step)?,
+            Decoder::Messages(decoder) => decoder.event(event, &mut step)?,
+        }
+        Ok(&self.seen)
+    }
+
+    /// The provider has closed the stream after a finish reason but without its format's last event.
+    pub fn end(&mut self, out: &mut Vec<u8>) {
+        if !self.seen.ended {
+            self.seen.ended = true;
+            self.encoder.delta(&Delta::End, out);
+        }
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.seen
+    }
+}
+
+impl Progress {
+    /// Nothing meaningful follows.
+    pub fn over(&self) -> bool {
+        self.ended || self.failed
+    }
+
+    fn note(&mut self, delta: &Delta<'_>) {
+        let mut text =
+            |piece: &str| self.text = self.text.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+        match delta {
+            Delta::Start { usage, .. } => self.early = usage.or(self.early),
+            Delta::Text { text: piece, .. }
+            | Delta::Reasoning { text: piece, .. }
+            | Delta::Refusal { text: piece, .. } => {
+                text(piece);
+            }
+            Delta::ToolArguments { json, .. } => text(json),
+            Delta::Finish { .. } => self.finished = true,
+            Delta::Usage(usage) => self.usage = Some(*usage),
+            Delta::Error { .. } => self.failed = true,
+            Delta::End => self.ended = true,
+            Delta::Citation { .. }
+            | Delta::ReasoningSignature { .. }
+            | Delta::ReasoningEncrypted { .. }
+            | Delta::ToolStart { .. }
+            | Delta::Logprobs { .. }
+            | Delta::Ping => {}
+        }
+    }
+}
+
+/// The caller's body, if his format's answers repeat parts of the request.
+pub fn remembered(format: Format, _body: &Bytes) -> Bytes {
+    match format {
+        Format::Chat | Format::Messages => Bytes::new(),
+    }
+}

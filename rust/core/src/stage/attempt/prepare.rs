@@ -1,0 +1,61 @@
+//! What is sent to a deployment: the caller's own bytes where it speaks his format, a translation otherwise.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::dialect::{Fault, Format, Target, translate};
+use crate::endpoint::Operation;
+use crate::error::{Code, Error, Result};
+use crate::exchange::Exchange;
+use crate::outgoing::{request_body, translated_body};
+use crate::snapshot::{Deployment, RequestTemplate, StreamUsage};
+
+/// # Errors
+/// 400 when the deployment cannot be asked what the caller asks for. Another one may be able to answer.
+pub fn prepare(
+    exchange: &mut Exchange,
+    deployment: &Deployment,
+    operation: Operation,
+    template: &RequestTemplate,
+) -> Result<SmallVec<[Bytes; 5]>> {
+    let asked = exchange.endpoint.operation;
+    if operation == asked {
+        exchange.translation = None;
+        return request_body(exchange, deployment, template);
+    }
+    let (Some(from), Some(to)) = (asked.format(), operation.format()) else {
+        return Err(Error::new(Code::Internal, "the operation cannot be translated"));
+    };
+    let target = Target {
+        model: &deployment.model,
+        ask_usage: exchange.call.stream && deployment.stream_usage == StreamUsage::Inject,
+        max_output: None,
+    };
+    let request = translate::request(from, to, &exchange.call.body, &target);
+    let request = request.map_err(|fault| refused(&fault, deployment, to))?;
+    exchange.translation = Some(to);
+    exchange.dropped = request.losses.names().map(Box::from).collect();
+    translated_body(exchange, deployment, template, request.body.into())
+}
+
+fn refused(fault: &Fault, deployment: &Deployment, to: Format) -> Error {
+    match fault {
+        Fault::Invalid { path, reason } if path.is_empty() => {
+            Error::new(Code::InvalidRequest, format!("The request cannot be read: {reason}."))
+        }
+        Fault::Invalid { path, reason } => {
+            Error::new(Code::InvalidRequest, format!("Invalid '{path}': {reason}.")).param(path.clone())
+        }
+        Fault::Unsupported(unsupported) => {
+            let text = format!(
+                "Provider '{}' ({} format) does not support {} ('{}'). Instead: {}.",
+                deployment.provider,
+                to.name(),
+                unsupported.feature.what(),
+                unsupported.feature.name(),
+                unsupported.alternative
+            );
+            Error::new(Code::FeatureUnsupported, text).param(unsupported.feature.name())
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub fn value<'a, T: Deserialize<'a>>(path: impl Display, raw: &'a RawValue) -> R
 }
 
 /// The elements of an array.
-pub fn array<'a>(path: impl Display, raw: &'a RawValue) -> Result<Vec<&'a RawValue>, Fault> {
+pub fn array(path: impl Display, raw: &RawValue) -> Result<Vec<&RawValue>, Fault> {
     value(path, raw)
 }
 

@@ -114,7 +114,8 @@ def test_openai_client_and_a_claude_model(gpt: openai.OpenAI, provider: MockProv
     assert asked["system"] == [{"type": "text", "text": "Be brief."}]
     assert asked["messages"] == [{"role": "user", "content": [{"type": "text", "text": "hi you"}]}]
     assert (asked["stop_sequences"], asked["temperature"]) == (["END"], 0.5)
-    assert asked["metadata"] == {"user_id": "u-1"} and asked["max_tokens"] > 0
+    assert asked["metadata"] == {"user_id": "u-1"}
+    assert asked["max_tokens"] > 0
 
 
 def test_anthropic_client_and_an_openai_model(claude: anthropic.Anthropic, provider: MockProvider) -> None:
@@ -138,7 +139,8 @@ def test_anthropic_client_and_an_openai_model(claude: anthropic.Anthropic, provi
 
 def test_usage_is_counted_as_each_format_does(gpt: openai.OpenAI, claude: anthropic.Anthropic) -> None:
     told = gpt.chat.completions.create(**chat("claude-usage")).usage
-    assert told is not None and told.prompt_tokens_details is not None
+    assert told is not None
+    assert told.prompt_tokens_details is not None
     assert (told.prompt_tokens, told.completion_tokens, told.total_tokens) == (310, 20, 330)
     assert told.prompt_tokens_details.cached_tokens == 300
     read = claude.messages.create(**message("gpt-usage")).usage
@@ -151,17 +153,20 @@ def test_openai_client_streams_a_claude_model(gpt: openai.OpenAI) -> None:
     chunks = list(gpt.chat.completions.create(**request))
     whole = gpt.chat.completions.create(**chat("claude-usage"))
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-    assert "".join(pieces) == whole.choices[0].message.content and len(pieces) > 3
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert len(pieces) > 3
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[-2].choices[0].finish_reason == "stop"
-    assert chunks[-1].usage is not None and chunks[-1].usage.prompt_tokens == 310
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.prompt_tokens == 310
 
 
 def test_anthropic_client_streams_an_openai_model(claude: anthropic.Anthropic) -> None:
     with claude.messages.stream(**message("gpt-usage")) as stream:
         pieces = list(stream.text_stream)
         final = stream.get_final_message()
-    assert len(pieces) > 3 and final.stop_reason == "end_turn"
+    assert len(pieces) > 3
+    assert final.stop_reason == "end_turn"
     assert [block.text for block in final.content if block.type == "text"] == ["".join(pieces)]
     assert final.usage.output_tokens == 20
 
@@ -171,7 +176,8 @@ def test_openai_clients_tool_loop_with_a_claude_model(gpt: openai.OpenAI, provid
     first = gpt.chat.completions.create(model="claude-plain", messages=messages, tools=[TOOL])
     assert first.choices[0].finish_reason == "tool_calls"
     (call,) = first.choices[0].message.tool_calls or []
-    assert call.type == "function" and json.loads(call.function.arguments) == ARGUMENTS
+    assert call.type == "function"
+    assert json.loads(call.function.arguments) == ARGUMENTS
     messages.append(first.choices[0].message.model_dump(exclude_none=True))
     messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
     messages.append({"role": "user", "content": "and now?"})
@@ -180,9 +186,7 @@ def test_openai_clients_tool_loop_with_a_claude_model(gpt: openai.OpenAI, provid
     assert second.choices[0].finish_reason == "stop"
     asked = said_to(provider, mark)["messages"]
     assert [turn["role"] for turn in asked] == ["user", "assistant", "user"]
-    assert asked[1]["content"] == [
-        {"type": "tool_use", "id": call.id, "name": "weather", "input": ARGUMENTS}
-    ]
+    assert asked[1]["content"] == [{"type": "tool_use", "id": call.id, "name": "weather", "input": ARGUMENTS}]
     assert asked[2]["content"] == [
         {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "sunny"}]},
         {"type": "text", "text": "and now?"},
@@ -202,7 +206,11 @@ def test_anthropic_clients_tool_loop_with_an_openai_model(
     assert call.input == ARGUMENTS
     messages.append({"role": "assistant", "content": first.content})
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0K"}}
-    result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "see"}, image]}
+    result = {
+        "type": "tool_result",
+        "tool_use_id": call.id,
+        "content": [{"type": "text", "text": "see"}, image],
+    }
     messages.append({"role": "user", "content": [result, {"type": "text", "text": "and now?"}]})
     mark = provider.mark()
     second = claude.messages.create(model="gpt-plain", max_tokens=500, messages=messages, tools=[CLAUDE_TOOL])
@@ -220,9 +228,12 @@ def test_anthropic_clients_tool_loop_with_an_openai_model(
 def test_openai_client_streams_a_tool_call_of_a_claude_model(gpt: openai.OpenAI) -> None:
     stream = gpt.chat.completions.create(model="claude-plain", messages=ASK, tools=[TOOL], stream=True)
     pieces = [call for chunk in stream for call in chunk.choices[0].delta.tool_calls or []]
-    assert pieces[0].id and pieces[0].function is not None and pieces[0].function.name == "weather"
+    assert pieces[0].id
+    assert pieces[0].function is not None
+    assert pieces[0].function.name == "weather"
     arguments = "".join(piece.function.arguments or "" for piece in pieces if piece.function)
-    assert json.loads(arguments) == ARGUMENTS and len(pieces) > 2
+    assert json.loads(arguments) == ARGUMENTS
+    assert len(pieces) > 2
 
 
 class Weather(BaseModel):
@@ -257,7 +268,7 @@ def test_errors_come_in_the_callers_dialect(
 ) -> None:
     answer = ask(gateway, key, client, kind)
     error = answer.json()["error"]
-    assert answer.status_code == status and "slow down" in error["message"] or "no such" in error["message"]
+    assert (answer.status_code == status and "slow down" in error["message"]) or "no such" in error["message"]
     expected = {429: "rate_limit_error", 400: "invalid_request_error"}
     assert error["type"] == expected[status]
     assert (answer.json().get("type") == "error") == (client == "claude")
@@ -271,13 +282,15 @@ def test_failures_inside_a_stream_are_told(gateway: Gateway, key: Key, client: s
     assert answer.status_code == 200
     events = events_of(answer.content)
     if client == "gpt":
-        assert events[-1].done and "error" in events[-2].json()
+        assert events[-1].done
+        assert "error" in events[-2].json()
         error = events[-2].json()["error"]
     else:
         assert events[-1].name == "error"
         error = events[-1].json()["error"]
     assert kind != "inside" or error["message"] == "too much"
-    assert error["type"] and error["message"]
+    assert error["type"]
+    assert error["message"]
 
 
 @pytest.mark.parametrize("client", FORMATS)
@@ -298,11 +311,14 @@ def test_a_retry_and_a_fallback_cross_formats(gateway: Gateway, key: Key) -> Non
         answer = httpx.post(
             f"{gateway.url}/v1/chat/completions", json=chat(model), headers=key.bearer, timeout=30
         )
-        assert answer.status_code == 200 and answer.json()["object"] == "chat.completion"
+        assert answer.status_code == 200
+        assert answer.json()["object"] == "chat.completion"
         assert answer.headers["x-ailink-provider"] == "mock_anthropic"
 
 
-def test_what_is_left_out_is_announced_and_what_changes_the_meaning_refused(gateway: Gateway, key: Key) -> None:
+def test_what_is_left_out_is_announced_and_what_changes_the_meaning_refused(
+    gateway: Gateway, key: Key
+) -> None:
     answer = ask(gateway, key, "gpt", "plain", seed=7, logprobs=True, made_up=1, temperature=1.7)
     assert answer.status_code == 200
     dropped = answer.headers["x-ailink-dropped"].replace(" ", "").split(",")
@@ -311,14 +327,16 @@ def test_what_is_left_out_is_announced_and_what_changes_the_meaning_refused(gate
     answer = ask(gateway, key, "gpt", "plain", n=2)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_feature", "n")
-    assert "mock_anthropic" in error["message"] and "several times" in error["message"]
+    assert "mock_anthropic" in error["message"]
+    assert "several times" in error["message"]
 
 
 def test_another_deployment_is_asked_when_the_first_cannot_say_it(gateway: Gateway, key: Key) -> None:
     answer = httpx.post(
         f"{gateway.url}/v1/chat/completions", json=chat("either", n=2), headers=key.bearer, timeout=30
     )
-    assert answer.status_code == 200 and len(answer.json()["choices"]) == 2
+    assert answer.status_code == 200
+    assert len(answer.json()["choices"]) == 2
     assert answer.headers["x-ailink-attempts"] == "1"
 
 

@@ -40,6 +40,7 @@ pub mod rules;
 pub mod runtime;
 pub mod shard;
 mod shell;
+pub mod sigv4;
 pub mod snapshot;
 pub mod spool;
 pub mod stage;

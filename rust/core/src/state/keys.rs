@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::aws_pairs::{Pairs, digest_of};
 use crate::endpoint::Operation;
 use crate::state::rules::{LimitRule, Rule};
 use crate::state::subjects::{Kind, Subject, Subjects};
@@ -164,6 +165,7 @@ pub struct Keys {
     cells: RwLock<HashMap<Arc<str>, Arc<KeyState>>>,
     pub subjects: Arc<Subjects>,
     pepper: Hmac<Sha256>,
+    pairs: Pairs,
 }
 
 /// A row that was checked: the key, and the limits that come into force with it.
@@ -180,6 +182,7 @@ impl Keys {
             shards: (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::default())).collect(),
             cells: RwLock::default(),
             pepper: keyed(pepper),
+            pairs: Pairs::new(pepper),
         }
     }
 
@@ -191,6 +194,12 @@ impl Keys {
     /// The key with this digest, if there is one.
     pub fn find(&self, digest: &KeyDigest) -> Option<Arc<Key>> {
         self.shard(digest).load().get(digest).cloned()
+    }
+
+    /// The key behind an access key id, and the secret that it signs with.
+    pub fn find_pair(&self, access_key_id: &str) -> Option<(Arc<Key>, String)> {
+        let digest = digest_of(access_key_id)?;
+        Some((self.find(&digest)?, self.pairs.secret(&digest)?))
     }
 
     fn shard(&self, digest: &KeyDigest) -> &ArcSwap<Shard> {

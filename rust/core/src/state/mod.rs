@@ -1,6 +1,7 @@
 //! What outlives a snapshot, in cells found again by stable id: keys with their windows and spend, pools, retry budgets,
 //! credentials, the cache, counters.
 
+pub mod aws_pairs;
 pub mod cache;
 pub mod credentials;
 pub mod deployments;

@@ -47,12 +47,8 @@ def _base(aws: AwsIdentity) -> Credentials:
 def _token(credentials: Credentials) -> Token:
     frozen = credentials.get_frozen_credentials()
     expires = getattr(credentials, "_expiry_time", None)
-    return _joined(
-        frozen.access_key,
-        frozen.secret_key,
-        frozen.token,
-        expires.timestamp() if expires is not None else None,
-    )
+    ends = None if expires is None else expires.timestamp()
+    return _joined(frozen.access_key, frozen.secret_key, frozen.token, ends)
 
 
 def _joined(key: str, secret: str, token: str | None, expires: float | None) -> Token:

@@ -13,6 +13,7 @@ import msgspec
 
 from ailink.config.checks import is_loopback
 from ailink.config.deployments import MOCK_URL, Credential, Placed, place
+from ailink.config.identity import Identity
 from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
 from ailink.config.schema import Price as ConfigPrice
 from ailink.pricing import Catalogue
@@ -54,6 +55,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, bytes]
     stored: frozenset[str]
     """Names of the stored credentials in use."""
+    identities: dict[str, Identity]
+    """Credential ids whose tokens are to be fetched and kept fresh."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +90,12 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         deployments=compiler.deployments,
         models=models,
     )
-    return Compiled(snapshot=snapshot, secrets=compiler.secrets, stored=frozenset(compiler.stored))
+    return Compiled(
+        snapshot=snapshot,
+        secrets=compiler.secrets,
+        stored=frozenset(compiler.stored),
+        identities=compiler.identities,
+    )
 
 
 def compile_options(config: Config, process: Process) -> wire.PlaneOptions:
@@ -159,6 +167,7 @@ class _Compiler:
         self.deployments: list[wire.Deployment] = []
         self.secrets: dict[str, bytes] = {}
         self.stored: set[str] = set()
+        self.identities: dict[str, Identity] = {}
 
     def model(self, model: Model) -> wire.Model:
         first = len(self.deployments)
@@ -196,7 +205,7 @@ class _Compiler:
             base_url=placed.base_url,
             operations=placed.operations,
             rules=_rules(row),
-            auth=wire.Auth(scheme="none" if credential is None else row.auth.scheme, name=row.auth.name),
+            auth=_auth(placed),
             credential=credential,
             headers={**row.headers, **{key.lower(): value for key, value in deployment.headers.items()}},
             weight=deployment.weight,
@@ -239,6 +248,8 @@ class _Compiler:
         name = credential.id or f"deployment:{identity}"
         if credential.secret is not None:
             self.secrets[name] = credential.secret.reveal().encode()
+        if credential.identity is not None:
+            self.identities[name] = credential.identity
         return name
 
     def _price(
@@ -288,6 +299,15 @@ def _rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:
         for operation, table in tables.items()
         if table
     }
+
+
+def _auth(placed: Placed) -> wire.Auth:
+    """How the credential travels: tokens of Google and Azure as such, whatever takes the place of a key."""
+    auth, credential = placed.row.auth, placed.credential
+    scheme = auth.scheme if credential is not None else "none"
+    if credential is not None and credential.identity is not None and auth.identity != "aws":
+        scheme = "bearer"
+    return wire.Auth(scheme=scheme, name=auth.name, region=placed.region if scheme == "sigv4" else None)
 
 
 def _own_price(price: ConfigPrice) -> wire.Price:

@@ -90,8 +90,11 @@ class Cache(_Wire, frozen=True, kw_only=True):
 
 
 class Auth(_Wire, frozen=True, kw_only=True):
+    """`region`: what requests are signed for, where the scheme is `sigv4` and `name` the service."""
+
     scheme: AuthScheme
     name: str
+    region: str | None
 
 
 class Price(_Wire, frozen=True, kw_only=True):

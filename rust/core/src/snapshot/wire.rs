@@ -77,6 +77,8 @@ pub struct Rule {
 pub struct Auth {
     pub scheme: String,
     pub name: String,
+    /// What is signed for, for `sigv4`.
+    pub region: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -3,7 +3,6 @@
 use std::iter;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::connect::connect;
@@ -28,6 +27,10 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
     let Some((operation, template)) = asked.and_then(|asked| Some((asked, deployment.template(asked)?))) else {
         return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
     };
+    if deployment.credential.as_ref().is_some_and(|slot| slot.is_empty()) {
+        let text = format!("The gateway has no valid credential for provider '{}' now.", deployment.provider);
+        return Err(Failed::Skipped(Error::new(Code::UpstreamAuth, text)));
+    }
     let body = prepare(exchange, deployment, operation, template).map_err(Failed::Skipped)?;
     let Some(pass) = deployment.state.health.enter(monotonic_ns(), &deployment.breaker, exchange.forced) else {
         let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
@@ -44,8 +47,7 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
         Failed::Last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
     })?;
-    let length = body.iter().map(Bytes::len).sum();
-    let head = request_head(exchange, deployment, template, slot.id().0, length);
+    let head = request_head(exchange, deployment, template, slot.id().0, &body);
     let parts: SmallVec<[&[u8]; 6]> = iter::once(&head[..]).chain(body.iter().map(|part| &part[..])).collect();
     let sent = Instant::now();
     let mut attempt = Attempt::new(AttemptStart {

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from ailink.config.secret import Secret
+from ailink.config.section import Strict
 from ailink.config.units import Duration
 
 _Name = Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -16,7 +17,7 @@ _Url = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
 _SessionName = Annotated[str, Meta(pattern=r"^[\w+=,.@-]{2,64}\Z")]
 
 
-class AwsIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AwsIdentity(Strict, frozen=True, kw_only=True):
     """An access key, a profile, or what the default chain finds (environment, web identity of a Kubernetes
     service account, container or instance role); with `role_arn`, the role assumed with it.
     """
@@ -28,7 +29,7 @@ class AwsIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     role_arn: _Name | None = None
     external_id: Secret | None = None
     session_name: _SessionName = "ailink"
-    session_tags: dict[_Name, str] = {}
+    session_tags: dict[_Name, str] = msgspec.field(default_factory=dict)
     """Tags of the session, for policies and cost reports."""
     web_identity_token_file: _Name | None = None
     """A token of another identity provider that the role trusts; read anew every time."""
@@ -39,7 +40,7 @@ class AwsIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of the token service; null: the deployment's place has no say, `us-east-1`."""
 
 
-class GoogleIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GoogleIdentity(Strict, frozen=True, kw_only=True):
     """A credentials file (service account, workload identity federation), or the platform's own."""
 
     credentials_file: _Name | None = None
@@ -48,7 +49,7 @@ class GoogleIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     scopes: tuple[_Name, ...] = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
-class AzureIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AzureIdentity(Strict, frozen=True, kw_only=True):
     """A client secret, a federated token, a managed identity, or what the default chain finds."""
 
     tenant_id: _Name | None = None
@@ -62,7 +63,7 @@ class AzureIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     scope: _Name = "https://cognitiveservices.azure.com/.default"
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Identity(Strict, frozen=True, kw_only=True):
     """One of these."""
 
     aws: AwsIdentity | None = None

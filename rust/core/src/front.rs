@@ -26,8 +26,8 @@ use crate::exchange::{CacheUse, Call, Exchange, RequestId};
 use crate::shard::{Phase, Shard};
 use crate::stage::parse::discard;
 use crate::stage::settle::{error_response, stamp};
-use crate::state::subjects::Quotas;
 use crate::stream::as_array;
+use crate::state::draw::Quotas;
 use crate::{health, models, pipeline, shell};
 
 /// Answers one request. Never fails: whatever goes wrong is an answer.
@@ -174,7 +174,7 @@ impl Arrival {
             unavailable: None,
             forced: false,
             visited: SmallVec::new(),
-            reserved_pico: 0,
+            reservation: None,
             attempts: 0,
             waited: Duration::ZERO,
             dropped: SmallVec::new(),

@@ -109,6 +109,7 @@ pub struct Deployment {
     pub timeouts: Timeouts,
     pub pool_idle: Duration,
     pub max_connections: u32,
+    pub max_output: u32,
     pub breaker: breaker::Settings,
     pub state: Arc<DeploymentState>,
 }
@@ -147,7 +148,12 @@ impl Snapshot {
     pub fn empty() -> Self {
         Snapshot {
             version: 0,
-            settings: wire::Settings { keepalive_comment_ms: 0, restamp_model: false },
+            settings: wire::Settings {
+                keepalive_comment_ms: 0,
+                restamp_model: false,
+                assumed_output: 0,
+                budget_status: 422,
+            },
             cache: wire::Cache { enabled: false, max_bytes: 0, ttl_ms: 0 },
             deployments: Vec::new(),
             models: Vec::new(),
@@ -305,6 +311,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         },
         pool_idle: ms(wire.pool_idle_ms),
         max_connections: wire.max_connections,
+        max_output: wire.max_output,
         // Its model's, see `compile`.
         breaker: breaker::Settings::default(),
     })

@@ -290,7 +290,13 @@ impl Keys {
         let rules = rules.map_err(|what| format!("key {}: {what}", row.id))?;
         let state = self.cell(&row.id);
         let mut subjects = vec![state.subject.clone()];
-        subjects.extend(row.subjects.iter().map(|(kind, id)| self.subjects.cell(*kind, id)));
+        for (kind, id) in &row.subjects {
+            let subject = self.subjects.cell(*kind, id);
+            // Named twice, it pays once.
+            if !subjects.iter().any(|known| Arc::ptr_eq(known, &subject)) {
+                subjects.push(subject);
+            }
+        }
         let key = Key {
             ledger_id: intern(crate::ledger::DictKind::Key, &row.id)?,
             org_ledger_id: intern(crate::ledger::DictKind::Org, row.org_id.as_deref().unwrap_or(""))?,

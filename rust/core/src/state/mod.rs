@@ -5,10 +5,12 @@ pub mod aws_pairs;
 pub mod cache;
 pub mod credentials;
 pub mod deployments;
+pub mod draw;
 pub mod keys;
 pub mod limits;
 pub mod models;
 pub mod rules;
+pub mod subject;
 pub mod subjects;
 
 use std::collections::HashMap;

@@ -26,8 +26,8 @@ use crate::exchange::{CacheUse, Call, Exchange, RequestId};
 use crate::shard::{Phase, Shard};
 use crate::stage::parse::discard;
 use crate::stage::settle::{error_response, stamp};
-use crate::stream::as_array;
 use crate::state::draw::Quotas;
+use crate::stream::as_array;
 use crate::{health, models, pipeline, shell};
 
 /// Answers one request. Never fails: whatever goes wrong is an answer.

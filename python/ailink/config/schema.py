@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ailink.config.identity import Identity
+from ailink.config.limits import Budgets, Limit
 from ailink.config.routing import ModelRouting, Routing
 from ailink.config.secret import Secret
 from ailink.config.section import Strict as Strict
@@ -218,7 +219,7 @@ class Config(Strict, frozen=True, kw_only=True):
     """The whole file."""
 
     reserved: ClassVar[frozenset[str]] = frozenset(
-        {"agents", "budgets", "guardrails", "limits", "mcp", "plugins", "policies", "redis_url"} | {"secrets"}
+        {"agents", "guardrails", "mcp", "plugins", "policies", "redis_url"} | {"secrets"}
     )
 
     server: Server = Server()
@@ -233,6 +234,9 @@ class Config(Strict, frozen=True, kw_only=True):
     providers: dict[str, Provider] = msgspec.field(default_factory=dict)
     models: tuple[Model, ...] = ()
     routing: Routing = Routing()
+    limits: tuple[Limit, ...] = ()
+    """Rates of the gateway, its models, providers and deployments."""
+    budgets: Budgets = Budgets()
     cache: Cache = Cache()
     observe: Observe = Observe()
     compat: Compat = Compat()

@@ -20,6 +20,7 @@ from ailink.pricing import Catalogue
 from ailink.providers import Operation, ProviderRow, Registry
 from ailink.providers.rules import of as rules_of
 from ailink.snapshot import model as wire
+from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.routing import compile_routing
 from ailink.store.credentials import slot
 
@@ -57,6 +58,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the stored credentials in use."""
     identities: dict[str, Identity]
     """Credential ids whose tokens are to be fetched and kept fresh."""
+    subjects: list[wire.SubjectRow] = []
+    """What the file limits."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +84,10 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         schema=wire.SCHEMA,
         version=0,
         settings=wire.Settings(
-            keepalive_comment_ms=int(comment or 0), restamp_model=config.compat.restamp_model
+            keepalive_comment_ms=int(comment or 0),
+            restamp_model=config.compat.restamp_model,
+            assumed_output=config.budgets.assumed_output,
+            budget_status=config.budgets.exceeded_status,
         ),
         cache=wire.Cache(
             enabled=config.cache.enabled, max_bytes=int(config.cache.max_bytes), ttl_ms=int(config.cache.ttl)
@@ -95,6 +101,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         secrets=compiler.secrets,
         stored=frozenset(compiler.stored),
         identities=compiler.identities,
+        subjects=compile_subjects(config),
     )
 
 
@@ -215,6 +222,7 @@ class _Compiler:
             timeouts=_timeouts(model, deployment),
             pool_idle_ms=row.pool_idle_ms,
             max_connections=deployment.max_connections,
+            max_output=self._max_output(row.price_family, name),
         )
 
     def _identity(self, model: Model, deployment: Deployment, name: str) -> str:
@@ -251,6 +259,10 @@ class _Compiler:
         if credential.identity is not None:
             self.identities[name] = credential.identity
         return name
+
+    def _max_output(self, family: str | None, name: str) -> int:
+        entry = None if family is None else self._inputs.catalogue.model(family, name)
+        return (entry and entry.max_output) or 0
 
     def _price(
         self, model: Model, deployment: Deployment, placed: Placed, name: str

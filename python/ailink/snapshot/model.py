@@ -81,6 +81,8 @@ class Settings(_Wire, frozen=True, kw_only=True):
 
     keepalive_comment_ms: int
     restamp_model: bool
+    assumed_output: int
+    budget_status: int
 
 
 class Cache(_Wire, frozen=True, kw_only=True):
@@ -149,6 +151,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     timeouts: Timeouts
     pool_idle_ms: int
     max_connections: int
+    max_output: int
 
 
 class Retries(_Wire, frozen=True, kw_only=True):
@@ -245,7 +248,7 @@ class Calendar(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="calendar
 
 
 class Anchored(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="anchored"):
-    """Periods of one length, one of which begins at `start_us`. What was used before `since_us` does not count."""
+    """Periods of one length, one of which begins at `start_us`. What was used before `since_us` is not counted."""
 
     start_us: int
     length_ms: int

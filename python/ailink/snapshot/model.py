@@ -248,7 +248,9 @@ class Calendar(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="calendar
 
 
 class Anchored(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="anchored"):
-    """Periods of one length, one of which begins at `start_us`. What was used before `since_us` is not counted."""
+    """Periods of one length, one of which begins at `start_us`. What was used before `since_us` does not
+    count.
+    """
 
     start_us: int
     length_ms: int

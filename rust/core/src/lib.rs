@@ -46,6 +46,7 @@ pub mod spool;
 pub mod stage;
 pub mod state;
 pub mod stream;
+mod tenants;
 pub mod tls;
 mod unavailable;
 pub mod upstream;

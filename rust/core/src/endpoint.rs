@@ -30,6 +30,11 @@ impl Dialect {
         }
     }
 
+    /// Clients skip comments in a stream, as the standard says; Google's take every line for data.
+    pub fn takes_comments(self) -> bool {
+        self != Dialect::Gemini
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Dialect::OpenAi => "openai",
@@ -100,20 +105,24 @@ operations! {
 impl Operation {
     /// Conversations, in the order in which a deployment that serves several is asked when the caller's is not among them:
     /// formats that lose less stand first.
-    pub const CONVERSATIONS: [Operation; 2] = [Operation::Messages, Operation::Chat];
+    pub const CONVERSATIONS: [Operation; 3] = [Operation::Messages, Operation::GenerateContent, Operation::Chat];
 
     /// The wire format of a conversation; `None` for everything else.
     pub fn format(self) -> Option<Format> {
         match self {
             Operation::Chat => Some(Format::Chat),
             Operation::Messages => Some(Format::Messages),
+            Operation::GenerateContent | Operation::StreamGenerateContent => Some(Format::Gemini),
             _ => None,
         }
     }
 
     /// The operation that serves a stream, or a whole answer, where they have paths of their own.
-    pub fn for_stream(self, _stream: bool) -> Operation {
-        self
+    pub fn for_stream(self, stream: bool) -> Operation {
+        match self {
+            Operation::GenerateContent if stream => Operation::StreamGenerateContent,
+            _ => self,
+        }
     }
 
     /// Generates text: the output has a price per token, and a stream has a terminator.
@@ -132,18 +141,6 @@ impl Operation {
     /// Counts tokens: no model runs, none is used.
     pub fn counts(self) -> bool {
         matches!(self, Operation::CountTokens | Operation::GeminiCountTokens)
-    }
-
-    /// The path names the model, so that no member of the body has to.
-    pub fn model_in_path(self) -> bool {
-        matches!(
-            self,
-            Operation::GenerateContent
-                | Operation::StreamGenerateContent
-                | Operation::GeminiCountTokens
-                | Operation::EmbedContent
-                | Operation::BatchEmbedContents
-        )
     }
 }
 

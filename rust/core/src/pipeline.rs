@@ -44,7 +44,7 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
         Err(error) => return turn_away(exchange, error).await,
     }
     let patience = exchange.snapshot.settings.keepalive_comment_ms;
-    if patience == 0 || !exchange.call.stream {
+    if patience == 0 || !exchange.call.stream || !exchange.endpoint.dialect.takes_comments() {
         let answer = ask(&mut exchange).await;
         return settle::run(exchange, answer);
     }

@@ -1,7 +1,7 @@
 //! The formats a conversation can be held in.
 
 use super::hub::{Feature, Treatment, Unsupported};
-use super::{anthropic_messages, openai_chat};
+use super::{anthropic_messages, gemini, openai_chat};
 
 /// One wire format of a conversation: its request, its answer, its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,16 +10,19 @@ pub enum Format {
     Chat,
     /// Anthropic messages.
     Messages,
+    /// Google generateContent.
+    Gemini,
 }
 
 impl Format {
-    pub const ALL: [Format; 2] = [Format::Chat, Format::Messages];
+    pub const ALL: [Format; 3] = [Format::Chat, Format::Messages, Format::Gemini];
 
     /// As documentation and errors name it.
     pub fn name(self) -> &'static str {
         match self {
             Format::Chat => "OpenAI chat",
             Format::Messages => "Anthropic messages",
+            Format::Gemini => "Google generateContent",
         }
     }
 
@@ -28,13 +31,14 @@ impl Format {
         match self {
             Format::Chat => openai_chat::treatment(feature),
             Format::Messages => anthropic_messages::treatment(feature),
+            Format::Gemini => gemini::treatment(feature),
         }
     }
 
     /// A stream may end behind its finish reason without another word: there is no last event, or many servers leave it out.
     pub fn may_end_silently(self) -> bool {
         match self {
-            Format::Chat => true,
+            Format::Chat | Format::Gemini => true,
             Format::Messages => false,
         }
     }
@@ -42,7 +46,7 @@ impl Format {
     /// The content type of a stream.
     pub fn stream_type(self) -> &'static str {
         match self {
-            Format::Chat | Format::Messages => "text/event-stream",
+            Format::Chat | Format::Messages | Format::Gemini => "text/event-stream",
         }
     }
 }
@@ -77,6 +81,8 @@ impl From<Unsupported> for Fault {
 pub struct Target<'a> {
     /// The model as the provider names it.
     pub model: &'a str,
+    /// A stream is asked for; formats whose path says so have no word for it in the body.
+    pub stream: bool,
     /// Ask for the usage of a stream, where the format tells it only when asked.
     pub ask_usage: bool,
     /// Most tokens the model can answer with, for formats that want a limit named; `None`: not known.

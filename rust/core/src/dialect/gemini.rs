@@ -1,10 +1,31 @@
 //! Google's generateContent format (Gemini API and Vertex AI).
 
+mod answer;
+mod config;
+mod contents;
+mod encode;
+mod encoder;
 mod error;
+mod family;
+mod features;
+mod logprobs;
+mod request;
+mod schema;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tools;
 mod usage;
+mod wire;
 
-pub use error::{error_body, status_name};
-pub use usage::{parse_usage, write_usage};
+pub use answer::{decode_answer, encode_answer};
+pub use encode::encode_request;
+pub use encoder::Encoder;
+pub use error::error_body;
+pub use features::treatment;
+pub use request::decode_request;
+pub use stream::Decoder;
+pub use usage::parse_usage;
 
 use std::sync::LazyLock;
 
@@ -52,7 +73,7 @@ impl Tap {
 }
 
 #[cfg(test)]
-mod tests {
+mod tap_tests {
     use super::*;
 
     #[test]

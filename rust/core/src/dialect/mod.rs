@@ -1,6 +1,7 @@
 //! One wire format per file: errors, usage and the end of a stream as that format has them.
 
 pub mod anthropic_messages;
+pub mod citations;
 mod format;
 pub mod gemini;
 pub mod hub;

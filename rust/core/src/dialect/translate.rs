@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::format::{Context, Fault, Format, Target};
 use super::hub::{Answer, Delta, Losses};
-use super::{anthropic_messages, openai_chat};
+use super::{anthropic_messages, gemini, openai_chat};
 use crate::kernel::cost::Usage;
 
 /// A request in the provider's format.
@@ -19,14 +19,17 @@ pub struct Request {
 /// # Errors
 /// [`Fault`]: the caller's request is at fault in all cases.
 pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Result<Request, Fault> {
-    let hub = match from {
+    let mut hub = match from {
         Format::Chat => openai_chat::decode_request(body)?,
         Format::Messages => anthropic_messages::decode_request(body)?,
+        Format::Gemini => gemini::decode_request(body)?,
     };
+    hub.stream = target.stream;
     let mut losses = Losses::default();
     let body = match to {
         Format::Chat => openai_chat::encode_request(&hub, target, &mut losses)?,
         Format::Messages => anthropic_messages::encode_request(&hub, target, &mut losses)?,
+        Format::Gemini => gemini::encode_request(&hub, target, &mut losses)?,
     };
     Ok(Request { body, losses })
 }
@@ -40,6 +43,7 @@ pub fn answer(from: Format, to: Format, body: &[u8], context: &Context) -> Resul
     let body = match to {
         Format::Chat => openai_chat::encode_answer(&hub, context),
         Format::Messages => anthropic_messages::encode_answer(&hub, context),
+        Format::Gemini => gemini::encode_answer(&hub, context),
     };
     Ok((body, hub.usage))
 }
@@ -48,6 +52,7 @@ fn decode_answer(from: Format, body: &[u8]) -> Result<Answer<'_>, Fault> {
     match from {
         Format::Chat => openai_chat::decode_answer(body),
         Format::Messages => anthropic_messages::decode_answer(body),
+        Format::Gemini => gemini::decode_answer(body),
     }
 }
 
@@ -68,6 +73,7 @@ pub fn replay(from: Format, to: Format, body: &[u8], context: Context) -> Result
 enum Decoder {
     Chat(openai_chat::Decoder),
     Messages(anthropic_messages::Decoder),
+    Gemini(gemini::Decoder),
 }
 
 /// Writes the caller's stream.
@@ -75,6 +81,7 @@ enum Decoder {
 enum Encoder {
     Chat(openai_chat::Encoder),
     Messages(anthropic_messages::Encoder),
+    Gemini(gemini::Encoder),
 }
 
 impl Encoder {
@@ -82,6 +89,7 @@ impl Encoder {
         match format {
             Format::Chat => Encoder::Chat(openai_chat::Encoder::new(context)),
             Format::Messages => Encoder::Messages(anthropic_messages::Encoder::new(context)),
+            Format::Gemini => Encoder::Gemini(gemini::Encoder::new(context)),
         }
     }
 
@@ -89,6 +97,7 @@ impl Encoder {
         match self {
             Encoder::Chat(encoder) => encoder.delta(delta, out),
             Encoder::Messages(encoder) => encoder.delta(delta, out),
+            Encoder::Gemini(encoder) => encoder.delta(delta, out),
         }
     }
 }
@@ -121,6 +130,7 @@ impl Stream {
             decoder: match from {
                 Format::Chat => Decoder::Chat(openai_chat::Decoder::default()),
                 Format::Messages => Decoder::Messages(anthropic_messages::Decoder::default()),
+                Format::Gemini => Decoder::Gemini(gemini::Decoder::default()),
             },
             encoder: Encoder::new(to, context),
             seen: Progress::default(),
@@ -141,6 +151,7 @@ impl Stream {
         match decoder {
             Decoder::Chat(decoder) => decoder.event(event, &mut step)?,
             Decoder::Messages(decoder) => decoder.event(event, &mut step)?,
+            Decoder::Gemini(decoder) => decoder.event(event, &mut step)?,
         }
         Ok(&self.seen)
     }
@@ -192,6 +203,6 @@ impl Progress {
 /// The caller's body, if his format's answers repeat parts of the request.
 pub fn remembered(format: Format, _body: &Bytes) -> Bytes {
     match format {
-        Format::Chat | Format::Messages => Bytes::new(),
+        Format::Chat | Format::Messages | Format::Gemini => Bytes::new(),
     }
 }

@@ -41,7 +41,8 @@ pub struct Events {
 impl Events {
     pub fn new(exchange: &Exchange, mut upstream: Upstream) -> Self {
         let patience = exchange.snapshot.settings.keepalive_comment_ms;
-        upstream.comments = (patience > 0).then(|| Duration::from_millis(patience));
+        upstream.comments =
+            (patience > 0 && exchange.endpoint.dialect.takes_comments()).then(|| Duration::from_millis(patience));
         let deployment = exchange.served.and_then(|index| exchange.deployment(index));
         let dialect = exchange.endpoint.dialect;
         Events {

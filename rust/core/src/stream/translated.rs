@@ -45,7 +45,8 @@ impl Translated {
         context: dialect::Context,
     ) -> Self {
         let patience = exchange.snapshot.settings.keepalive_comment_ms;
-        upstream.comments = (patience > 0).then(|| Duration::from_millis(patience));
+        upstream.comments =
+            (patience > 0 && exchange.endpoint.dialect.takes_comments()).then(|| Duration::from_millis(patience));
         Translated {
             upstream,
             framer: Framer::new(EVENT_MAX),

@@ -137,7 +137,12 @@ fn write_block(out: &mut Writer, part: &Part<'_>) {
             out.begin_object().member("type", "thinking").member("thinking", text);
             out.member("signature", signature.as_deref().unwrap_or("")).end_object();
         }
-        Part::ToolCall { id, name, arguments, .. } => {
+        Part::ToolCall { id, name, arguments, signature, .. } => {
+            if let Some(signature) = signature {
+                // A call has no place for its proof here: a thought that clients give back carries it.
+                out.begin_object().member("type", "thinking").member("thinking", "").member("signature", signature);
+                out.end_object();
+            }
             out.begin_object().member("type", "tool_use").member("id", id).member("name", name).key("input");
             if is_object(arguments) {
                 out.json(arguments.trim());

@@ -81,7 +81,12 @@ impl Encoder {
                     out.extend_from_slice(b"}}\n\n");
                 }
             }
-            Delta::ToolStart { index, id, name, .. } => {
+            Delta::ToolStart { index, id, name, signature, .. } => {
+                if let Some(signature) = signature {
+                    // A call has no place for its proof here: a thought that clients give back carries it.
+                    self.thinking(out);
+                    self.piece(b"{\"type\":\"signature_delta\",\"signature\":", signature, out);
+                }
                 self.begin(Open::Tool(*index), out, |json| {
                     json.member("type", "tool_use").member("id", id).member("name", name);
                     json.key("input").begin_object().end_object();

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::blocks::{Group, group};
 use crate::dialect::format::{Fault, Format};
 use crate::dialect::hub::{
-    Effort, Members, Message, OutputFormat, Part, Reasoning, Request, Role, Text, Tool, ToolChoice, ToolKind,
+    Effort, Json, Members, Message, OutputFormat, Part, Reasoning, Request, Role, Text, Tool, ToolChoice, ToolKind,
 };
 use crate::dialect::read::{self, CacheControl, Shape, shape};
 
@@ -160,9 +160,12 @@ fn output_format<'a>(at: &str, raw: &'a RawValue) -> Result<OutputFormat<'a>, Fa
     let wire: Wire<'a> = read::value(at, raw)?;
     match (&*wire.kind, wire.schema) {
         // The answer always follows it: what OpenAI calls strict.
-        ("json_schema", Some(schema)) => {
-            Ok(OutputFormat::Schema { name: None, description: None, schema, strict: Some(true) })
-        }
+        ("json_schema", Some(schema)) => Ok(OutputFormat::Schema {
+            name: None,
+            description: None,
+            schema: Json::Borrowed(schema),
+            strict: Some(true),
+        }),
         ("json_schema", None) => Err(Fault::invalid(format!("{at}.schema"), "missing")),
         (other, _) => Err(Fault::invalid(format!("{at}.type"), format!("unknown format '{other}'"))),
     }
@@ -193,7 +196,7 @@ fn tools(raw: &RawValue) -> Result<Vec<Tool<'_>>, Fault> {
             _ => ToolKind::Function {
                 name: wire.name,
                 description: wire.description,
-                parameters: wire.input_schema,
+                parameters: wire.input_schema.map(Json::Borrowed),
                 strict: wire.strict,
             },
         };

@@ -22,6 +22,35 @@ pub fn status_name(status: u16) -> &'static str {
     }
 }
 
+/// The kind of an error, as the other formats name it, of a canonical name.
+pub fn kind(status: &str) -> &'static str {
+    match status {
+        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => "invalid_request_error",
+        "UNAUTHENTICATED" => "authentication_error",
+        "PERMISSION_DENIED" => "permission_error",
+        "NOT_FOUND" => "not_found_error",
+        "RESOURCE_EXHAUSTED" => "rate_limit_error",
+        "UNAVAILABLE" => "overloaded_error",
+        "DEADLINE_EXCEEDED" => "timeout_error",
+        _ => "api_error",
+    }
+}
+
+/// The status and canonical name that a kind stands for.
+pub fn status_of_kind(kind: &str) -> (u16, &'static str) {
+    let code = match kind {
+        "invalid_request_error" => 400,
+        "authentication_error" => 401,
+        "permission_error" => 403,
+        "not_found_error" => 404,
+        "rate_limit_error" | "requests" | "tokens" => 429,
+        "overloaded_error" => 503,
+        "timeout_error" => 504,
+        _ => 500,
+    };
+    (code, status_name(code))
+}
+
 pub fn error_body(error: &Error, request_id: &str) -> Bytes {
     let facts = error.code.facts();
     let status = error.http_status().as_u16();

@@ -1,8 +1,6 @@
 //! A whole answer.
 
-use serde_json::value::RawValue;
-
-use super::{Delta, Part, Text};
+use super::{Delta, Json, Part, Text};
 use crate::kernel::cost::Usage;
 
 #[derive(Clone, Debug, Default)]
@@ -26,7 +24,7 @@ pub struct Choice<'a> {
     /// The stop sequence that ended it.
     pub stopped_by: Option<Text<'a>>,
     /// OpenAI's `logprobs` object.
-    pub logprobs: Option<&'a RawValue>,
+    pub logprobs: Option<Json<'a>>,
 }
 
 impl Answer<'_> {
@@ -83,7 +81,7 @@ impl Choice<'_> {
                 | Part::Foreign { .. } => {}
             }
         }
-        if let Some(raw) = self.logprobs {
+        if let Some(raw) = self.logprobs.as_deref() {
             step(Delta::Logprobs { choice, raw });
         }
         let reason = self.finish.unwrap_or(Finish::Stop);

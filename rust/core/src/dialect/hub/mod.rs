@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 pub use answer::{Answer, Choice, Finish};
 pub use delta::Delta;
 pub use feature::{Feature, Losses, Treatment, Unsupported, lose};
-pub use text::{Members, Text};
+pub use text::{Json, Members, Text};
 
 use super::Format;
 
@@ -214,7 +214,7 @@ pub enum ToolKind<'a> {
         name: Text<'a>,
         description: Option<Text<'a>>,
         /// JSON schema of the arguments.
-        parameters: Option<&'a RawValue>,
+        parameters: Option<Json<'a>>,
         strict: Option<bool>,
     },
     /// A tool that the provider runs (`web_search`, `code_execution`, `computer`, …), in its own dialect.
@@ -239,7 +239,7 @@ pub enum OutputFormat<'a> {
     Schema {
         name: Option<Text<'a>>,
         description: Option<Text<'a>>,
-        schema: &'a RawValue,
+        schema: Json<'a>,
         strict: Option<bool>,
     },
 }

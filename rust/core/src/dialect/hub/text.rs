@@ -60,6 +60,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+/// A piece of JSON that nobody has to understand: as it stood, or rewritten by a codec.
+pub type Json<'a> = Cow<'a, RawValue>;
+
 /// The members of an object in their order, values unread. (serde's `flatten` cannot hold raw JSON.)
 #[derive(Clone, Debug, Default)]
 pub struct Members<'a>(pub Vec<(Text<'a>, &'a RawValue)>);

@@ -7,7 +7,7 @@ use super::parse_usage;
 use super::parts::{ExtraWire, ThinkingWire, ToolCallWire, content};
 use super::write::{self, write_usage};
 use crate::dialect::format::{Context, Fault, Format};
-use crate::dialect::hub::{Answer, Choice, Citations, Finish, Part, Text};
+use crate::dialect::hub::{Answer, Choice, Citations, Finish, Json, Part, Text};
 use crate::dialect::read::{self, Shape, shape};
 use crate::wire::json::write::Writer;
 
@@ -112,7 +112,7 @@ fn choice(wire: ChoiceWire<'_>) -> Result<Choice<'_>, Fault> {
         parts,
         finish: wire.finish_reason.map(|reason| finish(&reason, called)),
         stopped_by: stopped_by.map(|raw| read::value("stop_reason", raw)).transpose()?,
-        logprobs: wire.logprobs.filter(|raw| shape(raw) != Shape::Null),
+        logprobs: wire.logprobs.filter(|raw| shape(raw) != Shape::Null).map(Json::Borrowed),
     })
 }
 
@@ -159,7 +159,7 @@ pub fn encode_answer(answer: &Answer<'_>, context: &Context) -> Vec<u8> {
         out.begin_object().key("index").uint(index as u64).key("message").begin_object();
         write::message(&mut out, choice);
         out.end_object().key("logprobs");
-        match choice.logprobs {
+        match choice.logprobs.as_deref() {
             Some(raw) => out.raw(raw),
             None => out.null(),
         };

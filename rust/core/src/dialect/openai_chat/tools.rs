@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::format::{Fault, Format};
-use crate::dialect::hub::{OutputFormat, Text, Tool, ToolChoice, ToolKind};
+use crate::dialect::hub::{Json, OutputFormat, Text, Tool, ToolChoice, ToolKind};
 use crate::dialect::read::{self, CacheControl, Shape, shape};
 
 pub fn tools(raw: &RawValue) -> Result<Vec<Tool<'_>>, Fault> {
@@ -40,7 +40,7 @@ pub fn tools(raw: &RawValue) -> Result<Vec<Tool<'_>>, Fault> {
                 ToolKind::Function {
                     name: function.name,
                     description: function.description,
-                    parameters: function.parameters.filter(|raw| shape(raw) != Shape::Null),
+                    parameters: function.parameters.filter(|raw| shape(raw) != Shape::Null).map(Json::Borrowed),
                     strict: function.strict,
                 }
             }
@@ -102,7 +102,7 @@ pub fn output_format(raw: &RawValue) -> Result<Option<OutputFormat<'_>>, Fault> 
         ("json_schema", Some(schema)) => Some(OutputFormat::Schema {
             name: schema.name,
             description: schema.description,
-            schema: schema.schema,
+            schema: Json::Borrowed(schema.schema),
             strict: schema.strict,
         }),
         ("json_schema", None) => return Err(Fault::invalid("response_format.json_schema", "missing")),

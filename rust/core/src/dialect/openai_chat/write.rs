@@ -1,10 +1,10 @@
 //! The pieces of chat answers that whole ones and streams share.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::citations::sources as sources_of;
 use crate::dialect::format::Format;
-use crate::dialect::hub::{Choice, Citations, Part, Text};
+use crate::dialect::hub::{Choice, Citations, Part};
 use crate::kernel::cost::Usage;
 use crate::wire::json::write::Writer;
 
@@ -159,26 +159,18 @@ fn sources(out: &mut Writer, parts: &[Part<'_>]) {
 
 /// Sources of a text as annotations; `start` and `end`: where the text stands in the content.
 pub fn annotations(out: &mut Writer, citations: &Citations<'_>, start: u64, end: u64) {
-    #[derive(Deserialize)]
-    struct Source<'a> {
-        #[serde(default, borrow)]
-        url: Option<Text<'a>>,
-        #[serde(default, borrow)]
-        title: Option<Text<'a>>,
-    }
     if citations.format == Format::Chat {
         for raw in serde_json::from_str::<Vec<&RawValue>>(citations.raw.get()).unwrap_or_default() {
             out.raw(raw);
         }
         return;
     }
-    // One citation in a stream, an array of them otherwise.
-    let one = serde_json::from_str::<Source<'_>>(citations.raw.get()).map(|source| vec![source]);
-    let sources = one.or_else(|_| serde_json::from_str::<Vec<Source<'_>>>(citations.raw.get())).unwrap_or_default();
-    for source in sources {
+    for source in sources_of(citations) {
         let Some(url) = source.url else { continue };
         out.begin_object().member("type", "url_citation").key("url_citation").begin_object();
-        out.key("start_index").uint(start).key("end_index").uint(end).member("url", &url);
+        let place = source.start.zip(source.end).map(|(from, to)| (start + from, (start + to).min(end)));
+        let (from, to) = place.unwrap_or((start, end));
+        out.key("start_index").uint(from).key("end_index").uint(to).member("url", &url);
         out.member("title", source.title.as_deref().unwrap_or("")).end_object().end_object();
     }
 }

@@ -28,6 +28,7 @@ pub fn prepare(
     };
     let target = Target {
         model: &deployment.model,
+        stream: exchange.call.stream,
         ask_usage: exchange.call.stream && deployment.stream_usage == StreamUsage::Inject,
         max_output: None,
     };

@@ -107,6 +107,9 @@ def outcomes() -> list[str]:
 def key_digest(pepper: bytes, key: str) -> bytes:
     """HMAC-SHA-256(pepper, SHA-256(key))."""
 
+def aws_key_pair(pepper: bytes, key: bytes) -> tuple[str, str]:
+    """The AWS access key pair beside a virtual key of this digest: access key id and secret access key."""
+
 def token_digest(pepper: bytes, sha256_hex: str) -> bytes:
     """The same digest for a key of which only the SHA-256 is known."""
 

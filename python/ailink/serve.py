@@ -24,10 +24,12 @@ from ailink.admin import services as shell_services
 from ailink.config import inherited, loader, watch
 from ailink.config.checks import is_loopback
 from ailink.config.data_dir import DataDir, DataDirError
+from ailink.config.identity import secrets_of
 from ailink.config.loader import Loaded, Overrides
 from ailink.config.problems import ConfigError
 from ailink.config.schema import Config
 from ailink.config.secret import Secret
+from ailink.identities import Refresher
 from ailink.observe import logging as log_lines
 from ailink.observe.events import EventReader
 from ailink.observe.redaction import Redactor
@@ -122,6 +124,7 @@ class Gateway:
         self._reloader: watch.Reloader
         self._shell: ShellServer
         self._background: asyncio.Task[None]
+        self._identities: Refresher
 
     async def run(self) -> Outcome:
         """Start, wait, end. Raises ConfigError and StartError; nothing is left running then."""
@@ -175,6 +178,8 @@ class Gateway:
         self._plane = self._new_plane(config, process)
         self._publisher = Publisher(self._plane)
         self._reloader = watch.Reloader(self._load, self._apply, self._report)
+        self._identities = Refresher(self._push_tokens, self._redactor.clean, self._redactor.add)
+        self._ends.push_async_callback(self._identities.stop)
         services = shell_services.build(
             shell_services.ServiceOptions(
                 database=self._database,
@@ -187,6 +192,7 @@ class Gateway:
                 outcomes=_core.outcomes(),
                 redactor=self._redactor,
                 version=__version__,
+                identities=self._identities.status,
                 loopback=config.server.port is None or is_loopback(config.server.host),
             )
         )
@@ -259,10 +265,14 @@ class Gateway:
             version = await self._publisher.publish(compiled)
         except (compiler.CompileError, PublishError, DatabaseError) as error:
             raise watch.ApplyError(str(error)) from error
+        await self._identities.use(compiled.identities)
         for secret in compiled.secrets.values():
             self._redactor.add(secret.decode())
         self._logging(loaded.config)
         return version
+
+    def _push_tokens(self, tokens: dict[str, bytes]) -> None:
+        self._plane.push_credentials(msgspec.msgpack.encode(tokens))
 
     async def _start_mock(self) -> str:
         """The address of the in-process mock provider, which is started when a model first asks for it."""
@@ -357,4 +367,7 @@ def _secrets(config: Config) -> Iterator[Secret]:
     found = [config.master_key, config.encryption_key]
     found += [provider.api_key for provider in config.providers.values()]
     found += [deployment.api_key for model in config.models for deployment in model.deployments]
+    given = [provider.identity for provider in config.providers.values()]
+    given += [deployment.identity for model in config.models for deployment in model.deployments]
+    found += [secret for identity in given if identity is not None for secret in secrets_of(identity)]
     return (secret for secret in found if secret is not None)

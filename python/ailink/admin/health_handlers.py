@@ -20,6 +20,8 @@ class ReadinessView(msgspec.Struct, frozen=True, kw_only=True):
     uptime_seconds: int
     models: int
     config: dict[str, Any]
+    identities: dict[str, Any] = {}
+    """Identities at clouds, by credential id: whether their tokens are fresh."""
 
 
 async def readiness_details(services: Services, call: Call[Nothing, Nothing]) -> ReadinessView:
@@ -32,11 +34,14 @@ async def readiness_details(services: Services, call: Call[Nothing, Nothing]) ->
     except DatabaseError:
         connected = False
     config = dict(services.config.status())
+    identities = msgspec.to_builtins(dict(services.identities()))
+    fresh = all(identity["state"] == "fresh" for identity in identities.values())
     return ReadinessView(
-        status="healthy" if connected and not config.get("errors") else "degraded",
+        status="healthy" if connected and fresh and not config.get("errors") else "degraded",
         db="connected" if connected else "disconnected",
         version=services.version,
         uptime_seconds=(services.keys.now_us() - services.started_us) // 1_000_000,
         models=len(services.config.models()),
         config=config,
+        identities=identities,
     )

@@ -20,7 +20,7 @@ NO_MODELS = "no-default-models"
 # Names of LiteLLM that mean the models of a team, and there are no teams.
 TEAM_MODELS = frozenset({"all-team-models"})
 # Paths of the shell that a key may be allowed by name.
-SHELL_ROUTES = frozenset({"/key/info", "/model/info", "/v1/model/info", "/metrics"})
+SHELL_ROUTES = frozenset({"/key/aws", "/key/info", "/model/info", "/v1/model/info", "/metrics"})
 # What the endpoint table calls paths that no key can be kept from.
 LISTING, HEALTH = "models", "health"
 

@@ -22,6 +22,10 @@ class KeyDigests:
     def of_key(self, key: str) -> bytes:
         return _core.key_digest(self._pepper, key)
 
+    def aws_pair(self, digest: str) -> tuple[str, str]:
+        """Access key id and secret access key beside the key of this digest; they end with it."""
+        return _core.aws_key_pair(self._pepper, bytes.fromhex(digest))
+
     def candidates(self, name: str) -> tuple[str, ...]:
         """Hexadecimal digests that `name` may stand for: a key, a token (the digest itself), or the SHA-256
         of a key.

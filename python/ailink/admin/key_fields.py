@@ -116,6 +116,20 @@ class OneKey(_Request, frozen=True, kw_only=True):
     key: KeyName
 
 
+class PairOf(_Request, frozen=True, kw_only=True):
+    """`key` left out: the caller's own."""
+
+    key: KeyName | None = None
+
+
+class AwsKeyPairView(msgspec.Struct, frozen=True, kw_only=True):
+    """What an AWS client is configured with, beside the gateway's address as its endpoint."""
+
+    key_id: str
+    aws_access_key_id: str
+    aws_secret_access_key: str
+
+
 class KeyInfoQuery(_Request, frozen=True, kw_only=True):
     key: KeyName | None = None
 

@@ -10,6 +10,7 @@ from ailink.admin.call import MASTER_ID, Call, Nothing
 from ailink.admin.durations import instant
 from ailink.admin.errors import bad_request
 from ailink.admin.key_fields import (
+    AwsKeyPairView,
     DeletedKeysView,
     DeleteKeys,
     GenerateKey,
@@ -21,6 +22,7 @@ from ailink.admin.key_fields import (
     ListQuery,
     NewKeyView,
     OneKey,
+    PairOf,
     RegenerateKey,
     UpdatedKeyView,
     UpdateKey,
@@ -97,6 +99,22 @@ async def block(services: Services, call: Call[OneKey, Nothing]) -> KeyRowView:
 
 async def unblock(services: Services, call: Call[OneKey, Nothing]) -> KeyRowView:
     return await _set_blocked(services, call, blocked=False)
+
+
+async def aws_pair(services: Services, call: Call[PairOf, Nothing]) -> AwsKeyPairView:
+    """What AWS's clients sign with, for a key that exists: derived, not stored. An admin may ask for any key,
+    a key for itself.
+    """
+    own = await services.keys.by_id(call.caller.key_id)
+    name = call.body.key or (own.digest if own is not None else None)
+    if name is None:
+        raise bad_request("say which key: the master key signs nothing", param="key")
+    if call.caller.role != "admin":
+        wanted = await services.keys.find(name)
+        if wanted is None or wanted.id != call.caller.key_id:
+            raise key_not_found()
+    record, access_key_id, secret = await services.keys.aws_pair(call.caller, name)
+    return AwsKeyPairView(key_id=record.id, aws_access_key_id=access_key_id, aws_secret_access_key=secret)
 
 
 async def regenerate(services: Services, call: Call[RegenerateKey, Nothing]) -> NewKeyView:

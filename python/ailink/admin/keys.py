@@ -147,6 +147,13 @@ class KeyService:
                 change.drop([before])
         return raw, after
 
+    async def aws_pair(self, caller: Caller, name: str) -> tuple[KeyRecord, str, str]:
+        """The key's AWS access key pair: record, access key id, secret. Raises `ApiError`."""
+        async with self._sync.change() as change:
+            record = await self._living(change.queries, name)
+            await self._audit(change, caller, "key.aws_pair", record, {})
+        return record, *self._digests.aws_pair(record.digest)
+
     async def delete(self, caller: Caller, names: Sequence[str], aliases: Sequence[str]) -> list[KeyRecord]:
         """Archives all of these keys, or none when one is not found. Raises `ApiError`."""
         now = self.now_us()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ailink.admin.credentials import CredentialService
@@ -42,6 +42,8 @@ class ServiceOptions:
     version: str
     # Whether the public listener is bound to loopback, where /metrics needs no key.
     loopback: bool
+    # Slot id → how the cloud identity behind it is doing.
+    identities: Callable[[], Mapping[str, object]] = dict
     now_us: Callable[[], int] = wall_clock_us
 
 
@@ -61,6 +63,7 @@ class Services:
     operations: tuple[str, ...]
     outcomes: tuple[str, ...]
     version: str
+    identities: Callable[[], Mapping[str, object]]
     started_us: int
     metrics_public: bool
 
@@ -92,6 +95,7 @@ def build(options: ServiceOptions) -> Services:
         operations=tuple(options.operations),
         outcomes=tuple(options.outcomes),
         version=options.version,
+        identities=options.identities,
         started_us=options.now_us(),
         metrics_public=options.loopback,
     )

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from ailink.config import limits
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.routing import ModelRouting
@@ -20,7 +21,7 @@ from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
 from ailink.providers import Registry
 from ailink.providers.registry import base_url_fault, path_fault
-from ailink.providers.vocabulary import DIALECT_OPERATIONS
+from ailink.providers.vocabulary import DIALECT_OPERATIONS, OPERATIONS
 
 MIN_SECRET: Final = 16
 _KNOWN_WEAK: Final = frozenset(
@@ -121,6 +122,7 @@ class _Checks:
         self._models()
         self._fallbacks()
         self._routing()
+        self._limits()
         return self.problems
 
     def _report(self, path: Path, message: str, *, note: bool = False) -> None:
@@ -282,6 +284,15 @@ class _Checks:
 
     def _faulty(self, path: Path) -> bool:
         return any(faulty[: len(path)] == path for faulty in self.context.faulty)
+
+    def _limits(self) -> None:
+        models = self.config.models
+        known: limits.Named = {
+            "model": {name for model in models for name in (model.name, *model.aliases)} | self.context.names,
+            "endpoint": frozenset(OPERATIONS),
+        }
+        for path, message in limits.faults(self.config.limits, self.config.budgets, known):
+            self._report(path, message)
 
     def _deployment(self, deployment: Deployment, path: Path) -> None:
         self._headers(deployment.headers, (*path, "headers"))

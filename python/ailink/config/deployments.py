@@ -11,12 +11,13 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from ailink.config.identity import AwsIdentity, GoogleIdentity, Identity, identity_fault
 from ailink.config.problems import did_you_mean
 from ailink.config.schema import Config, Deployment, Provider
 from ailink.config.secret import NO_CREDENTIAL, Secret
 from ailink.providers import Auth, Dialect, Operation, ProviderRow, Registry
 from ailink.providers.registry import base_url_fault, placeholders
-from ailink.providers.vocabulary import SETTINGS
+from ailink.providers.vocabulary import SETTINGS, Cloud
 
 MOCK_URL = "http://127.0.0.1:0"
 """Stands for the in-process mock while it has no port yet."""
@@ -38,6 +39,8 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """What the data plane knows it by; says nothing about the value. Empty: the deployment's own."""
     secret: Secret | None = None
     stored: str | None = None
+    identity: Identity | None = None
+    """A cloud's, whose tokens the gateway fetches itself."""
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +50,8 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     operations: dict[Operation, str]
     """Paths behind the base URL, without placeholders."""
+    region: str | None
+    """What requests are signed for."""
     credential: Credential | None
     """None: no credential is sent."""
     missing: str | None = None
@@ -131,7 +136,7 @@ def place(
     Raises PlacementError.
     """
     row = provider_row(deployment.provider, config, registry)
-    values = _settings(deployment, row)
+    values = _settings(deployment, row, env)
     shared_url = (
         None if row.base_url is None else _fill(row.base_url, values, mock_url, deployment.base_url is None)
     )
@@ -142,6 +147,10 @@ def place(
     else:
         url = shared_url
     named = row.placeholders() | placeholders(deployment.base_url or "")
+    if row.auth.scheme == "sigv4":
+        named |= {"region"}
+        if "region" not in values:
+            raise PlacementError("region", "is missing: give `region` here, or set AWS_REGION")
     for name in SETTINGS:
         if getattr(deployment, name) is not None and name not in named:
             raise PlacementError(name, f"provider `{deployment.provider}` has no use for it")
@@ -151,15 +160,24 @@ def place(
         home = _fill(builtin.base_url, values, mock_url, needed=False)
     credential, missing = _credential(deployment, config, registry, row, env, Urls(url, shared_url, home))
     operations = _paths(row, values | {"model": deployment.model or model})
-    return Placed(row=row, base_url=url, operations=operations, credential=credential, missing=missing)
+    return Placed(
+        row=row,
+        base_url=url,
+        operations=operations,
+        region=values.get("region"),
+        credential=credential,
+        missing=missing,
+    )
 
 
-def _settings(deployment: Deployment, row: ProviderRow) -> dict[str, str]:
-    """The values of placeholders: the deployment's, else the row's."""
+def _settings(deployment: Deployment, row: ProviderRow, env: Mapping[str, str]) -> dict[str, str]:
+    """The values of placeholders: the deployment's, else the row's; AWS's region may be the environment's."""
     own: dict[str, str] = {
         name: value for name in SETTINGS if (value := getattr(deployment, name)) is not None
     }
-    return {str(name): value for name, value in row.settings.items()} | own
+    places = (env.get("AWS_REGION"), env.get("AWS_DEFAULT_REGION")) if row.auth.scheme == "sigv4" else ()
+    region = next(({"region": place} for place in places if place), {})
+    return region | {str(name): value for name, value in row.settings.items()} | own
 
 
 def _fill(template: str, values: Mapping[str, str], mock_url: str, needed: bool = True) -> str | None:
@@ -217,14 +235,14 @@ def _credential(
     """(credential, why one is missing). Order: deployment, provider entry, environment."""
     own_key = given(deployment, "")
     if own_key is not None:
-        return own_key.chosen, None
+        return _fitting(own_key.chosen, row), None
     if row.auth.scheme == "none":
         return None, None
     canonical, own = own_provider(deployment.provider, config, registry)
     shared = given(own, f"provider:{canonical}") if own is not None else None
     if shared is not None:
         if urls.shared is not None and _origin(urls.shared) == _origin(urls.used):
-            return shared.chosen, None
+            return _fitting(shared.chosen, row), None
         if not row.auth.optional:
             return None, f"the key of provider `{canonical}` is not sent to another host; give `api_key` here"
     builtin = registry.get(deployment.provider)
@@ -234,10 +252,27 @@ def _credential(
             if env.get(variable, "").strip():
                 secret = Secret.parse(env[variable])
                 return Credential(id=f"env:{variable}", secret=secret), None
+        if at_home and row.auth.identity is not None and row.auth.identity != "azure":
+            return Credential(id=f"identity:{canonical}", identity=_default_identity(row.auth.identity)), None
     if row.auth.optional:
         return None, None
     advice = f"give `api_key` here or in `providers.{canonical}`"
     return None, f"no API key: {advice}" + (f", or set {row.env[0]}" if row.env else "")
+
+
+def _default_identity(cloud: Cloud) -> Identity:
+    """Whom the platform says we are."""
+    return Identity(aws=AwsIdentity()) if cloud == "aws" else Identity(google=GoogleIdentity())
+
+
+def _fitting(credential: Credential | None, row: ProviderRow) -> Credential | None:
+    """The credential, unless it is an identity that the provider has no use for. Raises PlacementError."""
+    if credential is not None and credential.identity is not None:
+        cloud = row.auth.identity
+        if cloud is None or getattr(credential.identity, cloud) is None:
+            takes = f"takes identities of `{cloud}`" if cloud else "takes no identities"
+            raise PlacementError("identity", f"provider `{row.id}` {takes}")
+    return credential
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -250,6 +285,12 @@ def given(section: Deployment | Provider, name: str) -> Given | None:
     """What a section says about its key, under the id `name`; None: nothing. Raises PlacementError."""
     if section.api_key is not None and section.credential is not None:
         raise PlacementError("credential", "give `api_key` or `credential`, not both")
+    if section.identity is not None:
+        if section.api_key is not None or section.credential is not None:
+            raise PlacementError("identity", "give `identity` or a key, not both")
+        if (fault := identity_fault(section.identity)) is not None:
+            raise PlacementError(".".join(filter(None, ("identity", fault[0]))), fault[1])
+        return Given(Credential(id=f"identity:{name}" if name else "", identity=section.identity))
     if section.credential is not None:
         return Given(Credential(id=f"store:{section.credential}", stored=section.credential))
     if section.api_key is None:

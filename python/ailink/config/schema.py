@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ailink.config.identity import Identity
+from ailink.config.limits import Budgets, Limit
 from ailink.config.routing import ModelRouting, Routing
 from ailink.config.secret import Secret
 from ailink.config.section import Strict as Strict
@@ -105,6 +107,8 @@ class Provider(Strict, frozen=True, kw_only=True):
     api_key: Secret | None = None
     credential: _Name | None = None
     """Name of a credential that is kept encrypted in the store."""
+    identity: Identity | None = None
+    """At a cloud, in place of a key."""
     auth: AuthRule | None = None
     operations: dict[Operation, Annotated[str, Meta(pattern=SUFFIX)]] | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
@@ -151,6 +155,7 @@ class Deployment(Strict, frozen=True, kw_only=True):
     """Its name at the provider; null: the same as the model's."""
     api_key: Secret | None = None
     credential: _Name | None = None
+    identity: Identity | None = None
     base_url: _Name | None = None
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
     """Fills `{region}` in the provider's URLs, as the next three fill theirs."""
@@ -214,7 +219,7 @@ class Config(Strict, frozen=True, kw_only=True):
     """The whole file."""
 
     reserved: ClassVar[frozenset[str]] = frozenset(
-        {"agents", "budgets", "guardrails", "limits", "mcp", "plugins", "policies", "redis_url"} | {"secrets"}
+        {"agents", "guardrails", "mcp", "plugins", "policies", "redis_url"} | {"secrets"}
     )
 
     server: Server = Server()
@@ -229,6 +234,9 @@ class Config(Strict, frozen=True, kw_only=True):
     providers: dict[str, Provider] = msgspec.field(default_factory=dict)
     models: tuple[Model, ...] = ()
     routing: Routing = Routing()
+    limits: tuple[Limit, ...] = ()
+    """Rates of the gateway, its models, providers and deployments."""
+    budgets: Budgets = Budgets()
     cache: Cache = Cache()
     observe: Observe = Observe()
     compat: Compat = Compat()

@@ -23,6 +23,7 @@ from ailink.providers.vocabulary import (
     SETTINGS,
     SUFFIX,
     AuthScheme,
+    Cloud,
     Dialect,
     Operation,
     Setting,
@@ -57,11 +58,14 @@ class CatalogError(Exception):
 
 
 class Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the credential is presented. `name`: header or query parameter. `optional`: works without one."""
+    """How the credential is presented. `name`: header or query parameter, or the AWS service that is signed
+    for. `optional`: works without one. `identity`: the cloud whose identities are taken in place of a key.
+    """
 
     scheme: AuthScheme
     name: _HeaderName = "authorization"
     optional: bool = False
+    identity: Cloud | None = None
 
 
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -160,6 +164,8 @@ def read_row(text: bytes, file: str) -> ProviderRow:
         raise CatalogError(file, "id", f"`{row.id}` must be the file's name")
     if row.base_url is not None and (fault := base_url_fault(row.base_url)) is not None:
         raise CatalogError(file, "base_url", fault)
+    if (row.auth.scheme == "sigv4") != (row.auth.identity == "aws"):
+        raise CatalogError(file, "auth.identity", "`aws` goes with scheme `sigv4`")
     if row.auth.scheme == "none" and (row.env or not row.auth.optional):
         raise CatalogError(file, "auth", "scheme `none` goes with `optional = true` and no `env`")
     for operation, path in row.operations.items():

@@ -29,8 +29,12 @@ Operation = Literal[
 Dialect = Literal["openai", "anthropic", "gemini"]
 """The wire format that a deployment speaks."""
 
-AuthScheme = Literal["bearer", "header", "query", "none"]
-"""Where a credential goes: `Authorization: Bearer …`, a header of its own, a query parameter, nowhere."""
+AuthScheme = Literal["bearer", "header", "query", "sigv4", "none"]
+"""Where a credential goes: `Authorization: Bearer …`, a header of its own, a query parameter, nowhere; or it
+signs the request (AWS Signature Version 4)."""
+
+Cloud = Literal["aws", "google", "azure"]
+"""Whose identities there are."""
 
 StreamUsage = Literal["inject", "builtin", "none"]
 """How a stream tells its token usage: only when asked by `stream_options`, always, or never."""

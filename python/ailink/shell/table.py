@@ -49,6 +49,8 @@ ROUTES: tuple[Route, ...] = (
           body=fields.OneKey, response=fields.KeyRowView),
     route("POST", "/key/unblock", ADMIN, keys.unblock, "Unblock a key", tag="Keys",
           body=fields.OneKey, response=fields.KeyRowView),
+    route("POST", "/key/aws", SELF, keys.aws_pair, "The AWS access key pair of a key", tag="Keys",
+          body=fields.PairOf, body_optional=True, response=fields.AwsKeyPairView),
     route("POST", "/key/regenerate", ADMIN, keys.regenerate, "Give a key a new secret", tag="Keys",
           body=fields.RegenerateKey, inert_body=litellm.REGENERATE, response=fields.NewKeyView),
     route("POST", "/key/{key}/regenerate", ADMIN, keys.regenerate, "Give the named key a new secret",

@@ -13,12 +13,14 @@ import msgspec
 
 from ailink.config.checks import is_loopback
 from ailink.config.deployments import MOCK_URL, Credential, Placed, place
+from ailink.config.identity import Identity
 from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
 from ailink.config.schema import Price as ConfigPrice
 from ailink.pricing import Catalogue
 from ailink.providers import Operation, ProviderRow, Registry
 from ailink.providers.rules import of as rules_of
 from ailink.snapshot import model as wire
+from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.routing import compile_routing
 from ailink.store.credentials import slot
 
@@ -54,6 +56,10 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, bytes]
     stored: frozenset[str]
     """Names of the stored credentials in use."""
+    identities: dict[str, Identity]
+    """Credential ids whose tokens are to be fetched and kept fresh."""
+    subjects: list[wire.SubjectRow] = []
+    """What the file limits."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +84,10 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         schema=wire.SCHEMA,
         version=0,
         settings=wire.Settings(
-            keepalive_comment_ms=int(comment or 0), restamp_model=config.compat.restamp_model
+            keepalive_comment_ms=int(comment or 0),
+            restamp_model=config.compat.restamp_model,
+            assumed_output=config.budgets.assumed_output,
+            budget_status=config.budgets.exceeded_status,
         ),
         cache=wire.Cache(
             enabled=config.cache.enabled, max_bytes=int(config.cache.max_bytes), ttl_ms=int(config.cache.ttl)
@@ -87,7 +96,13 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         deployments=compiler.deployments,
         models=models,
     )
-    return Compiled(snapshot=snapshot, secrets=compiler.secrets, stored=frozenset(compiler.stored))
+    return Compiled(
+        snapshot=snapshot,
+        secrets=compiler.secrets,
+        stored=frozenset(compiler.stored),
+        identities=compiler.identities,
+        subjects=compile_subjects(config),
+    )
 
 
 def compile_options(config: Config, process: Process) -> wire.PlaneOptions:
@@ -159,6 +174,7 @@ class _Compiler:
         self.deployments: list[wire.Deployment] = []
         self.secrets: dict[str, bytes] = {}
         self.stored: set[str] = set()
+        self.identities: dict[str, Identity] = {}
 
     def model(self, model: Model) -> wire.Model:
         first = len(self.deployments)
@@ -196,7 +212,7 @@ class _Compiler:
             base_url=placed.base_url,
             operations=placed.operations,
             rules=_rules(row),
-            auth=wire.Auth(scheme="none" if credential is None else row.auth.scheme, name=row.auth.name),
+            auth=_auth(placed),
             credential=credential,
             headers={**row.headers, **{key.lower(): value for key, value in deployment.headers.items()}},
             weight=deployment.weight,
@@ -206,6 +222,7 @@ class _Compiler:
             timeouts=_timeouts(model, deployment),
             pool_idle_ms=row.pool_idle_ms,
             max_connections=deployment.max_connections,
+            max_output=self._max_output(row.price_family, name),
         )
 
     def _identity(self, model: Model, deployment: Deployment, name: str) -> str:
@@ -239,7 +256,13 @@ class _Compiler:
         name = credential.id or f"deployment:{identity}"
         if credential.secret is not None:
             self.secrets[name] = credential.secret.reveal().encode()
+        if credential.identity is not None:
+            self.identities[name] = credential.identity
         return name
+
+    def _max_output(self, family: str | None, name: str) -> int:
+        entry = None if family is None else self._inputs.catalogue.model(family, name)
+        return (entry and entry.max_output) or 0
 
     def _price(
         self, model: Model, deployment: Deployment, placed: Placed, name: str
@@ -288,6 +311,15 @@ def _rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:
         for operation, table in tables.items()
         if table
     }
+
+
+def _auth(placed: Placed) -> wire.Auth:
+    """How the credential travels: tokens of Google and Azure as such, whatever takes the place of a key."""
+    auth, credential = placed.row.auth, placed.credential
+    scheme = auth.scheme if credential is not None else "none"
+    if credential is not None and credential.identity is not None and auth.identity != "aws":
+        scheme = "bearer"
+    return wire.Auth(scheme=scheme, name=auth.name, region=placed.region if scheme == "sigv4" else None)
 
 
 def _own_price(price: ConfigPrice) -> wire.Price:

@@ -81,6 +81,8 @@ class Settings(_Wire, frozen=True, kw_only=True):
 
     keepalive_comment_ms: int
     restamp_model: bool
+    assumed_output: int
+    budget_status: int
 
 
 class Cache(_Wire, frozen=True, kw_only=True):
@@ -90,8 +92,11 @@ class Cache(_Wire, frozen=True, kw_only=True):
 
 
 class Auth(_Wire, frozen=True, kw_only=True):
+    """`region`: what requests are signed for, where the scheme is `sigv4` and `name` the service."""
+
     scheme: AuthScheme
     name: str
+    region: str | None
 
 
 class Price(_Wire, frozen=True, kw_only=True):
@@ -146,6 +151,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     timeouts: Timeouts
     pool_idle_ms: int
     max_connections: int
+    max_output: int
 
 
 class Retries(_Wire, frozen=True, kw_only=True):
@@ -242,7 +248,9 @@ class Calendar(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="calendar
 
 
 class Anchored(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="anchored"):
-    """Periods of one length, one of which begins at `start_us`. What was used before `since_us` does not count."""
+    """Periods of one length, one of which begins at `start_us`. What was used before `since_us` does not
+    count.
+    """
 
     start_us: int
     length_ms: int

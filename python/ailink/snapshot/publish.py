@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from ailink.snapshot.compile import Compiled
-from ailink.snapshot.model import Snapshot
+from ailink.snapshot.model import Snapshot, SubjectRow
 
 
 class PublishError(Exception):
@@ -19,6 +19,9 @@ class Plane(Protocol):
 
     def publish(self, snapshot: bytes) -> int:
         """In force on every thread when it returns. Raises ValueError."""
+
+    def apply_subjects(self, upserts: bytes, removals: bytes) -> int:
+        """Lists of SubjectRow, and of kind and id. Raises ValueError."""
 
     def push_credentials(self, rows: bytes) -> None:
         """MessagePack map of slot id to secret."""
@@ -50,7 +53,9 @@ class Publisher:
             before = {} if self._current is None else self._current.secrets
             forgotten = dict.fromkeys(self._stale - compiled.secrets.keys() - before.keys(), b"")
             try:
-                await asyncio.to_thread(self._send, snapshot, {**forgotten, **compiled.secrets})
+                await asyncio.to_thread(
+                    self._send, snapshot, {**forgotten, **compiled.secrets}, compiled.subjects
+                )
             except ValueError as error:
                 await asyncio.to_thread(self._push, {**dict.fromkeys(compiled.secrets, b""), **before})
                 raise PublishError(f"the data plane refused the configuration: {error}") from error
@@ -59,10 +64,15 @@ class Publisher:
             self._current = msgspec.structs.replace(compiled, snapshot=snapshot)
             return version
 
-    def _send(self, snapshot: Snapshot, secrets: Mapping[str, bytes]) -> None:
+    def _send(self, snapshot: Snapshot, secrets: Mapping[str, bytes], subjects: list[SubjectRow]) -> None:
         # Secrets first: a slot without a value would send requests without their key.
         self._push(secrets)
         self._plane.publish(msgspec.msgpack.encode(snapshot))
+        before = [] if self._current is None else [(row.kind, row.id) for row in self._current.subjects]
+        names = {(row.kind, row.id) for row in subjects}
+        gone = [name for name in before if name not in names]
+        if subjects or gone:
+            self._plane.apply_subjects(msgspec.msgpack.encode(subjects), msgspec.msgpack.encode(gone))
 
     def _push(self, secrets: Mapping[str, bytes]) -> None:
         self._plane.push_credentials(msgspec.msgpack.encode(dict(secrets)))

@@ -14,7 +14,6 @@ use crate::shard::Shard;
 use crate::spool::{Settle, Slot, Source};
 use crate::state::DeploymentState;
 use crate::state::deployments::InFlight;
-use crate::state::keys::Key;
 
 /// Places a request holds while it is in flight.
 pub struct Admission {
@@ -70,12 +69,15 @@ impl Drop for Admission {
 pub struct AttemptStart {
     pub slot: Slot,
     pub shard: Arc<Shard>,
-    pub key: Option<Arc<Key>>,
+    /// What it has reserved, and who pays.
+    pub hold: Hold,
     pub deployment: Arc<DeploymentState>,
     pub place: InFlight,
     pub price: Option<Price>,
     pub breaker: breaker::Settings,
     pub est_input: u32,
+    /// Bytes of the content the estimate was made of.
+    pub content_bytes: u32,
     pub now: Instant,
 }
 
@@ -84,12 +86,13 @@ pub struct AttemptStart {
 pub struct Attempt {
     slot: Option<Slot>,
     shard: Arc<Shard>,
-    key: Option<Arc<Key>>,
+    hold: Hold,
     deployment: Arc<DeploymentState>,
     _place: InFlight,
     price: Option<Price>,
     breaker: breaker::Settings,
     est_input: u32,
+    content_bytes: u32,
     started: Instant,
     first_byte: Option<Duration>,
     /// Content relayed so far, for the estimate of a stream that is cut short.
@@ -150,12 +153,13 @@ impl Attempt {
         Attempt {
             slot: Some(start.slot),
             shard: start.shard,
-            key: start.key,
+            hold: start.hold,
             deployment: start.deployment,
             _place: start.place,
             price: start.price,
             breaker: start.breaker,
             est_input: start.est_input,
+            content_bytes: start.content_bytes,
             started: start.now,
             first_byte: None,
             progress: Progress::default(),
@@ -220,10 +224,10 @@ impl Attempt {
             ttft_us: self.first_byte.map_or(0, micros),
             overhead_us: micros(overhead),
         });
-        if let Some(key) = &self.key {
-            for subject in &key.subjects {
-                subject.settle(cost, std::iter::empty(), &[0; 6]);
-            }
+        let (input, output) = totals(&usage);
+        self.hold.bill(cost, &[1, 0, input, output, input + output, u64::try_from(cost).unwrap_or(0)]);
+        if source == Source::Reported && outcome == Outcome::Success {
+            self.deployment.tokens.learn(self.content_bytes, input);
         }
         self.deployment.metrics.of(self.shard.index).record(outcome, &usage, cost, latency);
         cost
@@ -262,6 +266,11 @@ fn narrowed(usage: Usage) -> Usage {
         audio_output: cap(usage.audio_output),
         reasoning: cap(usage.reasoning),
     }
+}
+
+/// All tokens in and all out, as limits count them.
+fn totals(usage: &Usage) -> (u64, u64) {
+    (usage.input + usage.cache_read + usage.cache_write + usage.audio_input, usage.output + usage.audio_output)
 }
 
 fn narrow(count: u64) -> u32 {

@@ -56,6 +56,7 @@ pub enum Code {
     PayloadMissing = 46,
     ParameterUnsupported = 47,
     FeatureUnsupported = 48,
+    UpstreamAuth = 49,
     ClientGone = 60,
 }
 
@@ -69,7 +70,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 36] = [
+    pub const ALL: [Code; 37] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -102,6 +103,7 @@ impl Code {
         Code::UpstreamTimeout,
         Code::UpstreamStatus,
         Code::NoDeployment,
+        Code::UpstreamAuth,
         Code::ClientGone,
         Code::PayloadMissing,
         Code::ParameterUnsupported,
@@ -143,6 +145,7 @@ impl Code {
             Code::UpstreamInvalid     => (502, "upstream_error",        "upstream_invalid_response", "api_error",           Upstream),
             Code::UpstreamTimeout     => (504, "timeout_error",         "upstream_timeout",        "timeout_error",         Upstream),
             Code::UpstreamStatus      => (502, "upstream_error",        "upstream_error",          "api_error",             Upstream),
+            Code::UpstreamAuth        => (403, "upstream_auth",         "upstream_auth_failed",    "permission_error",      Upstream),
             Code::NoDeployment        => (503, "api_error",             "no_deployment_available", "overloaded_error",      Gateway),
             Code::ParameterUnsupported => (400, "invalid_request_error", "unsupported_parameter",  "invalid_request_error", Client),
             Code::PayloadMissing      => (400, "invalid_request_error", "missing_required_parameter", "invalid_request_error", Client),

@@ -17,9 +17,10 @@ use crate::error::Error;
 use crate::hold::Extra;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage};
+use crate::stage::reserve::Reservation;
 use crate::state::cache::CacheKey;
+use crate::state::draw::Quotas;
 use crate::state::keys::Key;
-use crate::state::subjects::Quotas;
 use crate::upstream::Conn;
 use crate::wire::encoding::Inflate;
 use crate::wire::http1::Head;
@@ -81,6 +82,8 @@ pub struct Call {
     pub max_output: Option<u64>,
     pub choices: u64,
     pub est_input: u32,
+    /// Bytes of the content that tokens are counted of.
+    pub content_bytes: u32,
     /// Who it is for, as OpenAI's clients say.
     pub user: Option<Value>,
     pub metadata: Option<Value>,
@@ -148,7 +151,7 @@ pub struct Exchange {
     /// Models already tried, so that fallbacks never go in circles.
     pub visited: SmallVec<[u32; 4]>,
     // reserve
-    pub reserved_pico: i64,
+    pub reservation: Option<Reservation>,
     // attempt
     pub attempts: u8,
     /// Time spent waiting for providers and between retries: not the gateway's own.

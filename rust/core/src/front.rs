@@ -26,7 +26,7 @@ use crate::exchange::{CacheUse, Call, Exchange, RequestId};
 use crate::shard::{Phase, Shard};
 use crate::stage::parse::discard;
 use crate::stage::settle::{error_response, stamp};
-use crate::state::subjects::Quotas;
+use crate::state::draw::Quotas;
 use crate::stream::as_array;
 use crate::{health, models, pipeline, shell};
 
@@ -174,7 +174,7 @@ impl Arrival {
             unavailable: None,
             forced: false,
             visited: SmallVec::new(),
-            reserved_pico: 0,
+            reservation: None,
             attempts: 0,
             waited: Duration::ZERO,
             dropped: SmallVec::new(),

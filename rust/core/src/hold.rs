@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::state::draw::{Ask, Grants, Refused, Told, draw};
 use crate::state::keys::Key;
 use crate::state::rules::{Amounts, Metric};
-use crate::state::subjects::{Ask, Grants, Refused, Subject, Told, draw};
+use crate::state::subjects::Subject;
 
 /// Subjects that a request draws on besides those of its key: customer, tags, model, deployment, …
 pub type Extra = SmallVec<[Arc<Subject>; 4]>;
@@ -27,14 +28,16 @@ impl Hold {
     ///
     /// # Errors
     /// The limit that refuses; nothing is taken then.
-    pub fn take(key: Option<&Arc<Key>>, extra: &Extra, ask: &Ask<'_>, told: &mut Told) -> Result<Hold, Box<Refused>> {
-        let payers = key.into_iter().flat_map(|key| key.subjects.iter()).chain(extra).map(|subject| &**subject);
+    pub fn take(key: Option<&Arc<Key>>, extra: Extra, ask: &Ask<'_>, told: &mut Told) -> Result<Hold, Box<Refused>> {
         let mut grants = Grants::new();
-        draw(payers, ask, &mut grants, told)?;
-        if grants.is_empty() {
-            return Ok(Hold::default());
-        }
-        Ok(Hold { key: key.cloned(), extra: extra.clone(), grants, used: [0; Metric::COUNT] })
+        let own = key.into_iter().flat_map(|key| key.subjects.iter());
+        draw(own.chain(&extra).map(|subject| &**subject), ask, &mut grants, told)?;
+        Ok(Hold { key: key.cloned(), extra, grants, used: [0; Metric::COUNT] })
+    }
+
+    /// Who pays, without anything taken from limits.
+    pub fn nothing(key: Option<Arc<Key>>, extra: Extra) -> Hold {
+        Hold { key, extra, grants: Grants::new(), used: [0; Metric::COUNT] }
     }
 
     /// The request counts, however it ends: what is in flight is given back then, the rest stays.
@@ -42,17 +45,13 @@ impl Hold {
         self.used[Metric::Requests as usize] = 1;
     }
 
-    /// Settles with what was used.
-    pub fn settle(&mut self, used: &Amounts) {
-        for run in self.grants.chunk_by(|a, b| a.payer == b.payer) {
-            let Some(payer) = run.first().map(|grant| usize::from(grant.payer)) else { continue };
-            let own = self.key.as_ref().map_or(0, |key| key.subjects.len());
-            let subject = match payer.checked_sub(own) {
-                None => self.key.as_ref().and_then(|key| key.subjects.get(payer)),
-                Some(extra) => self.extra.get(extra),
-            };
-            if let Some(subject) = subject {
-                subject.settle(0, run.iter(), used);
+    /// Settles with what was used, and counts the cost with everybody who pays.
+    pub fn bill(&mut self, cost: i64, used: &Amounts) {
+        let own = self.key.iter().flat_map(|key| key.subjects.iter());
+        for (payer, subject) in (0..=u8::MAX).zip(own.chain(&self.extra)) {
+            let mut grants = self.grants.iter().filter(|grant| grant.payer == payer).peekable();
+            if cost != 0 || grants.peek().is_some() {
+                subject.settle(cost, grants, used);
             }
         }
         self.grants.clear();
@@ -63,7 +62,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if !self.grants.is_empty() {
             let used = self.used;
-            self.settle(&used);
+            self.bill(0, &used);
         }
     }
 }

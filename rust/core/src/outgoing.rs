@@ -5,9 +5,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderName;
 use smallvec::SmallVec;
 
+use crate::clock::wall_us;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::rules::Refusal;
+use crate::sigv4::{Credentials, Signer, payload_hash};
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
 use crate::wire::json::{Kind, scan_object};
 
@@ -25,7 +27,7 @@ pub fn request_head(
     deployment: &Deployment,
     template: &RequestTemplate,
     attempt_id: u64,
-    length: usize,
+    body: &[Bytes],
 ) -> BytesMut {
     let secret = deployment.credential.as_ref().map(|slot| slot.load());
     let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
@@ -38,36 +40,50 @@ pub fn request_head(
         head.put_slice(secret);
     }
     head.put_slice(&template.block);
-    let mut line = |name: &[u8], value: &[u8]| {
-        head.put_slice(name);
-        head.put_slice(b": ");
-        head.put_slice(value);
-        head.put_slice(b"\r\n");
-    };
     match &deployment.auth {
         _ if secret.is_empty() => {}
         Auth::Bearer => {
             let value: SmallVec<[u8; 256]> = [b"Bearer ".as_slice(), secret].concat().into();
-            line(b"authorization", &value);
+            put_line(&mut head, b"authorization", &value);
         }
-        Auth::Header(name) => line(name.as_bytes(), secret),
+        Auth::Header(name) => put_line(&mut head, name.as_bytes(), secret),
+        Auth::SigV4(signer) => match Credentials::parse(secret) {
+            Some(credentials) => signed(&mut head, signer, &credentials, &template.line, body),
+            // An API key of Bedrock.
+            None => put_line(&mut head, b"authorization", &[b"Bearer ".as_slice(), secret].concat()),
+        },
         Auth::Query(_) | Auth::None => {}
     }
     let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
-    line(b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
+    put_line(&mut head, b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
     let translated = exchange.translation.is_some();
     let forwarded = |name: &HeaderName| FORWARDED.contains(name) && !(translated && FAMILY.contains(name));
     for (name, value) in exchange.headers.iter().filter(|(name, _)| forwarded(name)) {
-        line(name.as_str().as_bytes(), value.as_bytes());
+        put_line(&mut head, name.as_str().as_bytes(), value.as_bytes());
     }
     let defaults = deployment.defaults.iter();
     for (name, value) in defaults.filter(|(name, _)| !forwarded(name) || !exchange.headers.contains_key(name)) {
-        line(name.as_str().as_bytes(), value.as_bytes());
+        put_line(&mut head, name.as_str().as_bytes(), value.as_bytes());
     }
-    line(b"x-ailink-attempt", itoa::Buffer::new().format(attempt_id).as_bytes());
-    line(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+    put_line(&mut head, b"x-ailink-attempt", itoa::Buffer::new().format(attempt_id).as_bytes());
+    let length = body.iter().map(Bytes::len).sum::<usize>();
+    put_line(&mut head, b"content-length", itoa::Buffer::new().format(length).as_bytes());
     head.put_slice(b"\r\n");
     head
+}
+
+fn put_line(head: &mut BytesMut, name: &[u8], value: &[u8]) {
+    head.put_slice(name);
+    head.put_slice(b": ");
+    head.put_slice(value);
+    head.put_slice(b"\r\n");
+}
+
+/// The headers that sign this request. `line` is `POST /target`.
+fn signed(head: &mut BytesMut, signer: &Signer, credentials: &Credentials<'_>, line: &[u8], body: &[Bytes]) {
+    let target = line.split(|byte| *byte == b' ').nth(1).and_then(|target| std::str::from_utf8(target).ok());
+    let payload = payload_hash(body.iter().map(|part| &part[..]));
+    signer.sign(head, credentials, target.unwrap_or("/"), &payload, wall_us() / 1_000_000);
 }
 
 /// The caller's bytes with the model's name as the deployment knows it, and with the usage of a stream asked for.

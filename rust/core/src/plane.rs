@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::event::{Event, Events};
-use crate::ledger::{self, DictKind, Ledger};
+use crate::ledger::{self, Ledger};
 use crate::listener::{self, Listener};
 use crate::metrics::{Exposition, ShardMetrics};
 use crate::options::Options;
@@ -20,10 +20,8 @@ use crate::snapshot::Snapshot;
 use crate::spool::{self, Spool};
 use crate::state::State;
 use crate::state::credentials::Secret;
-use crate::state::keys::{KeyDigest, KeyRow, Keys, networks};
-use crate::state::limits::{self, Change};
-use crate::state::rules::SubjectRow;
-use crate::state::subjects::Kind;
+use crate::state::keys::{Keys, networks};
+use crate::tenants::seed_spend;
 use crate::tls::Tls;
 use crate::upstream::Origin;
 
@@ -45,7 +43,7 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> PlaneError + '_ {
 }
 
 pub struct Plane {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     shards: Vec<Arc<Shard>>,
     spool: Spool,
     tls: Option<Arc<Tls>>,
@@ -148,57 +146,6 @@ impl Plane {
         Ok(snapshot.version)
     }
 
-    /// Adds or replaces keys. All of them or, when one is bad, none.
-    ///
-    /// # Errors
-    /// Names the key and the field at fault.
-    pub fn upsert_keys(&self, bytes: &[u8]) -> Result<usize, PlaneError> {
-        let rows: Vec<KeyRow> = rmp_serde::from_slice(bytes).map_err(|error| PlaneError(format!("keys: {error}")))?;
-        let ledger = &self.shared.state.ledger;
-        let names: Vec<(DictKind, &str)> = rows
-            .iter()
-            .flat_map(|row| [(DictKind::Key, row.id.as_str()), (DictKind::Org, row.org_id.as_deref().unwrap_or(""))])
-            .collect();
-        ledger.intern_all(&names).map_err(|error| PlaneError(format!("ledger dictionary: {error}")))?;
-        let keys = &self.shared.state.keys;
-        let mut compiled = rows
-            .into_iter()
-            .map(|row| keys.compile(row, |kind, text| self.shared.state.intern(kind, text)).map_err(PlaneError))
-            .collect::<Result<Vec<_>, _>>()?;
-        let count = compiled.len();
-        let rules = compiled.iter_mut().map(|row| {
-            let rules = std::mem::take(&mut row.rules);
-            Change { subject: row.key.state.subject.clone(), rules, parents: Vec::new() }
-        });
-        limits::install(&self.shared.state, rules.collect())?;
-        keys.upsert(compiled);
-        Ok(count)
-    }
-
-    /// Adds or replaces subjects and takes others away. All or, when one is bad, none.
-    ///
-    /// # Errors
-    /// Names the subject and the limit at fault.
-    pub fn apply_subjects(&self, upserts: &[u8], removals: &[u8]) -> Result<usize, PlaneError> {
-        let decoded = |what: &str, error: &dyn std::fmt::Display| PlaneError(format!("{what}: {error}"));
-        let rows: Vec<SubjectRow> = rmp_serde::from_slice(upserts).map_err(|error| decoded("subjects", &error))?;
-        let removals: Vec<(Kind, String)> =
-            rmp_serde::from_slice(removals).map_err(|error| decoded("removals", &error))?;
-        limits::apply(&self.shared.state, rows, &removals)
-    }
-
-    /// How the limits of subjects stand: MessagePack list of `{name, metric, max, used}` lists, in the order asked for.
-    ///
-    /// # Errors
-    /// The bytes are no list of kind and id.
-    pub fn limit_usage(&self, subjects: &[u8]) -> Result<Vec<u8>, PlaneError> {
-        limits::usage(&self.shared.state, subjects)
-    }
-
-    pub fn remove_keys(&self, digests: &[KeyDigest]) -> usize {
-        self.shared.state.keys.remove(digests)
-    }
-
     /// Fills credential slots.
     ///
     /// # Errors
@@ -218,26 +165,6 @@ impl Plane {
     pub fn set_status(&self, ready: bool, details: Vec<u8>) {
         self.shared.status.lock().details = details;
         self.shared.set_ready(ready);
-    }
-
-    /// Spend of subjects in pico-USD up to the last settled attempt, in the order asked for.
-    ///
-    /// # Errors
-    /// There is no such kind.
-    pub fn subject_spend(&self, kind: &str, ids: &[String]) -> Result<Vec<i128>, PlaneError> {
-        let kind = Kind::parse(kind).ok_or_else(|| PlaneError(format!("kind {kind:?} is not known")))?;
-        let subjects = &self.shared.state.subjects;
-        Ok(ids.iter().map(|id| subjects.cell(kind, id).spend()).collect())
-    }
-
-    /// Spend of keys in pico-USD up to the last settled attempt, in the order asked for.
-    pub fn spend(&self, ids: &[String]) -> Vec<i128> {
-        ids.iter().map(|id| self.shared.state.keys.cell(id).subject.spend()).collect()
-    }
-
-    /// Last use of keys, microseconds since 1970, 0 = not since the start.
-    pub fn last_used(&self, ids: &[String]) -> Vec<i64> {
-        ids.iter().map(|id| self.shared.state.keys.cell(id).last_used_us()).collect()
     }
 
     /// The plane's series in the Prometheus text format.
@@ -390,17 +317,6 @@ fn open_money(options: &Options) -> Result<(Spool, Ledger), PlaneError> {
     };
     let ledger = Ledger::open(&path, &spool, &settings).map_err(|error| PlaneError(error.to_string()))?;
     Ok((spool, ledger))
-}
-
-/// Gives every key's cell what it has spent so far.
-fn seed_spend(keys: &Keys, ledger: &Ledger) -> Result<(), PlaneError> {
-    let totals = ledger.totals(DictKind::Key).map_err(|error| PlaneError(error.to_string()))?;
-    for (id, pico) in totals {
-        if let Some(name) = ledger.text(id) {
-            keys.cell(&name).subject.seed_spend(pico);
-        }
-    }
-    Ok(())
 }
 
 struct Binary(Vec<u8>);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Code, Error};
+use crate::state::draw::{Quota, Quotas, Refused};
 use crate::state::rules::Metric;
-use crate::state::subjects::{Quota, Quotas, Refused};
 
 /// Official SDKs do not honour a longer wait. The granularity of a one-minute window may ask for a second more.
 const LONGEST_MINUTE: Duration = Duration::from_millis(61_100);
@@ -21,8 +21,8 @@ const REMAINING_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remain
 const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
 
 /// The refusal in words.
-pub fn error(refused: &Refused) -> Error {
-    let Refused { who, rule, used, asked, refusal } = refused;
+pub fn error(refused: &Refused, budget_status: u16) -> Error {
+    let Refused { who, rule, used, asked, refusal, .. } = refused;
     let (max, metric) = (rule.row.max, rule.row.metric);
     let limit = match rule.row.name.as_str() {
         "" => String::new(),
@@ -50,7 +50,7 @@ pub fn error(refused: &Refused) -> Error {
         _ => Code::RateLimited,
     };
     if refusal.retry_after_ns == u64::MAX {
-        return Error::new(code, text);
+        return with_status(Error::new(code, text), budget_status);
     }
     let wait = Duration::from_nanos(refusal.retry_after_ns);
     let wait = if wait <= LONGEST_MINUTE { wait.min(MINUTE) } else { wait };
@@ -60,7 +60,11 @@ pub fn error(refused: &Refused) -> Error {
         Metric::Spend => format!("{text} It is renewed in {}.", reset(refusal.retry_after_ns)),
         _ => format!("{text} Retry in {}.{} s.", tenths / 10, tenths % 10),
     };
-    Error::new(code, text).retry_after(wait)
+    with_status(Error::new(code, text).retry_after(wait), budget_status)
+}
+
+fn with_status(error: Error, budget_status: u16) -> Error {
+    if error.code == Code::BudgetExceeded { error.status(budget_status) } else { error }
 }
 
 /// Pico-USD as a decimal number of USD, exact.

@@ -1,6 +1,6 @@
 //! Key digests.
 
-use ailink_core::state::keys;
+use ailink_core::state::{aws_pairs, keys};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -30,7 +30,17 @@ fn token_digest<'py>(py: Python<'py>, pepper: &[u8], sha256_hex: &str) -> PyResu
     Ok(PyBytes::new(py, &keys::token_digest(&digest(pepper)?, &token)))
 }
 
+/// The AWS access key pair beside a virtual key: access key id and secret, derived from its digest.
+#[pyfunction]
+fn aws_key_pair(pepper: &[u8], key: &[u8]) -> PyResult<(String, String)> {
+    let (pepper, key) = (digest(pepper)?, digest(key)?);
+    let secret = aws_pairs::Pairs::new(&pepper).secret(&key);
+    let secret = secret.ok_or_else(|| PyValueError::new_err("no secret can be derived"))?;
+    Ok((aws_pairs::access_key_id(&key), secret))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(key_digest, module)?)?;
+    module.add_function(wrap_pyfunction!(aws_key_pair, module)?)?;
     module.add_function(wrap_pyfunction!(token_digest, module)?)
 }

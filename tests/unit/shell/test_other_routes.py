@@ -146,7 +146,7 @@ async def test_health(http: httpx.AsyncClient, gateway: Gateway) -> None:
     health = (await http.get("/health/readiness/details", headers=ADMIN)).json()
     assert health == {
         "status": "healthy", "db": "connected", "version": "1.2.3", "uptime_seconds": 90, "models": 3,
-        "config": {"version": 3, "errors": []},
+        "config": {"version": 3, "errors": []}, "identities": {},
     }  # fmt: skip
     gateway.config.details = {"errors": ["ailink.yaml:3:1: models: …"]}
     assert (await http.get("/health/readiness/details", headers=ADMIN)).json()["status"] == "degraded"

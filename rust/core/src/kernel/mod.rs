@@ -5,5 +5,6 @@ pub mod budget;
 pub mod cost;
 pub mod failure;
 pub mod nearest;
+pub mod ratio;
 pub mod retry_budget;
 pub mod window;

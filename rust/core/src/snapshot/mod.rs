@@ -16,6 +16,7 @@ use crate::kernel::breaker;
 use crate::kernel::cost::Price;
 use crate::ledger::DictKind;
 use crate::rules::Rules;
+use crate::sigv4::Signer;
 use crate::state::{CredentialSlot, DeploymentState, ModelState, State};
 use crate::upstream::Origin;
 use crate::upstream::origin::BaseUrl;
@@ -44,6 +45,8 @@ pub enum Auth {
     Bearer,
     Header(String),
     Query(String),
+    /// Signed by AWS Signature Version 4; a credential that is no access key is sent as a bearer token.
+    SigV4(Signer),
 }
 
 /// Where the `usage` of a stream comes from.
@@ -106,6 +109,7 @@ pub struct Deployment {
     pub timeouts: Timeouts,
     pub pool_idle: Duration,
     pub max_connections: u32,
+    pub max_output: u32,
     pub breaker: breaker::Settings,
     pub state: Arc<DeploymentState>,
 }
@@ -144,7 +148,12 @@ impl Snapshot {
     pub fn empty() -> Self {
         Snapshot {
             version: 0,
-            settings: wire::Settings { keepalive_comment_ms: 0, restamp_model: false },
+            settings: wire::Settings {
+                keepalive_comment_ms: 0,
+                restamp_model: false,
+                assumed_output: 0,
+                budget_status: 422,
+            },
             cache: wire::Cache { enabled: false, max_bytes: 0, ttl_ms: 0 },
             deployments: Vec::new(),
             models: Vec::new(),
@@ -257,6 +266,12 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         "bearer" => Auth::Bearer,
         "header" if HeaderName::from_bytes(wire.auth.name.as_bytes()).is_ok() => Auth::Header(wire.auth.name),
         "query" if !wire.auth.name.is_empty() => Auth::Query(wire.auth.name),
+        "sigv4" => match wire.auth.region {
+            Some(region) if !wire.auth.name.is_empty() => {
+                Auth::SigV4(Signer { region, service: wire.auth.name, host: base.authority.clone() })
+            }
+            _ => return Err(fail("auth scheme \"sigv4\" needs a service and a region".to_string())),
+        },
         scheme => return Err(fail(format!("auth scheme {scheme:?} with name {:?} is not valid", wire.auth.name))),
     };
     let stream_usage = match wire.stream_usage.as_str() {
@@ -296,6 +311,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         },
         pool_idle: ms(wire.pool_idle_ms),
         max_connections: wire.max_connections,
+        max_output: wire.max_output,
         // Its model's, see `compile`.
         breaker: breaker::Settings::default(),
     })

@@ -25,6 +25,10 @@ pub struct Settings {
     pub keepalive_comment_ms: u64,
     /// Write the public model name into answers (LiteLLM does; off by default).
     pub restamp_model: bool,
+    /// Output tokens reserved for a request without a maximum.
+    pub assumed_output: u32,
+    /// Status of a refusal for an exhausted budget.
+    pub budget_status: u16,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct Deployment {
     pub timeouts: Timeouts,
     pub pool_idle_ms: u64,
     pub max_connections: u32,
+    /// Most tokens of an answer; 0: not known.
+    pub max_output: u32,
 }
 
 /// What happens to one parameter of a request. Numbers and values are JSON text.
@@ -77,6 +83,8 @@ pub struct Rule {
 pub struct Auth {
     pub scheme: String,
     pub name: String,
+    /// What is signed for, for `sigv4`.
+    pub region: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

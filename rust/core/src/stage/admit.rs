@@ -2,6 +2,7 @@
 //! on, and requests in flight on this thread. All limits have room or none is touched; should a later stage refuse, what
 //! was taken here is given back by its guard.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -13,8 +14,9 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::hold::{Extra, Hold};
 use crate::refusal;
+use crate::state::draw::{Ask, Passed, Told, peek};
 use crate::state::rules::{Amounts, Metric, Now};
-use crate::state::subjects::{Ask, Kind, Told, peek};
+use crate::state::subjects::Kind;
 use crate::wire::json::{self, Kind as Json, scan_value_object};
 
 /// Headers that name the end user, as LiteLLM's clients send them.
@@ -31,9 +33,9 @@ pub fn at_the_door(exchange: &mut Exchange) -> Result<()> {
         return Ok(());
     }
     let now = Now::at(exchange.started, exchange.wall_us);
-    let ask = Ask { model: "", metrics: Metric::ARRIVAL, amounts: ONE, now };
+    let ask = Ask { model: "", metrics: Metric::ARRIVAL, amounts: ONE, elastic: false, now };
     peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut exchange.quotas)
-        .map_err(|refused| refusal::error(&refused))
+        .map_err(|refused| refusal::error(&refused, exchange.snapshot.settings.budget_status))
 }
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
@@ -61,19 +63,20 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         model: model.map_or("", |model| &model.name),
         metrics: Metric::ARRIVAL,
         amounts: ONE,
+        elastic: false,
         now: Now::at(exchange.started, exchange.wall_us),
     };
     let mut told = Told { quotas: exchange.quotas, passed: Vec::new() };
-    let taken = Hold::take(exchange.key.as_ref(), &exchange.extra, &ask, &mut told);
+    let taken = Hold::take(exchange.key.as_ref(), exchange.extra.clone(), &ask, &mut told);
     exchange.quotas = told.quotas;
-    admission.holds(taken.map_err(|refused| refusal::error(&refused))?);
-    announce(exchange, told);
+    admission.holds(taken.map_err(|refused| refusal::error(&refused, exchange.snapshot.settings.budget_status))?);
+    announce(exchange, told.passed);
     Ok(Flow::Next)
 }
 
 /// Tells of soft limits that were passed.
-pub fn announce(exchange: &Exchange, told: Told) {
-    for passed in told.passed {
+pub fn announce(exchange: &Exchange, passed: Vec<Passed>) {
+    for passed in passed {
         let message = format!("{} passed its soft limit of {} {}", passed.who, passed.rule.row.max, passed.rule);
         exchange.shard.shared.events.push(Event {
             kind: "soft_limit",
@@ -102,6 +105,10 @@ fn extra(exchange: &Exchange) -> Extra {
         let endpoint = exchange.endpoint.operation.name();
         subjects.scopes(&[(Kind::Global, ""), (Kind::Model, model), (Kind::Endpoint, endpoint)], &mut extra);
     }
+    // Nobody pays twice.
+    if let Some(key) = exchange.key.as_ref().filter(|_| !extra.is_empty()) {
+        extra.retain(|one| !key.subjects.iter().any(|known| Arc::ptr_eq(known, one)));
+    }
     extra
 }
 
@@ -127,9 +134,9 @@ pub fn tags(exchange: &Exchange) -> Vec<String> {
     if key.may_tag {
         tags.extend(tags_of_headers(&exchange.headers));
         tags.extend(tags_of_body(exchange).unwrap_or_default());
-        tags.sort_unstable();
-        tags.dedup();
     }
+    tags.sort_unstable();
+    tags.dedup();
     tags
 }
 

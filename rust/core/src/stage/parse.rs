@@ -226,7 +226,8 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         call.choices = json::as_u64(body, n).ok_or_else(|| wrong("n", "a whole number"))?.max(1);
     }
     let content = required(operation, [messages, prompt, input, query, documents])?;
-    call.est_input = content.map_or(0, |content| (content.end - content.start).div_ceil(4));
+    call.content_bytes = content.map_or(0, |content| content.end - content.start);
+    call.est_input = call.content_bytes.div_ceil(4);
     Ok(call)
 }
 

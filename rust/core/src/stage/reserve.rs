@@ -1,27 +1,121 @@
-//! What the request may cost at most, set aside before anything is sent. The figure is written with the attempt's intent:
-//! should the settlement be lost, the row is priced at it.
+//! What the request may use at most, set aside before anything is sent: tokens and spend of everybody it draws on, and the
+//! limits of the deployment it is about to be sent to. All of them have room or none is touched.
+//!
+//! The reservation goes into the attempt and is settled with it. The next attempt, at another deployment with another
+//! price, makes its own. Should the settlement be lost, the ledger's row is priced at what was reserved.
 
 use super::Flow;
+use super::admit::announce;
 use crate::error::Result;
 use crate::exchange::Exchange;
+use crate::hold::{Extra, Hold};
 use crate::kernel::cost::{Usage, cost};
+use crate::refusal;
+use crate::snapshot::Deployment;
+use crate::state::draw::{Ask, Refused, Told};
+use crate::state::rules::{Amounts, Metric, Now};
+use crate::state::subjects::Kind;
 
-/// Output assumed where the caller set no maximum.
-const DEFAULT_OUTPUT: u64 = 4096;
+/// What one attempt has set aside.
+pub struct Reservation {
+    pub deployment: u32,
+    pub hold: Hold,
+    /// The most it may cost, pico-USD.
+    pub pico: i64,
+    /// Tokens of the request, estimated.
+    pub input: u32,
+}
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
-    let call = &exchange.call;
-    let output = call.max_output.unwrap_or(DEFAULT_OUTPUT).saturating_mul(call.choices);
-    let usage = Usage { input: u64::from(call.est_input), output, ..Usage::default() };
-    let worst = exchange
-        .candidates
-        .iter()
-        .filter_map(|index| exchange.deployment(*index)?.price)
-        .filter_map(|price| cost(&price, &usage))
-        .max();
-    exchange.reserved_pico = worst.unwrap_or(0);
+    exchange.reservation = None;
+    if let Some(index) = exchange.candidates.first().copied() {
+        match reserve(exchange, index) {
+            Ok(reservation) => exchange.reservation = Some(reservation),
+            // Another deployment may have room: the attempt stage asks them in turn.
+            Err(refused) if is_place(&refused) => {}
+            Err(refused) => return Err(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
+        }
+    }
     if let Some(admission) = &mut exchange.admission {
         admission.keep();
     }
     Ok(Flow::Next)
+}
+
+/// The reservation for an attempt at a deployment: the one that was made, or another.
+///
+/// # Errors
+/// The limit that refuses.
+pub fn take(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refused>> {
+    match exchange.reservation.take().filter(|reservation| reservation.deployment == index) {
+        Some(reservation) => Ok(reservation),
+        None => reserve(exchange, index),
+    }
+}
+
+/// Whether the limit is the deployment's, so that another one may do.
+pub fn is_place(refused: &Refused) -> bool {
+    matches!(refused.kind, Kind::Deployment | Kind::Provider)
+}
+
+fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refused>> {
+    let snapshot = exchange.snapshot.clone();
+    let Some(deployment) = snapshot.deployments.get(index as usize) else {
+        return Ok(Reservation { deployment: index, hold: Hold::default(), pico: 0, input: exchange.call.est_input });
+    };
+    let call = &exchange.call;
+    let input = deployment.state.tokens.estimate(call.content_bytes);
+    let (output, elastic) = output(exchange, deployment);
+    // Estimates are as often too low as too high; a reservation should seldom be too low.
+    let margin = u64::from(input) + u64::from(input / 8);
+    let usage = Usage { input: margin, output, ..Usage::default() };
+    let pico = deployment.price.and_then(|price| cost(&price, &usage)).unwrap_or(0);
+    let places = places(exchange, deployment);
+    let needed = |subject: &std::sync::Arc<crate::state::subjects::Subject>| subject.limits(Metric::USAGE);
+    let limited = !places.is_empty()
+        || exchange.extra.iter().any(needed)
+        || exchange.key.as_ref().is_some_and(|key| key.subjects.iter().any(needed));
+    let payers = || exchange.extra.iter().chain(&places).cloned().collect::<Extra>();
+    let hold = if limited {
+        let spend = u64::try_from(pico).unwrap_or(0);
+        let amounts: Amounts = [1, 1, margin, output, margin.saturating_add(output), spend];
+        let ask = Ask {
+            model: exchange.model().map_or("", |model| &model.name),
+            metrics: Metric::USAGE,
+            amounts,
+            elastic,
+            now: Now::at(exchange.started, exchange.wall_us),
+        };
+        let mut told = Told { quotas: exchange.quotas, passed: Vec::new() };
+        let hold = Hold::take(exchange.key.as_ref(), payers(), &ask, &mut told);
+        exchange.quotas = told.quotas;
+        announce(exchange, told.passed);
+        hold?
+    } else {
+        Hold::nothing(exchange.key.clone(), payers())
+    };
+    Ok(Reservation { deployment: index, hold, pico, input })
+}
+
+/// Most tokens the answer may have, and whether that is an assumption because the caller gave no maximum.
+fn output(exchange: &Exchange, deployment: &Deployment) -> (u64, bool) {
+    let call = &exchange.call;
+    if !exchange.endpoint.operation.generates() {
+        return (call.max_output.unwrap_or(0), false);
+    }
+    let known = Some(u64::from(deployment.max_output)).filter(|most| *most > 0).unwrap_or(u64::MAX);
+    let assumed = u64::from(exchange.snapshot.settings.assumed_output);
+    let one = call.max_output.unwrap_or(assumed).min(known);
+    (one.saturating_mul(call.choices), call.max_output.is_none())
+}
+
+/// The deployment and its provider, where they have limits.
+fn places(exchange: &Exchange, deployment: &Deployment) -> Extra {
+    let mut found = Extra::new();
+    let subjects = &exchange.shard.shared.state.subjects;
+    if subjects.has_scopes() {
+        let names = [(Kind::Provider, &*deployment.provider), (Kind::Deployment, &*deployment.id)];
+        subjects.scopes(&names, &mut found);
+    }
+    found
 }

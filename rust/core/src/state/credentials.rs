@@ -28,6 +28,11 @@ impl CredentialSlot {
         self.value.store(Some(std::sync::Arc::new(secret)));
     }
 
+    /// Nothing was pushed yet, or what was has ended.
+    pub fn is_empty(&self) -> bool {
+        self.value.load().as_ref().is_none_or(|secret| secret.0.is_empty())
+    }
+
     pub fn load(&self) -> arc_swap::Guard<Option<std::sync::Arc<Secret>>> {
         self.value.load()
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::kernel::breaker::{Breaker, Pass};
+use crate::kernel::ratio::Ratio;
 use crate::metrics::DeploymentMetrics;
 use crate::upstream::Pool;
 
@@ -14,6 +15,8 @@ pub struct DeploymentState {
     pub pool: Pool,
     pub metrics: DeploymentMetrics,
     pub health: Breaker,
+    /// Bytes per token of its requests.
+    pub tokens: Ratio,
     open: AtomicU32,
 }
 
@@ -26,6 +29,7 @@ impl DeploymentState {
             pool: Pool::new(threads),
             metrics: DeploymentMetrics::new(threads),
             health: Breaker::default(),
+            tokens: Ratio::default(),
             open: AtomicU32::new(0),
         }
     }

@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::aws_pairs::{Pairs, digest_of};
 use crate::endpoint::Operation;
 use crate::state::rules::{LimitRule, Rule};
 use crate::state::subjects::{Kind, Subject, Subjects};
@@ -164,6 +165,7 @@ pub struct Keys {
     cells: RwLock<HashMap<Arc<str>, Arc<KeyState>>>,
     pub subjects: Arc<Subjects>,
     pepper: Hmac<Sha256>,
+    pairs: Pairs,
 }
 
 /// A row that was checked: the key, and the limits that come into force with it.
@@ -180,6 +182,7 @@ impl Keys {
             shards: (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::default())).collect(),
             cells: RwLock::default(),
             pepper: keyed(pepper),
+            pairs: Pairs::new(pepper),
         }
     }
 
@@ -191,6 +194,12 @@ impl Keys {
     /// The key with this digest, if there is one.
     pub fn find(&self, digest: &KeyDigest) -> Option<Arc<Key>> {
         self.shard(digest).load().get(digest).cloned()
+    }
+
+    /// The key behind an access key id, and the secret that it signs with.
+    pub fn find_pair(&self, access_key_id: &str) -> Option<(Arc<Key>, String)> {
+        let digest = digest_of(access_key_id)?;
+        Some((self.find(&digest)?, self.pairs.secret(&digest)?))
     }
 
     fn shard(&self, digest: &KeyDigest) -> &ArcSwap<Shard> {
@@ -281,7 +290,13 @@ impl Keys {
         let rules = rules.map_err(|what| format!("key {}: {what}", row.id))?;
         let state = self.cell(&row.id);
         let mut subjects = vec![state.subject.clone()];
-        subjects.extend(row.subjects.iter().map(|(kind, id)| self.subjects.cell(*kind, id)));
+        for (kind, id) in &row.subjects {
+            let subject = self.subjects.cell(*kind, id);
+            // Named twice, it pays once.
+            if !subjects.iter().any(|known| Arc::ptr_eq(known, &subject)) {
+                subjects.push(subject);
+            }
+        }
         let key = Key {
             ledger_id: intern(crate::ledger::DictKind::Key, &row.id)?,
             org_ledger_id: intern(crate::ledger::DictKind::Org, row.org_id.as_deref().unwrap_or(""))?,

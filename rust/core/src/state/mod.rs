@@ -1,13 +1,16 @@
 //! What outlives a snapshot, in cells found again by stable id: keys with their windows and spend, pools, retry budgets,
 //! credentials, the cache, counters.
 
+pub mod aws_pairs;
 pub mod cache;
 pub mod credentials;
 pub mod deployments;
+pub mod draw;
 pub mod keys;
 pub mod limits;
 pub mod models;
 pub mod rules;
+pub mod subject;
 pub mod subjects;
 
 use std::collections::HashMap;

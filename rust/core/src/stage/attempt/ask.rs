@@ -3,7 +3,6 @@
 use std::iter;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::connect::connect;
@@ -17,8 +16,10 @@ use crate::exchange::{Answer, Exchange};
 use crate::kernel::failure::Class;
 use crate::metrics::Outcome;
 use crate::outgoing::request_head;
+use crate::refusal;
 use crate::snapshot::Deployment;
 use crate::spool::Intent;
+use crate::stage::reserve::{self, Reservation};
 use crate::upstream::{Conn, IoError, Outgoing};
 use crate::wire::http1::WireError;
 
@@ -28,6 +29,10 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
     let Some((operation, template)) = asked.and_then(|asked| Some((asked, deployment.template(asked)?))) else {
         return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
     };
+    if deployment.credential.as_ref().is_some_and(|slot| slot.is_empty()) {
+        let text = format!("The gateway has no valid credential for provider '{}' now.", deployment.provider);
+        return Err(Failed::Skipped(Error::new(Code::UpstreamAuth, text)));
+    }
     let body = prepare(exchange, deployment, operation, template).map_err(Failed::Skipped)?;
     let Some(pass) = deployment.state.health.enter(monotonic_ns(), &deployment.breaker, exchange.forced) else {
         let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
@@ -37,26 +42,30 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         let text = format!("The deployment has {} connections open, as many as it may.", deployment.max_connections);
         return Err(Failed::Skipped(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
     };
+    let reservation = reserve::take(exchange, index).map_err(|refused| match reserve::is_place(&refused) {
+        true => Failed::Skipped(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
+        false => Failed::Last(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
+    })?;
     let conn = connect(exchange, deployment).await.map_err(|error| Failed::attempt(error, Class::Connection))?;
     exchange.attempts = exchange.attempts.saturating_add(1);
-    let intent = intent(exchange, deployment);
+    let intent = intent(exchange, deployment, &reservation);
     let slot = exchange.shard.intent(&intent).map_err(|_| {
         let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
         Failed::Last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
     })?;
-    let length = body.iter().map(Bytes::len).sum();
-    let head = request_head(exchange, deployment, template, slot.id().0, length);
+    let head = request_head(exchange, deployment, template, slot.id().0, &body);
     let parts: SmallVec<[&[u8]; 6]> = iter::once(&head[..]).chain(body.iter().map(|part| &part[..])).collect();
     let sent = Instant::now();
     let mut attempt = Attempt::new(AttemptStart {
         slot,
         shard: exchange.shard.clone(),
-        key: exchange.key.clone(),
+        hold: reservation.hold,
         deployment: deployment.state.clone(),
         place,
         price: deployment.price,
         breaker: deployment.breaker,
-        est_input: exchange.call.est_input,
+        est_input: reservation.input,
+        content_bytes: exchange.call.content_bytes,
         now: sent,
     });
     let (conn, received) = converse(exchange, deployment, conn, &parts, sent).await;
@@ -77,17 +86,17 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
     }
 }
 
-fn intent(exchange: &Exchange, deployment: &Deployment) -> Intent {
+fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservation) -> Intent {
     Intent {
         request_id: exchange.request_id.0,
         at_us: if exchange.attempts > 1 { wall_us() } else { exchange.wall_us },
-        reserved_cost: exchange.reserved_pico,
+        reserved_cost: reservation.pico,
         key: exchange.key.as_ref().map_or(0, |key| key.ledger_id),
         org: exchange.key.as_ref().map_or(0, |key| key.org_ledger_id),
         model: exchange.model().map_or(0, |model| model.ledger_id),
         deployment: deployment.ledger_id,
         price: deployment.price_id,
-        est_input: exchange.call.est_input,
+        est_input: reservation.input,
         operation: exchange.endpoint.operation as u16,
         flags: u16::from(exchange.call.stream),
         attempt_no: exchange.attempts,

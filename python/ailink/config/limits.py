@@ -1,0 +1,123 @@
+"""What `ailink.yaml` may say about limits and budgets of the gateway itself: in all, per model, provider,
+deployment or endpoint. Those of keys, teams and other tenants are kept in the store and changed through the
+API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Meta
+
+from ailink.config.section import Strict
+from ailink.config.units import Duration, PicoUsd
+
+_Amount = Annotated[int, Meta(ge=0, le=10**15)]
+_Name = Annotated[str, Meta(max_length=256)]
+_Models = tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...]
+On = Annotated[str, Meta(pattern=r"^(global|(model|provider|deployment|endpoint):.{1,256})$")]
+
+UNITS: Final = ("second", "minute", "hour", "day", "week", "month", "year")
+LONGEST: Final = Duration(400 * 86_400_000)
+
+
+class Limit(Strict, frozen=True, kw_only=True):
+    """At most this much in any window of the length `per`, wherever it begins; `parallel` at any time."""
+
+    on: On = "global"
+    """`global`, or `model:NAME`, `provider:NAME`, `deployment:ID`, `endpoint:OPERATION`."""
+    name: _Name = ""
+    """What refusals call it."""
+    requests: _Amount | None = None
+    input_tokens: _Amount | None = None
+    output_tokens: _Amount | None = None
+    tokens: _Amount | None = None
+    """Input and output."""
+    parallel: _Amount | None = None
+    per: Duration = Duration(60_000)
+    models: _Models | None = None
+    """Names or globs it is about, counted together; null: all."""
+    soft: bool = False
+    """Passing it is reported, and nothing refused."""
+
+
+class Budget(Strict, frozen=True, kw_only=True):
+    """At most this many US dollars."""
+
+    on: On = "global"
+    name: _Name = ""
+    usd: PicoUsd
+    per: Annotated[str, Meta(min_length=1, max_length=32)] = "month"
+    """A unit of the calendar (`day`, `week` from Monday, `month`, …), a duration such as `30d` for any
+    window of that length, or `lifetime`.
+    """
+    models: _Models | None = None
+    soft: bool = False
+
+
+class Budgets(Strict, frozen=True, kw_only=True):
+    """How spending is limited."""
+
+    timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    """Whose midnight begins a day, by its name in the tz database."""
+    exceeded_status: Literal[400, 402, 422, 429] = 422
+    """HTTP status of a refusal; 422 as LiteLLM has it. Official SDKs try 429 again."""
+    assumed_output: Annotated[int, Meta(ge=1, le=10_000_000)] = 4_096
+    """Output tokens set aside for a request that names no maximum, if the model's own is no lower."""
+    rules: tuple[Budget, ...] = ()
+
+
+def window(per: str) -> Duration | str:
+    """The length of a sliding window, a unit of the calendar, or `lifetime`. Raises ValueError."""
+    if per in UNITS or per == "lifetime":
+        return per
+    return Duration.parse(per)
+
+
+Named = dict[str, Set[str]]
+"""Kind of subject → the names that exist."""
+
+
+def faults(
+    limits: tuple[Limit, ...], budgets: Budgets, known: Named
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """(path, message) of what a single value cannot show."""
+    for index, limit in enumerate(limits):
+        path: tuple[str | int, ...] = ("limits", index)
+        amounts = (limit.requests, limit.input_tokens, limit.output_tokens, limit.tokens, limit.parallel)
+        if all(amount is None for amount in amounts):
+            yield (
+                path,
+                "limits nothing: give `requests`, `tokens`, `input_tokens`, `output_tokens` or `parallel`",
+            )
+        if not 0 < limit.per <= LONGEST:
+            yield (*path, "per"), "must be from 1ms to 400d"
+        yield from _unknown(limit.on, (*path, "on"), known)
+    for index, budget in enumerate(budgets.rules):
+        path = ("budgets", "rules", index)
+        try:
+            length = window(budget.per)
+        except ValueError as error:
+            yield (*path, "per"), f"expected one of {', '.join(UNITS)}, `lifetime` or a duration: {error}"
+        else:
+            if isinstance(length, Duration) and not 0 < length <= LONGEST:
+                yield (*path, "per"), "must be from 1ms to 400d"
+        if not 0 <= int(budget.usd) < 2**63:
+            yield (*path, "usd"), "must be from 0 to 9 million"
+        if budget.on.startswith("endpoint:"):
+            yield (*path, "on"), "spend is not recorded by endpoint, so it cannot be limited there"
+        yield from _unknown(budget.on, (*path, "on"), known)
+    try:
+        ZoneInfo(budgets.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield ("budgets", "timezone"), f"no time zone `{budgets.timezone}` in the tz database"
+
+
+def _unknown(
+    on: str, path: tuple[str | int, ...], known: Named
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    kind, _, name = on.partition(":")
+    if kind in known and name not in known[kind]:
+        yield path, f"there is no {kind} `{name}`"

@@ -1,0 +1,221 @@
+//! Takes from all limits of a request, or from none: locks the subjects that have limits in one order, checks
+//! everything, and only then takes. Two requests that share no subject never meet.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+
+use super::rules::{Amounts, Metric, Now, Rule};
+use super::subject::{Cell, Meter, Subject};
+use super::subjects::Kind;
+use crate::kernel::window::Refusal;
+
+/// What was taken from one counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    /// Which of the request's payers.
+    pub payer: u8,
+    pub(super) metric: Metric,
+    pub(super) serial: u64,
+    pub(super) slot: u64,
+    pub(super) amount: u64,
+}
+
+pub type Grants = SmallVec<[Granted; 6]>;
+
+/// What is to be taken.
+pub struct Ask<'a> {
+    pub model: &'a str,
+    /// Metrics that are asked about now.
+    pub metrics: u8,
+    pub amounts: Amounts,
+    /// The amounts are assumptions: what alone would exceed a limit is taken to just fit it.
+    pub elastic: bool,
+    pub now: Now,
+}
+
+impl Ask<'_> {
+    fn amount(&self, rule: &Rule) -> u64 {
+        let amount = self.amounts[rule.row.metric as usize];
+        if self.elastic { amount.min(rule.row.max) } else { amount }
+    }
+}
+
+/// How the tightest limit of a kind stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    pub limit: u64,
+    pub remaining: u64,
+    pub reset_ns: u64,
+}
+
+impl Quota {
+    /// Less is left of this one's limit, as a share.
+    fn is_tighter(&self, other: &Quota) -> bool {
+        let share = |one: &Quota, by: &Quota| u128::from(one.remaining) * u128::from(by.limit);
+        share(self, other) < share(other, self)
+    }
+}
+
+/// What `x-ratelimit-*` tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quotas {
+    pub requests: Option<Quota>,
+    pub tokens: Option<Quota>,
+}
+
+impl Quotas {
+    fn of(&mut self, metric: Metric) -> Option<&mut Option<Quota>> {
+        match metric {
+            Metric::Requests => Some(&mut self.requests),
+            Metric::InputTokens | Metric::OutputTokens | Metric::Tokens => Some(&mut self.tokens),
+            Metric::Parallel | Metric::Spend => None,
+        }
+    }
+
+    /// The limit that refuses is the one to tell of.
+    fn refused(&mut self, worst: Box<Refused>) -> Box<Refused> {
+        if let Some(quota) = self.of(worst.rule.row.metric) {
+            let Refusal { remaining, retry_after_ns } = worst.refusal;
+            *quota = Some(Quota { limit: worst.rule.row.max, remaining, reset_ns: retry_after_ns });
+        }
+        worst
+    }
+
+    fn note(&mut self, metric: Metric, quota: Quota) {
+        if let Some(known) = self.of(metric)
+            && known.is_none_or(|known| quota.is_tighter(&known))
+        {
+            *known = Some(quota);
+        }
+    }
+}
+
+/// A limit that has no room.
+#[derive(Debug)]
+pub struct Refused {
+    pub kind: Kind,
+    /// `The team 'x'`
+    pub who: String,
+    pub rule: Arc<Rule>,
+    pub used: u64,
+    pub asked: u64,
+    pub refusal: Refusal,
+}
+
+/// A soft limit that was passed.
+#[derive(Debug)]
+pub struct Passed {
+    pub who: String,
+    pub rule: Arc<Rule>,
+    pub used: u64,
+}
+
+/// What a draw tells besides its grants.
+#[derive(Default)]
+pub struct Told {
+    pub quotas: Quotas,
+    pub passed: Vec<Passed>,
+}
+
+type Locked<'s> = SmallVec<[(u8, &'s Subject, MutexGuard<'s, Cell>); 8]>;
+
+/// Takes what is asked for from every limit of `payers` that concerns it, or nothing at all.
+///
+/// # Errors
+/// The limit that will have room last.
+pub fn draw<'s>(
+    payers: impl Iterator<Item = &'s Subject>,
+    ask: &Ask<'_>,
+    grants: &mut Grants,
+    told: &mut Told,
+) -> Result<(), Box<Refused>> {
+    let mut locked = lock(payers, ask.metrics);
+    let mut worst: Option<Box<Refused>> = None;
+    for (_, subject, cell) in &mut locked {
+        check(subject, cell, ask, &mut worst);
+    }
+    if let Some(worst) = worst {
+        return Err(told.quotas.refused(worst));
+    }
+    for (payer, subject, cell) in &mut locked {
+        let mut passed = None;
+        for meter in cell.meters.iter_mut().filter(|meter| concerns(subject, meter, ask)) {
+            let metric = meter.rule.row.metric;
+            let amount = ask.amount(&meter.rule);
+            let grant = meter.count.take(ask.now, amount);
+            grants.push(Granted { payer: *payer, metric, serial: meter.serial, slot: grant.slot, amount });
+            if meter.rule.row.soft {
+                if grant.remaining == 0 && meter.told != grant.slot.wrapping_add(1) {
+                    meter.told = grant.slot.wrapping_add(1);
+                    passed = Some((meter.rule.clone(), meter.count.used(ask.now)));
+                }
+            } else {
+                let quota = Quota { limit: meter.count.limit(), remaining: grant.remaining, reset_ns: grant.reset_ns };
+                told.quotas.note(metric, quota);
+            }
+        }
+        if let Some((rule, used)) = passed {
+            told.passed.push(Passed { who: subject.describe(cell), rule, used });
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is room, without taking it.
+///
+/// # Errors
+/// As [`draw`].
+pub fn peek<'s>(
+    payers: impl Iterator<Item = &'s Subject>,
+    ask: &Ask<'_>,
+    quotas: &mut Quotas,
+) -> Result<(), Box<Refused>> {
+    let mut worst = None;
+    for subject in payers.filter(|subject| subject.limits(ask.metrics)) {
+        check(subject, &mut subject.cell.lock(), ask, &mut worst);
+    }
+    worst.map_or(Ok(()), |worst| Err(quotas.refused(worst)))
+}
+
+/// Locks, in the order that all requests lock in, the subjects that limit any of `metrics`.
+fn lock<'s>(payers: impl Iterator<Item = &'s Subject>, metrics: u8) -> Locked<'s> {
+    let mut limited: SmallVec<[(u8, &Subject); 8]> =
+        (0..=u8::MAX).zip(payers).filter(|(_, subject)| subject.limits(metrics | own(subject))).collect();
+    limited.sort_unstable_by_key(|(_, subject)| subject.order);
+    // A key may name a subject twice: it is charged once.
+    limited.dedup_by_key(|(_, subject)| subject.order);
+    limited.into_iter().map(|(payer, subject)| (payer, subject, subject.cell.lock())).collect()
+}
+
+/// All limits of a deployment and its provider are asked about together, when it is chosen.
+fn own(subject: &Subject) -> u8 {
+    if matches!(subject.kind, Kind::Deployment | Kind::Provider) { Metric::ARRIVAL } else { 0 }
+}
+
+fn concerns(subject: &Subject, meter: &Meter, ask: &Ask<'_>) -> bool {
+    meter.rule.row.metric.bit() & (ask.metrics | own(subject)) != 0 && meter.rule.concerns(ask.model)
+}
+
+#[inline]
+fn check(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut Option<Box<Refused>>) {
+    let mut found = None;
+    for meter in cell.meters.iter_mut().filter(|meter| !meter.rule.row.soft && concerns(subject, meter, ask)) {
+        let asked = ask.amount(&meter.rule);
+        if let Err(refusal) = meter.count.check(ask.now, asked) {
+            let longest = worst.as_ref().map_or(0, |worst| worst.refusal.retry_after_ns);
+            if found.is_none() && worst.is_none() || refusal.retry_after_ns > longest {
+                found = Some((meter.rule.clone(), meter.count.used(ask.now), asked, refusal));
+            }
+        }
+    }
+    if let Some((rule, used, asked, refusal)) = found {
+        *worst =
+            Some(Box::new(Refused { kind: subject.kind, who: subject.describe(cell), rule, used, asked, refusal }));
+    }
+}
+
+#[cfg(test)]
+#[path = "draw_tests.rs"]
+mod tests;

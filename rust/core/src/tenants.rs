@@ -1,0 +1,92 @@
+//! The plane's side of who may call, who pays and who is limited: rows that Python pushes, and what it asks of them.
+
+use crate::ledger::{DictKind, Ledger};
+use crate::plane::{Plane, PlaneError};
+use crate::state::keys::{KeyDigest, KeyRow, Keys};
+use crate::state::limits::{self, Change};
+use crate::state::rules::SubjectRow;
+use crate::state::subjects::Kind;
+
+impl Plane {
+    /// Adds or replaces keys. All of them or, when one is bad, none.
+    ///
+    /// # Errors
+    /// Names the key and the field at fault.
+    pub fn upsert_keys(&self, bytes: &[u8]) -> Result<usize, PlaneError> {
+        let rows: Vec<KeyRow> = rmp_serde::from_slice(bytes).map_err(|error| PlaneError(format!("keys: {error}")))?;
+        let ledger = &self.shared.state.ledger;
+        let names: Vec<(DictKind, &str)> = rows
+            .iter()
+            .flat_map(|row| [(DictKind::Key, row.id.as_str()), (DictKind::Org, row.org_id.as_deref().unwrap_or(""))])
+            .collect();
+        ledger.intern_all(&names).map_err(|error| PlaneError(format!("ledger dictionary: {error}")))?;
+        let keys = &self.shared.state.keys;
+        let mut compiled = rows
+            .into_iter()
+            .map(|row| keys.compile(row, |kind, text| self.shared.state.intern(kind, text)).map_err(PlaneError))
+            .collect::<Result<Vec<_>, _>>()?;
+        let count = compiled.len();
+        let rules = compiled.iter_mut().map(|row| {
+            let rules = std::mem::take(&mut row.rules);
+            Change { subject: row.key.state.subject.clone(), rules, parents: Vec::new() }
+        });
+        limits::install(&self.shared.state, rules.collect())?;
+        keys.upsert(compiled);
+        Ok(count)
+    }
+
+    /// Adds or replaces subjects and takes others away. All or, when one is bad, none.
+    ///
+    /// # Errors
+    /// Names the subject and the limit at fault.
+    pub fn apply_subjects(&self, upserts: &[u8], removals: &[u8]) -> Result<usize, PlaneError> {
+        let decoded = |what: &str, error: &dyn std::fmt::Display| PlaneError(format!("{what}: {error}"));
+        let rows: Vec<SubjectRow> = rmp_serde::from_slice(upserts).map_err(|error| decoded("subjects", &error))?;
+        let removals: Vec<(Kind, String)> =
+            rmp_serde::from_slice(removals).map_err(|error| decoded("removals", &error))?;
+        limits::apply(&self.shared.state, rows, &removals)
+    }
+
+    /// How the limits of subjects stand: MessagePack list of `{name, metric, max, used}` lists, in the order asked for.
+    ///
+    /// # Errors
+    /// The bytes are no list of kind and id.
+    pub fn limit_usage(&self, subjects: &[u8]) -> Result<Vec<u8>, PlaneError> {
+        limits::usage(&self.shared.state, subjects)
+    }
+
+    pub fn remove_keys(&self, digests: &[KeyDigest]) -> usize {
+        self.shared.state.keys.remove(digests)
+    }
+
+    /// Spend of subjects in pico-USD up to the last settled attempt, in the order asked for.
+    ///
+    /// # Errors
+    /// There is no such kind.
+    pub fn subject_spend(&self, kind: &str, ids: &[String]) -> Result<Vec<i128>, PlaneError> {
+        let kind = Kind::parse(kind).ok_or_else(|| PlaneError(format!("kind {kind:?} is not known")))?;
+        let subjects = &self.shared.state.subjects;
+        Ok(ids.iter().map(|id| subjects.cell(kind, id).spend()).collect())
+    }
+
+    /// Spend of keys in pico-USD up to the last settled attempt, in the order asked for.
+    pub fn spend(&self, ids: &[String]) -> Vec<i128> {
+        ids.iter().map(|id| self.shared.state.keys.cell(id).subject.spend()).collect()
+    }
+
+    /// Last use of keys, microseconds since 1970, 0 = not since the start.
+    pub fn last_used(&self, ids: &[String]) -> Vec<i64> {
+        ids.iter().map(|id| self.shared.state.keys.cell(id).last_used_us()).collect()
+    }
+}
+
+/// Gives every key's cell what it has spent so far.
+pub(crate) fn seed_spend(keys: &Keys, ledger: &Ledger) -> Result<(), PlaneError> {
+    let totals = ledger.totals(DictKind::Key).map_err(|error| PlaneError(error.to_string()))?;
+    for (id, pico) in totals {
+        if let Some(name) = ledger.text(id) {
+            keys.cell(&name).subject.seed_spend(pico);
+        }
+    }
+    Ok(())
+}

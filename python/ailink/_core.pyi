@@ -49,6 +49,12 @@ class Plane:
     def metrics(self) -> bytes:
         """The plane's series in the Prometheus text format."""
 
+    def deployment_health(self) -> bytes:
+        """How each deployment is doing: a MessagePack list of maps."""
+
+    def explain(self, request_id: str) -> str | None:
+        """The decision about a request as JSON, if it was kept."""
+
     def event_fd(self) -> int:
         """A non-blocking eventfd that is readable while events wait."""
 

@@ -47,6 +47,12 @@ class Plane(Protocol):
     def metrics(self) -> bytes:
         """Its series in the Prometheus text format."""
 
+    def deployment_health(self) -> bytes:
+        """How each deployment is doing: MessagePack list of maps."""
+
+    def explain(self, request_id: str) -> str | None:
+        """The decision about a request as JSON, if it was kept."""
+
     def event_fd(self) -> int:
         """Readable when events wait."""
 

@@ -5,7 +5,20 @@ from typing import Final
 
 import typer
 
-from ailink.cli import check, doctor, init, keys, migrate, mock, models, providers, serve, stages, version
+from ailink.cli import (
+    check,
+    doctor,
+    explain,
+    init,
+    keys,
+    migrate,
+    mock,
+    models,
+    providers,
+    serve,
+    stages,
+    version,
+)
 
 EXIT_INTERRUPTED: Final = 130
 EXTENSION: Final = "ailink._core"
@@ -27,6 +40,7 @@ def build() -> typer.Typer:
     app.add_typer(keys.build(), name="keys")
     app.add_typer(models.build(), name="models")
     app.add_typer(providers.build(), name="providers")
+    app.command()(explain.explain)
     app.command()(stages.stages)
     app.command(context_settings=mock.FORWARDED)(mock.mock)
     app.command(context_settings=mock.FORWARDED)(mock.bench)

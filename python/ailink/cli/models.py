@@ -15,6 +15,7 @@ def build() -> typer.Typer:
     app = typer.Typer(help="Models of a running gateway.", invoke_without_command=True)
     app.callback()(models)
     app.command("list")(list_models)
+    app.command("status")(status)
     return app
 
 
@@ -43,6 +44,35 @@ def list_models(
         return
     columns = ("model", "served by", "weight", "$/1M in", "$/1M out", "price from", "deployment")
     lazy.render.table(columns, [_row(entry) for entry in found["data"]])
+
+
+def status(
+    url: Url = None, key: AdminKey = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Tell how each deployment is doing."""
+    try:
+        found = lazy.client.call(lazy.client.target(url, key, config), "GET", "/health/deployments")
+    except lazy.client.ClientError as error:
+        raise source.fail(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    columns = ("model", "deployment", "provider", "state", "cause", "again in", "in flight", "failures")
+    lazy.render.table(columns, [_health(row) for row in found["data"]])
+
+
+def _health(row: dict[str, Any]) -> tuple[str, ...]:
+    again = row["retry_in_ms"]
+    return (
+        row["model"],
+        row["deployment"],
+        row["provider"],
+        row["state"],
+        row["cause"] or "",
+        "" if again is None else f"{again / 1000:.1f} s",
+        str(row["in_flight"]),
+        f"{row['failures']} of {row['requests']}",
+    )
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

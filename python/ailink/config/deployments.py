@@ -152,7 +152,8 @@ def place(
         if "region" not in values:
             raise PlacementError("region", "is missing: give `region` here, or set AWS_REGION")
     for name in SETTINGS:
-        if getattr(deployment, name) is not None and name not in named:
+        given_for_nothing = getattr(deployment, name) is not None and name not in named
+        if given_for_nothing and not (name == "region" and _goes_by_region(config)):
             raise PlacementError(name, f"provider `{deployment.provider}` has no use for it")
     builtin = registry.get(deployment.provider)
     home = None
@@ -168,6 +169,11 @@ def place(
         credential=credential,
         missing=missing,
     )
+
+
+def _goes_by_region(config: Config) -> bool:
+    """Whether routing asks where a deployment is."""
+    return bool(config.routing.regions) or any(model.routing.regions for model in config.models)
 
 
 def _settings(deployment: Deployment, row: ProviderRow, env: Mapping[str, str]) -> dict[str, str]:

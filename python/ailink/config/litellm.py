@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from ailink.config.litellm_models import ENV_PREFIX, Group, Models, Notes, quoted, scalar_text, seconds
+from ailink.config.litellm_router import RouterSettings
 from ailink.config.problems import Path, Place, Problem
 from ailink.config.yaml12 import Mapping as MappingNode
 from ailink.config.yaml12 import Node, Scalar
@@ -18,6 +19,9 @@ from ailink.providers import Registry
 
 _SECTIONS: Final = frozenset({"model_list", "litellm_settings", "general_settings", "router_settings"})
 _MAX_RETRIES: Final = 10
+_FALLBACKS: Final = frozenset(
+    {"fallbacks", "default_fallbacks", "context_window_fallbacks", "content_policy_fallbacks"}
+)
 
 
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +48,8 @@ class _Settings(msgspec.Struct, kw_only=True):
     retries: Node | None = None
     total: Node | None = None
     first_byte: Node | None = None
-    fallbacks: dict[str, list[Scalar]] = {}
+    fallbacks: dict[str, dict[str, list[Scalar]]] = {}
+    """By kind, then by model."""
     default_fallbacks: list[Scalar] = []
     aliases: dict[str, list[Scalar]] = {}
 
@@ -56,6 +61,7 @@ class _Converter:
         self._notes = Notes()
         self._env = {**env, **self._own_environment(root)}
         self._settings = _Settings()
+        self._router = RouterSettings(self._notes)
         self._entries: dict[str, Node] = {}
 
     def run(self) -> Conversion:
@@ -73,6 +79,8 @@ class _Converter:
         groups = models.read(self._root.entries.get("model_list"), self._root.entries.get("credential_list"))
         place = self._root.place
         self._entries["models"] = self._models(groups)
+        if (routing := self._router.routing(place)) is not None:
+            self._entries["routing"] = routing
         self._entries["compat"] = _mapping(
             place, {"restamp_model": Scalar(place=place, text="true", plain=True)}
         )
@@ -105,13 +113,15 @@ class _Converter:
 
     def _litellm_settings(self, node: Node, path: Path) -> None:
         for key, value, here, place in self._section(node, path):
-            if key in {"fallbacks", "default_fallbacks"}:
+            if key in _FALLBACKS:
                 self._read_fallbacks(key, value, here)
             elif key == "num_retries":
                 self._settings.retries = self._settings.retries or value
             elif key == "request_timeout":
                 self._settings.total = self._settings.total or seconds(value, here, self._notes)
-            elif key not in {"cache", "cache_params"}:
+            elif key in {"cache", "cache_params"}:
+                pass
+            elif key != "allowed_fails" or not self._router.take(key, value, here, place):
                 self._notes.unknown(here, place)
         if isinstance(node, MappingNode) and "cache" in node.entries:
             self._cache(node, path)
@@ -139,7 +149,7 @@ class _Converter:
 
     def _router_settings(self, node: Node, path: Path) -> None:
         for key, value, here, place in self._section(node, path):
-            if key in {"fallbacks", "default_fallbacks"}:
+            if key in _FALLBACKS:
                 self._read_fallbacks(key, value, here)
             elif key == "num_retries":
                 self._settings.retries = value
@@ -149,7 +159,7 @@ class _Converter:
                 self._settings.first_byte = seconds(value, here, self._notes)
             elif key == "model_group_alias":
                 self._read_aliases(value, here)
-            elif key != "routing_strategy" or scalar_text(value) != "simple-shuffle":
+            elif not self._router.take(key, value, here, place):
                 self._notes.unknown(here, place)
 
     def _general_settings(self, node: Node, path: Path) -> None:
@@ -167,10 +177,10 @@ class _Converter:
         for index, item in enumerate(node.items if isinstance(node, SequenceNode) else []):
             for group, names, here, _ in self._section(item, (*path, index)):
                 found = self._names(names, here)
-                if group == "*":
+                if group == "*" and key == "fallbacks":
                     self._settings.default_fallbacks += found
                 else:
-                    self._settings.fallbacks.setdefault(group, []).extend(found)
+                    self._settings.fallbacks.setdefault(key, {}).setdefault(group, []).extend(found)
 
     def _names(self, node: Node, path: Path) -> list[Scalar]:
         names = []
@@ -198,7 +208,9 @@ class _Converter:
 
     def _models(self, groups: list[Group]) -> SequenceNode:
         names = [group.name for group in groups]
-        fallbacks = self._fallbacks(names)
+        fallbacks = {
+            kind: self._fallbacks(kind, names) for kind in sorted(_FALLBACKS - {"default_fallbacks"})
+        }
         for target, aliases in self._settings.aliases.items():
             if target not in names:
                 text = f"the model `{target}` is not in the list: alias left out"
@@ -208,8 +220,11 @@ class _Converter:
             entries = dict(group.entries)
             if aliases := [a for a in self._settings.aliases.get(group.name, []) if a.text not in names]:
                 entries["aliases"] = SequenceNode(place=aliases[0].place, items=list(aliases))
-            if chosen := fallbacks.get(group.name):
-                entries["fallbacks"] = SequenceNode(place=chosen[0].place, items=list(chosen))
+            for kind, by_model in fallbacks.items():
+                if chosen := by_model.get(group.name):
+                    entries[kind] = SequenceNode(place=chosen[0].place, items=list(chosen))
+            if (routing := self._router.of_group(group.name)) is not None:
+                entries["routing"] = routing
             retries = group.retries or self._settings.retries
             if retries is not None and scalar_text(retries) not in {None, "", "null"}:
                 entries["retries"] = self._capped(retries)
@@ -226,17 +241,19 @@ class _Converter:
             return Scalar(place=node.place, text=str(_MAX_RETRIES), plain=True)
         return node
 
-    def _fallbacks(self, names: list[str]) -> dict[str, list[Scalar]]:
+    def _fallbacks(self, kind: str, names: list[str]) -> dict[str, list[Scalar]]:
         """Per model; unknown targets are left out and noted. Circles may stay: no model is tried twice."""
-        path: Path = ("router_settings", "fallbacks")
+        path: Path = ("router_settings", kind)
+        given = self._settings.fallbacks.get(kind, {})
         aliases = {alias.text: target for target, found in self._settings.aliases.items() for alias in found}
         known = {*names, *(alias for alias, target in aliases.items() if target in names)}
         wanted: dict[str, list[Scalar]] = {}
         for name in names:
-            own = self._settings.fallbacks.get(name)
-            defaults = [t for t in self._settings.default_fallbacks if aliases.get(t.text, t.text) != name]
+            own = given.get(name)
+            general = self._settings.default_fallbacks if kind == "fallbacks" else []
+            defaults = [t for t in general if aliases.get(t.text, t.text) != name]
             wanted[name] = list(own or defaults)
-        for group, targets in self._settings.fallbacks.items():
+        for group, targets in given.items():
             if group not in names and targets:
                 self._notes.add(path, targets[0].place, f"the model `{group}` is not in the list")
         for targets in wanted.values():

@@ -39,6 +39,7 @@ _SETTINGS: Final = {
     "vertex_location": "region",
     "vertex_project": "project",
 }
+_MAX_ORDER: Final = 1_000
 _URL_TAILS: Final = {
     "anthropic": ("/v1/messages", "/v1"),
     "gemini": ("/v1beta",),
@@ -257,13 +258,19 @@ class Models:
             if (found := self._notes.reference(node, path, self._env)) is not None:
                 deployment[setting] = found
             return True
-        if key in {"weight", "rpm", "tpm"}:
-            value = yaml12.resolve(node.text) if isinstance(node, Scalar) else None
-            return (
-                key == "weight"
-                and isinstance(value, int | Decimal)
-                and self._weight(entry, node, path, value)
-            )
+        value = yaml12.resolve(node.text) if isinstance(node, Scalar) else None
+        if key == "weight":
+            return isinstance(value, int | Decimal) and self._weight(entry, node, path, value)
+        whole = value if isinstance(value, int) and not isinstance(value, bool) else -1
+        if key in {"rpm", "tpm"} and whole >= 1:
+            deployment[key] = node
+            return True
+        if key == "order" and 0 <= whole <= _MAX_ORDER:
+            deployment[key] = node
+            return True
+        if key == "tags" and isinstance(node, SequenceNode):
+            deployment[key] = node
+            return True
         return False
 
     def _base_url(self, node: Node, path: Path, deployment: dict[str, Node], row: ProviderRow) -> None:
@@ -302,6 +309,11 @@ class Models:
     @staticmethod
     def _weights(members: list[_Entry]) -> None:
         """Weights with a fraction become whole numbers in the same proportion, to four digits."""
+        for name in ("rpm", "tpm"):
+            # Where nothing is weighted, quotas are the weights.
+            if all(entry.weight is None and name in entry.deployment for entry in members):
+                for entry in members:
+                    entry.weight = Decimal(min(int(scalar_text(entry.deployment[name]) or 1), 10**6))
         weights = [entry.weight for entry in members if entry.weight is not None]
         scale = 1 if all(weight == weight.to_integral_value() for weight in weights) else 10_000
         for entry in members:

@@ -3,7 +3,7 @@
 A key that is null is taken from the section above, in the end from DEFAULT_ROUTING.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -12,6 +12,7 @@ from ailink.config.units import Duration
 
 _Times = Annotated[int, Meta(ge=0, le=10)]
 _Percent = Annotated[int, Meta(ge=0, le=100)]
+_Region = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")]
 _Number = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
@@ -62,21 +63,62 @@ class Breaker(Strict, frozen=True, kw_only=True):
     """At most this part of a model's deployments is left out as outliers, but always one may be."""
 
 
+Strategy = Literal[
+    "shuffle", "round_robin", "least_busy", "lowest_latency", "lowest_cost", "usage", "consistent_hash"
+]
+HashOn = Literal["session", "user", "prompt", "key"]
+
+
 class ModelRouting(Strict, frozen=True, kw_only=True):
     """How the requests of a model find a deployment."""
 
+    strategy: Strategy | None = None
+    """Within deployments of the same `order`: by weight, in turn, the fewest requests in flight, the fastest,
+    the cheapest, the most quota left, or always the same for the same caller.
+    """
+    latency_of: Literal["first_byte", "token"] | None = None
+    """What `lowest_latency` goes by."""
+    slack: Annotated[int, Meta(ge=0, le=1_000)] | None = None
+    """Deployments within so many percent of the fastest, cheapest or least used share the load by weight."""
+    explore: _Percent | None = None
+    """Share of requests that `lowest_latency` gives out by weight, so that no measurement grows old."""
+    hash_on: tuple[HashOn, ...] | None = None
+    """What `consistent_hash` goes by: the first of these that a request has."""
+    tags: Literal["any", "all"] | None = None
+    """Whether a deployment needs one of a request's tags, or all."""
+    regions: tuple[_Region, ...] | None = None
+    """Deployments in these regions go first, in this order."""
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
+
+
+class Explain(Strict, frozen=True, kw_only=True):
+    """Why requests went where they went."""
+
+    header: bool = True
+    """Whether a request with `x-ailink-explain` gets the decision in `x-ailink-decision`."""
+    keep: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    """So many decisions are kept for `ailink explain` and `/routing/explain/ID`; 0: none."""
+    percent: _Percent = 100
+    """Of the requests, so many in a hundred are kept."""
 
 
 class Routing(ModelRouting, frozen=True, kw_only=True):
     """For all models that do not say otherwise."""
 
+    explain: Explain = Explain()
     default_fallbacks: tuple[str, ...] = ()
     """Fallbacks of models that name none."""
 
 
 DEFAULT_ROUTING: Final = ModelRouting(
+    strategy="shuffle",
+    latency_of="first_byte",
+    slack=10,
+    explore=5,
+    hash_on=("session", "user", "key"),
+    tags="any",
+    regions=(),
     retry=Retry(
         bad_request=0,
         not_found=0,

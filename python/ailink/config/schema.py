@@ -164,6 +164,13 @@ class Deployment(Strict, frozen=True, kw_only=True):
     project: _Setting | None = None
     api_version: _Setting | None = None
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    order: Annotated[int, Meta(ge=0, le=1_000)] = 0
+    """Deployments of a lower order go first; the others are asked when those are out or have failed."""
+    tags: tuple[_Name, ...] = ()
+    """What requests may ask for with `x-ailink-tags` or `metadata.tags`."""
+    rpm: Annotated[int, Meta(ge=1)] | None = None
+    """Requests and tokens a minute it is good for: what the strategy `usage` measures it by."""
+    tpm: Annotated[int, Meta(ge=1)] | None = None
     price: Price | None = None
     timeouts: Timeouts = Timeouts()
     headers: dict[str, str] = msgspec.field(default_factory=dict)

@@ -7,6 +7,7 @@ together.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from ailink.admin import credential_handlers as creds
 from ailink.admin import health_handlers as health
@@ -14,6 +15,7 @@ from ailink.admin import key_fields as fields
 from ailink.admin import key_handlers as keys
 from ailink.admin import litellm_fields as litellm
 from ailink.admin import model_handlers as models
+from ailink.admin import routing_handlers as routing
 from ailink.admin import spend_handlers as spend
 from ailink.admin.call import Call, Nothing
 from ailink.admin.services import Services
@@ -82,6 +84,12 @@ ROUTES: tuple[Route, ...] = (
     # Operation
     route("GET", "/health/readiness/details", ADMIN, health.readiness_details, "State of the gateway",
           tag="Operation", response=health.ReadinessView),
+    route("GET", "/health", ADMIN, routing.health, "Deployments that answer and those that do not",
+          tag="Routing", query=routing.HealthQuery, response=routing.Health),
+    route("GET", "/health/deployments", ADMIN, routing.deployments, "Health of every deployment",
+          tag="Routing", query=routing.HealthQuery, response=routing.DeploymentsHealth),
+    route("GET", "/routing/explain/{id}", ADMIN, routing.explain, "Why a request went where it went",
+          tag="Routing", response=dict[str, Any]),
     route("GET", "/metrics", Policy.METRICS, pages.metrics, "Prometheus metrics", tag="Operation"),
     route("GET", "/openapi.json", PUBLIC, document, "This description", tag="Operation"),
     route("GET", "/docs", PUBLIC, pages.docs, "The documentation page", tag="Operation"),

@@ -21,7 +21,7 @@ from ailink.providers import Operation, ProviderRow, Registry
 from ailink.providers.rules import of as rules_of
 from ailink.snapshot import model as wire
 from ailink.snapshot.limits import compile_subjects
-from ailink.snapshot.routing import compile_routing
+from ailink.snapshot.routing import compile_routing, tier
 from ailink.store.credentials import slot
 
 DRAIN_DELAY_MS: Final = 10_000
@@ -88,6 +88,9 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
             restamp_model=config.compat.restamp_model,
             assumed_output=config.budgets.assumed_output,
             budget_status=config.budgets.exceeded_status,
+            explain_header=config.routing.explain.header,
+            explain_keep=config.routing.explain.keep,
+            explain_percent=config.routing.explain.percent,
         ),
         cache=wire.Cache(
             enabled=config.cache.enabled, max_bytes=int(config.cache.max_bytes), ttl_ms=int(config.cache.ttl)
@@ -216,6 +219,10 @@ class _Compiler:
             credential=credential,
             headers={**row.headers, **{key.lower(): value for key, value in deployment.headers.items()}},
             weight=deployment.weight,
+            tier=tier(model, self._config, deployment),
+            tags=list(deployment.tags),
+            rpm=deployment.rpm,
+            tpm=deployment.tpm,
             price=price,
             price_version=version,
             stream_usage=row.stream_usage,

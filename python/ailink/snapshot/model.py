@@ -83,6 +83,9 @@ class Settings(_Wire, frozen=True, kw_only=True):
     restamp_model: bool
     assumed_output: int
     budget_status: int
+    explain_header: bool
+    explain_keep: int
+    explain_percent: int
 
 
 class Cache(_Wire, frozen=True, kw_only=True):
@@ -145,6 +148,10 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     credential: str | None
     headers: dict[str, str]
     weight: int
+    tier: int
+    tags: list[str]
+    rpm: int | None
+    tpm: int | None
     price: Price | None
     price_version: str
     stream_usage: StreamUsage
@@ -187,6 +194,12 @@ class Breaker(_Wire, frozen=True, kw_only=True):
 class Routing(_Wire, frozen=True, kw_only=True):
     """How the requests of one model find a deployment."""
 
+    strategy: str
+    latency_of: str
+    slack: int
+    explore: int
+    hash_on: list[str]
+    match_all_tags: bool
     retries: Retries
     backoff_ms: int
     backoff_max_ms: int

@@ -1,11 +1,14 @@
 """A model's routing as the data plane takes it: every value settled."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
-from ailink.config.routing import DEFAULT_ROUTING, ModelRouting
-from ailink.config.schema import Config, Model
+from ailink.config.routing import DEFAULT_ROUTING
+from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.snapshot import model as wire
+
+_ORDERS: Final = 1_001
+"""More than the highest `order`."""
 
 
 def compile_routing(
@@ -13,14 +16,21 @@ def compile_routing(
 ) -> wire.Routing:
     """`names`: aliases to the names of their models, each once."""
     layers = (model.routing, config.routing, DEFAULT_ROUTING)
-    retry = _settled("retry", layers)
-    breaker = _settled("breaker", layers)
+    own = _settled(layers)
+    retry = _settled([layer.retry for layer in layers])
+    breaker = _settled([layer.breaker for layer in layers])
 
     def times(name: str) -> int:
         value = retry(name)
         return model.retries if value is None else int(value)
 
     return wire.Routing(
+        strategy=own("strategy"),
+        latency_of=own("latency_of"),
+        slack=own("slack"),
+        explore=own("explore"),
+        hash_on=list(own("hash_on")),
+        match_all_tags=own("tags") == "all",
         retries=wire.Retries(**{name: times(name) for name in wire.Retries.__struct_fields__}),
         backoff_ms=int(retry("backoff")),
         backoff_max_ms=int(retry("backoff_max")),
@@ -44,9 +54,16 @@ def compile_routing(
     )
 
 
-def _settled(section: str, layers: tuple[ModelRouting, ...]) -> Callable[[str], Any]:
+def tier(model: Model, config: Config, deployment: Deployment) -> int:
+    """Where a deployment stands: first by its region, then by its order."""
+    regions: tuple[str, ...] = _settled((model.routing, config.routing, DEFAULT_ROUTING))("regions")
+    rank = regions.index(deployment.region) if deployment.region in regions else len(regions)
+    return rank * _ORDERS + deployment.order
+
+
+def _settled(layers: Sequence[Strict]) -> Callable[[str], Any]:
     def first(name: str) -> Any:
-        values = (getattr(getattr(layer, section), name) for layer in layers)
+        values = (getattr(layer, name) for layer in layers)
         return next((value for value in values if value is not None), None)
 
     return first

@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::ns_at;
 use crate::hold::Hold;
 use crate::kernel::breaker::{self, Sign};
 use crate::kernel::cost::{Price, Usage, cost};
 use crate::metrics::Outcome;
 use crate::passive_health::{self, sign};
 use crate::shard::Shard;
+use crate::snapshot::Measures;
 use crate::spool::{Settle, Slot, Source};
 use crate::state::DeploymentState;
 use crate::state::deployments::InFlight;
@@ -75,6 +77,7 @@ pub struct AttemptStart {
     pub place: InFlight,
     pub price: Option<Price>,
     pub breaker: breaker::Settings,
+    pub measures: Measures,
     pub est_input: u32,
     /// Bytes of the content the estimate was made of.
     pub content_bytes: u32,
@@ -91,6 +94,7 @@ pub struct Attempt {
     _place: InFlight,
     price: Option<Price>,
     breaker: breaker::Settings,
+    measures: Measures,
     est_input: u32,
     content_bytes: u32,
     started: Instant,
@@ -158,6 +162,7 @@ impl Attempt {
             _place: start.place,
             price: start.price,
             breaker: start.breaker,
+            measures: start.measures,
             est_input: start.est_input,
             content_bytes: start.content_bytes,
             started: start.now,
@@ -175,6 +180,9 @@ impl Attempt {
         self.deployment.metrics.of(self.shard.index).first_byte(wait);
         if (200..300).contains(&status) {
             self.tell(Sign::Success, now);
+            if self.measures.latency {
+                self.deployment.first_byte.record(wait.as_secs_f64() * 1e6, ns_at(now));
+            }
         }
     }
 
@@ -207,6 +215,9 @@ impl Attempt {
             self.tell(sign, now);
         }
         let latency = now - self.started;
+        if self.measures != Measures::default() {
+            self.measure(outcome, &usage, latency, now);
+        }
         slot.settle(&Settle {
             source,
             class: outcome as u8,
@@ -231,6 +242,22 @@ impl Attempt {
         }
         self.deployment.metrics.of(self.shard.index).record(outcome, &usage, cost, latency);
         cost
+    }
+
+    /// What strategies go by.
+    fn measure(&self, outcome: Outcome, usage: &Usage, latency: Duration, now: Instant) {
+        let now = ns_at(now);
+        let output = usage.output + usage.audio_output;
+        if self.measures.usage {
+            self.deployment.quota.request(now);
+            self.deployment.quota.tokens(usage.input + usage.audio_input + output, now);
+        }
+        if self.measures.latency && outcome == Outcome::Timeout {
+            self.deployment.first_byte.record(latency.as_secs_f64() * 1e6, now);
+            self.deployment.per_token.record(latency.as_secs_f64() * 1e9, now);
+        } else if self.measures.latency && output > 0 && outcome == Outcome::Success {
+            self.deployment.per_token.record(latency.as_secs_f64() * 1e9 / output as f64, now);
+        }
     }
 
     fn estimate(&self) -> Usage {

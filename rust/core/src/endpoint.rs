@@ -200,6 +200,8 @@ use Operation as Op;
 pub static TABLE: &[Endpoint] = &[
     // OpenAI: chat, completions, embeddings
     plane("/v1/chat/completions",                               Op::Chat),
+    // What would become of a chat request
+    plane("/routing/simulate",                                  Op::Chat),
     plane("/chat/completions",                                  Op::Chat),
     plane("/openai/v1/chat/completions",                        Op::Chat),
     plane("/openai/deployments/{model}/chat/completions",       Op::Chat),
@@ -307,6 +309,9 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::GET,    "/openapi.json"),
     shell(Method::GET,    "/metrics"),
     shell(Method::GET,    "/health/readiness/details"),
+    shell(Method::GET,    "/health"),
+    shell(Method::GET,    "/health/deployments"),
+    shell(Method::GET,    "/routing/explain/{rest}"),
     shell(Method::GET,    "/key/{rest}"),
     shell(Method::POST,   "/key/{rest}"),
     shell(Method::GET,    "/model/info"),

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::account::{Admission, Attempt};
 use crate::connection::Connection;
+use crate::decision::Decision;
 use crate::dialect::Format;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
@@ -148,6 +149,8 @@ pub struct Exchange {
     pub unavailable: Option<Error>,
     /// No deployment is healthy: one that fails too often is better than none.
     pub forced: bool,
+    /// Why it goes where it goes, if anybody wants to know.
+    pub decision: Option<Box<Decision>>,
     /// Models already tried, so that fallbacks never go in circles.
     pub visited: SmallVec<[u32; 4]>,
     // reserve

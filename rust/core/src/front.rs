@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use crate::body::Body;
 use crate::clock::wall_us;
 use crate::connection::Connection;
+use crate::decision::Decision;
 use crate::endpoint::{self, Dialect, Endpoint, Match, Operation, Owner};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Call, Exchange, RequestId};
@@ -149,11 +150,13 @@ impl Arrival {
     fn exchange(self, endpoint: &'static Endpoint, path_model: Option<String>, request: Request<Incoming>) -> Exchange {
         let (parts, body) = request.into_parts();
         let client = client_address(&self.shard, &self.connection, &parts.headers);
+        let snapshot = self.shard.snapshot();
+        let decision = Decision::wanted(&snapshot.settings, &parts.headers, endpoint);
         Exchange {
             started: self.started,
             wall_us: self.wall_us,
             request_id: self.request_id,
-            snapshot: self.shard.snapshot(),
+            snapshot,
             shard: self.shard,
             endpoint,
             query: parts.uri.query().map(str::to_string),
@@ -173,6 +176,7 @@ impl Arrival {
             candidates: SmallVec::new(),
             unavailable: None,
             forced: false,
+            decision,
             visited: SmallVec::new(),
             reservation: None,
             attempts: 0,

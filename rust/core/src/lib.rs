@@ -13,6 +13,8 @@ pub mod body;
 mod bytes32;
 pub mod clock;
 pub mod connection;
+pub mod decision;
+pub mod deployment_health;
 pub mod dialect;
 pub mod endpoint;
 pub mod error;

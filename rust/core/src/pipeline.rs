@@ -75,6 +75,8 @@ async fn flow(exchange: &mut Exchange, first: Stage, end: Stage) -> Result<Optio
             Stage::Authorize => authorize::run(exchange)?,
             Stage::Admit => admit::run(exchange)?,
             Stage::Inspect => inspect::run(exchange)?,
+            // What would happen is not what was cached.
+            Stage::Cache if exchange.decision.as_ref().is_some_and(|decision| decision.simulated) => Flow::Next,
             Stage::Cache => cache::run(exchange)?,
             Stage::Route => route::run(exchange)?,
             Stage::Reserve => reserve::run(exchange)?,

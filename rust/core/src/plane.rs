@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::deployment_health;
 use crate::event::{Event, Events};
 use crate::ledger::{self, Ledger};
 use crate::listener::{self, Listener};
@@ -194,6 +195,17 @@ impl Plane {
         out.family("ailink_ledger_rows_total", "counter", "Attempts written to the ledger.");
         out.sample("ailink_ledger_rows_total", "", stats.rows);
         out.finish()
+    }
+
+    /// How each deployment is doing: a MessagePack list of maps.
+    pub fn deployment_health(&self) -> Vec<u8> {
+        let Some(shard) = self.shards.first() else { return vec![0x90] };
+        rmp_serde::to_vec_named(&deployment_health::rows(&shard.snapshot())).unwrap_or_else(|_| vec![0x90])
+    }
+
+    /// The decision about a request as JSON, if it was kept.
+    pub fn explain(&self, request_id: &str) -> Option<String> {
+        self.shards.iter().find_map(|shard| shard.decisions.get(request_id))
     }
 
     pub fn event_fd(&self) -> i32 {

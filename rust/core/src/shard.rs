@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::decision::Decisions;
 use crate::event::Events;
 use crate::metrics::ShardMetrics;
 use crate::options::Options;
@@ -101,6 +102,7 @@ pub struct Shard {
     pub shared: Arc<Shared>,
     pub metrics: ShardMetrics,
     pub bounds: Bounds,
+    pub decisions: Decisions,
     snapshot: ArcSwap<Arc<Snapshot>>,
     writer: Mutex<spool::Writer>,
 }
@@ -129,6 +131,7 @@ impl Shard {
             shared,
             metrics: ShardMetrics::new(),
             bounds,
+            decisions: Decisions::default(),
             snapshot: ArcSwap::from_pointee(Arc::new(Snapshot::empty())),
             writer: Mutex::new(writer),
         }

@@ -77,6 +77,14 @@ impl Plane {
         PyBytes::new(py, text.as_bytes())
     }
 
+    fn deployment_health<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.deployment_health())
+    }
+
+    fn explain(&self, request_id: &str) -> Option<String> {
+        self.0.explain(request_id)
+    }
+
     fn event_fd(&self) -> i32 {
         self.0.event_fd()
     }

@@ -26,6 +26,8 @@ class FakePlane:
         self.credentials: dict[str, bytes] = {}
         self.spent: dict[str, int] = {}
         self.used: dict[str, int] = {}
+        self.health: list[dict[str, Any]] = []
+        self.decisions: dict[str, str] = {}
         self.fail = False
         self.behind = False
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -66,6 +68,12 @@ class FakePlane:
 
     def last_used(self, key_ids: list[str]) -> list[int]:
         return [self.used.get(key_id, 0) for key_id in key_ids]
+
+    def deployment_health(self) -> bytes:
+        return msgspec.msgpack.encode(self.health)
+
+    def explain(self, request_id: str) -> str | None:
+        return self.decisions.get(request_id)
 
     def flush(self, timeout_s: float) -> None:
         if self.behind:

@@ -2,9 +2,12 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod choice;
 pub mod cost;
+pub mod ewma;
 pub mod failure;
 pub mod nearest;
+pub mod quota;
 pub mod ratio;
 pub mod retry_budget;
 pub mod window;

@@ -4,8 +4,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::{Histogram, Outcome, ShardMetrics};
+use crate::clock::monotonic_ns;
 use crate::endpoint::Operation;
 use crate::error::Code;
+use crate::kernel::breaker::State;
 use crate::state::DeploymentState;
 
 /// Writes the Prometheus text format.
@@ -149,6 +151,19 @@ impl Exposition {
         self.family("ailink_upstream_in_flight", "gauge", "Attempts in flight.");
         for (deployment, labels) in rows() {
             self.sample("ailink_upstream_in_flight", labels, deployment.in_flight());
+        }
+        self.family("ailink_deployment_state", "gauge", "0: used, 1: tried again, 2: left out.");
+        for (deployment, labels) in rows() {
+            let state = match deployment.health.state(monotonic_ns()) {
+                State::Closed => 0,
+                State::HalfOpen => 1,
+                State::Open { .. } => 2,
+            };
+            self.sample("ailink_deployment_state", labels, state);
+        }
+        self.family("ailink_deployment_transitions_total", "counter", "Times a deployment was left out or taken back.");
+        for (deployment, labels) in rows() {
+            self.sample("ailink_deployment_transitions_total", labels, deployment.health.changes());
         }
         self.family("ailink_upstream_idle_connections", "gauge", "Pooled connections.");
         for (deployment, labels) in rows() {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::endpoint::{Dialect, Operation};
-use crate::kernel::breaker;
 use crate::kernel::cost::Price;
+use crate::kernel::{breaker, quota};
 use crate::ledger::DictKind;
 use crate::rules::Rules;
 use crate::sigv4::Signer;
@@ -27,7 +27,7 @@ pub const SCHEMA: u32 = 1;
 pub mod routing;
 pub mod wire;
 
-pub use routing::Routing;
+pub use routing::{HashOn, Measures, Routing, Strategy};
 
 /// A snapshot that cannot be used; says which object is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,13 @@ pub struct Deployment {
     pub max_connections: u32,
     pub max_output: u32,
     pub breaker: breaker::Settings,
+    pub measures: Measures,
+    /// Lower ones are asked first.
+    pub tier: u32,
+    pub tags: Vec<Box<str>>,
+    pub quota: quota::Limits,
+    /// Of its id, the same on every node.
+    pub hash: u64,
     pub state: Arc<DeploymentState>,
 }
 
@@ -153,6 +160,9 @@ impl Snapshot {
                 restamp_model: false,
                 assumed_output: 0,
                 budget_status: 422,
+                explain_header: false,
+                explain_keep: 0,
+                explain_percent: 0,
             },
             cache: wire::Cache { enabled: false, max_bytes: 0, ttl_ms: 0 },
             deployments: Vec::new(),
@@ -184,12 +194,16 @@ impl Snapshot {
         let models = wire
             .models
             .into_iter()
-            .map(|model| compile_model(model, &names, deployments.len(), state))
+            .map(|model| compile_model(model, &names, &deployments, state))
             .collect::<Result<Vec<_>, _>>()?;
         for model in &models {
             for index in &model.deployments {
                 if let Some(deployment) = deployments.get_mut(*index as usize) {
                     deployment.breaker = model.routing.breaker;
+                    deployment.measures = Measures {
+                        latency: matches!(model.routing.strategy, Strategy::LowestLatency { .. }),
+                        usage: model.routing.strategy == Strategy::Usage,
+                    };
                 }
             }
         }
@@ -213,6 +227,12 @@ impl Snapshot {
     }
 }
 
+fn id_hash(id: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(id, &mut hasher);
+    std::hash::Hasher::finish(&hasher)
+}
+
 fn header(value: &str, what: &str) -> Result<HeaderValue, SnapshotError> {
     HeaderValue::from_str(value).or_else(|_| {
         // A name outside visible ASCII still needs a header form.
@@ -223,15 +243,15 @@ fn header(value: &str, what: &str) -> Result<HeaderValue, SnapshotError> {
 fn compile_model(
     model: wire::Model,
     names: &HashMap<String, u32>,
-    deployments: usize,
+    deployments: &[Deployment],
     state: &State,
 ) -> Result<Model, SnapshotError> {
     let name = &model.name;
-    if let Some(index) = model.deployments.iter().find(|index| **index as usize >= deployments) {
+    if let Some(index) = model.deployments.iter().find(|index| **index as usize >= deployments.len()) {
         return Err(bad(format!("model {name:?}: no deployment {index}")));
     }
     Ok(Model {
-        routing: routing::compile(&model, names)?,
+        routing: routing::compile(&model, names, deployments)?,
         header: header(name, "model name")?,
         name_json: serde_json::to_vec(name).map_err(|error| bad(error.to_string()))?.into(),
         ledger_id: state.intern(DictKind::Model, name).map_err(bad)?,
@@ -314,6 +334,11 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         max_output: wire.max_output,
         // Its model's, see `compile`.
         breaker: breaker::Settings::default(),
+        measures: Measures::default(),
+        tier: wire.tier,
+        tags: wire.tags.into_iter().map(String::into_boxed_str).collect(),
+        quota: quota::Limits { requests: wire.rpm, tokens: wire.tpm },
+        hash: id_hash(&id),
     })
 }
 

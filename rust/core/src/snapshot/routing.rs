@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{SnapshotError, bad, wire};
+use super::{Deployment, SnapshotError, bad, wire};
 use crate::kernel::breaker;
 use crate::kernel::failure::Retries;
 
@@ -35,7 +35,72 @@ pub struct Fallbacks {
     pub rate_limit: Vec<u32>,
 }
 
+/// How a deployment is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    Shuffle,
+    RoundRobin,
+    LeastBusy,
+    LowestLatency { per_token: bool },
+    LowestCost,
+    Usage,
+    ConsistentHash,
+}
+
+impl Strategy {
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::Shuffle => "shuffle",
+            Strategy::RoundRobin => "round_robin",
+            Strategy::LeastBusy => "least_busy",
+            Strategy::LowestLatency { .. } => "lowest_latency",
+            Strategy::LowestCost => "lowest_cost",
+            Strategy::Usage => "usage",
+            Strategy::ConsistentHash => "consistent_hash",
+        }
+    }
+
+    fn parse(name: &str, per_token: bool) -> Option<Strategy> {
+        Some(match name {
+            "shuffle" => Strategy::Shuffle,
+            "round_robin" => Strategy::RoundRobin,
+            "least_busy" => Strategy::LeastBusy,
+            "lowest_latency" => Strategy::LowestLatency { per_token },
+            "lowest_cost" => Strategy::LowestCost,
+            "usage" => Strategy::Usage,
+            "consistent_hash" => Strategy::ConsistentHash,
+            _ => return None,
+        })
+    }
+}
+
+/// What ties requests to a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashOn {
+    Session,
+    User,
+    Prompt,
+    Key,
+}
+
+/// What is measured of a deployment because its model's strategy asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    pub latency: bool,
+    pub usage: bool,
+}
+
 pub struct Routing {
+    pub strategy: Strategy,
+    /// Scores within so many percent of the best are as good.
+    pub slack: u32,
+    /// Of a hundred requests so many go by weight alone, so that no measurement grows old.
+    pub explore: u32,
+    pub hash_on: Vec<HashOn>,
+    pub match_all_tags: bool,
+    /// Some deployment has tags, or the tag `default`.
+    pub tagged: bool,
+    pub has_default_tag: bool,
     pub retries: Retries,
     pub backoff: Backoff,
     pub breaker: breaker::Settings,
@@ -45,8 +110,22 @@ pub struct Routing {
 
 /// # Errors
 /// Names the model and what is wrong.
-pub fn compile(model: &wire::Model, names: &HashMap<String, u32>) -> Result<Routing, SnapshotError> {
+pub fn compile(
+    model: &wire::Model,
+    names: &HashMap<String, u32>,
+    deployments: &[Deployment],
+) -> Result<Routing, SnapshotError> {
     let routing = &model.routing;
+    let fail = |text: String| bad(format!("model {:?}: {text}", model.name));
+    let strategy = Strategy::parse(&routing.strategy, routing.latency_of == "token");
+    let hash_on = routing.hash_on.iter().map(|what| match what.as_str() {
+        "session" => Ok(HashOn::Session),
+        "user" => Ok(HashOn::User),
+        "prompt" => Ok(HashOn::Prompt),
+        "key" => Ok(HashOn::Key),
+        other => Err(fail(format!("hash_on {other:?} is not known"))),
+    });
+    let mut group = model.deployments.iter().filter_map(|index| deployments.get(*index as usize));
     let models = |fallbacks: &[String]| {
         fallbacks
             .iter()
@@ -59,6 +138,13 @@ pub fn compile(model: &wire::Model, names: &HashMap<String, u32>) -> Result<Rout
     let ms = Duration::from_millis;
     let (retries, breaker) = (&routing.retries, &routing.breaker);
     Ok(Routing {
+        strategy: strategy.ok_or_else(|| fail(format!("strategy {:?} is not known", routing.strategy)))?,
+        slack: routing.slack,
+        explore: routing.explore,
+        hash_on: hash_on.collect::<Result<_, _>>()?,
+        match_all_tags: routing.match_all_tags,
+        has_default_tag: group.clone().any(|deployment| deployment.tags.iter().any(|tag| **tag == *"default")),
+        tagged: group.any(|deployment| !deployment.tags.is_empty()),
         retries: Retries([
             retries.bad_request,
             retries.authentication,

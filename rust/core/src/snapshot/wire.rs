@@ -29,6 +29,11 @@ pub struct Settings {
     pub assumed_output: u32,
     /// Status of a refusal for an exhausted budget.
     pub budget_status: u16,
+    /// Requests may ask why they went where they went.
+    pub explain_header: bool,
+    /// Decisions kept, and of how many requests in a hundred.
+    pub explain_keep: u32,
+    pub explain_percent: u32,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -54,6 +59,10 @@ pub struct Deployment {
     pub credential: Option<String>,
     pub headers: BTreeMap<String, String>,
     pub weight: u32,
+    pub tier: u32,
+    pub tags: Vec<String>,
+    pub rpm: Option<u64>,
+    pub tpm: Option<u64>,
     pub price: Option<Price>,
     pub price_version: String,
     pub stream_usage: String,
@@ -143,6 +152,12 @@ pub struct Breaker {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Routing {
+    pub strategy: String,
+    pub latency_of: String,
+    pub slack: u32,
+    pub explore: u32,
+    pub hash_on: Vec<String>,
+    pub match_all_tags: bool,
     pub retries: Retries,
     pub backoff_ms: u64,
     pub backoff_max_ms: u64,

@@ -11,10 +11,12 @@ mod prepare;
 mod refusal;
 mod retry;
 
+use std::time::Instant;
+
 use super::Flow;
 use crate::clock::ns_at;
 use crate::error::{Code, Error, Result};
-use crate::exchange::Exchange;
+use crate::exchange::{Answer, Exchange};
 use ask::ask;
 use failed::{Failed, Failure};
 use fallback::fall_back;
@@ -42,7 +44,12 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
             }
             exchange.shard.metrics.retries.add(1);
         }
-        match ask(exchange, deployment, *index).await {
+        let asked = Instant::now();
+        let result = ask(exchange, deployment, *index).await;
+        if exchange.decision.is_some() {
+            note(exchange, *index, &result, asked);
+        }
+        match result {
             Ok(answer) => {
                 exchange.answer = Some(answer);
                 return Ok(Flow::Next);
@@ -63,4 +70,18 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let class = failure.as_ref().map(|failure| failure.class);
     let error = failure.map(|failure| failure.error).or(unavailable);
     fall_back(exchange, class, error.unwrap_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked.")))
+}
+
+/// Notes an attempt down for those who want to know.
+fn note(exchange: &mut Exchange, index: u32, result: &Result<Answer, Failed>, asked: Instant) {
+    let (what, status) = match result {
+        Ok(answer) => ("answered", Some(answer.head.status.as_u16())),
+        Err(Failed::Attempt(failure)) => (failure.class.name(), failure.error.status),
+        Err(Failed::Skipped(_)) => ("skipped", None),
+        Err(Failed::Last(_)) => ("not_sent", None),
+    };
+    let ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if let Some(decision) = &mut exchange.decision {
+        decision.tried(index, what, status, ms);
+    }
 }

@@ -1,16 +1,23 @@
-//! Which deployments may answer, in the order they will be tried: a weighted draw without replacement among those that
-//! serve the operation and are healthy.
+//! Which deployments may answer, in the order they will be tried: those that serve the operation, have the request's tags and
+//! are healthy, ordered by the model's strategy.
 
+mod score;
+mod sticky;
+mod tags;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
 use smallvec::SmallVec;
 
 use super::Flow;
+use crate::body::Body;
 use crate::clock::{monotonic_ns, ns_at};
+use crate::decision::Dropped;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
+use crate::kernel::choice::{Candidate, Candidates, How, arrange};
 use crate::snapshot::Model;
 use crate::unavailable::unavailable;
-
-type Weighted = SmallVec<[(u32, u64); 8]>;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(index) = exchange.model else {
@@ -22,7 +29,10 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(model) = snapshot.models.get(index as usize) else {
         return Err(Error::new(Code::Internal, "the model is not in the snapshot"));
     };
-    let eligible = eligible(exchange, model);
+    if let Some(decision) = &mut exchange.decision {
+        decision.model(model);
+    }
+    let mut eligible = eligible(exchange, model);
     if eligible.is_empty() {
         let (operation, dialect) = (exchange.endpoint.operation, exchange.endpoint.dialect);
         let text = format!(
@@ -33,79 +43,97 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         );
         return Err(Error::new(Code::DialectUnsupported, text).param("model"));
     }
+    if model.routing.tagged {
+        eligible = tagged(exchange, model, eligible)?;
+    }
     let now = if first { ns_at(exchange.started) } else { monotonic_ns() };
-    let mut weighted = healthy(exchange, &eligible, now);
-    exchange.forced = weighted.is_empty();
-    if exchange.forced {
-        let soft = |(index, _): &&(u32, u64)| {
-            exchange.deployment(*index).is_some_and(|deployment| deployment.state.health.cause().is_soft())
-        };
-        weighted = eligible.iter().filter(soft).copied().collect();
+    let mut candidates = healthy(exchange, &eligible, now);
+    if candidates.is_empty() {
+        let indices = eligible.iter().map(|candidate| candidate.index);
+        exchange.unavailable = Some(unavailable(&snapshot, model, indices, now));
     }
-    if weighted.is_empty() {
-        exchange.unavailable = Some(unavailable(&snapshot, model, eligible.iter().map(|(index, _)| *index), now));
-    }
+    let how = if candidates.len() > 1 { score::score(exchange, model, &mut candidates, now) } else { How::Draw };
     // What a request will hardly come to needs no order.
     let most = model.routing.retries.most() as usize + 2;
-    exchange.candidates = draw(&mut weighted, most);
+    exchange.candidates = arrange(&mut candidates, how, most);
+    if let Some(decision) = &mut exchange.decision {
+        decision.chosen(how, &candidates, &exchange.candidates);
+        if decision.simulated {
+            decision.refused = exchange.unavailable.take().map(|error| error.message.into_owned());
+            let body = decision.json(&exchange.request_id, &snapshot).to_string();
+            let mut response = Response::new(Body::full(body));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            return Ok(Flow::Answer(response));
+        }
+    }
     Ok(Flow::Next)
 }
 
 /// The deployments that can answer this call, with their weights.
-fn eligible(exchange: &Exchange, model: &Model) -> Weighted {
-    let deployments = model.deployments.iter().filter_map(|index| Some((*index, exchange.deployment(*index)?)));
-    let eligible = deployments.filter(|(_, deployment)| exchange.eligible(deployment));
-    eligible.map(|(index, deployment)| (index, u64::from(deployment.weight))).collect()
-}
-
-/// Those that are not left out, each with the part of its weight that is due to it.
-fn healthy(exchange: &Exchange, eligible: &Weighted, now: u64) -> Weighted {
-    let due = |(index, weight): &(u32, u64)| {
-        let deployment = exchange.deployment(*index)?;
-        let share = deployment.state.health.share(now, &deployment.breaker);
-        (share > 0).then_some((*index, weight * share))
-    };
-    eligible.iter().filter_map(due).collect()
-}
-
-/// Orders the first `most` deployments by repeated weighted draws.
-fn draw(weighted: &mut Weighted, most: usize) -> SmallVec<[u32; 8]> {
-    let mut order = SmallVec::new();
-    let mut total: u64 = weighted.iter().map(|(_, weight)| *weight).sum();
-    while weighted.len() > 1 && order.len() < most {
-        let mut ticket = fastrand::u64(..total.max(1));
-        let winner = weighted
-            .iter()
-            .position(|(_, weight)| {
-                let wins = ticket < *weight;
-                ticket = ticket.wrapping_sub(*weight);
-                wins
-            })
-            .unwrap_or(0);
-        let (index, weight) = weighted.swap_remove(winner);
-        total -= weight;
-        order.push(index);
-    }
-    if order.len() < most {
-        order.extend(weighted.iter().map(|(index, _)| *index));
-    }
-    order
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn draws_follow_the_weights() {
-        let mut first = [0u32; 3];
-        for _ in 0..30_000 {
-            let order = draw(&mut SmallVec::from_slice(&[(0, 1), (1, 2), (2, 0)]), 9);
-            assert_eq!(order.len(), 3);
-            first[order[0] as usize] += 1;
+fn eligible(exchange: &mut Exchange, model: &Model) -> Candidates {
+    let mut found = Candidates::new();
+    let mut dropped: SmallVec<[u32; 4]> = SmallVec::new();
+    for index in &model.deployments {
+        let Some(deployment) = exchange.deployment(*index) else { continue };
+        if exchange.eligible(deployment) {
+            let weight = u64::from(deployment.weight);
+            found.push(Candidate { index: *index, tier: deployment.tier, weight, score: 0 });
+        } else if exchange.decision.is_some() {
+            dropped.push(*index);
         }
-        assert_eq!(first[2], 0);
-        let share = f64::from(first[1]) / 30_000.0;
-        assert!((share - 2.0 / 3.0).abs() < 0.02, "{share}");
     }
+    if let Some(decision) = &mut exchange.decision {
+        decision.dropped(&dropped, Dropped::Dialect);
+    }
+    found
+}
+
+/// Those among them that have the request's tags.
+fn tagged(exchange: &mut Exchange, model: &Model, eligible: Candidates) -> Result<Candidates> {
+    let wanted = tags::wanted(exchange);
+    let select = |admits: &dyn Fn(&crate::snapshot::Deployment) -> bool| -> Candidates {
+        let admitted = |candidate: &&Candidate| exchange.deployment(candidate.index).is_some_and(admits);
+        eligible.iter().filter(admitted).copied().collect()
+    };
+    let mut found = select(&|deployment| tags::admits(model, deployment, &wanted));
+    if found.is_empty() {
+        found = select(&tags::stands_in);
+    }
+    if found.is_empty() {
+        let text =
+            format!("The model '{}' has no deployment with the tags asked for: {}.", model.name, wanted.join(", "));
+        return Err(Error::new(Code::ModelDenied, text).param("model"));
+    }
+    if let Some(decision) = &mut exchange.decision {
+        let gone = eligible.iter().filter(|candidate| !found.contains(candidate)).map(|candidate| candidate.index);
+        decision.dropped(&gone.collect::<SmallVec<[u32; 8]>>(), Dropped::Tags);
+    }
+    Ok(found)
+}
+
+/// Those that are not left out, each with the part of its weight that is due to it. If none is left, those that fail too
+/// often: better than nobody.
+fn healthy(exchange: &mut Exchange, eligible: &Candidates, now: u64) -> Candidates {
+    let mut found = Candidates::new();
+    let (mut out, mut soft): (SmallVec<[u32; 4]>, Candidates) = (SmallVec::new(), Candidates::new());
+    for candidate in eligible {
+        let Some(deployment) = exchange.deployment(candidate.index) else { continue };
+        let share = deployment.state.health.share(now, &deployment.breaker);
+        if share > 0 {
+            found.push(Candidate { weight: candidate.weight * share, ..*candidate });
+        } else if deployment.state.health.cause().is_soft() {
+            soft.push(*candidate);
+        } else {
+            out.push(candidate.index);
+        }
+    }
+    exchange.forced = found.is_empty();
+    if exchange.forced {
+        found = std::mem::take(&mut soft);
+    }
+    out.extend(soft.iter().map(|candidate| candidate.index));
+    if let Some(decision) = &mut exchange.decision {
+        decision.dropped(&out, Dropped::Health);
+    }
+    found
 }

@@ -28,6 +28,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-ailink-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
 const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
 const DROPPED: HeaderName = HeaderName::from_static("x-ailink-dropped");
+const DECISION: HeaderName = HeaderName::from_static("x-ailink-decision");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
 
 pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Response<Body> {
@@ -46,10 +47,28 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
         }
     };
     metrics.request(exchange.endpoint.operation, response.status().as_u16());
+    if exchange.decision.is_some() {
+        explain(&exchange, response.headers_mut());
+    }
     let overhead = exchange.overhead(Instant::now());
     metrics.overhead.record(overhead);
     tell(&exchange, response.headers_mut(), u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
     response
+}
+
+/// Tells those who want to know why the request went where it went.
+fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
+    let Some(decision) = &exchange.decision else { return };
+    if decision.header
+        && let Some(value) = decision.header_value(&exchange.request_id, &exchange.snapshot)
+    {
+        headers.insert(DECISION, value);
+    }
+    if decision.keep {
+        let text = decision.json(&exchange.request_id, &exchange.snapshot).to_string();
+        let keep = exchange.snapshot.settings.explain_keep as usize;
+        exchange.shard.decisions.put(exchange.request_id, text, keep.div_ceil(exchange.shard.shared.state.threads));
+    }
 }
 
 /// The headers that explain an answer.

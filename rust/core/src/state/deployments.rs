@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::kernel::breaker::{Breaker, Pass};
 use crate::kernel::ratio::Ratio;
+use crate::kernel::ewma::Ewma;
+use crate::kernel::quota::Quota;
 use crate::metrics::DeploymentMetrics;
 use crate::upstream::Pool;
 
@@ -17,6 +19,10 @@ pub struct DeploymentState {
     pub health: Breaker,
     /// Bytes per token of its requests.
     pub tokens: Ratio,
+    /// Microseconds to the first byte, nanoseconds per token of output; measured where a strategy asks for it.
+    pub first_byte: Ewma,
+    pub per_token: Ewma,
+    pub quota: Quota,
     open: AtomicU32,
 }
 
@@ -30,6 +36,9 @@ impl DeploymentState {
             metrics: DeploymentMetrics::new(threads),
             health: Breaker::default(),
             tokens: Ratio::default(),
+            first_byte: Ewma::default(),
+            per_token: Ewma::default(),
+            quota: Quota::default(),
             open: AtomicU32::new(0),
         }
     }

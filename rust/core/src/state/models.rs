@@ -1,5 +1,7 @@
 //! What a model group keeps across snapshots.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::kernel::retry_budget::RetryBudget;
 
 /// Retries at a deployment that just failed add at most this to the load, plus a trickle so that a quiet group can retry at
@@ -15,6 +17,7 @@ pub struct ModelState {
     pub retries: RetryBudget,
     /// Attempts at another deployment.
     pub failovers: RetryBudget,
+    turns: AtomicU64,
 }
 
 impl ModelState {
@@ -22,7 +25,13 @@ impl ModelState {
         ModelState {
             retries: RetryBudget::new(RETRY_PERCENT, RETRY_PER_SECOND),
             failovers: RetryBudget::new(FAILOVER_PERCENT, RETRY_PER_SECOND),
+            turns: AtomicU64::new(0),
         }
+    }
+
+    /// Counts a request that is given out in turn.
+    pub fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -10,10 +10,11 @@ use super::failed::Failed;
 use super::prepare::prepare;
 use super::refusal::judge;
 use crate::account::{Attempt, AttemptStart, Ending};
-use crate::clock::{monotonic_ns, wall_us};
+use crate::clock::{monotonic_ns, ns_at, wall_us};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::kernel::failure::Class;
+use crate::kernel::quota::Quota;
 use crate::metrics::Outcome;
 use crate::outgoing::request_head;
 use crate::refusal;
@@ -64,6 +65,7 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         place,
         price: deployment.price,
         breaker: deployment.breaker,
+        measures: deployment.measures,
         est_input: reservation.input,
         content_bytes: exchange.call.content_bytes,
         now: sent,
@@ -74,6 +76,9 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
     match received {
         Ok(head) => {
             attempt.answered(head.status.as_u16(), now);
+            if deployment.measures.usage {
+                quota_told(&deployment.state.quota, &head.headers, ns_at(now));
+            }
             let answer = Answer { conn, head, inflate: None, attempt, deployment: index, received: now };
             judge(exchange, deployment, answer).await
         }
@@ -83,6 +88,24 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
             let class = if outcome == Outcome::Timeout { Class::Timeout } else { Class::Connection };
             Err(Failed::attempt(error, class))
         }
+    }
+}
+
+/// What is left of a provider's rate limits, as OpenAI, Azure, Anthropic and those like them say it.
+const LEFT: [(&str, &str); 4] = [
+    ("x-ratelimit-remaining-tokens", "x-ratelimit-limit-tokens"),
+    ("x-ratelimit-remaining-requests", "x-ratelimit-limit-requests"),
+    ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-limit"),
+    ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-limit"),
+];
+
+fn quota_told(quota: &Quota, headers: &http::HeaderMap, now: u64) {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let told = LEFT.iter().filter_map(|(left, of)| Some((number(left)?, number(of).filter(|of| *of > 0)?)));
+    // The scarcest.
+    let scarcest = told.min_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))));
+    if let Some((left, of)) = scarcest {
+        quota.told(left, of, now);
     }
 }
 

@@ -1,0 +1,105 @@
+"""`/health`, `/health/deployments`, `/routing/explain/ID`: how deployments are doing, and why a request went
+where it went.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ailink.admin.call import Call, Nothing
+from ailink.admin.errors import ApiError
+from ailink.admin.services import Services
+
+
+class DeploymentHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """`state`: `closed` (used), `open` (left out), `half_open` (being tried again). Requests and failures are
+    those of the breaker's window; means are null where no strategy measures them.
+    """
+
+    model: str
+    deployment: str
+    provider: str
+    name: str
+    dialect: str
+    state: str
+    cause: str | None
+    retry_in_ms: int | None
+    in_flight: int
+    requests: int
+    failures: int
+    first_byte_ms: float | None
+    ms_per_token: float | None
+    transitions: int
+
+
+class DeploymentsHealth(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[DeploymentHealth]
+
+
+class HealthQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    model: str | None = None
+
+
+class HealthyEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`model` is `provider/name`, as LiteLLM writes it."""
+
+    model: str
+    model_group: str
+    model_id: str
+    error: str | None = None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    healthy_endpoints: list[HealthyEndpoint]
+    unhealthy_endpoints: list[HealthyEndpoint]
+    healthy_count: int
+    unhealthy_count: int
+
+
+async def deployments(services: Services, call: Call[Nothing, HealthQuery]) -> DeploymentsHealth:
+    """Every deployment, or those of one model."""
+    return DeploymentsHealth(data=_rows(services, call.query.model))
+
+
+async def health(services: Services, call: Call[Nothing, HealthQuery]) -> Health:
+    """What real requests told about the deployments, in LiteLLM's shape. Calls no provider."""
+    rows = _rows(services, call.query.model)
+    healthy = [_endpoint(row) for row in rows if row.state == "closed"]
+    unhealthy = [_endpoint(row) for row in rows if row.state != "closed"]
+    return Health(
+        healthy_endpoints=healthy,
+        unhealthy_endpoints=unhealthy,
+        healthy_count=len(healthy),
+        unhealthy_count=len(unhealthy),
+    )
+
+
+async def explain(services: Services, call: Call[Nothing, Nothing]) -> dict[str, Any]:
+    """The decision about one request, while it is kept."""
+    wanted = call.path["id"]
+    found = services.plane.explain(wanted)
+    if found is None:
+        raise ApiError(
+            404,
+            f"No decision is kept for the request `{wanted[:64]}`; `routing.explain.keep` says how many.",
+            type="not_found_error",
+            code="decision_not_found",
+        )
+    decision: dict[str, Any] = msgspec.json.decode(found)
+    return decision
+
+
+def _rows(services: Services, model: str | None) -> list[DeploymentHealth]:
+    rows = msgspec.msgpack.decode(services.plane.deployment_health(), type=list[DeploymentHealth])
+    return [row for row in rows if model in (None, row.model)]
+
+
+def _endpoint(row: DeploymentHealth) -> HealthyEndpoint:
+    return HealthyEndpoint(
+        model=f"{row.provider}/{row.name}",
+        model_group=row.model,
+        model_id=row.deployment,
+        error=row.cause,
+    )

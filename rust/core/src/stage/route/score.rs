@@ -1,0 +1,82 @@
+//! What each strategy goes by: the score of a candidate, lower is better.
+
+use super::sticky;
+use crate::exchange::Exchange;
+use crate::kernel::choice::{Candidate, How, rendezvous};
+use crate::kernel::cost::Price;
+use crate::snapshot::{Deployment, Model, Strategy};
+
+/// Scores of candidates over their share of the load go behind all others.
+const OVERLOADED: u64 = 1 << 60;
+const UNKNOWN: u64 = u64::MAX / 2;
+/// Output assumed where the caller set no maximum.
+const DEFAULT_OUTPUT: u64 = 512;
+
+/// Gives each candidate the score of the model's strategy; says how they are ordered by it.
+pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], now: u64) -> How {
+    let routing = &model.routing;
+    let slack = u64::from(routing.slack);
+    let mut give = |of: &dyn Fn(&Deployment, &Candidate) -> u64| {
+        for candidate in &mut *candidates {
+            candidate.score = exchange.deployment(candidate.index).map_or(UNKNOWN, |d| of(d, candidate));
+        }
+    };
+    match routing.strategy {
+        Strategy::Shuffle => How::Draw,
+        Strategy::RoundRobin => How::Cycle { turn: model.state.turn() },
+        Strategy::LeastBusy => {
+            give(&|deployment, candidate| busy(deployment, candidate.weight));
+            How::Lowest { slack: 0 }
+        }
+        Strategy::LowestLatency { per_token } => {
+            if fastrand::u32(..100) < routing.explore {
+                return How::Draw;
+            }
+            give(&|deployment, _| {
+                let measured = if per_token { &deployment.state.per_token } else { &deployment.state.first_byte };
+                // In microseconds, per token in nanoseconds. Never measured: to be tried first.
+                measured.read(now).map_or(0, |mean| mean as u64)
+            });
+            How::Lowest { slack }
+        }
+        Strategy::LowestCost => {
+            let call = &exchange.call;
+            let output = call.max_output.unwrap_or(DEFAULT_OUTPUT).saturating_mul(call.choices.max(1));
+            give(&|deployment, _| deployment.price.as_ref().map_or(UNKNOWN, |p| price(p, call.est_input, output)));
+            How::Lowest { slack }
+        }
+        Strategy::Usage => {
+            give(&|deployment, _| deployment.state.quota.used(&deployment.quota, now));
+            How::Lowest { slack }
+        }
+        Strategy::ConsistentHash => {
+            let key = sticky::key(exchange, &routing.hash_on);
+            let total: u64 = candidates
+                .iter()
+                .filter_map(|candidate| exchange.deployment(candidate.index))
+                .map(|deployment| u64::from(deployment.state.in_flight()))
+                .sum();
+            // A quarter more than the mean, and one for each (Mirrokni et al., Consistent Hashing with Bounded Loads).
+            let bound = (total + 1) * 5 / 4 / (candidates.len() as u64).max(1) + 1;
+            for candidate in candidates {
+                let Some(deployment) = exchange.deployment(candidate.index) else { continue };
+                let over = u64::from(deployment.state.in_flight()) > bound;
+                let score = rendezvous(key, deployment.hash, deployment.weight).min(OVERLOADED - 1);
+                candidate.score = if over { OVERLOADED + score } else { score };
+            }
+            How::Lowest { slack: 0 }
+        }
+    }
+}
+
+/// Requests in flight per weight.
+fn busy(deployment: &Deployment, weight: u64) -> u64 {
+    u64::from(deployment.state.in_flight()).saturating_mul(1 << 32) / weight.max(1)
+}
+
+/// Pico-USD for a million such requests: no division is needed to compare.
+fn price(price: &Price, input: u32, output: u64) -> u64 {
+    let term = |price: Option<i64>, tokens: u64| u128::from(price.unwrap_or(0).unsigned_abs()) * u128::from(tokens);
+    let total = term(price.input, u64::from(input)) + term(price.output, output) + term(price.per_request, 1_000_000);
+    u64::try_from(total >> 20).unwrap_or(UNKNOWN).min(UNKNOWN - 1)
+}

@@ -1,0 +1,53 @@
+//! What a request is tied to a deployment by: session, user, the start of the prompt, the key.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::exchange::Exchange;
+use crate::snapshot::HashOn;
+use crate::wire::json::scan_object;
+
+/// Headers that name a session; the first that is there counts.
+const SESSION: [&str; 4] = ["x-ailink-session-id", "x-session-id", "x-litellm-session-id", "x-portkey-trace-id"];
+/// So much of the prompt's start decides; providers cache from about a thousand tokens on.
+const PREFIX: usize = 4096;
+
+/// A number that is the same for requests that belong together, on every node. It always depends on the key, so that callers
+/// cannot aim at each other's deployment.
+pub fn key(exchange: &Exchange, on: &[HashOn]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    exchange.key.as_ref().map_or(0, |key| key.ledger_id).hash(&mut hasher);
+    for what in on {
+        let found = match what {
+            HashOn::Session => session(exchange).is_some_and(|session| {
+                session.hash(&mut hasher);
+                true
+            }),
+            HashOn::User => exchange.call.user.is_some_and(|user| {
+                user.raw(&exchange.call.body).hash(&mut hasher);
+                true
+            }),
+            HashOn::Prompt => prompt(exchange, &mut hasher),
+            HashOn::Key => true,
+        };
+        if found {
+            break;
+        }
+    }
+    hasher.finish()
+}
+
+fn session(exchange: &Exchange) -> Option<&[u8]> {
+    SESSION.iter().find_map(|name| exchange.headers.get(*name)).map(|value| value.as_bytes())
+}
+
+/// Mixes the start of the prompt in; false when there is none.
+fn prompt(exchange: &Exchange, hasher: &mut DefaultHasher) -> bool {
+    let body = &exchange.call.body;
+    let names = ["messages", "system", "input", "prompt", "contents"];
+    let Some(scan) = exchange.call.root.and_then(|_| scan_object(body, &names).ok()) else { return false };
+    for value in scan.fields.iter().flatten() {
+        let raw = value.raw(body);
+        raw.get(..PREFIX.min(raw.len())).unwrap_or(raw).hash(hasher);
+    }
+    scan.fields.iter().any(Option::is_some)
+}

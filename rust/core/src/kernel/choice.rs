@@ -90,7 +90,7 @@ fn cycle(group: &[Candidate], turn: u64, want: usize, order: &mut Order) {
         // stretch of requests, not only in the mean.
         let total: u64 = group.iter().map(|candidate| candidate.weight).sum();
         let point = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut ticket = (u128::from(point) * u128::from(total) >> 64) as u64;
+        let mut ticket = ((u128::from(point) * u128::from(total)) >> 64) as u64;
         let wins = |candidate: &Candidate| {
             let wins = ticket < candidate.weight;
             ticket = ticket.wrapping_sub(candidate.weight);

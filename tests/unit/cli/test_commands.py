@@ -144,12 +144,12 @@ def test_check_prints_problems(ailink, tmp_path):
 
 
 def test_check_of_a_litellm_file(ailink, tmp_path):
-    text = "model_list: [{model_name: m, litellm_params: {model: openai/x, api_key: k, tags: [a]}}]\n"
+    text = "model_list: [{model_name: m, litellm_params: {model: openai/x, api_key: k, tag_regex: [a]}}]\n"
     (tmp_path / "config.yaml").write_text(text)
     done = ailink("check", "config.yaml")
     assert done.exit_code == 0
     assert (
-        "note  config.yaml:1:76: model_list[0].litellm_params.tags: `tags` is not understood" in done.stdout
+        "note  config.yaml:1:76: model_list[0].litellm_params.tag_regex: `tag_regex` is not understood" in done.stdout
     )
     assert "litellm format" in done.stdout
     assert ailink("check", "config.yaml", "--strict").exit_code == 1

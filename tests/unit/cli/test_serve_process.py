@@ -200,7 +200,7 @@ def test_a_litellm_file_runs_and_what_has_no_effect_is_said(serve, tmp_path):
     text = """\
 model_list:
   - model_name: gpt
-    litellm_params: {model: openai/gpt-4o, api_key: sk-x, tags: [a]}
+    litellm_params: {model: openai/gpt-4o, api_key: sk-x, tag_regex: [a]}
 general_settings: {alerting: [slack]}
 """
     (tmp_path / "config.yaml").write_text(text)

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::kernel::breaker::{Breaker, Pass};
-use crate::kernel::ratio::Ratio;
 use crate::kernel::ewma::Ewma;
 use crate::kernel::quota::Quota;
+use crate::kernel::ratio::Ratio;
 use crate::metrics::DeploymentMetrics;
 use crate::upstream::Pool;
 

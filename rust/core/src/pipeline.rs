@@ -36,12 +36,16 @@ pub async fn turn_away(mut exchange: Box<Exchange>, mut error: Error) -> Respons
     settle::run(exchange, Err(error))
 }
 
-/// Carries a request that was let in to its answer.
+/// Carries a request that was let in to its answer. Its future lives on the heap with every request that waits, so what
+/// is large and rarely waited for is boxed where it stands.
 pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
-    match flow(&mut exchange, Stage::Parse, Stage::Attempt).await {
+    if let Err(error) = parse::run(&mut exchange).await {
+        return Box::pin(turn_away(exchange, error)).await;
+    }
+    match decide(&mut exchange, Stage::Authorize) {
         Ok(None) => {}
         Ok(Some(response)) => return settle::run(exchange, Ok(response)),
-        Err(error) => return turn_away(exchange, error).await,
+        Err(error) => return settle::run(exchange, Err(error)),
     }
     let patience = exchange.snapshot.settings.keepalive_comment_ms;
     if patience == 0 || !exchange.call.stream || !exchange.endpoint.dialect.takes_comments() {
@@ -53,25 +57,14 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
         let answer = ask(&mut exchange).await;
         settle::run(exchange, answer)
     });
-    late::answer(answering, Duration::from_millis(patience), dialect, id).await
+    Box::pin(late::answer(answering, Duration::from_millis(patience), dialect, id)).await
 }
 
-/// The part of the flow that waits for providers.
-async fn ask(exchange: &mut Exchange) -> Result<Response<Body>> {
-    let answer = flow(exchange, Stage::Attempt, Stage::Settle).await?;
-    answer.ok_or_else(|| Error::new(Code::Internal, "no stage answered"))
-}
-
-/// Runs the stages from `first` on; `None` when `end` is reached without an answer.
-async fn flow(exchange: &mut Exchange, first: Stage, end: Stage) -> Result<Option<Response<Body>>> {
+/// The stages from `first` on that wait for nobody, up to the attempt.
+fn decide(exchange: &mut Exchange, first: Stage) -> Result<Option<Response<Body>>> {
     let mut stage = first;
-    while stage != end {
+    while stage < Stage::Attempt {
         let flow = match stage {
-            Stage::Identify => {
-                enter(exchange)?;
-                Flow::Next
-            }
-            Stage::Parse => parse::run(exchange).await?,
             Stage::Authorize => authorize::run(exchange)?,
             Stage::Admit => admit::run(exchange)?,
             Stage::Inspect => inspect::run(exchange)?,
@@ -80,9 +73,9 @@ async fn flow(exchange: &mut Exchange, first: Stage, end: Stage) -> Result<Optio
             Stage::Cache => cache::run(exchange)?,
             Stage::Route => route::run(exchange)?,
             Stage::Reserve => reserve::run(exchange)?,
-            Stage::Attempt => attempt::run(exchange).await?,
-            Stage::Relay => relay::run(exchange).await?,
-            Stage::Settle => break,
+            Stage::Identify | Stage::Parse | Stage::Attempt | Stage::Relay | Stage::Settle => {
+                return Err(Error::new(Code::Internal, "a stage went back to one that cannot run again"));
+            }
         };
         match flow {
             Flow::Next => stage = stage.next(),
@@ -91,4 +84,23 @@ async fn flow(exchange: &mut Exchange, first: Stage, end: Stage) -> Result<Optio
         }
     }
     Ok(None)
+}
+
+/// The stages that wait for providers; a fallback goes through the decisions again.
+async fn ask(exchange: &mut Exchange) -> Result<Response<Body>> {
+    loop {
+        let flow = match attempt::run(exchange).await? {
+            Flow::Next => relay::run(exchange).await?,
+            other => other,
+        };
+        match flow {
+            Flow::Answer(response) => return Ok(response),
+            Flow::Again(stage) => {
+                if let Some(response) = decide(exchange, stage)? {
+                    return Ok(response);
+                }
+            }
+            Flow::Next => return Err(Error::new(Code::Internal, "no stage answered")),
+        }
+    }
 }

@@ -39,7 +39,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         let Some(deployment) = snapshot.deployments.get(*index as usize) else { break };
         turn.round = u32::try_from(position / candidates.len()).unwrap_or(u32::MAX);
         if let Some(last) = &failure {
-            if !may_retry(exchange, model, last, &turn, deployment).await {
+            if !Box::pin(may_retry(exchange, model, last, &turn, deployment)).await {
                 break;
             }
             exchange.shard.metrics.retries.add(1);

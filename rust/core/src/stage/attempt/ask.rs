@@ -22,7 +22,7 @@ use crate::snapshot::Deployment;
 use crate::spool::Intent;
 use crate::stage::reserve::{self, Reservation};
 use crate::upstream::{Conn, IoError, Outgoing};
-use crate::wire::http1::WireError;
+use crate::wire::http1::{Head, WireError};
 
 /// One attempt at one deployment, up to the head of a successful answer.
 pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Result<Answer, Failed> {
@@ -47,7 +47,7 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         true => Failed::Skipped(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
         false => Failed::Last(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
     })?;
-    let conn = connect(exchange, deployment).await.map_err(|error| Failed::attempt(error, Class::Connection))?;
+    let mut conn = connect(exchange, deployment).await.map_err(|error| Failed::attempt(error, Class::Connection))?;
     exchange.attempts = exchange.attempts.saturating_add(1);
     let intent = intent(exchange, deployment, &reservation);
     let slot = exchange.shard.intent(&intent).map_err(|_| {
@@ -70,7 +70,7 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         content_bytes: exchange.call.content_bytes,
         now: sent,
     });
-    let (conn, received) = converse(exchange, deployment, conn, &parts, sent).await;
+    let received = converse(exchange, deployment, &mut conn, &parts, sent).await;
     let now = Instant::now();
     exchange.waited += now - sent;
     match received {
@@ -131,10 +131,10 @@ fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservatio
 async fn converse(
     exchange: &Exchange,
     deployment: &Deployment,
-    mut conn: Conn,
+    conn: &mut Conn,
     parts: &[&[u8]],
     now: Instant,
-) -> (Conn, Result<crate::wire::http1::Head, Waited>) {
+) -> Result<Head, Waited> {
     let total = deployment.timeouts.total.saturating_sub(now - exchange.started);
     let limit = deployment.timeouts.first_byte.min(total);
     let received = tokio::time::timeout(limit, async {
@@ -146,9 +146,9 @@ async fn converse(
     })
     .await;
     match received {
-        Ok(Ok(head)) => (conn, Ok(head)),
-        Ok(Err(error)) => (conn, Err(Waited::Io(error))),
-        Err(_) => (conn, Err(Waited::TooLong(limit))),
+        Ok(Ok(head)) => Ok(head),
+        Ok(Err(error)) => Err(Waited::Io(error)),
+        Err(_) => Err(Waited::TooLong(limit)),
     }
 }
 

@@ -14,6 +14,11 @@ pub async fn connect(exchange: &mut Exchange, deployment: &Deployment) -> Result
     if let Some(conn) = deployment.state.pool.take(exchange.shard.index, deployment.pool_idle) {
         return Ok(conn);
     }
+    // Rare, and a handshake's future is large.
+    Box::pin(dial(exchange, deployment)).await
+}
+
+async fn dial(exchange: &mut Exchange, deployment: &Deployment) -> Result<Conn> {
     let limit = deployment.timeouts.connect;
     let begun = Instant::now();
     let dialled = tokio::time::timeout(limit, deployment.origin.connect()).await;

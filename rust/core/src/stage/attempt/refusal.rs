@@ -18,11 +18,15 @@ use crate::snapshot::Deployment;
 const ERROR_BODY_MAX: usize = 64 * 1024;
 
 /// A success goes on; a failure by status is settled, and tried again where its class allows.
-pub async fn judge(exchange: &mut Exchange, deployment: &Deployment, mut answer: Answer) -> Result<Answer, Failed> {
-    let status = answer.head.status;
-    if status.is_success() {
+pub async fn judge(exchange: &mut Exchange, deployment: &Deployment, answer: Answer) -> Result<Answer, Failed> {
+    if answer.head.status.is_success() {
         return Ok(answer);
     }
+    Err(Box::pin(refused(exchange, deployment, answer)).await)
+}
+
+async fn refused(exchange: &mut Exchange, deployment: &Deployment, mut answer: Answer) -> Failed {
+    let status = answer.head.status;
     let outcome = match status.as_u16() {
         429 => Outcome::RateLimited,
         408 | 500.. => Outcome::ServerError,
@@ -38,7 +42,7 @@ pub async fn judge(exchange: &mut Exchange, deployment: &Deployment, mut answer:
     }
     let class = class_of(status.as_u16(), &body);
     let error = passed_on(exchange, deployment, status, &body, wait);
-    Err(Failed::Attempt(Failure { error, class, wait }))
+    Failed::Attempt(Failure { error, class, wait })
 }
 
 /// The body of a refusal, as far as it comes within bounds.

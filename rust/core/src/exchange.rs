@@ -161,7 +161,7 @@ pub struct Exchange {
     pub waited: Duration,
     /// Parameters of the request that the provider asked last does not get as they were sent.
     pub dropped: SmallVec<[Box<str>; 2]>,
-    pub answer: Option<Answer>,
+    pub answer: Option<Box<Answer>>,
     /// The format of the provider asked last, where it is not the caller's.
     pub translation: Option<Format>,
     // relay

@@ -81,7 +81,7 @@ fn answers_freely(operation: Operation) -> bool {
 }
 
 /// Reads a JSON answer to its end, so that usage and cost are known and a broken one never reaches the caller.
-async fn whole(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<Body>> {
+async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Response<Body>> {
     let read = read_whole(exchange, &mut answer, WHOLE_MAX).await;
     let now = Instant::now();
     exchange.waited += now - answer.received;
@@ -212,7 +212,7 @@ fn give_back(exchange: &Exchange, keep_alive: &mut bool, conn: crate::upstream::
 }
 
 /// A stream of events.
-fn events(exchange: &mut Exchange, mut answer: Answer) -> Response<Body> {
+fn events(exchange: &mut Exchange, mut answer: Box<Answer>) -> Response<Body> {
     let status = answer.head.status;
     let mut headers = forwardable(std::mem::take(&mut answer.head.headers));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -226,7 +226,7 @@ fn events(exchange: &mut Exchange, mut answer: Answer) -> Response<Body> {
 }
 
 /// Bytes of any kind, as they come; `start` was read already.
-fn raw(exchange: &mut Exchange, mut answer: Answer, start: Bytes) -> Response<Body> {
+fn raw(exchange: &mut Exchange, mut answer: Box<Answer>, start: Bytes) -> Response<Body> {
     let status = answer.head.status;
     let headers = forwardable(std::mem::take(&mut answer.head.headers));
     let upstream = Upstream::new(exchange, answer, start);

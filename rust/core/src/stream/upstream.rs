@@ -62,7 +62,7 @@ pub enum Stop {
 
 impl Upstream {
     /// Takes over what the exchange holds for as long as the body lasts.
-    pub fn new(exchange: &mut Exchange, answer: Answer, start: Bytes) -> Self {
+    pub fn new(exchange: &mut Exchange, answer: Box<Answer>, start: Bytes) -> Self {
         let now = Instant::now();
         let (provider, timeouts) = match exchange.deployment(answer.deployment) {
             Some(deployment) => (deployment.provider.clone(), Some(deployment.timeouts)),

@@ -25,7 +25,7 @@ use crate::upstream::{Conn, IoError, Outgoing};
 use crate::wire::http1::{Head, WireError};
 
 /// One attempt at one deployment, up to the head of a successful answer.
-pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Result<Answer, Failed> {
+pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Result<Box<Answer>, Failed> {
     let asked = exchange.asked(deployment);
     let Some((operation, template)) = asked.and_then(|asked| Some((asked, deployment.template(asked)?))) else {
         return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
@@ -79,7 +79,7 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
             if deployment.measures.usage {
                 quota_told(&deployment.state.quota, &head.headers, ns_at(now));
             }
-            let answer = Answer { conn, head, inflate: None, attempt, deployment: index, received: now };
+            let answer = Box::new(Answer { conn, head, inflate: None, attempt, deployment: index, received: now });
             judge(exchange, deployment, answer).await
         }
         Err(error) => {

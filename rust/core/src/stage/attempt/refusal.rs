@@ -18,14 +18,18 @@ use crate::snapshot::Deployment;
 const ERROR_BODY_MAX: usize = 64 * 1024;
 
 /// A success goes on; a failure by status is settled, and tried again where its class allows.
-pub async fn judge(exchange: &mut Exchange, deployment: &Deployment, answer: Answer) -> Result<Answer, Failed> {
+pub async fn judge(
+    exchange: &mut Exchange,
+    deployment: &Deployment,
+    answer: Box<Answer>,
+) -> Result<Box<Answer>, Failed> {
     if answer.head.status.is_success() {
         return Ok(answer);
     }
     Err(Box::pin(refused(exchange, deployment, answer)).await)
 }
 
-async fn refused(exchange: &mut Exchange, deployment: &Deployment, mut answer: Answer) -> Failed {
+async fn refused(exchange: &mut Exchange, deployment: &Deployment, mut answer: Box<Answer>) -> Failed {
     let status = answer.head.status;
     let outcome = match status.as_u16() {
         429 => Outcome::RateLimited,

@@ -32,7 +32,7 @@ pub fn context(exchange: &Exchange, format: Format) -> Context {
 
 pub async fn run(
     exchange: &mut Exchange,
-    answer: Answer,
+    answer: Box<Answer>,
     pair: (Format, Format),
     context: Context,
 ) -> Result<Response<Body>> {
@@ -50,7 +50,7 @@ pub async fn run(
 
 fn stream(
     exchange: &mut Exchange,
-    mut answer: Answer,
+    mut answer: Box<Answer>,
     (from, to): (Format, Format),
     context: Context,
 ) -> Response<Body> {
@@ -69,7 +69,7 @@ fn stream(
 
 async fn whole(
     exchange: &mut Exchange,
-    mut answer: Answer,
+    mut answer: Box<Answer>,
     (from, to): (Format, Format),
     context: Context,
 ) -> Result<Response<Body>> {
@@ -136,7 +136,7 @@ pub fn invalid(fault: &Fault) -> String {
 }
 
 /// Settles an attempt whose answer is of no use.
-fn spoilt(exchange: &Exchange, mut answer: Answer, text: String) -> Error {
+fn spoilt(exchange: &Exchange, mut answer: Box<Answer>, text: String) -> Error {
     let now = Instant::now();
     let ending = Ending::Estimated { status: answer.head.status.as_u16(), outcome: Outcome::InvalidResponse };
     answer.attempt.close(ending, exchange.overhead(now), now);

@@ -1,5 +1,11 @@
-//! The I/O threads: one single-threaded runtime each, or one work-stealing runtime over all of them.
-//! `docs/decisions/001-runtime.md` has the figures for the choice.
+//! The I/O threads: one runtime each with a single worker, or one work-stealing runtime over all of them.
+//!
+//! ## Tried
+//! * tokio's current-thread runtime in place of a multi-thread one with one worker: 1 to 3 % cheaper with 32 and 100
+//!   connections, but half as dear again with 1,000, and a quarter dearer per event of 100 streams. It has one queue for
+//!   everything, so what a connection left in the caches is gone when its turn comes; the worker keeps to its 256 latest.
+//!
+//! `docs/decisions/001-runtime.md` has the figures.
 
 use std::io;
 use std::sync::Arc;
@@ -55,35 +61,22 @@ type Work = Vec<(Arc<Shard>, Vec<Listener>)>;
 /// The system refuses a runtime or a thread.
 pub fn spawn(kind: Runtime, work: Work, tls: Option<&Arc<Tls>>, stop: &Arc<Stop>) -> io::Result<Vec<JoinHandle<()>>> {
     match kind {
-        Runtime::PerCore => work.into_iter().map(|one| per_core(one, tls.cloned(), stop.clone())).collect(),
-        Runtime::WorkStealing => Ok(vec![work_stealing(work, tls.cloned(), stop.clone())?]),
+        Runtime::PerCore => work
+            .into_iter()
+            .map(|one| run(&format!("ailink-io-{}", one.0.index), vec![one], tls.cloned(), stop.clone()))
+            .collect(),
+        Runtime::WorkStealing => Ok(vec![run("ailink-io", work, tls.cloned(), stop.clone())?]),
     }
 }
 
-fn per_core(
-    (shard, listeners): (Arc<Shard>, Vec<Listener>),
-    tls: Option<Arc<Tls>>,
-    stop: Arc<Stop>,
-) -> io::Result<JoinHandle<()>> {
-    let name = format!("ailink-io-{}", shard.index);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(name).spawn(move || {
-        runtime.block_on(async {
-            serve(shard, listeners, tls);
-            stop.wait().await;
-        });
-        runtime.shutdown_timeout(SHUTDOWN);
-    })
-}
-
-fn work_stealing(work: Work, tls: Option<Arc<Tls>>, stop: Arc<Stop>) -> io::Result<JoinHandle<()>> {
-    let name = "ailink-io".to_string();
+/// A runtime with a worker for each shard, and the thread that waits for its end.
+fn run(name: &str, work: Work, tls: Option<Arc<Tls>>, stop: Arc<Stop>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(work.len())
-        .thread_name(name.clone())
+        .thread_name(name)
         .enable_all()
         .build()?;
-    std::thread::Builder::new().name(name).spawn(move || {
+    std::thread::Builder::new().name(format!("{name}-keeper")).spawn(move || {
         runtime.block_on(async {
             for (shard, listeners) in work {
                 serve(shard, listeners, tls.clone());

@@ -73,7 +73,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
 }
 
 /// Notes an attempt down for those who want to know.
-fn note(exchange: &mut Exchange, index: u32, result: &Result<Answer, Failed>, asked: Instant) {
+fn note(exchange: &mut Exchange, index: u32, result: &Result<Box<Answer>, Failed>, asked: Instant) {
     let (what, status) = match result {
         Ok(answer) => ("answered", Some(answer.head.status.as_u16())),
         Err(Failed::Attempt(failure)) => (failure.class.name(), failure.error.status),

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,7 @@ from ailink.secrets.keyring import KeyringError, open_keyring
 from ailink.shell.app import create_app
 from ailink.shell.server import ServerError, ShellServer
 from ailink.snapshot import compile as compiler
+from ailink.snapshot import endings
 from ailink.snapshot.machine import available_memory, raise_descriptor_limit
 from ailink.snapshot.publish import Publisher, PublishError
 from ailink.store import credentials, migrate
@@ -269,6 +271,8 @@ class Gateway:
         for secret in compiled.secrets.values():
             self._redactor.add(secret.decode())
         self._logging(loaded.config)
+        for text in endings.warnings(compiled.snapshot, datetime.now(UTC).date()):
+            log.warning("%s", text)
         return version
 
     def _push_tokens(self, tokens: dict[str, bytes]) -> None:

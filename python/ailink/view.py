@@ -49,7 +49,7 @@ def _deployment(deployment: Deployment) -> ServedDeployment:
         model=deployment.model,
         base_url=deployment.base_url,
         weight=deployment.weight,
-        input_price=deployment.price.input if deployment.price else None,
-        output_price=deployment.price.output if deployment.price else None,
+        input_price=deployment.price.rates.input if deployment.price else None,
+        output_price=deployment.price.rates.output if deployment.price else None,
         price_version=deployment.price_version,
     )

@@ -16,7 +16,7 @@ from ailink.config import limits
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.routing import ModelRouting
-from ailink.config.schema import Config, Deployment, Model, Strict
+from ailink.config.schema import Config, Deployment, Model, Price, Strict
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
 from ailink.providers import Registry
@@ -24,6 +24,8 @@ from ailink.providers.registry import base_url_fault, path_fault
 from ailink.providers.vocabulary import DIALECT_OPERATIONS, OPERATIONS
 
 MIN_SECRET: Final = 16
+MOST_PER_UNIT: Final = 9 * 10**12
+"""pico-USD; a million of them still fit 64 bits."""
 _KNOWN_WEAK: Final = frozenset(
     {"sk-1234", "sk-12345", "sk-123456", "sk-master", "sk-master-key", "sk-admin", "sk-test", "sk-change-me"}
     | {"changeme", "change-me", "password", "master-key", "your-master-key", "sk-your-master-key", "secret"}
@@ -269,6 +271,7 @@ class _Checks:
             if not model.deployments and not self._faulty((*path, "deployments")):
                 self._report((*path, "deployments"), f"the model `{model.name}` has no deployment")
             self._positive(model.timeouts, (*path, "timeouts"))
+            self._price(model.price, (*path, "price"))
         ids: dict[str, Path] = {}
         for _, _, path, deployment in self._deployments():
             self._deployment(deployment, path)
@@ -297,6 +300,7 @@ class _Checks:
     def _deployment(self, deployment: Deployment, path: Path) -> None:
         self._headers(deployment.headers, (*path, "headers"))
         self._positive(deployment.timeouts, (*path, "timeouts"))
+        self._price(deployment.price, (*path, "price"))
         if self._broken(deployment.provider):
             return
         try:
@@ -306,6 +310,20 @@ class _Checks:
             return
         if found.missing is not None and not self._faulty((*path, "api_key")):
             self._report((*path, "api_key"), found.missing, note=self.context.converted)
+
+    def _price(self, price: Price | None, path: Path) -> None:
+        if price is None:
+            return
+        for name in ("per_search", "per_image", "per_second", "per_character"):
+            if (getattr(price, name) or 0) > MOST_PER_UNIT:
+                self._report((*path, name), "is more than 9 US dollars for one")
+        for tiers, where in (
+            (price.tiers, path),
+            *((s.tiers, (*path, "services", n)) for n, s in price.services.items()),
+        ):
+            steps = [tier.above for tier in tiers]
+            if len(set(steps)) != len(steps):
+                self._report((*where, "tiers"), "two tiers begin at the same size")
 
     def _broken(self, provider: str) -> bool:
         row = self.context.registry.get(provider)

@@ -15,6 +15,7 @@ from ailink.config.routing import ModelRouting, Routing
 from ailink.config.secret import Secret
 from ailink.config.section import Strict as Strict
 from ailink.config.units import Duration, PicoUsd, Size
+from ailink.pricing import Service
 from ailink.providers import AuthScheme, Operation, StreamUsage
 from ailink.providers.vocabulary import SUFFIX
 
@@ -117,16 +118,48 @@ class Provider(Strict, frozen=True, kw_only=True):
     price_family: _Name | None = None
 
 
-class Price(Strict, frozen=True, kw_only=True):
-    """US dollars per 1,000,000 tokens, and per request. Kept exactly, in pico-USD."""
+class PriceRates(Strict, frozen=True, kw_only=True):
+    """US dollars per 1,000,000 tokens of each class. Kept exactly, in pico-USD. A class without a price costs
+    what it is a part of: cached and audio input as `input`, reasoning as `output`, and so on.
+    """
 
     input_per_million: PicoUsd | None = None
     output_per_million: PicoUsd | None = None
     cache_read_per_million: PicoUsd | None = None
     cache_write_per_million: PicoUsd | None = None
+    cache_write_long_per_million: PicoUsd | None = None
+    """Written to be kept for an hour."""
     audio_input_per_million: PicoUsd | None = None
     audio_output_per_million: PicoUsd | None = None
+    cache_read_audio_per_million: PicoUsd | None = None
+    image_input_per_million: PicoUsd | None = None
+    image_output_per_million: PicoUsd | None = None
+    cache_read_image_per_million: PicoUsd | None = None
+    reasoning_per_million: PicoUsd | None = None
+
+
+class PriceTier(PriceRates, frozen=True, kw_only=True):
+    """Prices of requests whose prompt has more than `above` tokens."""
+
+    above: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+
+
+class ServicePrice(PriceRates, frozen=True, kw_only=True):
+    """Prices of a service where they differ from the standard's."""
+
+    tiers: tuple[PriceTier, ...] = ()
+
+
+class Price(PriceRates, frozen=True, kw_only=True):
+    """What a model costs, instead of the catalogue's price."""
+
     per_request: PicoUsd | None = None
+    per_search: PicoUsd | None = None
+    per_image: PicoUsd | None = None
+    per_second: PicoUsd | None = None
+    per_character: PicoUsd | None = None
+    tiers: tuple[PriceTier, ...] = ()
+    services: dict[Service, ServicePrice] = msgspec.field(default_factory=dict)
 
 
 class Timeouts(Strict, frozen=True, kw_only=True):

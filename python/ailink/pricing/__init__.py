@@ -1,5 +1,27 @@
 """What models cost: a versioned catalogue of exact integer prices."""
 
-from ailink.pricing.catalogue import Catalogue, Model, Price, Tier, load
+from ailink.pricing.catalogue import (
+    RATES,
+    UNITS,
+    Catalogue,
+    Model,
+    Price,
+    Rates,
+    Service,
+    ServiceRates,
+    Tier,
+    load,
+)
 
-__all__ = ["Catalogue", "Model", "Price", "Tier", "load"]
+__all__ = [
+    "RATES",
+    "UNITS",
+    "Catalogue",
+    "Model",
+    "Price",
+    "Rates",
+    "Service",
+    "ServiceRates",
+    "Tier",
+    "load",
+]

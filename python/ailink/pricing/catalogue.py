@@ -6,44 +6,72 @@ tokens (1 USD = 10¹² pico-USD), so the cost of a request is a sum of products 
 
 import functools
 from importlib import resources
+from typing import Final, Literal
 
 import msgspec
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Prices per 1,000,000 tokens that replace the base ones when the prompt has more than `above` tokens."""
+class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Prices per 1,000,000 tokens by class. None: the source names no such price; 0: it is free."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    """Kept for the shortest time the provider offers (5 minutes at Anthropic)."""
+    cache_write_long: int | None = None
+    """Kept for an hour."""
+    audio_input: int | None = None
+    audio_output: int | None = None
+    cache_read_audio: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+    cache_read_image: int | None = None
+    reasoning: int | None = None
+
+
+RATES: Final = Rates.__struct_fields__
+
+
+class Tier(Rates, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Prices that replace the base ones when the prompt has more than `above` tokens."""
 
     above: int
-    input: int | None = None
-    output: int | None = None
-    cache_read: int | None = None
-    cache_write: int | None = None
-    audio_input: int | None = None
-    audio_output: int | None = None
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one model costs. None: the source names no such price; 0: it is free.
+class ServiceRates(Rates, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Prices of a service (batch, flex, priority) where they differ from the standard's."""
 
-    Tokens in pico-USD per 1,000,000; `per_request` in pico-USD for one request; `extras` in pico-USD per
-    1,000,000 of the unit that the name tells (`output_per_image`, `input_per_second`, `input_batch` for
-    tokens in a batch job, …).
+    tiers: tuple[Tier, ...] = ()
+
+
+Service = Literal["batch", "flex", "priority"]
+
+
+class Price(Rates, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one model costs.
+
+    `per_request` in pico-USD for one request, the other `per_…` per 1,000,000 of their unit. `extras`: what
+    the gateway does not charge by, in pico-USD per 1,000,000 of the unit that the name tells
+    (`input_per_image`, `output_per_pixel`, …).
     """
 
-    input: int | None = None
-    output: int | None = None
-    cache_read: int | None = None
-    cache_write: int | None = None
-    audio_input: int | None = None
-    audio_output: int | None = None
     per_request: int | None = None
+    per_search: int | None = None
+    per_image: int | None = None
+    per_second: int | None = None
+    per_character: int | None = None
     tiers: tuple[Tier, ...] = ()
+    services: dict[Service, ServiceRates] = {}
     extras: dict[str, int] = {}
+
+
+UNITS: Final = ("per_request", "per_search", "per_image", "per_second", "per_character")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is known about a model: price, sizes in tokens, mode (`chat`, `embedding`, …), day it ends
-    (YYYY-MM-DD).
+    (YYYY-MM-DD), what it takes and gives, what it can do.
     """
 
     price: Price | None = None
@@ -51,6 +79,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_output: int | None = None
     mode: str | None = None
     ends: str | None = None
+    takes: tuple[str, ...] = ()
+    """Modalities of input: `text`, `image`, `audio`, `video`."""
+    gives: tuple[str, ...] = ()
+    can: tuple[str, ...] = ()
+    """Capabilities: `tools`, `vision`, `reasoning`, `json_schema`, …"""
 
 
 class Catalogue(

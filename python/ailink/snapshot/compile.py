@@ -15,11 +15,12 @@ from ailink.config.checks import is_loopback
 from ailink.config.deployments import MOCK_URL, Credential, Placed, place
 from ailink.config.identity import Identity
 from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
-from ailink.config.schema import Price as ConfigPrice
 from ailink.pricing import Catalogue
+from ailink.pricing import Model as Facts
 from ailink.providers import Operation, ProviderRow, Registry
 from ailink.providers.rules import of as rules_of
 from ailink.snapshot import model as wire
+from ailink.snapshot import prices
 from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.routing import compile_routing, tier
 from ailink.store.credentials import slot
@@ -27,11 +28,6 @@ from ailink.store.credentials import slot
 DRAIN_DELAY_MS: Final = 10_000
 MEMORY_SHARE: Final = 4
 """Request bodies may take this part of the memory the process may use."""
-
-
-_FREE: Final = wire.Price(
-    input=0, output=0, cache_read=0, cache_write=0, audio_input=0, audio_output=0, per_request=0
-)
 
 
 class CompileError(Exception):
@@ -178,10 +174,13 @@ class _Compiler:
         self.secrets: dict[str, bytes] = {}
         self.stored: set[str] = set()
         self.identities: dict[str, Identity] = {}
+        self._facts: list[Facts] = []
+        """What the catalogue says about the deployments of the model at hand."""
 
     def model(self, model: Model) -> wire.Model:
         first = len(self.deployments)
         fallbacks = model.fallbacks or self._config.routing.default_fallbacks
+        self._facts = []
         self.deployments += [self._deployment(model, deployment) for deployment in model.deployments]
         return wire.Model(
             name=model.name,
@@ -191,6 +190,7 @@ class _Compiler:
             owned_by=model.owned_by or self.deployments[first].provider,
             created=self._created,
             mode=model.mode,
+            info=prices.info(self._facts),
         )
 
     def _names(self, names: Iterable[str]) -> list[str]:
@@ -275,23 +275,17 @@ class _Compiler:
         self, model: Model, deployment: Deployment, placed: Placed, name: str
     ) -> tuple[wire.Price | None, str]:
         """(price, where it is from): the deployment's, the model's, or the catalogue's."""
+        family = placed.row.price_family
+        known = None if family is None else self._inputs.catalogue.model(family, name)
+        if known is not None:
+            self._facts.append(known)
         own = deployment.price or model.price
         if own is not None:
-            return _own_price(own), "config"
-        family = placed.row.price_family
-        found = None if family is None else self._inputs.catalogue.price(family, name)
+            return prices.own(own), "config"
+        found = known.price if known is not None else None
         if found is None:
-            return (_FREE, "free") if placed.row.free else (None, "")
-        price = wire.Price(
-            input=found.input,
-            output=found.output,
-            cache_read=found.cache_read,
-            cache_write=found.cache_write,
-            audio_input=found.audio_input,
-            audio_output=found.audio_output,
-            per_request=found.per_request,
-        )
-        return price, self._inputs.catalogue.version
+            return (prices.free(), "free") if placed.row.free else (None, "")
+        return prices.listed(found), self._inputs.catalogue.version
 
 
 def _rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:
@@ -327,21 +321,6 @@ def _auth(placed: Placed) -> wire.Auth:
     if credential is not None and credential.identity is not None and auth.identity != "aws":
         scheme = "bearer"
     return wire.Auth(scheme=scheme, name=auth.name, region=placed.region if scheme == "sigv4" else None)
-
-
-def _own_price(price: ConfigPrice) -> wire.Price:
-    def plain(value: int | None) -> int | None:
-        return None if value is None else int(value)
-
-    return wire.Price(
-        input=plain(price.input_per_million),
-        output=plain(price.output_per_million),
-        cache_read=plain(price.cache_read_per_million),
-        cache_write=plain(price.cache_write_per_million),
-        audio_input=plain(price.audio_input_per_million),
-        audio_output=plain(price.audio_output_per_million),
-        per_request=plain(price.per_request),
-    )
 
 
 def _timeouts(model: Model, deployment: Deployment) -> wire.Timeouts:

@@ -102,16 +102,49 @@ class Auth(_Wire, frozen=True, kw_only=True):
     region: str | None
 
 
-class Price(_Wire, frozen=True, kw_only=True):
-    """Pico-USD per 1,000,000 tokens; `per_request` in pico-USD. None: the source names no such price."""
+class Rates(_Wire, frozen=True, kw_only=True):
+    """Pico-USD per 1,000,000 tokens of each class. None: the source names no such price."""
 
     input: int | None
     output: int | None
     cache_read: int | None
     cache_write: int | None
+    cache_write_long: int | None
     audio_input: int | None
     audio_output: int | None
+    cache_read_audio: int | None
+    image_input: int | None
+    image_output: int | None
+    cache_read_image: int | None
+    reasoning: int | None
+
+
+class Tier(_Wire, frozen=True, kw_only=True):
+    """Rates for prompts of more than `above` tokens."""
+
+    above: int
+    rates: Rates
+
+
+class ServiceRates(_Wire, frozen=True, kw_only=True):
+    """Rates of a service where they differ from the standard's."""
+
+    service: Literal["batch", "flex", "priority"]
+    rates: Rates
+    tiers: list[Tier]
+
+
+class Price(_Wire, frozen=True, kw_only=True):
+    """`per_request` in pico-USD, other units per 1,000,000. The data plane fills the gaps."""
+
+    rates: Rates
+    tiers: list[Tier]
+    services: list[ServiceRates]
     per_request: int | None
+    per_search: int | None
+    per_image: int | None
+    per_second: int | None
+    per_character: int | None
 
 
 class Timeouts(_Wire, frozen=True, kw_only=True):
@@ -210,6 +243,17 @@ class Routing(_Wire, frozen=True, kw_only=True):
     rate_limit_fallbacks: list[str]
 
 
+class ModelInfo(_Wire, frozen=True, kw_only=True):
+    """What is known about a model, for the list of models. Sizes in tokens; `ends`: YYYY-MM-DD."""
+
+    context_window: int | None
+    max_output: int | None
+    takes: list[str]
+    gives: list[str]
+    can: list[str]
+    ends: str | None
+
+
 class Model(_Wire, frozen=True, kw_only=True):
     """One name that clients may ask for. `deployments` are indices into the snapshot's list."""
 
@@ -220,6 +264,7 @@ class Model(_Wire, frozen=True, kw_only=True):
     owned_by: str
     created: int
     mode: str
+    info: ModelInfo | None
 
 
 class Snapshot(_Wire, frozen=True, kw_only=True):

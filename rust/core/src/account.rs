@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::clock::ns_at;
 use crate::hold::Hold;
 use crate::kernel::breaker::{self, Sign};
-use crate::kernel::cost::{Price, Usage, cost};
+use crate::kernel::cost::{Usage, cost};
+use crate::kernel::price::Price;
 use crate::metrics::Outcome;
 use crate::passive_health::{self, sign};
 use crate::shard::Shard;
@@ -75,7 +76,7 @@ pub struct AttemptStart {
     pub hold: Hold,
     pub deployment: Arc<DeploymentState>,
     pub place: InFlight,
-    pub price: Option<Price>,
+    pub price: Option<Arc<Price>>,
     pub breaker: breaker::Settings,
     pub measures: Measures,
     pub est_input: u32,
@@ -92,7 +93,7 @@ pub struct Attempt {
     hold: Hold,
     deployment: Arc<DeploymentState>,
     _place: InFlight,
-    price: Option<Price>,
+    price: Option<Arc<Price>>,
     breaker: breaker::Settings,
     measures: Measures,
     est_input: u32,
@@ -210,7 +211,7 @@ impl Attempt {
         let usage = narrowed(usage);
         // Per-request prices are owed for answers, not for refusals.
         let billed = !matches!(ending, Ending::Refused { .. });
-        let cost = self.price.filter(|_| billed).map_or(0, |price| cost(&price, &usage).unwrap_or(i64::MAX));
+        let cost = self.price.as_deref().filter(|_| billed).map_or(0, |price| cost(price, &usage).unwrap_or(i64::MAX));
         if let Some(sign) = sign(&ending) {
             self.tell(sign, now);
         }
@@ -222,14 +223,14 @@ impl Attempt {
             source,
             class: outcome as u8,
             status,
-            input: narrow(usage.input),
-            output: narrow(usage.output),
-            cache_read: narrow(usage.cache_read),
-            cache_write: narrow(usage.cache_write),
+            input: narrow(usage.input.saturating_add(usage.image_input)),
+            output: narrow(usage.output.saturating_add(usage.image_output)),
+            cache_read: narrow(usage.cached()),
+            cache_write: narrow(usage.written()),
             reasoning: narrow(usage.reasoning),
             audio_input: narrow(usage.audio_input),
             audio_output: narrow(usage.audio_output),
-            units: u32::from(billed),
+            units: units(&usage).max(u32::from(billed)),
             cost,
             duration_us: micros(latency),
             ttft_us: self.first_byte.map_or(0, micros),
@@ -292,12 +293,23 @@ fn narrowed(usage: Usage) -> Usage {
         audio_input: cap(usage.audio_input),
         audio_output: cap(usage.audio_output),
         reasoning: cap(usage.reasoning),
+        cache_write_long: cap(usage.cache_write_long),
+        cache_read_audio: cap(usage.cache_read_audio),
+        image_input: cap(usage.image_input),
+        image_output: cap(usage.image_output),
+        cache_read_image: cap(usage.cache_read_image),
+        ..usage
     }
 }
 
 /// All tokens in and all out, as limits count them.
 fn totals(usage: &Usage) -> (u64, u64) {
-    (usage.input + usage.cache_read + usage.cache_write + usage.audio_input, usage.output + usage.audio_output)
+    (usage.prompt(), usage.answer())
+}
+
+/// What is paid by other units than tokens; an operation has one of them.
+fn units(usage: &Usage) -> u32 {
+    usage.images.saturating_add(usage.seconds).saturating_add(usage.characters)
 }
 
 fn narrow(count: u64) -> u32 {

@@ -85,6 +85,8 @@ pub struct Call {
     pub est_input: u32,
     /// Bytes of the content that tokens are counted of.
     pub content_bytes: u32,
+    /// Characters of a text that is to be spoken.
+    pub characters: u32,
     /// Who it is for, as OpenAI's clients say.
     pub user: Option<Value>,
     pub metadata: Option<Value>,

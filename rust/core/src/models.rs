@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::body::Body;
 use crate::connection::Connection;
 use crate::endpoint::Dialect;
 use crate::error::{Code, Error, Result};
 use crate::kernel::nearest::nearest;
+use crate::snapshot::wire::ModelInfo;
 use crate::snapshot::{Model, Snapshot};
 use crate::stage::{authorize, identify};
 use crate::state::keys::Keys;
@@ -41,9 +42,9 @@ pub fn answer(
         snapshot.names().filter(|(name, model)| key.may_use(name) || key.may_use(&model.name)).collect();
     allowed.sort_unstable_by_key(|(name, _)| *name);
     let body = match name {
-        None => list(&allowed, caller.dialect),
+        None => serde_json::to_vec(&list(&allowed, caller.dialect)),
         Some(wanted) => match allowed.iter().find(|(name, _)| *name == wanted) {
-            Some((name, model)) => object(name, model, caller.dialect),
+            Some((name, model)) => serde_json::to_vec(&object(name, model, caller.dialect)),
             None => {
                 let hint = nearest(wanted, allowed.iter().map(|(name, _)| *name));
                 let hint = hint.map_or(String::new(), |near| format!(" Did you mean '{near}'?"));
@@ -53,48 +54,94 @@ pub fn answer(
             }
         },
     };
-    let mut response = Response::new(Body::full(body.to_string()));
+    let body = body.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+    let mut response = Response::new(Body::full(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
-fn list(models: &[(&str, &Model)], dialect: Dialect) -> Value {
-    let data: Vec<Value> = models.iter().map(|(name, model)| object(name, model, dialect)).collect();
+/// A list of models in a dialect.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum List<'a> {
+    OpenAi { object: &'static str, data: Vec<Object<'a>> },
+    Anthropic { data: Vec<Object<'a>>, has_more: bool, first_id: Option<&'a str>, last_id: Option<&'a str> },
+    Gemini { models: Vec<Object<'a>> },
+}
+
+/// One model in a dialect: the dialect's members first, ours behind them.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Object<'a> {
+    OpenAi {
+        id: &'a str,
+        object: &'static str,
+        created: i64,
+        owned_by: &'a str,
+        mode: &'a str,
+        #[serde(flatten)]
+        info: Option<&'a ModelInfo>,
+    },
+    Anthropic {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        id: &'a str,
+        display_name: &'a str,
+        created_at: String,
+    },
+    #[serde(rename_all = "camelCase")]
+    Gemini {
+        name: String,
+        base_model_id: &'a str,
+        version: &'static str,
+        display_name: &'a str,
+        description: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        input_token_limit: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output_token_limit: Option<u64>,
+        supported_generation_methods: &'static [&'static str],
+    },
+}
+
+fn list<'a>(models: &[(&'a str, &'a Model)], dialect: Dialect) -> List<'a> {
+    let data = models.iter().map(|(name, model)| object(name, model, dialect)).collect();
     match dialect {
-        Dialect::OpenAi => json!({"object": "list", "data": data}),
-        Dialect::Anthropic => json!({
-            "data": data,
-            "has_more": false,
-            "first_id": models.first().map(|(name, _)| name),
-            "last_id": models.last().map(|(name, _)| name),
-        }),
-        Dialect::Gemini => json!({"models": data}),
+        Dialect::OpenAi => List::OpenAi { object: "list", data },
+        Dialect::Anthropic => List::Anthropic {
+            data,
+            has_more: false,
+            first_id: models.first().map(|(name, _)| *name),
+            last_id: models.last().map(|(name, _)| *name),
+        },
+        Dialect::Gemini => List::Gemini { models: data },
     }
 }
 
-fn object(name: &str, model: &Model, dialect: Dialect) -> Value {
+fn object<'a>(name: &'a str, model: &'a Model, dialect: Dialect) -> Object<'a> {
+    let info = model.info.as_ref();
     match dialect {
-        Dialect::OpenAi => json!({
-            "id": name,
-            "object": "model",
-            "created": model.created,
-            "owned_by": model.owned_by,
-            "mode": model.mode,
-        }),
-        Dialect::Anthropic => json!({
-            "type": "model",
-            "id": name,
-            "display_name": name,
-            "created_at": rfc3339(model.created),
-        }),
-        Dialect::Gemini => json!({
-            "name": format!("models/{name}"),
-            "baseModelId": name,
-            "version": "1",
-            "displayName": name,
-            "description": format!("{} of {}", model.mode, model.owned_by),
-            "supportedGenerationMethods": methods(&model.mode),
-        }),
+        Dialect::OpenAi => Object::OpenAi {
+            id: name,
+            object: "model",
+            created: model.created,
+            owned_by: &model.owned_by,
+            mode: &model.mode,
+            info,
+        },
+        Dialect::Anthropic => {
+            Object::Anthropic { kind: "model", id: name, display_name: name, created_at: rfc3339(model.created) }
+        }
+        Dialect::Gemini => Object::Gemini {
+            name: format!("models/{name}"),
+            base_model_id: name,
+            version: "1",
+            display_name: name,
+            description: format!("{} of {}", model.mode, model.owned_by),
+            input_token_limit: info.and_then(|info| info.context_window),
+            output_token_limit: info.and_then(|info| info.max_output),
+            supported_generation_methods: methods(&model.mode),
+        },
     }
 }
 

@@ -26,6 +26,7 @@ use serde::Deserialize;
 use super::{Seen, escape, text_length};
 use crate::error::Error;
 use crate::kernel::cost::Usage;
+use crate::kernel::price::Service;
 use crate::wire::json::{Kind, scan_object, scan_value_object};
 use crate::wire::sse;
 
@@ -51,16 +52,53 @@ struct UsageWire {
     cache_read_input_tokens: Option<u64>,
     #[serde(default)]
     cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation: Option<CacheCreation>,
+    #[serde(default)]
+    server_tool_use: Option<ServerTools>,
+    #[serde(default)]
+    service_tier: Option<ServiceTier>,
+}
+
+/// Parts of `cache_creation_input_tokens`, by how long they are kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct CacheCreation {
+    #[serde(default)]
+    ephemeral_1h_input_tokens: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct ServerTools {
+    #[serde(default)]
+    web_search_requests: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ServiceTier {
+    Batch,
+    Priority,
+    #[serde(other)]
+    Other,
 }
 
 impl UsageWire {
     /// `input_tokens` does not include what was read from or written to the cache.
     fn usage(self) -> Usage {
+        let written = self.cache_creation_input_tokens.unwrap_or(0);
+        let long = self.cache_creation.unwrap_or_default().ephemeral_1h_input_tokens.min(written);
         Usage {
             input: self.input_tokens.unwrap_or(0),
             output: self.output_tokens.unwrap_or(0),
             cache_read: self.cache_read_input_tokens.unwrap_or(0),
-            cache_write: self.cache_creation_input_tokens.unwrap_or(0),
+            cache_write: written - long,
+            cache_write_long: long,
+            searches: self.server_tool_use.unwrap_or_default().web_search_requests,
+            service: match self.service_tier {
+                Some(ServiceTier::Batch) => Service::Batch,
+                Some(ServiceTier::Priority) => Service::Priority,
+                Some(ServiceTier::Other) | None => Service::Standard,
+            },
             ..Usage::default()
         }
     }
@@ -71,6 +109,9 @@ impl UsageWire {
         self.output_tokens = later.output_tokens.or(self.output_tokens);
         self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.cache_creation = later.cache_creation.or(self.cache_creation);
+        self.server_tool_use = later.server_tool_use.or(self.server_tool_use);
+        self.service_tier = later.service_tier.or(self.service_tier);
     }
 }
 

@@ -92,7 +92,15 @@ pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> O
         return Some(Usage::default());
     }
     match dialect {
-        Dialect::OpenAi => openai_chat::parse_usage(member?),
+        Dialect::OpenAi => openai_chat::parse_usage(member?).map(|usage| match operation {
+            // Who makes images and does not tell their tokens apart has no others.
+            Operation::ImagesGenerations | Operation::ImagesEdits | Operation::ImagesVariations
+                if usage.image_output == 0 =>
+            {
+                Usage { output: 0, image_output: usage.output, ..usage }
+            }
+            _ => usage,
+        }),
         Dialect::Anthropic => anthropic_messages::parse_usage(member?),
         Dialect::Gemini => gemini::parse_usage(member?),
     }

@@ -27,7 +27,8 @@ use serde::Deserialize;
 use super::{Seen, escape, text_length};
 use crate::error::Error;
 use crate::kernel::cost::Usage;
-use crate::wire::json::{Kind, scan_object};
+use crate::kernel::price::Service;
+use crate::wire::json::{self, Kind, Value, scan_object};
 use crate::wire::sse;
 
 pub fn error_body(error: &Error) -> Bytes {
@@ -67,6 +68,9 @@ struct UsageWire {
     /// DeepSeek's name for cached input.
     #[serde(default)]
     prompt_cache_hit_tokens: Option<u64>,
+    /// Length of sound that is paid by time.
+    #[serde(default)]
+    seconds: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -74,7 +78,22 @@ struct InputDetails {
     #[serde(default)]
     cached_tokens: Option<u64>,
     #[serde(default)]
+    cached_tokens_details: Option<CachedDetails>,
+    #[serde(default)]
+    cache_write_tokens: Option<u64>,
+    #[serde(default)]
     audio_tokens: Option<u64>,
+    #[serde(default)]
+    image_tokens: Option<u64>,
+}
+
+/// Parts of `cached_tokens`; the counts beside it include them.
+#[derive(Default, Deserialize)]
+struct CachedDetails {
+    #[serde(default)]
+    audio_tokens: Option<u64>,
+    #[serde(default)]
+    image_tokens: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -83,6 +102,15 @@ struct OutputDetails {
     reasoning_tokens: Option<u64>,
     #[serde(default)]
     audio_tokens: Option<u64>,
+    #[serde(default)]
+    image_tokens: Option<u64>,
+}
+
+/// Takes up to `wanted` tokens out of what is `left` of a total.
+fn part(left: &mut u64, wanted: Option<u64>) -> u64 {
+    let taken = wanted.unwrap_or(0).min(*left);
+    *left -= taken;
+    taken
 }
 
 /// Reads a `usage` object; counts that are parts of another are taken out of it, so that each token is priced once.
@@ -90,8 +118,15 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
     let wire: UsageWire = serde_json::from_slice(raw).ok()?;
     let input = wire.prompt_tokens_details.unwrap_or_default();
     let output = wire.completion_tokens_details.unwrap_or_default();
-    let cache_read = input.cached_tokens.or(wire.prompt_cache_hit_tokens).unwrap_or(0).min(wire.prompt_tokens);
-    let audio_input = input.audio_tokens.unwrap_or(0).min(wire.prompt_tokens - cache_read);
+    let mut prompt = wire.prompt_tokens;
+    let mut cache_read = part(&mut prompt, input.cached_tokens.or(wire.prompt_cache_hit_tokens));
+    let cached = input.cached_tokens_details.unwrap_or_default();
+    let cache_read_audio = part(&mut cache_read, cached.audio_tokens);
+    let cache_read_image = part(&mut cache_read, cached.image_tokens);
+    let cache_write = part(&mut prompt, input.cache_write_tokens);
+    // Cached sound and images are part of both counts.
+    let audio_input = part(&mut prompt, input.audio_tokens.map(|all| all.saturating_sub(cache_read_audio)));
+    let image_input = part(&mut prompt, input.image_tokens.map(|all| all.saturating_sub(cache_read_image)));
     let mut completion = wire.completion_tokens;
     let reasoning = output.reasoning_tokens.unwrap_or(0);
     if let Some(total) = wire.total_tokens
@@ -101,16 +136,35 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
         // xAI and a few others leave reasoning out of completion_tokens; the total tells.
         completion += reasoning;
     }
-    let audio_output = output.audio_tokens.unwrap_or(0).min(completion);
+    let audio_output = part(&mut completion, output.audio_tokens);
+    let image_output = part(&mut completion, output.image_tokens);
     Some(Usage {
-        input: wire.prompt_tokens - cache_read - audio_input,
-        output: completion - audio_output,
+        input: prompt,
+        output: completion,
         cache_read,
-        cache_write: 0,
+        cache_write,
         audio_input,
         audio_output,
+        cache_read_audio,
+        image_input,
+        image_output,
+        cache_read_image,
         reasoning,
+        seconds: seconds(wire.seconds),
+        ..Usage::default()
     })
+}
+
+/// Whole seconds, as sound is billed.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn seconds(told: Option<f64>) -> u32 {
+    // A cast from a float saturates.
+    told.map_or(0, |seconds| seconds.round() as u32)
+}
+
+/// How urgently the provider worked, from an answer's `service_tier`.
+pub fn service_of(body: &[u8], value: Option<Value>) -> Service {
+    value.and_then(|value| json::string(body, value)).map_or(Service::Standard, |name| Service::parse(&name))
 }
 
 /// Members of a chunk that hold generated text.
@@ -149,11 +203,11 @@ impl Tap {
             return seen;
         }
         let data = sse::data(event);
-        let Ok(scan) = scan_object(&data, &["usage", "choices"]) else { return seen };
-        let [usage, choices] = scan.fields;
+        let Ok(scan) = scan_object(&data, &["usage", "choices", "service_tier"]) else { return seen };
+        let [usage, choices, service] = scan.fields;
         let Some(usage) = usage.filter(|value| value.kind == Kind::Object) else { return seen };
         let Some(parsed) = parse_usage(usage.raw(&data)) else { return seen };
-        self.usage = Some(parsed);
+        self.usage = Some(Usage { service: service_of(&data, service), ..parsed });
         // The final event has `"choices":[]`; some providers leave `choices` out.
         let usage_only = choices.is_none_or(|choices| {
             choices.kind == Kind::Array && choices.raw(&data).iter().all(|byte| b"[] \t\r\n".contains(byte))

@@ -7,6 +7,7 @@ pub mod cost;
 pub mod ewma;
 pub mod failure;
 pub mod nearest;
+pub mod price;
 pub mod quota;
 pub mod ratio;
 pub mod retry_budget;

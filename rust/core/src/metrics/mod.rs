@@ -203,9 +203,9 @@ impl DeploymentCounters {
 
     pub fn record(&self, outcome: Outcome, usage: &Usage, cost_pico: i64, latency: Duration) {
         self.outcomes[outcome as usize].add(1);
-        self.input.add(usage.input + usage.cache_write + usage.audio_input);
-        self.output.add(usage.output + usage.audio_output);
-        self.cached.add(usage.cache_read);
+        self.input.add(usage.prompt().saturating_sub(usage.cached()));
+        self.output.add(usage.answer());
+        self.cached.add(usage.cached());
         self.cost_pico.add(u64::try_from(cost_pico).unwrap_or(0));
         self.latency.record(latency);
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::endpoint::{Dialect, Operation};
-use crate::kernel::cost::Price;
+use crate::kernel::price::Price;
 use crate::kernel::{breaker, quota};
 use crate::ledger::DictKind;
 use crate::rules::Rules;
@@ -102,7 +102,7 @@ pub struct Deployment {
     pub auth: Auth,
     pub credential: Option<Arc<CredentialSlot>>,
     pub weight: u32,
-    pub price: Option<Price>,
+    pub price: Option<Arc<Price>>,
     pub price_id: u32,
     pub ledger_id: u32,
     pub stream_usage: StreamUsage,
@@ -137,6 +137,7 @@ pub struct Model {
     pub owned_by: String,
     pub created: i64,
     pub mode: String,
+    pub info: Option<wire::ModelInfo>,
     pub ledger_id: u32,
     pub state: Arc<ModelState>,
 }
@@ -261,6 +262,7 @@ fn compile_model(
         owned_by: model.owned_by,
         created: model.created,
         mode: model.mode,
+        info: model.info,
     })
 }
 
@@ -321,7 +323,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         defaults,
         auth,
         weight: wire.weight,
-        price: wire.price,
+        price: wire.price.as_ref().map(|listed| Arc::new(Price::new(listed))),
         stream_usage,
         timeouts: Timeouts {
             connect: ms(wire.timeouts.connect_ms),

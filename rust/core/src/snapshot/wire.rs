@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::kernel::cost::Price;
+use crate::kernel::price::Listed;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,7 +63,7 @@ pub struct Deployment {
     pub tags: Vec<String>,
     pub rpm: Option<u64>,
     pub tpm: Option<u64>,
-    pub price: Option<Price>,
+    pub price: Option<Listed>,
     pub price_version: String,
     pub stream_usage: String,
     pub timeouts: Timeouts,
@@ -115,6 +115,7 @@ pub struct Model {
     pub owned_by: String,
     pub created: i64,
     pub mode: String,
+    pub info: Option<ModelInfo>,
 }
 
 /// How often a request is sent again, by the class of its last failure.
@@ -166,4 +167,23 @@ pub struct Routing {
     pub context_window_fallbacks: Vec<String>,
     pub content_policy_fallbacks: Vec<String>,
     pub rate_limit_fallbacks: Vec<String>,
+}
+
+/// What is known about a model, for the list of models.
+#[derive(Debug, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelInfo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    #[serde(rename(serialize = "max_output_tokens"), skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+    #[serde(rename(serialize = "input_modalities"), skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<String>,
+    #[serde(rename(serialize = "output_modalities"), skip_serializing_if = "Vec::is_empty")]
+    pub gives: Vec<String>,
+    #[serde(rename(serialize = "capabilities"), skip_serializing_if = "Vec::is_empty")]
+    pub can: Vec<String>,
+    /// Day the provider ends it, YYYY-MM-DD.
+    #[serde(rename(serialize = "deprecation_date"), skip_serializing_if = "Option::is_none")]
+    pub ends: Option<String>,
 }

@@ -228,6 +228,10 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
     let content = required(operation, [messages, prompt, input, query, documents])?;
     call.content_bytes = content.map_or(0, |content| content.end - content.start);
     call.est_input = call.content_bytes.div_ceil(4);
+    if operation == Operation::AudioSpeech {
+        let text = content.and_then(|content| json::string(body, content)).unwrap_or_default();
+        call.characters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+    }
     Ok(call)
 }
 

@@ -96,7 +96,7 @@ async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Respo
     };
     let status = answer.head.status;
     let dialect = exchange.endpoint.dialect;
-    let Ok([usage, model]) = check(&body, dialect::usage_name(dialect)) else {
+    let Ok([usage, model, service]) = check(&body, dialect::usage_name(dialect)) else {
         answer.attempt.progress.plain(body.len());
         let ending = Ending::Estimated { status: status.as_u16(), outcome: Outcome::InvalidResponse };
         answer.attempt.close(ending, exchange.overhead(now), now);
@@ -104,7 +104,12 @@ async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Respo
     };
     let usage = usage.filter(|value| value.kind == Kind::Object).map(|value| value.raw(&body));
     let ending = match dialect::usage(dialect, exchange.endpoint.operation, usage) {
-        Some(usage) => Ending::Reported { status: status.as_u16(), usage },
+        Some(mut usage) => {
+            if service.is_some() {
+                usage.service = dialect::openai_chat::service_of(&body, service);
+            }
+            Ending::Reported { status: status.as_u16(), usage }
+        }
         None => {
             // Only what generates text is priced by its length.
             if exchange.endpoint.operation.generates() {
@@ -183,12 +188,12 @@ fn undecodable(error: &EncodingError) -> Error {
 }
 
 /// Refuses what is not JSON; finds the top-level usage and `model` otherwise.
-fn check(body: &Bytes, usage: &str) -> Result<[Option<Value>; 2], ()> {
-    match scan_object(body, &[usage, "model"]) {
+fn check(body: &Bytes, usage: &str) -> Result<[Option<Value>; 3], ()> {
+    match scan_object(body, &[usage, "model", "service_tier"]) {
         Ok(scan) => Ok(scan.fields),
         // Some providers answer with a bare array.
         Err(error) if error.kind == JsonErrorKind::NotAnObject => {
-            serde_json::from_slice::<IgnoredAny>(body).map(|_| [None, None]).map_err(|_| ())
+            serde_json::from_slice::<IgnoredAny>(body).map(|_| [None; 3]).map_err(|_| ())
         }
         Err(_) => Err(()),
     }

@@ -69,7 +69,7 @@ fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refus
     // Estimates are as often too low as too high; a reservation should seldom be too low.
     let margin = u64::from(input) + u64::from(input / 8);
     let usage = Usage { input: margin, output, ..Usage::default() };
-    let pico = deployment.price.and_then(|price| cost(&price, &usage)).unwrap_or(0);
+    let pico = deployment.price.as_deref().and_then(|price| cost(price, &usage)).unwrap_or(0);
     let places = places(exchange, deployment);
     let needed = |subject: &std::sync::Arc<crate::state::subjects::Subject>| subject.limits(Metric::USAGE);
     let limited = !places.is_empty()

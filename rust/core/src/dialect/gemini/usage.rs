@@ -31,44 +31,59 @@ struct Modality<'a> {
     token_count: u64,
 }
 
-fn audio(details: &[Modality<'_>]) -> u64 {
-    details.iter().filter(|detail| &*detail.modality == "AUDIO").map(|detail| detail.token_count).sum()
+fn of(details: &[Modality<'_>], modality: &str) -> u64 {
+    details.iter().filter(|detail| &*detail.modality == modality).map(|detail| detail.token_count).sum()
+}
+
+/// Takes up to `wanted` tokens out of what is `left` of a total.
+fn part(left: &mut u64, wanted: u64) -> u64 {
+    let taken = wanted.min(*left);
+    *left -= taken;
+    taken
 }
 
 /// Reads a `usageMetadata` object; counts that are parts of another are taken out of it, so that each token is priced once.
 pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
     let wire: Wire<'_> = serde_json::from_slice(raw).ok()?;
     let prompt = wire.prompt_token_count;
-    let cache_read = wire.cached_content_token_count.min(prompt);
-    let heard = audio(&wire.prompt_tokens_details).saturating_sub(audio(&wire.cache_tokens_details));
-    let audio_input = heard.min(prompt - cache_read);
+    let mut fresh = prompt;
+    let mut cache_read = part(&mut fresh, wire.cached_content_token_count);
+    let cache_read_audio = part(&mut cache_read, of(&wire.cache_tokens_details, "AUDIO"));
+    let cache_read_image = part(&mut cache_read, of(&wire.cache_tokens_details, "IMAGE"));
+    let prompted = |modality: &str, cached: u64| of(&wire.prompt_tokens_details, modality).saturating_sub(cached);
+    let audio_input = part(&mut fresh, prompted("AUDIO", cache_read_audio));
+    let image_input = part(&mut fresh, prompted("IMAGE", cache_read_image));
     let (candidates, thoughts) = (wire.candidates_token_count, wire.thoughts_token_count);
     let known = prompt.saturating_add(wire.tool_use_prompt_token_count).saturating_add(candidates);
     // A total without the thoughts tells that they are among the candidates already.
     let inside = wire.total_token_count == Some(known) && thoughts <= candidates;
-    let output = if inside { candidates } else { candidates.saturating_add(thoughts) };
-    let audio_output = audio(&wire.candidates_tokens_details).min(output);
+    let mut output = if inside { candidates } else { candidates.saturating_add(thoughts) };
+    let audio_output = part(&mut output, of(&wire.candidates_tokens_details, "AUDIO"));
+    let image_output = part(&mut output, of(&wire.candidates_tokens_details, "IMAGE"));
     Some(Usage {
-        input: (prompt - cache_read - audio_input).saturating_add(wire.tool_use_prompt_token_count),
-        output: output - audio_output,
+        input: fresh.saturating_add(wire.tool_use_prompt_token_count),
+        output,
         cache_read,
-        cache_write: 0,
         audio_input,
         audio_output,
+        cache_read_audio,
+        image_input,
+        image_output,
+        cache_read_image,
         reasoning: thoughts,
+        ..Usage::default()
     })
 }
 
 /// Writes the object in Google's accounting.
 pub fn write_usage(out: &mut Writer, usage: &Usage) {
-    let parts = [usage.input, usage.cache_read, usage.cache_write, usage.audio_input];
-    let prompt = parts.into_iter().fold(0, u64::saturating_add);
-    let output = usage.output.saturating_add(usage.audio_output);
+    let prompt = usage.prompt();
+    let output = usage.answer();
     let thoughts = usage.reasoning.min(output);
     out.begin_object().key("promptTokenCount").uint(prompt);
     out.key("candidatesTokenCount").uint(output - thoughts);
-    if usage.cache_read > 0 {
-        out.key("cachedContentTokenCount").uint(usage.cache_read);
+    if usage.cached() > 0 {
+        out.key("cachedContentTokenCount").uint(usage.cached());
     }
     if thoughts > 0 {
         out.key("thoughtsTokenCount").uint(thoughts);
@@ -135,7 +150,7 @@ mod tests {
             audio_input: 10,
             audio_output: 8,
             reasoning: 20,
-            cache_write: 0,
+            ..Usage::default()
         };
         let mut out = Writer::default();
         write_usage(&mut out, &usage);

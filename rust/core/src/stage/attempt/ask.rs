@@ -11,8 +11,10 @@ use super::prepare::prepare;
 use super::refusal::judge;
 use crate::account::{Attempt, AttemptStart, Ending};
 use crate::clock::{monotonic_ns, ns_at, wall_us};
+use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
+use crate::kernel::cost::Usage;
 use crate::kernel::failure::Class;
 use crate::kernel::quota::Quota;
 use crate::metrics::Outcome;
@@ -63,7 +65,7 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         hold: reservation.hold,
         deployment: deployment.state.clone(),
         place,
-        price: deployment.price,
+        price: deployment.price.clone(),
         breaker: deployment.breaker,
         measures: deployment.measures,
         est_input: reservation.input,
@@ -76,6 +78,9 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
     match received {
         Ok(head) => {
             attempt.answered(head.status.as_u16(), now);
+            if head.status.is_success() {
+                attempt.progress.told = units_asked(exchange);
+            }
             if deployment.measures.usage {
                 quota_told(&deployment.state.quota, &head.headers, ns_at(now));
             }
@@ -124,6 +129,20 @@ fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservatio
         flags: u16::from(exchange.call.stream),
         attempt_no: exchange.attempts,
         ..Intent::default()
+    }
+}
+
+/// What is paid by units that the request itself tells; answers of these operations need not repeat them.
+fn units_asked(exchange: &Exchange) -> Option<Usage> {
+    let call = &exchange.call;
+    let input = u64::from(call.est_input);
+    match exchange.endpoint.operation {
+        Operation::AudioSpeech => Some(Usage { input, characters: call.characters, ..Usage::default() }),
+        Operation::ImagesGenerations | Operation::ImagesEdits | Operation::ImagesVariations => {
+            let images = u32::try_from(call.choices).unwrap_or(u32::MAX);
+            Some(Usage { input, images, ..Usage::default() })
+        }
+        _ => None,
     }
 }
 

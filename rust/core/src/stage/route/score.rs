@@ -3,7 +3,8 @@
 use super::sticky;
 use crate::exchange::Exchange;
 use crate::kernel::choice::{Candidate, How, rendezvous};
-use crate::kernel::cost::Price;
+use crate::kernel::cost::{Usage, cost};
+use crate::kernel::price::Price;
 use crate::snapshot::{Deployment, Model, Strategy};
 
 /// Scores of candidates over their share of the load go behind all others.
@@ -74,9 +75,9 @@ fn busy(deployment: &Deployment, weight: u64) -> u64 {
     u64::from(deployment.state.in_flight()).saturating_mul(1 << 32) / weight.max(1)
 }
 
-/// Pico-USD for a million such requests: no division is needed to compare.
+/// Pico-USD for such a request.
 fn price(price: &Price, input: u32, output: u64) -> u64 {
-    let term = |price: Option<i64>, tokens: u64| u128::from(price.unwrap_or(0).unsigned_abs()) * u128::from(tokens);
-    let total = term(price.input, u64::from(input)) + term(price.output, output) + term(price.per_request, 1_000_000);
-    u64::try_from(total >> 20).unwrap_or(UNKNOWN).min(UNKNOWN - 1)
+    let usage = Usage { input: u64::from(input), output, ..Usage::default() };
+    let total = cost(price, &usage).map_or(u64::MAX, i64::unsigned_abs);
+    total.min(UNKNOWN - 1)
 }

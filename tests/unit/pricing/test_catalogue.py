@@ -1,12 +1,13 @@
 """The shipped catalogue: known prices, look-up rules, and that its file is well formed."""
 
 import re
+from datetime import date
 from importlib import resources
 
 import msgspec
 import pytest
 
-from ailink.pricing import Catalogue, load
+from ailink.pricing import RATES, UNITS, Catalogue, load
 from ailink.providers.registry import Registry
 
 USD = 10**12
@@ -51,15 +52,27 @@ def test_the_file_round_trips(catalogue: Catalogue) -> None:
 
 
 def test_every_amount_fits_and_is_not_negative(catalogue: Catalogue) -> None:
-    fields = ("input", "output", "cache_read", "cache_write", "audio_input", "audio_output", "per_request")
     prices = [m.price for models in catalogue.by_provider.values() for m in models.values() if m.price]
     assert len(prices) > 3500
     for price in prices:
-        amounts = [*(getattr(price, name) for name in fields), *price.extras.values()]
+        tables = [price, *price.tiers, *price.services.values()]
+        tables += [tier for special in price.services.values() for tier in special.tiers]
+        amounts = [getattr(table, name) for table in tables for name in RATES]
+        amounts += [getattr(price, name) for name in UNITS] + list(price.extras.values())
         assert all(amount is None or 0 <= amount < 2**63 for amount in amounts)
-        steps = [tier.above for tier in price.tiers]
-        assert steps == sorted(set(steps))
-        assert not steps or steps[0] > 0
+        for tiers in (price.tiers, *(special.tiers for special in price.services.values())):
+            steps = [tier.above for tier in tiers]
+            assert steps == sorted(set(steps))
+            assert not steps or steps[0] > 0
+
+
+def test_facts_beside_prices(catalogue: Catalogue) -> None:
+    model = catalogue.model("anthropic", "claude-sonnet-4-5")
+    assert model is not None
+    assert {"tools", "vision", "prompt_caching"} <= set(model.can)
+    days = [m.ends for models in catalogue.by_provider.values() for m in models.values() if m.ends]
+    assert len(days) > 500
+    assert all(date.fromisoformat(day) for day in days)
 
 
 def test_names_are_ours(catalogue: Catalogue) -> None:

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripts.prices_from_litellm import FIELDS, NOT_MODELS, Converter, Source, convert, place, read
+from scripts.prices_from_litellm import Source, convert, read
 
-from ailink.pricing import Catalogue, Price, Tier
+from ailink.pricing import Catalogue, Price, ServiceRates, Tier
+from ailink.pricing.litellm import FIELDS, NOT_MODELS, Converter, place
 
 SAMPLE = Path(__file__).parent / "sample.json"
 PER_MILLION = Fraction(10**12 * 10**6)
@@ -126,15 +127,17 @@ def test_tiers_by_number_of_results_are_not_token_prices(sample: Source) -> None
 def test_prices_without_a_field_keep_a_name(sample: Source) -> None:
     catalogue = catalogue_of(sample)
     expected = {
-        ("openai", "whisper-1"): Price(extras={"input_per_second": 10**14, "output_per_second": 10**14}),
-        ("openai", "tts-1"): Price(extras={"input_per_character": 15 * 10**12}),
-        ("aiml", "flux/kontext-max/text-to-image"): Price(extras={"output_per_image": 104 * 10**15}),
+        ("openai", "whisper-1"): Price(per_second=10**14),
+        ("openai", "tts-1"): Price(per_character=15 * 10**12),
+        ("aiml", "flux/kontext-max/text-to-image"): Price(per_image=104 * 10**15),
         ("cohere", "rerank-v3.5"): Price(input=0, output=0, per_request=2 * 10**9),
     }
     assert {key: catalogue.price(*key) for key in expected} == expected
     mini = catalogue.price("openai", "gpt-4o-mini")
     assert mini is not None
-    assert {"input_batch", "input_priority", "search_low_per_query"} <= mini.extras.keys()
+    assert mini.services.keys() == {"batch", "priority"}
+    assert mini.services["batch"] == ServiceRates(input=75 * 10**9, output=3 * 10**11)
+    assert "search_low_per_query" in mini.extras
 
 
 def test_a_provider_split_by_wire_format_is_one(sample: Source) -> None:

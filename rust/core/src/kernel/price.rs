@@ -40,6 +40,20 @@ rates! {
 }
 
 impl Rates {
+    /// Without what only repeats the price of the class it is a part of: a tier or service that changes that price changes
+    /// the part's with it.
+    fn essential(&self) -> Rates {
+        let own = |part: Option<i64>, whole: Option<i64>| part.filter(|_| part != whole);
+        Rates {
+            audio_input: own(self.audio_input, self.input),
+            image_input: own(self.image_input, self.input),
+            audio_output: own(self.audio_output, self.output),
+            image_output: own(self.image_output, self.output),
+            reasoning: own(self.reasoning, self.output),
+            ..*self
+        }
+    }
+
     /// Every class with the price it is charged at: its own, or that of what it is a part of, or nothing.
     fn resolved(&self) -> [i64; CLASSES] {
         let input = self.input.unwrap_or(0);
@@ -144,11 +158,14 @@ impl Price {
     #[must_use]
     pub fn new(listed: &Listed) -> Price {
         let mut bands: [Vec<Band>; 4] = Default::default();
-        bands[Service::Standard as usize] = bands_of(&listed.rates, &listed.tiers);
+        let essential = |tier: &Tier| Tier { above: tier.above, rates: tier.rates.essential() };
+        let base = listed.rates.essential();
+        let standards: Vec<Tier> = listed.tiers.iter().map(essential).collect();
+        bands[Service::Standard as usize] = bands_of(&base, &standards);
         for special in &listed.services {
-            let rates = special.rates.over(&listed.rates);
-            let mut tiers: Vec<Tier> = special.tiers.clone();
-            for standard in &listed.tiers {
+            let rates = special.rates.essential().over(&base);
+            let mut tiers: Vec<Tier> = special.tiers.iter().map(essential).collect();
+            for standard in &standards {
                 match tiers.iter_mut().find(|tier| tier.above == standard.above) {
                     Some(tier) => tier.rates = tier.rates.over(&standard.rates),
                     None => tiers.push(*standard),

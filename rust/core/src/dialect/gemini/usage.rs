@@ -121,10 +121,10 @@ mod tests {
             "promptTokensDetails":[{"modality":"TEXT","tokenCount":85},{"modality":"AUDIO","tokenCount":15}],
             "cacheTokensDetails":[{"modality":"AUDIO","tokenCount":5}],
             "candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":8}]}"#);
-        assert_eq!((usage.input, usage.cache_read, usage.audio_input), (65, 30, 10));
+        assert_eq!((usage.input, usage.audio_input), (65, 10));
+        assert_eq!((usage.cache_read, usage.cache_read_audio), (25, 5));
         assert_eq!((usage.output, usage.audio_output, usage.reasoning), (52, 8, 20));
-        let total = usage.input + usage.cache_read + usage.audio_input + usage.output + usage.audio_output;
-        assert_eq!(total, 165);
+        assert_eq!(usage.prompt() + usage.answer(), 165);
     }
 
     #[test]

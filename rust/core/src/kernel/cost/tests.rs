@@ -177,6 +177,24 @@ fn services_have_their_prices_and_the_standards_where_they_have_none() {
 }
 
 #[test]
+fn a_part_that_costs_as_much_as_its_whole_follows_it() {
+    let million = |tokens: i64| Some(tokens * 1_000_000);
+    let listed = Listed {
+        rates: Rates { output: million(4), reasoning: million(4), ..Rates::default() },
+        services: vec![ServiceRates {
+            service: Service::Batch,
+            rates: Rates { output: million(2), ..Rates::default() },
+            tiers: vec![],
+        }],
+        ..Listed::default()
+    };
+    let usage = Usage { output: 10, reasoning: 5, service: Service::Batch, ..Usage::default() };
+    assert_eq!(cost(&Price::new(&listed), &usage), Some(20));
+    let other = Listed { rates: Rates { reasoning: million(3), ..listed.rates }, ..listed };
+    assert_eq!(cost(&Price::new(&other), &usage), Some(5 * 2 + 5 * 3));
+}
+
+#[test]
 fn what_is_not_tokens_has_its_price_per_unit() {
     let listed = Listed {
         per_request: Some(7),

@@ -83,16 +83,22 @@ def test_prices(compiled):
     catalogue = pricing.load()
     listed = catalogue.price("openai", "gpt-4o-mini")
     assert (
-        (first.price.input, first.price.output) == (listed.input, listed.output) == (15 * 10**10, 6 * 10**11)
+        (first.price.rates.input, first.price.rates.output)
+        == (listed.input, listed.output)
+        == (15 * 10**10, 6 * 10**11)
     )
     assert first.price_version == catalogue.version
     assert (local.price, local.price_version) == (None, "")
-    assert (anthropic.price.input, anthropic.price.output, anthropic.price_version) == (
+    assert (anthropic.price.rates.input, anthropic.price.rates.output, anthropic.price_version) == (
         None,
         3 * 10**12,
         "config",
     )
-    assert (last.price.input, last.price.per_request, last.price_version) == (15 * 10**10, 10**6, "config")
+    assert (last.price.rates.input, last.price.per_request, last.price_version) == (
+        15 * 10**10,
+        10**6,
+        "config",
+    )
 
 
 def test_keys_from_the_environment(compiled):
@@ -125,7 +131,7 @@ models: [{name: m, deployments: [{provider: groq, model: gpt-4o-mini}]}]
     assert (deployment.base_url, deployment.operations) == ("https://groq.example/v9", {"chat": "/c"})
     assert (deployment.auth.scheme, deployment.auth.name) == ("header", "x-groq")
     assert (deployment.stream_usage, deployment.pool_idle_ms) == ("none", 9000)
-    assert deployment.price.input == 15 * 10**10
+    assert deployment.price.rates.input == 15 * 10**10
 
 
 def test_a_custom_anthropic_provider_does_not_take_anthropics_key(compiled):

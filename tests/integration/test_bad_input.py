@@ -61,6 +61,7 @@ def gateway(
         ),
         # So that what waits for more does not wait for long.
         server={"limits": {"body_bytes": BODY_LIMIT, "header_timeout": "2s", "body_idle": "2s"}},
+        routing={"translation": "never"},
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
         yield running

@@ -50,6 +50,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         make_model("m", *both),
         make_model("org/team model", *both, aliases=["short"]),
         make_model("secret", *both),
+        routing={"translation": "never"},
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
         yield running

@@ -84,6 +84,8 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     """Share of requests that `lowest_latency` gives out by weight, so that no measurement grows old."""
     hash_on: tuple[HashOn, ...] | None = None
     """What `consistent_hash` goes by: the first of these that a request has."""
+    translation: Literal["equal", "last", "never"] | None = None
+    """Deployments that do not speak the caller's format: by their weight like the others, after them, or never."""
     tags: Literal["any", "all"] | None = None
     """Whether a deployment needs one of a request's tags, or all."""
     regions: tuple[_Region, ...] | None = None
@@ -117,6 +119,7 @@ DEFAULT_ROUTING: Final = ModelRouting(
     slack=10,
     explore=5,
     hash_on=("session", "user", "key"),
+    translation="equal",
     tags="any",
     regions=(),
     retry=Retry(

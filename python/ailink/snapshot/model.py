@@ -232,6 +232,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     slack: int
     explore: int
     hash_on: list[str]
+    translation: Literal["equal", "last", "never"]
     match_all_tags: bool
     retries: Retries
     backoff_ms: int

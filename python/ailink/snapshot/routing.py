@@ -30,6 +30,7 @@ def compile_routing(
         slack=own("slack"),
         explore=own("explore"),
         hash_on=list(own("hash_on")),
+        translation=own("translation"),
         match_all_tags=own("tags") == "all",
         retries=wire.Retries(**{name: times(name) for name in wire.Retries.__struct_fields__}),
         backoff_ms=int(retry("backoff")),

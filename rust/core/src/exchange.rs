@@ -17,7 +17,7 @@ use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
 use crate::hold::Extra;
 use crate::shard::{Shard, SnapshotRef};
-use crate::snapshot::{Deployment, Model, StreamUsage};
+use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
 use crate::stage::reserve::Reservation;
 use crate::state::cache::CacheKey;
 use crate::state::draw::Quotas;
@@ -182,9 +182,14 @@ impl Exchange {
         self.snapshot.deployments.get(index as usize)
     }
 
-    /// Whether a deployment can answer this call.
-    pub fn eligible(&self, deployment: &Deployment) -> bool {
-        self.asked(deployment).is_some()
+    /// Whether a deployment may answer this call.
+    pub fn eligible(&self, deployment: &Deployment, translation: Translation) -> bool {
+        self.asked(deployment).is_some() && (translation != Translation::Never || self.native(deployment))
+    }
+
+    /// Whether a deployment speaks the caller's format.
+    pub fn native(&self, deployment: &Deployment) -> bool {
+        deployment.template(self.endpoint.operation).is_some()
     }
 
     /// What a deployment is asked: the caller's operation where it serves it, another one that the call is translated to

@@ -27,7 +27,7 @@ pub const SCHEMA: u32 = 1;
 pub mod routing;
 pub mod wire;
 
-pub use routing::{HashOn, Measures, Routing, Strategy};
+pub use routing::{HashOn, Measures, Routing, Strategy, Translation};
 
 /// A snapshot that cannot be used; says which object is at fault.
 #[derive(Debug, thiserror::Error)]

@@ -90,6 +90,17 @@ pub struct Measures {
     pub usage: bool,
 }
 
+/// Where deployments stand that do not speak the caller's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// Where their weight and tier put them.
+    Equal,
+    /// Behind all that speak it.
+    Last,
+    /// Out.
+    Never,
+}
+
 pub struct Routing {
     pub strategy: Strategy,
     /// Scores within so many percent of the best are as good.
@@ -97,6 +108,7 @@ pub struct Routing {
     /// Of a hundred requests so many go by weight alone, so that no measurement grows old.
     pub explore: u32,
     pub hash_on: Vec<HashOn>,
+    pub translation: Translation,
     pub match_all_tags: bool,
     /// Some deployment has tags, or the tag `default`.
     pub tagged: bool,
@@ -142,6 +154,12 @@ pub fn compile(
         slack: routing.slack,
         explore: routing.explore,
         hash_on: hash_on.collect::<Result<_, _>>()?,
+        translation: match routing.translation.as_str() {
+            "equal" => Translation::Equal,
+            "last" => Translation::Last,
+            "never" => Translation::Never,
+            other => return Err(fail(format!("translation {other:?} is not equal, last or never"))),
+        },
         match_all_tags: routing.match_all_tags,
         has_default_tag: group.clone().any(|deployment| deployment.tags.iter().any(|tag| **tag == *"default")),
         tagged: group.any(|deployment| !deployment.tags.is_empty()),

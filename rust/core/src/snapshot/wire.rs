@@ -158,6 +158,7 @@ pub struct Routing {
     pub slack: u32,
     pub explore: u32,
     pub hash_on: Vec<String>,
+    pub translation: String,
     pub match_all_tags: bool,
     pub retries: Retries,
     pub backoff_ms: u64,

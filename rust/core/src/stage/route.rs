@@ -17,7 +17,11 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::kernel::choice::{Candidate, Candidates, How, arrange};
 use crate::snapshot::Model;
+use crate::snapshot::Translation;
 use crate::unavailable::unavailable;
+
+/// Added to the tier of what is to stand behind every other one; tiers are small.
+const BEHIND_ALL: u32 = 1 << 30;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(index) = exchange.model else {
@@ -75,9 +79,11 @@ fn eligible(exchange: &mut Exchange, model: &Model) -> Candidates {
     let mut dropped: SmallVec<[u32; 4]> = SmallVec::new();
     for index in &model.deployments {
         let Some(deployment) = exchange.deployment(*index) else { continue };
-        if exchange.eligible(deployment) {
+        if exchange.eligible(deployment, model.routing.translation) {
             let weight = u64::from(deployment.weight);
-            found.push(Candidate { index: *index, tier: deployment.tier, weight, score: 0 });
+            let last = model.routing.translation == Translation::Last && !exchange.native(deployment);
+            let tier = if last { BEHIND_ALL + deployment.tier } else { deployment.tier };
+            found.push(Candidate { index: *index, tier, weight, score: 0 });
         } else if exchange.decision.is_some() {
             dropped.push(*index);
         }

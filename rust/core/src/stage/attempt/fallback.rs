@@ -18,7 +18,7 @@ pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) ->
             let fallback = exchange.snapshot.models.get(*index as usize)?;
             let allowed = exchange.key.as_ref().is_some_and(|key| key.may_use(&fallback.name));
             let mut deployments = fallback.deployments.iter().filter_map(|index| exchange.deployment(*index));
-            let serves = deployments.any(|deployment| exchange.eligible(deployment));
+            let serves = deployments.any(|deployment| exchange.eligible(deployment, fallback.routing.translation));
             (allowed && serves).then(|| fallback.name.to_string())
         })
     });

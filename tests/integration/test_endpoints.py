@@ -29,8 +29,14 @@ from tests.harness.certificates import write_pair
 from ailink import _core
 
 ROWS = _core.endpoints()
-PLANE = [row for row in ROWS if row[2] == "plane" and row[3] not in {"models", "health"}]
+# A simulated decision asks nobody.
+PLANE = [
+    row
+    for row in ROWS
+    if row[2] == "plane" and row[3] not in {"models", "health"} and not row[1].startswith("/routing")
+]
 UPLOADS = {"images_edits", "images_variations", "audio_transcriptions", "audio_translations"}
+CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}
 KEY_FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
     "bearer": lambda key: {"headers": {"Authorization": f"Bearer {key}"}},
     "x-api-key": lambda key: {"headers": {"x-api-key": key}},
@@ -45,6 +51,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
     both = [
         make_deployment(provider, model="up"),
         make_deployment(provider, model="up", dialect="anthropic"),
+        make_deployment(provider, model="up", dialect="gemini"),
     ]
     config = make_config(
         make_model("m", *both),
@@ -79,14 +86,26 @@ def request_of(operation: str, model: str | None = "m") -> dict[str, Any]:
         "rerank": {"query": "x", "documents": ["a", "b"]},
         "messages": message(),
         "count_tokens": {"messages": [{"role": "user", "content": "x"}]},
+        **dict.fromkeys(("generate_content", "stream_generate_content", "gemini_count_tokens"), CONTENTS),
+        "embed_content": {"content": CONTENTS["contents"][0]},
+        "batch_embed_contents": {"requests": [{"model": "models/m", "content": CONTENTS["contents"][0]}]},
     }
     body = {name: value for name, value in bodies[operation].items() if name != "model"}
     return {"json": {**body, **named}}
 
 
+def placed(pattern: str, model: str) -> str:
+    """A path of the pattern."""
+    concrete = pattern.replace("{project}", "p").replace("{region}", "r")
+    return concrete.replace("{model}", model).replace("{rest}", model)
+
+
 def is_error(response: httpx.Response, dialect: str = "openai") -> bool:
     """Has it the shape of the dialect's errors, with a message, and a request id in its head?"""
     body = response.json()
+    if dialect == "gemini":
+        error = (body[0] if isinstance(body, list) else body)["error"]
+        return bool(error["message"]) and error["code"] == response.status_code and bool(error["status"])
     shaped = bool(body["error"]["message"] and body["error"]["type"])
     if dialect == "anthropic":
         shaped = shaped and body["type"] == "error" and body["request_id"] == response.headers["x-request-id"]
@@ -96,7 +115,17 @@ def is_error(response: httpx.Response, dialect: str = "openai") -> bool:
 
 
 def dialect_of(operation: str) -> str:
-    return "anthropic" if operation in {"messages", "count_tokens"} else "openai"
+    if operation in {"messages", "count_tokens"}:
+        return "anthropic"
+    return "gemini" if "content" in operation or "gemini" in operation else "openai"
+
+
+def dialect_of_path(path: str) -> str:
+    """Whose shape the errors of a path have, whatever is asked there."""
+    if "messages" in path or "anthropic" in path:
+        return "anthropic"
+    google = path.startswith(("/gemini/", "/v1beta/models")) or "publishers/google" in path
+    return "gemini" if google else "openai"
 
 
 # ── the data plane's rows ───────────────────────────────────────────────────────────────────────────────────
@@ -105,8 +134,8 @@ def dialect_of(operation: str) -> str:
 @pytest.mark.parametrize("row", PLANE, ids=[row[1] for row in PLANE])
 def test_a_row(gateway: Gateway, key: Key, provider: MockProvider, row: tuple[str, str, str, str]) -> None:
     method, pattern, _, operation = row
-    in_path = "{model}" in pattern
-    path = pattern.replace("{model}", "m")
+    in_path = "{model}" in pattern or "{rest}" in pattern
+    path = placed(pattern, "m")
     mark = provider.mark()
     for name, form in KEY_FORMS.items():
         answer = gateway.http.request(
@@ -158,7 +187,7 @@ def test_a_model_in_the_path(gateway: Gateway, key: Key, provider: MockProvider,
 
 def wrong_methods(path: str) -> tuple[str, set[str], set[str]]:
     """A concrete path, the methods it takes, and some it does not."""
-    concrete = path.replace("{model}", "m").replace("{rest}", "x")
+    concrete = placed(path, "x")
     taken = {
         row[0] for row in ROWS if re.fullmatch(re.sub(r"\\\{\w+\\\}", ".+", re.escape(row[1])), concrete)
     }
@@ -171,7 +200,7 @@ def test_other_methods(gateway: Gateway, path: str) -> None:
     for method in others:
         answer = gateway.http.request(method, concrete)
         assert answer.status_code == 405, (method, answer.text)
-        assert is_error(answer, "anthropic" if "messages" in path or "anthropic" in path else "openai")
+        assert is_error(answer, dialect_of_path(path))
 
 
 def test_other_methods_are_told_the_right_ones(gateway: Gateway) -> None:
@@ -221,17 +250,25 @@ def test_broken_escapes(gateway: Gateway, key: Key, path: str) -> None:
 # ── models ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def listed(answer: httpx.Response) -> list[str]:
+    """The names in a list of models, OpenAI's or Google's."""
+    body = answer.json()
+    if "models" in body:
+        return [model["name"].removeprefix("models/") for model in body["models"]]
+    return [model["id"] for model in body["data"]]
+
+
 @pytest.mark.parametrize("path", [row[1] for row in ROWS if row[3] == "models" and "{" not in row[1]])
 def test_models_are_those_of_the_key(gateway: Gateway, key: Key, path: str) -> None:
     for form in KEY_FORMS.values():
         answer = gateway.http.get(path, **form(key.secret))
-        assert [model["id"] for model in answer.json()["data"]] == ["m", "org/team model", "short"]
+        assert listed(answer) == ["m", "org/team model", "short"]
         assert answer.headers["x-request-id"].startswith("req_")
-    everything = gateway.http.get(path, headers=gateway.admin).json()
-    assert {model["id"] for model in everything["data"]} == {"m", "org/team model", "short", "secret"}
+    everything = gateway.http.get(path, headers=gateway.admin)
+    assert set(listed(everything)) == {"m", "org/team model", "short", "secret"}
     refused = gateway.http.get(path)
     assert refused.status_code == 401
-    assert is_error(refused, "anthropic" if "anthropic" in path else "openai")
+    assert is_error(refused, dialect_of_path(path))
 
 
 @pytest.mark.parametrize("path", [row[1] for row in ROWS if row[3] == "models" and "{rest}" in row[1]])
@@ -243,8 +280,9 @@ def test_one_model(gateway: Gateway, key: Key, path: str) -> None:
     missing = gateway.http.get(path.replace("{rest}", "zzzzzz"), headers=key.bearer)
     assert (hidden.status_code, missing.status_code) == (404, 404)
     # A model of others answers as one that does not exist.
-    assert hidden.text.replace("secret", "zzzzzz") == missing.text
-    assert is_error(hidden)
+    told = [re.sub(r"req_\w+", "", answer.text) for answer in (hidden, missing)]
+    assert told[0].replace("secret", "zzzzzz") == told[1]
+    assert is_error(hidden, dialect_of_path(path))
 
 
 def test_models_respect_the_address_list(gateway: Gateway) -> None:
@@ -299,8 +337,13 @@ OPEN = {"/", "/docs", "/docs/docs.js", "/openapi.json", "/metrics"}
 
 def test_every_row_of_the_shell(gateway: Gateway, key: Key) -> None:
     shell = [(method, pattern) for method, pattern, owner, _ in ROWS if owner == "shell"]
-    assert sorted(shell) == sorted(SHELL_REQUESTS)
-    order = sorted(shell, key=lambda row: row[0] == "DELETE")
+    assert set(SHELL_REQUESTS) <= set(shell)
+    for method, pattern in set(shell) - set(SHELL_REQUESTS):
+        path = placed(pattern, "x")
+        stranger = gateway.http.request(method, path, json={} if method in {"POST", "PUT", "PATCH"} else None)
+        assert stranger.status_code in {401, 404, 405}, (method, path, stranger.text)
+        assert is_error(stranger), (method, path)
+    order = sorted(SHELL_REQUESTS, key=lambda row: row[0] == "DELETE")
     for row in order:
         path, body = SHELL_REQUESTS[row]
         answer = gateway.http.request(row[0], path, json=body, headers=gateway.admin)

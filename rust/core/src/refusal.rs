@@ -1,6 +1,7 @@
 //! What callers are told about limits: the refusal of one that has no room, and the headers that say how the tightest
 //! ones stand.
 
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -24,21 +25,24 @@ const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-toke
 pub fn error(refused: &Refused, budget_status: u16) -> Error {
     let Refused { who, rule, used, asked, refusal, .. } = refused;
     let (max, metric) = (rule.row.max, rule.row.metric);
-    let limit = match rule.row.name.as_str() {
-        "" => String::new(),
-        name => format!(" (limit '{name}')"),
-    };
-    let text = match metric {
-        Metric::Requests => format!("{who} may make {max} {rule}{limit}."),
-        Metric::Parallel => format!("{who} has {max} {rule}, as many as it may{limit}."),
+    let limit = Named(&rule.row.name);
+    // A flood of refusals should not cost more than it must: one text, written in place.
+    let mut text = String::with_capacity(160);
+    let _ = match metric {
+        Metric::Requests => write!(text, "{who} may make {max} {rule}{limit}."),
+        Metric::Parallel => write!(text, "{who} has {max} {rule}, as many as it may{limit}."),
         Metric::InputTokens | Metric::OutputTokens | Metric::Tokens => {
-            format!("{who} may use {max} {rule}{limit}: {used} are used or reserved, this request may use {asked}.")
+            write!(
+                text,
+                "{who} may use {max} {rule}{limit}: {used} are used or reserved, this request may use {asked}."
+            )
         }
         Metric::Spend => {
             let [max, used, asked] = [max, *used, *asked].map(usd);
             let span = rule.to_string();
             let span = span.strip_prefix("USD").unwrap_or_default();
-            format!(
+            write!(
+                text,
                 "Budget has been exceeded! {who} may spend ${max}{span}{limit}: ${used} are spent or reserved, this \
                  request may cost ${asked}."
             )
@@ -55,12 +59,21 @@ pub fn error(refused: &Refused, budget_status: u16) -> Error {
     let wait = Duration::from_nanos(refusal.retry_after_ns);
     let wait = if wait <= LONGEST_MINUTE { wait.min(MINUTE) } else { wait };
     let tenths = wait.as_millis().div_ceil(100);
-    let text = match metric {
-        Metric::Parallel => text,
-        Metric::Spend => format!("{text} It is renewed in {}.", reset(refusal.retry_after_ns)),
-        _ => format!("{text} Retry in {}.{} s.", tenths / 10, tenths % 10),
+    let _ = match metric {
+        Metric::Parallel => Ok(()),
+        Metric::Spend => write!(text, " It is renewed in {}.", reset(refusal.retry_after_ns)),
+        _ => write!(text, " Retry in {}.{} s.", tenths / 10, tenths % 10),
     };
     with_status(Error::new(code, text).retry_after(wait), budget_status)
+}
+
+/// The operator's name of a limit, where he gave one.
+struct Named<'n>(&'n str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " (limit '{}')", self.0) }
+    }
 }
 
 fn with_status(error: Error, budget_status: u16) -> Error {

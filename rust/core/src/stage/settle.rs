@@ -34,11 +34,12 @@ const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
 pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Response<Body> {
     let metrics = &exchange.shard.metrics;
     let mut response = match answer {
-        Ok(response) => {
+        Ok(mut response) => {
             // Streams took their admission with them; it was kept when they were reserved.
             if let Some(admission) = &mut exchange.admission {
                 admission.keep();
             }
+            stamp(response.headers_mut(), exchange.endpoint.dialect, &exchange.request_id);
             response
         }
         Err(error) => {
@@ -73,7 +74,6 @@ fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
 
 /// The headers that explain an answer.
 fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
-    stamp(headers, exchange.endpoint.dialect, &exchange.request_id);
     if let Some(model) = exchange.model() {
         headers.insert(MODEL, model.header.clone());
     }

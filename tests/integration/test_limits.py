@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -207,3 +208,71 @@ def test_a_budget_holds_against_500_callers(gateway: Gateway, key: Key, provider
     spent = sum(float(answer.headers["x-ailink-cost"]) * 100 for answer in answers if answer.is_success)
     assert spent == 100
     assert ask(gateway, key, "p2").status_code == 422
+
+
+# ── what outlives a restart, and what reports say ──────────────────────────────────────────────────────────
+
+
+def test_a_restart_forgets_nothing_that_was_spent(provider: MockProvider, tmp_path: Path) -> None:
+    budgets = {
+        "rules": [
+            {"on": "model:life", "usd": 0.05, "per": "lifetime"},
+            {"on": "model:month", "usd": 0.05, "per": "month"},
+            {"on": "model:sliding", "usd": 0.05, "per": "30d"},
+            {"on": "provider:mock", "usd": 0.19, "per": "year"},
+        ]
+    }
+    names = ("life", "month", "sliding", "other")
+    config = make_config(
+        *(make_model(name, make_deployment(provider), price=CENT) for name in names),
+        budgets=budgets,
+        limits=[{"on": "model:other", "requests": 6, "per": "1d"}],
+    )
+    with Gateway(tmp_path, config) as gateway:
+        key = gateway.mint()
+        assert [ask(gateway, key, name).status_code for name in names for _ in range(3)] == [200] * 12
+        gateway.kill()
+        gateway.start()
+        for name in names[:3]:
+            assert [ask(gateway, key, name).status_code for _ in range(3)] == [200, 200, 422], name
+        # 18 cents of the provider's 19 are spent.
+        assert [ask(gateway, key, "other").status_code for _ in range(2)] == [200, 422]
+        # A new limit knows what was used before it.
+        budgets["rules"][3]["usd"] = 10
+        budgets["rules"].append({"on": "global", "usd": 0.2, "per": "month"})
+        gateway.reconfigure(config)
+        assert [ask(gateway, key, "other").status_code for _ in range(2)] == [200, 422]
+        del budgets["rules"][4]
+        gateway.reconfigure(config)
+        assert [ask(gateway, key, "other").status_code for _ in range(2)] == [200, 429]
+
+
+def test_spend_by_any_dimension(gateway: Gateway, provider: MockProvider) -> None:
+    keys = [gateway.mint(), gateway.mint()]
+    for key in (keys[0], keys[0], keys[1]):
+        assert ask(gateway, key, "free").is_success
+    spend = gateway.call("/v1/spend", group_by="key", model="free")
+    mine = {line["group"]["key"]: line for line in spend["data"]}
+    assert [mine[key.id]["requests"] for key in keys] == [2, 1]
+    assert spend["total"]["requests"] == sum(line["requests"] for line in spend["data"])
+    assert spend["forecast"] >= spend["total"]["spend"]
+    everything = gateway.call(
+        "/v1/spend", **{"group_by": "day,model", "from": "2020-01-01", "to": "2099-12-31"}
+    )
+    assert everything["total"]["requests"] == len(gateway.ledger())
+    assert everything["total"]["spend"] == pytest.approx(gateway.rollup_pico() / 10**12)
+    table = gateway.http.get("/v1/spend?group_by=key&format=csv", headers=gateway.admin)
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    head, *lines = table.text.splitlines()
+    assert head.startswith("key,spend,requests,failed_requests,input_tokens")
+    assert f"{keys[1].id},0.0,1,0," in "\n".join(lines)
+    for query in (
+        "group_by=planet",
+        "from=yesterday",
+        "from=2026-02-01&to=2026-01-01",
+        "group_by=key,key",
+        "x=1",
+    ):
+        answer = gateway.http.get(f"/v1/spend?{query}", headers=gateway.admin)
+        assert answer.status_code == 400, query
+    assert gateway.http.get("/v1/spend", headers=keys[0].bearer).status_code == 403

@@ -175,17 +175,19 @@ def rollup_differences(ledger: Path) -> list[str]:
     sums: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0] * (len(_SUMMED) + 2))
     with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
         columns = ", ".join(_SUMMED)
-        group = "key_id, org_id, model_id, deployment_id, source"
+        owners = "key_id, org_id, team_id, user_id, project_id, customer_id, tags_id"
+        group = f"{owners}, model_id, deployment_id, source"
+        depth = group.count(",") + 2
         rows = connection.execute(f"SELECT at_us, {group}, cost_pico, {columns} FROM attempt")
-        for at_us, key, org, model, deployment, source, cost, *counts in rows:
-            sums_of = sums[at_us // 86_400_000_000, key, org, model, deployment, source]
-            for index, value in enumerate((1, cost, *counts)):
+        for at_us, *rest in rows:
+            names, counts = rest[: depth - 1], rest[depth - 1 :]
+            sums_of = sums[at_us // 86_400_000_000, *names]
+            for index, value in enumerate((1, *counts)):
                 sums_of[index] += value
         rolled = {
-            tuple(row[:6]): [row[6], row[7] * USD + row[8], *row[9:]]
+            tuple(row[:depth]): [row[depth], row[depth + 1] * USD + row[depth + 2], *row[depth + 3 :]]
             for row in connection.execute(
-                "SELECT day, key_id, org_id, model_id, deployment_id, source, requests, cost_usd, cost_pico, "
-                f"{columns} FROM rollup"
+                f"SELECT day, {group}, requests, cost_usd, cost_pico, {columns} FROM rollup"
             )
         }
     return [

@@ -132,16 +132,16 @@ class LedgerReader:
 
     async def newest(self, limit: int) -> list[Attempt]:
         """The latest attempts, newest first."""
-        await self._catch_up()
-        return await self._fetch(_NEWEST, [limit], list[Attempt])
+        await self.catch_up()
+        return await self.fetch(_NEWEST, [limit], list[Attempt])
 
     async def of_key(self, key_id: str, limit: int) -> list[Attempt]:
         """The latest attempts of one key, newest first."""
-        await self._catch_up()
-        number = await self._fetch(_KEY_NUMBER, [KEY_KIND, key_id], list[tuple[int]])
+        await self.catch_up()
+        number = await self.fetch(_KEY_NUMBER, [KEY_KIND, key_id], list[tuple[int]])
         if not number:
             return []
-        return await self._fetch(_OF_KEY, [number[0][0], limit], list[Attempt])
+        return await self.fetch(_OF_KEY, [number[0][0], limit], list[Attempt])
 
     async def of_request(self, request_id: str, limit: int) -> list[Attempt]:
         """All attempts of one request, in their order; empty for what is no request id of ours."""
@@ -150,19 +150,19 @@ class LedgerReader:
             return []
         raw = bytes.fromhex(match[1])
         started_us = int.from_bytes(raw[:6], "big") * 1_000
-        await self._catch_up()
+        await self.catch_up()
         first = await self._first_at(started_us)
         last = await self._first_at(started_us + LONGEST_REQUEST_US)
         if first is None or last is None:
             return []
-        near = await self._fetch(_OF_REQUEST, [raw, first - DISORDER, last + DISORDER, limit], list[Attempt])
+        near = await self.fetch(_OF_REQUEST, [raw, first - DISORDER, last + DISORDER, limit], list[Attempt])
         # An idle thread may have held old numbers for long; then only the whole table tells.
-        return near or await self._fetch(_OF_REQUEST, [raw, 0, 2**63 - 1, limit], list[Attempt])
+        return near or await self.fetch(_OF_REQUEST, [raw, 0, 2**63 - 1, limit], list[Attempt])
 
     async def totals(self) -> Totals:
         """Everything that was ever spent."""
-        await self._catch_up()
-        rows = await self._fetch(_TOTALS, [], list[list[int | None]])
+        await self.catch_up()
+        rows = await self.fetch(_TOTALS, [], list[list[int | None]])
         attempts, errors, input_, output, usd, high, low = (
             (value or 0) for value in (rows[0] if rows else [0] * 7)
         )
@@ -174,16 +174,23 @@ class LedgerReader:
             cost_pico=usd * PICO + high * HALF + low,
         )
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
+        """Waits for what was settled so far to be in the ledger, as long as that is worth it."""
         # A caller asks for the request he has just made. A ledger that is behind answers with what it has.
         with contextlib.suppress(RuntimeError):
             await asyncio.to_thread(self._source.flush, FLUSH_S)
 
+    async def near(self, at_us: int) -> int:
+        """A number below which no attempt began at `at_us` or later."""
+        first = await self._first_at(at_us)
+        return 0 if first is None else first - DISORDER
+
     async def _first_at(self, at_us: int) -> int | None:
-        rows = await self._fetch(_FIRST_AT, [at_us], list[tuple[int]])
+        rows = await self.fetch(_FIRST_AT, [at_us], list[tuple[int]])
         return rows[0][0] if rows else None
 
-    async def _fetch(self, sql: str, params: Sequence[Any], rows: type[T]) -> T:
+    async def fetch(self, sql: str, params: Sequence[Any], rows: type[T]) -> T:
+        """One SELECT."""
         packed = msgspec.msgpack.encode(params)
         try:
             answer = await asyncio.to_thread(self._source.ledger_query, sql, packed, TIMEOUT_MS)

@@ -20,6 +20,7 @@ from ailink.admin import spend_handlers as spend
 from ailink.admin.call import Call, Nothing
 from ailink.admin.services import Services
 from ailink.shell import openapi, pages
+from ailink.shell import spend_report as report
 from ailink.shell.policy import Policy
 from ailink.shell.route import Content, Route, route
 
@@ -78,6 +79,8 @@ ROUTES: tuple[Route, ...] = (
           query=models.ModelQuery, inert_query=litellm.MODEL_QUERY, response=models.ModelsView),
     route("GET", "/spend/logs", ADMIN, spend.spend_logs, "Upstream attempts and their cost", tag="Spend",
           query=spend.LogsQuery, response=list[spend.SpendLog]),
+    route("GET", "/v1/spend", ADMIN, report.spend, "Spend by any dimension and time", tag="Spend",
+          query=report.SpendQuery, response=report.SpendReport),
     route("GET", "/global/spend", ADMIN, spend.global_spend, "Everything spent so far", tag="Spend",
           response=spend.GlobalSpend),
 

@@ -317,6 +317,7 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::GET,    "/model/info"),
     shell(Method::GET,    "/v1/model/info"),
     shell(Method::GET,    "/spend/{rest}"),
+    shell(Method::GET,    "/v1/spend"),
     shell(Method::GET,    "/global/{rest}"),
     shell(Method::GET,    "/credentials"),
     shell(Method::POST,   "/credentials"),

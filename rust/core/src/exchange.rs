@@ -141,6 +141,10 @@ pub struct Exchange {
     pub admitted: bool,
     /// Who pays besides the key's own subjects.
     pub extra: Extra,
+    /// The end user's number in the ledger.
+    pub customer: u32,
+    /// Tags beyond the key's own: all of the request's.
+    pub tags: Vec<String>,
     /// How the tightest limits stand.
     pub quotas: Quotas,
     // cache

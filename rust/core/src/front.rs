@@ -171,6 +171,8 @@ impl Arrival {
             admission: None,
             admitted: false,
             extra: SmallVec::new(),
+            customer: 0,
+            tags: Vec::new(),
             quotas: Quotas::default(),
             cache: CacheUse::Off,
             candidates: SmallVec::new(),

@@ -48,6 +48,7 @@ pub mod spool;
 pub mod stage;
 pub mod state;
 pub mod stream;
+mod tags;
 mod tenants;
 pub mod tls;
 mod unavailable;

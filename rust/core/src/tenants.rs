@@ -15,10 +15,8 @@ impl Plane {
     pub fn upsert_keys(&self, bytes: &[u8]) -> Result<usize, PlaneError> {
         let rows: Vec<KeyRow> = rmp_serde::from_slice(bytes).map_err(|error| PlaneError(format!("keys: {error}")))?;
         let ledger = &self.shared.state.ledger;
-        let names: Vec<(DictKind, &str)> = rows
-            .iter()
-            .flat_map(|row| [(DictKind::Key, row.id.as_str()), (DictKind::Org, row.org_id.as_deref().unwrap_or(""))])
-            .collect();
+        let names: Vec<(DictKind, String)> = rows.iter().flat_map(KeyRow::names).collect();
+        let names: Vec<(DictKind, &str)> = names.iter().map(|(kind, text)| (*kind, text.as_str())).collect();
         ledger.intern_all(&names).map_err(|error| PlaneError(format!("ledger dictionary: {error}")))?;
         let keys = &self.shared.state.keys;
         let mut compiled = rows
@@ -80,12 +78,21 @@ impl Plane {
     }
 }
 
-/// Gives every key's cell what it has spent so far.
+/// Gives every key and every tenant what it has spent so far.
 pub(crate) fn seed_spend(keys: &Keys, ledger: &Ledger) -> Result<(), PlaneError> {
-    let totals = ledger.totals(DictKind::Key).map_err(|error| PlaneError(error.to_string()))?;
-    for (id, pico) in totals {
-        if let Some(name) = ledger.text(id) {
-            keys.cell(&name).subject.seed_spend(pico);
+    for (dict, kind) in [
+        (DictKind::Key, Kind::Key),
+        (DictKind::Org, Kind::Organization),
+        (DictKind::Team, Kind::Team),
+        (DictKind::User, Kind::User),
+        (DictKind::Project, Kind::Project),
+        (DictKind::Customer, Kind::Customer),
+    ] {
+        let totals = ledger.totals(dict).map_err(|error| PlaneError(error.to_string()))?;
+        for (id, pico) in totals {
+            if let Some(name) = ledger.text(id) {
+                keys.subjects.cell(kind, &name).seed_spend(pico);
+            }
         }
     }
     Ok(())

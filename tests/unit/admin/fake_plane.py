@@ -14,7 +14,7 @@ from ailink.admin.plane import KeyRow
 from ailink.admin.served import ServedDeployment, ServedModel
 from ailink.snapshot import model as wire
 
-LEDGER_SCHEMA = Path(__file__).parents[3] / "rust" / "core" / "src" / "ledger" / "0001_ledger.sql"
+LEDGER_SCHEMA = sorted((Path(__file__).parents[3] / "rust" / "core" / "src" / "ledger").glob("*.sql"))
 
 
 class FakePlane:
@@ -32,7 +32,8 @@ class FakePlane:
         self.behind = False
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.ledger = sqlite3.connect(":memory:", check_same_thread=False)
-        self.ledger.executescript(LEDGER_SCHEMA.read_text())
+        for migration in LEDGER_SCHEMA:
+            self.ledger.executescript(migration.read_text())
 
     def close(self) -> None:
         self.ledger.close()

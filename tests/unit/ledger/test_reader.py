@@ -111,8 +111,9 @@ async def test_an_empty_ledger(plane: FakePlane) -> None:
 
 
 async def test_totals_are_exact_beyond_64_bits(plane: FakePlane) -> None:
-    rows = [(day, 1, 0, 3, 4, 0, 2, 1, 10, 5, 0, 0, 0, 0, 0, 0, 10**12, 10**12 - 1) for day in range(2_000)]
-    plane.ledger.executemany(f"INSERT INTO rollup VALUES ({', '.join('?' * 18)})", rows)
+    sums = (2, 1, 10, 5, 0, 0, 0, 0, 0, 0, 10**12, 10**12 - 1)
+    rows = [(day, 1, 0, 0, 0, 0, 0, 0, 3, 4, 0, *sums) for day in range(2_000)]
+    plane.ledger.executemany(f"INSERT INTO rollup VALUES ({', '.join('?' * 23)})", rows)
     totals = await LedgerReader(plane).totals()
     assert totals == Totals(
         attempts=4_000, errors=2_000, input=20_000, output=10_000, cost_pico=2_000 * (10**24 + 10**12 - 1)

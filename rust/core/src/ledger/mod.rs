@@ -6,6 +6,7 @@
 //! become second rows nor enter the sums a second time.
 
 mod engine;
+mod past;
 mod probe;
 mod rollup;
 mod schema;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use past::Past;
 pub use probe::{Point, Probe};
 pub use sink::{Sink, SinkError, Written};
 
@@ -59,6 +61,16 @@ pub enum DictKind {
     Deployment = 4,
     /// A version of a price.
     Price = 5,
+    /// A team's id.
+    Team = 6,
+    /// A user's id.
+    User = 7,
+    /// A project's id.
+    Project = 8,
+    /// An end user's id.
+    Customer = 9,
+    /// A set of tags, as a sorted JSON list.
+    Tags = 10,
 }
 
 impl DictKind {
@@ -69,6 +81,11 @@ impl DictKind {
             3 => Some(Self::Model),
             4 => Some(Self::Deployment),
             5 => Some(Self::Price),
+            6 => Some(Self::Team),
+            7 => Some(Self::User),
+            8 => Some(Self::Project),
+            9 => Some(Self::Customer),
+            10 => Some(Self::Tags),
             _ => None,
         }
     }
@@ -226,6 +243,23 @@ impl Ledger {
         // Held to the end: no attempt moves from the spool to the database in between.
         let engine = self.shared.engine.lock();
         totals::totals(&self.store, kind, &engine.drain)
+    }
+
+    /// Shows what was used from `since_us` on: whole days from the sums, and where `exact_us` is given every attempt from
+    /// then on by itself (also those that the sums hold).
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn past(&self, since_us: i64, exact_us: Option<i64>, see: &mut dyn FnMut(&Past)) -> Result<(), LedgerError> {
+        // Held to the end: no attempt moves from the spool to the database in between.
+        let engine = self.shared.engine.lock();
+        past::past(&self.store, &engine.drain, since_us, exact_us, see)
+    }
+
+    /// The names of a kind, with their numbers.
+    #[must_use]
+    pub fn names(&self, kind: DictKind) -> Vec<(u32, Arc<str>)> {
+        self.store.names(kind)
     }
 
     /// Waits until all attempts settled before the call are rows.

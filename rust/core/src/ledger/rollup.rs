@@ -6,7 +6,7 @@ use crate::spool::Row;
 
 /// Pico-USD in a USD.
 pub(super) const PICO: i64 = 1_000_000_000_000;
-const DAY_US: i64 = 86_400_000_000;
+pub(super) const DAY_US: i64 = 86_400_000_000;
 
 /// What rows are summed by; ordered as the table is, so that upserts walk it in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +14,11 @@ pub(super) struct By {
     pub(super) day: i64,
     pub(super) key: u32,
     pub(super) org: u32,
+    pub(super) team: u32,
+    pub(super) user: u32,
+    pub(super) project: u32,
+    pub(super) customer: u32,
+    pub(super) tags: u32,
     pub(super) model: u32,
     pub(super) deployment: u32,
     pub(super) source: u8,
@@ -39,6 +44,11 @@ pub(super) fn add(rollup: &mut Rollup, row: &Row) {
         day: intent.at_us.div_euclid(DAY_US),
         key: intent.key,
         org: intent.org,
+        team: intent.team,
+        user: intent.user,
+        project: intent.project,
+        customer: intent.customer,
+        tags: intent.tags,
         model: intent.model,
         deployment: intent.deployment,
         source: settle.source as u8,

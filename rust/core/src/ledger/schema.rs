@@ -11,7 +11,10 @@ struct Migration {
 }
 
 /// In order; the first has number 1.
-const MIGRATIONS: &[Migration] = &[Migration { name: "ledger", sql: include_str!("0001_ledger.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "ledger", sql: include_str!("0001_ledger.sql") },
+    Migration { name: "dimensions", sql: include_str!("0002_dimensions.sql") },
+];
 
 /// Brings the schema up to date.
 ///
@@ -98,5 +101,17 @@ mod tests {
         let mut db = Connection::open_in_memory().unwrap();
         migrate(&mut db).unwrap();
         migrate(&mut db).unwrap();
+    }
+
+    #[test]
+    fn sums_survive_the_dimensions() {
+        let mut db = Connection::open_in_memory().unwrap();
+        apply(&mut db, &MIGRATIONS[..1]).unwrap();
+        let values = "5, 1, 2, 3, 4, 0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17";
+        db.execute(&format!("INSERT INTO rollup VALUES ({values})"), []).unwrap();
+        migrate(&mut db).unwrap();
+        let found: [i64; 23] =
+            db.query_row("SELECT * FROM rollup", [], |row| Ok(std::array::from_fn(|n| row.get(n).unwrap()))).unwrap();
+        assert_eq!(found, [5, 1, 2, 0, 0, 0, 0, 0, 3, 4, 0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]);
     }
 }

@@ -47,13 +47,15 @@ pub(super) struct Sqlite {
 
 const INSERT: &str = "INSERT INTO attempt (attempt_id, node, request_id, trace_id, org_id, key_id, model_id, \
     deployment_id, price_id, operation, attempt_no, flags, source, status, class, input, output, cache_read, \
-    cache_write, reasoning, audio_input, audio_output, units, cost_pico, at_us, duration_us, ttft_us, overhead_us) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+    cache_write, reasoning, audio_input, audio_output, units, cost_pico, at_us, duration_us, ttft_us, overhead_us, team_id, user_id, project_id, \
+    customer_id, tags_id) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
     ON CONFLICT (attempt_id) DO NOTHING";
 
-const UPSERT: &str = "INSERT INTO rollup (day, key_id, org_id, model_id, deployment_id, source, requests, errors, \
+const UPSERT: &str = "INSERT INTO rollup (day, key_id, org_id, team_id, user_id, project_id, customer_id, \
+    tags_id, model_id, deployment_id, source, requests, errors, \
     input, output, cache_read, cache_write, reasoning, audio_input, audio_output, units, cost_usd, cost_pico) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
     ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors, \
     input = input + excluded.input, output = output + excluded.output, \
     cache_read = cache_read + excluded.cache_read, cache_write = cache_write + excluded.cache_write, \
@@ -98,7 +100,7 @@ fn bind_row(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
     statement.raw_bind_parameter(2, row.node)?;
     statement.raw_bind_parameter(3, intent.request_id.as_slice())?;
     statement.raw_bind_parameter(4, (intent.trace_id != [0; 16]).then_some(intent.trace_id.as_slice()))?;
-    let numbers: [i64; 24] = [
+    let numbers: [i64; 29] = [
         intent.org.into(),
         intent.key.into(),
         intent.model.into(),
@@ -123,6 +125,11 @@ fn bind_row(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
         settle.duration_us.into(),
         settle.ttft_us.into(),
         settle.overhead_us.into(),
+        intent.team.into(),
+        intent.user.into(),
+        intent.project.into(),
+        intent.customer.into(),
+        intent.tags.into(),
     ];
     for (index, number) in (5..).zip(numbers) {
         statement.raw_bind_parameter(index, number)?;
@@ -134,10 +141,15 @@ fn upsert(connection: &Connection, sums: &Rollup) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(UPSERT)?;
     for (by, sums) in sums {
         let (usd, pico) = rollup::split(sums.cost);
-        let head: [i64; 8] = [
+        let head: [i64; 13] = [
             by.day,
             by.key.into(),
             by.org.into(),
+            by.team.into(),
+            by.user.into(),
+            by.project.into(),
+            by.customer.into(),
+            by.tags.into(),
             by.model.into(),
             by.deployment.into(),
             by.source.into(),

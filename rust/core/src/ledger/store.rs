@@ -128,6 +128,12 @@ impl Store {
         self.dict.read().texts.get(&id).cloned()
     }
 
+    /// All names of a kind.
+    pub(super) fn names(&self, kind: DictKind) -> Vec<(u32, Arc<str>)> {
+        let dict = self.dict.read();
+        dict.ids.iter().filter(|((of, _), _)| *of == kind).map(|((_, text), id)| (*id, Arc::clone(text))).collect()
+    }
+
     /// Gives every number that attempts in the spool mention, but the dictionary lacks, a name of its own (`#7`).
     ///
     /// This happens when the file was put back to an older state or removed while the spool still
@@ -145,6 +151,11 @@ impl Store {
                     (DictKind::Model, intent.model),
                     (DictKind::Deployment, intent.deployment),
                     (DictKind::Price, intent.price),
+                    (DictKind::Team, intent.team),
+                    (DictKind::User, intent.user),
+                    (DictKind::Project, intent.project),
+                    (DictKind::Customer, intent.customer),
+                    (DictKind::Tags, intent.tags),
                 ] {
                     if id != 0 && !dict.texts.contains_key(&id) {
                         seen.entry(id).or_insert(kind);

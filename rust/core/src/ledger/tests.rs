@@ -96,35 +96,35 @@ fn count(connection: &Connection) -> i64 {
     connection.query_row("SELECT count(*) FROM attempt", [], |row| row.get(0)).unwrap()
 }
 
-/// (day, key, org, model, deployment, source) → (requests, errors, tokens and units, cost)
-type Sums = BTreeMap<[i64; 6], ([i64; 10], i128)>;
+/// (day, key, org, team, user, project, customer, tags, model, deployment, source) → (requests, errors, tokens and units, cost)
+type Sums = BTreeMap<[i64; 11], ([i64; 10], i128)>;
 
 /// The sums of the rows, one by one, and those of the roll-up.
 fn both_sums(connection: &Connection) -> (Sums, Sums) {
     let mut rows = Sums::new();
     let mut query = connection
         .prepare(
-            "SELECT at_us, key_id, org_id, model_id, deployment_id, source, 1, status >= 400 OR class != 0, input, output, \
+            "SELECT at_us, key_id, org_id, team_id, user_id, project_id, customer_id, tags_id, model_id, deployment_id, source, 1, status >= 400 OR class != 0, input, output, \
              cache_read, cache_write, reasoning, audio_input, audio_output, units, cost_pico FROM attempt",
         )
         .unwrap();
     let mut cursor = query.query([]).unwrap();
     while let Some(row) = cursor.next().unwrap() {
-        let mut by: [i64; 6] = std::array::from_fn(|n| row.get(n).unwrap());
+        let mut by: [i64; 11] = std::array::from_fn(|n| row.get(n).unwrap());
         by[0] = by[0].div_euclid(DAY_US);
         let sums = rows.entry(by).or_default();
         for (n, sum) in sums.0.iter_mut().enumerate() {
-            *sum += row.get::<_, i64>(6 + n).unwrap();
+            *sum += row.get::<_, i64>(11 + n).unwrap();
         }
-        sums.1 += i128::from(row.get::<_, i64>(16).unwrap());
+        sums.1 += i128::from(row.get::<_, i64>(21).unwrap());
     }
     let mut rollup = Sums::new();
     let mut query = connection.prepare("SELECT * FROM rollup").unwrap();
     let mut cursor = query.query([]).unwrap();
     while let Some(row) = cursor.next().unwrap() {
-        let by: [i64; 6] = std::array::from_fn(|n| row.get(n).unwrap());
-        let counts: [i64; 10] = std::array::from_fn(|n| row.get(6 + n).unwrap());
-        let (usd, pico): (i64, i64) = (row.get(16).unwrap(), row.get(17).unwrap());
+        let by: [i64; 11] = std::array::from_fn(|n| row.get(n).unwrap());
+        let counts: [i64; 10] = std::array::from_fn(|n| row.get(11 + n).unwrap());
+        let (usd, pico): (i64, i64) = (row.get(21).unwrap(), row.get(22).unwrap());
         assert!((0..1_000_000_000_000).contains(&pico));
         rollup.insert(by, (counts, i128::from(usd) * 1_000_000_000_000 + i128::from(pico)));
     }
@@ -149,6 +149,11 @@ fn every_column_holds_its_field() {
         model: 3,
         deployment: 4,
         price: 5,
+        team: 22,
+        user: 23,
+        project: 24,
+        customer: 25,
+        tags: 26,
         est_input: 6,
         operation: 7,
         flags: 8,
@@ -178,13 +183,45 @@ fn every_column_holds_its_field() {
     let reader = bench.ledger.reader().unwrap();
     let names = "attempt_id, node, org_id, key_id, model_id, deployment_id, price_id, operation, attempt_no, flags, \
                  source, status, class, input, output, cache_read, cache_write, reasoning, audio_input, audio_output, \
-                 units, cost_pico, at_us, duration_us, ttft_us, overhead_us";
-    let row: [i64; 26] = reader
+                 units, cost_pico, at_us, duration_us, ttft_us, overhead_us, team_id, user_id, project_id, \
+                 customer_id, tags_id";
+    let row: [i64; 31] = reader
         .query_row(&format!("SELECT {names} FROM attempt"), [], |row| Ok(std::array::from_fn(|n| row.get(n).unwrap())))
         .unwrap();
     let units = i64::from(u32::MAX);
-    let wanted =
-        [id, 9, 2, 1, 3, 4, 5, 7, 9, 8, 1, 503, 10, 11, 12, 13, 14, 15, 16, 17, units, -18, intent.at_us, 19, 20, 21];
+    let wanted = [
+        id,
+        9,
+        2,
+        1,
+        3,
+        4,
+        5,
+        7,
+        9,
+        8,
+        1,
+        503,
+        10,
+        11,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+        units,
+        -18,
+        intent.at_us,
+        19,
+        20,
+        21,
+        22,
+        23,
+        24,
+        25,
+        26,
+    ];
     assert_eq!(row, wanted);
     let blobs: (Vec<u8>, Vec<u8>) =
         reader.query_row("SELECT request_id, trace_id FROM attempt", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
@@ -409,4 +446,50 @@ fn the_probe_passes_every_point_in_order() {
     ledger.flush(SOON).unwrap();
     let passed = passed.lock();
     assert!(passed.windows(Point::ALL.len()).any(|some| some == Point::ALL), "{passed:?}");
+}
+
+/// What counters learn equals what the rows say: whole days by their sums, the rest attempt by attempt, with what still
+/// waits in the spool.
+#[test]
+fn the_past_is_that_of_the_rows() {
+    let bench = bench();
+    let mut writer = bench.spool.writer().unwrap();
+    let mut attempts = Vec::new();
+    for n in 0..60_i64 {
+        let at_us = 100 * DAY_US + n * DAY_US / 12;
+        let intent = Intent { key: 1 + (n % 3) as u32, team: 7, tags: 9, at_us, ..Intent::default() };
+        let settle = Settle { input: 10, cache_read: 1, output: 5, cost: 1_000 + n, ..Settle::default() };
+        loop {
+            match writer.intent(&intent) {
+                Ok(slot) => break slot.settle(&settle),
+                Err(SpoolFull::Limit) => bench.ledger.flush(SOON).unwrap(),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        attempts.push((intent, settle));
+        if n == 50 {
+            bench.ledger.flush(SOON).unwrap();
+        }
+    }
+    for (since, exact) in
+        [(0, None), (102 * DAY_US, None), (i64::MAX / 2, Some(101 * DAY_US + 5)), (0, Some(103 * DAY_US))]
+    {
+        let mut seen: [(u64, u64, i128); 2] = Default::default();
+        bench
+            .ledger
+            .past(since, exact, &mut |past| {
+                assert_eq!((past.team, past.tags), (7, 9));
+                let sums = &mut seen[usize::from(past.day)];
+                *sums = (sums.0 + past.attempts, sums.1 + past.input + past.output, sums.2 + past.cost);
+            })
+            .unwrap();
+        let from = |since: i64| {
+            let kept = attempts.iter().filter(|(intent, _)| intent.at_us >= since);
+            kept.fold((0, 0, 0), |sum: (u64, u64, i128), (_, settle)| {
+                (sum.0 + 1, sum.1 + 16, sum.2 + i128::from(settle.cost))
+            })
+        };
+        assert_eq!(seen[1], from(since));
+        assert_eq!(seen[0], exact.map_or((0, 0, 0), from));
+    }
 }

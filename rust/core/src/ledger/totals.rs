@@ -14,7 +14,11 @@ pub(super) fn totals(store: &Store, kind: DictKind, drain: &Drain) -> Result<Has
         DictKind::Org => "org_id",
         DictKind::Model => "model_id",
         DictKind::Deployment => "deployment_id",
-        DictKind::Price => return Err(LedgerError::NotSummed(kind)),
+        DictKind::Team => "team_id",
+        DictKind::User => "user_id",
+        DictKind::Project => "project_id",
+        DictKind::Customer => "customer_id",
+        DictKind::Price | DictKind::Tags => return Err(LedgerError::NotSummed(kind)),
     };
     let mut totals: HashMap<u32, i128> = HashMap::new();
     {
@@ -33,7 +37,11 @@ pub(super) fn totals(store: &Store, kind: DictKind, drain: &Drain) -> Result<Has
             DictKind::Org => row.intent.org,
             DictKind::Model => row.intent.model,
             DictKind::Deployment => row.intent.deployment,
-            DictKind::Key | DictKind::Price => row.intent.key,
+            DictKind::Team => row.intent.team,
+            DictKind::User => row.intent.user,
+            DictKind::Project => row.intent.project,
+            DictKind::Customer => row.intent.customer,
+            DictKind::Key | DictKind::Price | DictKind::Tags => row.intent.key,
         };
         pending.push((row.attempt_id, id, row.settle.cost));
     });

@@ -15,7 +15,7 @@ impl fmt::Display for AttemptId {
 
 /// What is known before the first byte goes to the provider.
 ///
-/// `key`, `org`, `model`, `deployment` and `price` are ids of the ledger's dictionary
+/// `key`, `org`, `model`, `deployment`, `price`, `team`, `user`, `project`, `customer` and `tags` are ids of the ledger's dictionary
 /// ([`crate::ledger::Ledger::intern`]); 0 means none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Intent {
@@ -37,6 +37,16 @@ pub struct Intent {
     pub deployment: u32,
     /// Dictionary id of the price version in force when the attempt was admitted.
     pub price: u32,
+    /// Dictionary id of the team.
+    pub team: u32,
+    /// Dictionary id of the user.
+    pub user: u32,
+    /// Dictionary id of the project.
+    pub project: u32,
+    /// Dictionary id of the end user.
+    pub customer: u32,
+    /// Dictionary id of the set of tags.
+    pub tags: u32,
     /// Estimated input tokens; stands in for the count if the settlement is lost.
     pub est_input: u32,
     /// Code of the operation (chat, embeddings, …), defined by the endpoint table.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::SpoolError;
-use super::segment::{BadSegment, FINISHED, Segment, UNFINISHED};
-use super::slot::Reading;
+use super::segment::{BadSegment, FINISHED, HEADER, Segment, UNFINISHED};
+use super::slot::{Reading, SLOT_BYTES};
 
 /// What [`super::Spool::open`] found. The attempts themselves become rows when the ledger opens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,11 +44,24 @@ pub(super) fn recover(dir: &Path, lock: &Arc<File>) -> Result<(Vec<Arc<Segment>>
             Err(BadSegment::Short) => {
                 fs::remove_file(&path).map_err(|error| SpoolError::io("remove", &path, error))?;
             }
+            Err(BadSegment::Version(1)) if is_empty(&path) => {
+                fs::remove_file(&path).map_err(|error| SpoolError::io("remove", &path, error))?;
+            }
             Err(BadSegment::Version(version)) => return Err(SpoolError::Version { path, version }),
             Err(BadSegment::Io(error)) => return Err(SpoolError::io("open", &path, error)),
         }
     }
     Ok((segments, found))
+}
+
+/// Whether no slot of a segment holds anything: its version does not matter then.
+fn is_empty(path: &Path) -> bool {
+    let slots = |bytes: Vec<u8>| {
+        bytes
+            .get(HEADER..)
+            .is_some_and(|slots| slots.chunks(SLOT_BYTES).all(|slot| slot.iter().take(4).all(|byte| *byte == 0)))
+    };
+    fs::read(path).is_ok_and(slots)
 }
 
 /// Segment files by name; removes those that were never finished.

@@ -62,6 +62,11 @@ impl Dice {
             model: self.number() as u32,
             deployment: self.number() as u32,
             price: self.number() as u32,
+            team: self.number() as u32,
+            user: self.number() as u32,
+            project: self.number() as u32,
+            customer: self.number() as u32,
+            tags: self.number() as u32,
             est_input: self.number() as u32,
             operation: self.number() as u16,
             flags: self.number() as u16,
@@ -195,12 +200,12 @@ fn a_flipped_bit_is_noticed() {
     cell.settle(&settle);
     let whole = image(&cell);
     let row = Row::unknown(id, node, intent);
-    for bit in 0..20 * 64 {
+    for bit in 0..23 * 64 {
         let mut flipped = whole;
         flipped[bit / 64] ^= 1 << (bit % 64);
         let reading = restore(&flipped).read();
         match bit / 64 {
-            0..12 => assert_eq!(reading, Reading::Corrupt, "bit {bit}"),
+            0..15 => assert_eq!(reading, Reading::Corrupt, "bit {bit}"),
             // The settlement is lost, the intent is not. The last word has 32 unused bits under its sum.
             _ => assert_eq!(reading, Reading::Lost(row), "bit {bit}"),
         }

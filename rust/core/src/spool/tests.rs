@@ -375,7 +375,7 @@ fn damaged_files_lose_only_what_is_damaged() {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&[0xFF; 64], 0).unwrap();
     let slot = |nth: u64| 4096 + nth * slot::SLOT_BYTES as u64;
-    file.write_all_at(&[0xFF; 8], slot(5) + 100).unwrap(); // in a settlement
+    file.write_all_at(&[0xFF; 8], slot(5) + 130).unwrap(); // in a settlement
     file.write_all_at(&[0xFF; 8], slot(9) + 40).unwrap(); // in an intent
     fs::write(after.path().join("ids"), "garbage of some length").unwrap();
     fs::write(after.path().join("0000000099.new"), "half made").unwrap();
@@ -399,12 +399,34 @@ fn another_version_is_left_alone() {
     let after = image(dir.path());
     let path = &segment_files(after.path())[0];
     let mut header = fs::read(path).unwrap();
-    header[8] = 2;
+    header[8] = 9;
     let sum = crc32fast::hash(&header[..24]).to_le_bytes();
     header[24..28].copy_from_slice(&sum);
     fs::write(path, &header).unwrap();
-    assert!(matches!(Spool::open(after.path(), &options(4)), Err(SpoolError::Version { version: 2, .. })));
+    assert!(matches!(Spool::open(after.path(), &options(4)), Err(SpoolError::Version { version: 9, .. })));
     assert_eq!(fs::read(path).unwrap(), header);
+}
+
+#[test]
+fn an_empty_segment_of_an_older_version_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(start(dir.path(), 4));
+    let path = dir.path().join("0000000077.segment");
+    let mut old = vec![0; 4096 + 256 * slot::SLOT_BYTES];
+    old[..8].copy_from_slice(b"AILSPOOL");
+    for (at, field) in [(8, 1_u32), (12, slot::SLOT_BYTES as u32), (16, 77), (20, 256)] {
+        old[at..at + 4].copy_from_slice(&field.to_le_bytes());
+    }
+    let sum = crc32fast::hash(&old[..24]).to_le_bytes();
+    old[24..28].copy_from_slice(&sum);
+    fs::write(&path, &old).unwrap();
+    drop(start(dir.path(), 4));
+    assert!(!path.exists());
+    // One that holds something is left for the version that can read it.
+    old[4096 + 5 * slot::SLOT_BYTES] = 1;
+    fs::write(&path, &old).unwrap();
+    assert!(matches!(Spool::open(dir.path(), &options(4)), Err(SpoolError::Version { version: 1, .. })));
+    assert!(path.exists());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 use super::Flow;
 use crate::account::Admission;
@@ -17,6 +17,7 @@ use crate::refusal;
 use crate::state::draw::{Ask, Passed, Told, peek};
 use crate::state::rules::{Amounts, Metric, Now};
 use crate::state::subjects::Kind;
+use crate::tags;
 use crate::wire::json::{self, Kind as Json, scan_value_object};
 
 /// Headers that name the end user, as LiteLLM's clients send them.
@@ -89,16 +90,17 @@ pub fn announce(exchange: &Exchange, passed: Vec<Passed>) {
 }
 
 /// Subjects beyond the key's own: the customer and tags it names, the model and endpoint it asks for.
-fn extra(exchange: &Exchange) -> Extra {
-    let subjects = &exchange.shard.shared.state.subjects;
+fn extra(exchange: &mut Exchange) -> Extra {
+    let subjects = exchange.shard.shared.state.subjects.clone();
     let mut extra = Extra::new();
     if subjects.has(Kind::Customer) {
-        extra.extend(customer(exchange).and_then(|id| subjects.find(Kind::Customer, &id)));
+        let customer = customer(exchange).and_then(|id| subjects.find(Kind::Customer, &id));
+        exchange.customer = customer.as_ref().map_or(0, |customer| customer.ledger_id());
+        extra.extend(customer);
     }
     if subjects.has(Kind::Tag) {
-        for tag in tags(exchange) {
-            extra.extend(subjects.find(Kind::Tag, &tag));
-        }
+        exchange.tags = tags::of(exchange);
+        extra.extend(exchange.tags.iter().filter_map(|tag| subjects.find(Kind::Tag, tag)));
     }
     if subjects.has_scopes() {
         let model = exchange.model().map_or("", |model| &model.name);
@@ -125,30 +127,4 @@ fn customer(exchange: &Exchange) -> Option<String> {
     let metadata = call.metadata.filter(|metadata| metadata.kind == Json::Object)?;
     let found = scan_value_object(&call.body, metadata, &["user_id"]).ok()?.fields[0]?;
     json::string(&call.body, found).map(std::borrow::Cow::into_owned)
-}
-
-/// Tags of the key, and those of the request where the key may give them.
-pub fn tags(exchange: &Exchange) -> Vec<String> {
-    let Some(key) = &exchange.key else { return Vec::new() };
-    let mut tags: Vec<String> = key.tags.to_vec();
-    if key.may_tag {
-        tags.extend(tags_of_headers(&exchange.headers));
-        tags.extend(tags_of_body(exchange).unwrap_or_default());
-    }
-    tags.sort_unstable();
-    tags.dedup();
-    tags
-}
-
-fn tags_of_headers(headers: &HeaderMap) -> impl Iterator<Item = String> {
-    const TAGS: HeaderName = HeaderName::from_static("x-litellm-tags");
-    let lists = headers.get_all(TAGS).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(|tag| tag.trim().to_string()).filter(|tag| !tag.is_empty())
-}
-
-fn tags_of_body(exchange: &Exchange) -> Option<Vec<String>> {
-    let call = &exchange.call;
-    let metadata = call.metadata.filter(|metadata| metadata.kind == Json::Object)?;
-    let list = scan_value_object(&call.body, metadata, &["tags"]).ok()?.fields[0]?;
-    serde_json::from_slice(list.raw(&call.body)).ok()
 }

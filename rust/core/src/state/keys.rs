@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::aws_pairs::{Pairs, digest_of};
 use crate::endpoint::Operation;
+use crate::ledger::DictKind;
 use crate::state::rules::{LimitRule, Rule};
 use crate::state::subjects::{Kind, Subject, Subjects};
 
@@ -54,6 +55,38 @@ pub enum Role {
     Key,
 }
 
+/// Team, user, project and tags of a key in the ledger's numbers, 0 for none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owners {
+    pub team: u32,
+    pub user: u32,
+    pub project: u32,
+    pub tags: u32,
+}
+
+impl KeyRow {
+    /// The names that the ledger's rows of this key will hold.
+    pub fn names(&self) -> Vec<(DictKind, String)> {
+        let owner = |kind| self.subjects.iter().find(|(of, _)| *of == kind).map(|(_, id)| id.clone());
+        let mut names = vec![(DictKind::Key, self.id.clone())];
+        let org = owner(Kind::Organization).or_else(|| self.org_id.clone()).unwrap_or_default();
+        names.push((DictKind::Org, org));
+        names.extend(owner(Kind::Team).map(|id| (DictKind::Team, id)));
+        names.extend(owner(Kind::User).map(|id| (DictKind::User, id)));
+        names.extend(owner(Kind::Project).map(|id| (DictKind::Project, id)));
+        names.extend(tag_set(&self.tags).map(|set| (DictKind::Tags, set)));
+        names
+    }
+}
+
+/// A set of tags as the ledger's dictionary names it; none for the empty one.
+pub fn tag_set(tags: &[String]) -> Option<String> {
+    let mut tags: Vec<&String> = tags.iter().collect();
+    tags.sort_unstable();
+    tags.dedup();
+    if tags.is_empty() { None } else { serde_json::to_string(&tags).ok() }
+}
+
 /// The settings of one key, checked and compiled, beside its counters.
 pub struct Key {
     pub id: Arc<str>,
@@ -69,6 +102,8 @@ pub struct Key {
     pub may_tag: bool,
     pub ledger_id: u32,
     pub org_ledger_id: u32,
+    /// Whose it is, in the ledger's numbers.
+    pub owners: Owners,
     pub state: Arc<KeyState>,
 }
 
@@ -262,7 +297,7 @@ impl Keys {
     pub fn compile(
         &self,
         row: KeyRow,
-        intern: impl Fn(crate::ledger::DictKind, &str) -> Result<u32, String>,
+        intern: impl Fn(DictKind, &str) -> Result<u32, String>,
     ) -> Result<Compiled, String> {
         let fail = |what: String| format!("key {}: {what}", row.id);
         let role = match row.role.as_str() {
@@ -286,6 +321,7 @@ impl Keys {
             endpoints = Some(mask);
         }
         let ip_allow = row.ip_allow.as_ref().map(|nets| networks(nets)).transpose().map_err(fail)?;
+        let names = row.names();
         let rules = row.limits.into_iter().map(|rule| Rule::compile(rule).map(Arc::new)).collect::<Result<_, _>>();
         let rules = rules.map_err(|what| format!("key {}: {what}", row.id))?;
         let state = self.cell(&row.id);
@@ -297,9 +333,22 @@ impl Keys {
                 subjects.push(subject);
             }
         }
+        let (mut ledger_id, mut org_ledger_id, mut owners) = (0, 0, Owners::default());
+        for (kind, name) in names {
+            let id = intern(kind, &name)?;
+            match kind {
+                DictKind::Key => ledger_id = id,
+                DictKind::Org => org_ledger_id = id,
+                DictKind::Team => owners.team = id,
+                DictKind::User => owners.user = id,
+                DictKind::Project => owners.project = id,
+                _ => owners.tags = id,
+            }
+        }
         let key = Key {
-            ledger_id: intern(crate::ledger::DictKind::Key, &row.id)?,
-            org_ledger_id: intern(crate::ledger::DictKind::Org, row.org_id.as_deref().unwrap_or(""))?,
+            ledger_id,
+            org_ledger_id,
+            owners,
             id: row.id.into(),
             role,
             blocked,

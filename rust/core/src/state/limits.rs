@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::State;
 use super::rules::{LimitRule, Now, Rule, SubjectRow};
+use super::seed::{Learner, learn};
 use super::subjects::{Kind, Subject};
 use crate::clock::wall_us;
+use crate::ledger::DictKind;
 use crate::plane::PlaneError;
 
 /// The limits that a subject shall have.
@@ -24,10 +26,16 @@ pub struct Change {
 /// # Errors
 /// The ledger could not say what was used before.
 pub fn install(state: &State, changes: Vec<Change>) -> Result<(), PlaneError> {
-    let _ = state;
     let now = Now::at(Instant::now(), wall_us());
-    for change in changes {
-        let fresh = change.subject.fresh(&change.rules);
+    let mut fresh: Vec<_> = changes.iter().map(|change| change.subject.fresh(&change.rules)).collect();
+    let learners = changes.iter().zip(&mut fresh).map(|(change, fresh)| Learner {
+        subject: &change.subject,
+        parents: &change.parents,
+        fresh,
+    });
+    let mut learners: Vec<_> = learners.filter(|learner| !learner.fresh.is_empty()).collect();
+    learn(state, &mut learners, now).map_err(|error| PlaneError(format!("what was used before: {error}")))?;
+    for (change, fresh) in changes.into_iter().zip(fresh) {
         change.subject.set_rules(change.rules, fresh, now);
     }
     Ok(())
@@ -51,6 +59,16 @@ pub fn apply(state: &State, rows: Vec<SubjectRow>, removals: &[(Kind, String)]) 
             std::mem::take(&mut row.limits).into_iter().map(|rule| Rule::compile(rule).map(Arc::new)).collect();
         let rules = rules.map_err(fail)?;
         checked.push((row, rules));
+    }
+    let customers: Vec<_> = checked
+        .iter()
+        .filter(|(row, _)| row.kind == Kind::Customer)
+        .map(|(row, _)| (DictKind::Customer, &*row.id))
+        .collect();
+    let numbers =
+        state.ledger.intern_all(&customers).map_err(|error| PlaneError(format!("ledger dictionary: {error}")))?;
+    for ((_, id), number) in customers.iter().zip(numbers) {
+        state.subjects.cell(Kind::Customer, id).set_ledger_id(number);
     }
     let count = checked.len();
     let changes = checked

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -17,6 +17,8 @@ pub struct Subject {
     pub kind: Kind,
     pub id: Arc<str>,
     /// Metrics that have limits here, a bit each.
+    /// Its number in the ledger's dictionary, where rows name it by itself.
+    ledger_id: AtomicU32,
     pub(super) metrics: AtomicU8,
     pub(super) blocked: AtomicBool,
     pub(super) known: AtomicBool,
@@ -69,6 +71,7 @@ impl Subject {
             order,
             kind,
             id: id.into(),
+            ledger_id: AtomicU32::new(0),
             metrics: AtomicU8::new(0),
             blocked: AtomicBool::new(false),
             known: AtomicBool::new(false),
@@ -80,6 +83,14 @@ impl Subject {
     #[inline]
     pub fn limits(&self, metrics: u8) -> bool {
         self.metrics.load(Ordering::Relaxed) & metrics != 0
+    }
+
+    pub fn ledger_id(&self) -> u32 {
+        self.ledger_id.load(Ordering::Relaxed)
+    }
+
+    pub fn set_ledger_id(&self, id: u32) {
+        self.ledger_id.store(id, Ordering::Relaxed);
     }
 
     pub fn is_blocked(&self) -> bool {

@@ -23,6 +23,7 @@ use crate::refusal;
 use crate::snapshot::Deployment;
 use crate::spool::Intent;
 use crate::stage::reserve::{self, Reservation};
+use crate::tags;
 use crate::upstream::{Conn, IoError, Outgoing};
 use crate::wire::http1::{Head, WireError};
 
@@ -51,7 +52,8 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
     })?;
     let mut conn = connect(exchange, deployment).await.map_err(|error| Failed::attempt(error, Class::Connection))?;
     exchange.attempts = exchange.attempts.saturating_add(1);
-    let intent = intent(exchange, deployment, &reservation);
+    let tags = tags::number(exchange).await;
+    let intent = intent(exchange, deployment, &reservation, tags);
     let slot = exchange.shard.intent(&intent).map_err(|_| {
         let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
         Failed::Last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
@@ -114,13 +116,19 @@ fn quota_told(quota: &Quota, headers: &http::HeaderMap, now: u64) {
     }
 }
 
-fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservation) -> Intent {
+fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservation, tags: u32) -> Intent {
+    let owners = exchange.key.as_ref().map(|key| key.owners).unwrap_or_default();
     Intent {
         request_id: exchange.request_id.0,
         at_us: if exchange.attempts > 1 { wall_us() } else { exchange.wall_us },
         reserved_cost: reservation.pico,
         key: exchange.key.as_ref().map_or(0, |key| key.ledger_id),
         org: exchange.key.as_ref().map_or(0, |key| key.org_ledger_id),
+        team: owners.team,
+        user: owners.user,
+        project: owners.project,
+        customer: exchange.customer,
+        tags,
         model: exchange.model().map_or(0, |model| model.ledger_id),
         deployment: deployment.ledger_id,
         price: deployment.price_id,

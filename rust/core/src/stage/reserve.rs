@@ -36,9 +36,6 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
             Err(refused) => return Err(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
         }
     }
-    if let Some(admission) = &mut exchange.admission {
-        admission.keep();
-    }
     Ok(Flow::Next)
 }
 
@@ -47,10 +44,15 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
 /// # Errors
 /// The limit that refuses.
 pub fn take(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refused>> {
-    match exchange.reservation.take().filter(|reservation| reservation.deployment == index) {
-        Some(reservation) => Ok(reservation),
-        None => reserve(exchange, index),
+    let reservation = match exchange.reservation.take().filter(|reservation| reservation.deployment == index) {
+        Some(reservation) => reservation,
+        None => reserve(exchange, index)?,
+    };
+    // Nothing refuses the request any more: it counts, whatever becomes of it.
+    if let Some(admission) = &mut exchange.admission {
+        admission.keep();
     }
+    Ok(reservation)
 }
 
 /// Whether the limit is the deployment's, so that another one may do.

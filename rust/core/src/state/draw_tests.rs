@@ -306,3 +306,60 @@ fn scopes_are_found_by_what_is_asked_for() {
     assert!(subjects.remove(Kind::Model, "m") && !subjects.has_scopes());
     assert!(!subjects.remove(Kind::Model, "m") && subjects.find(Kind::Model, "m").is_none());
 }
+
+/// What five limits and three budgets cost a request: taken at arrival, taken again when a deployment is chosen, settled
+/// twice. Run by hand; the figure stands in `docs/limits.md`.
+#[test]
+#[ignore = "measures, judges nothing"]
+fn what_a_request_pays() {
+    const ROUNDS: u64 = 200_000;
+    let subjects = Subjects::default();
+    let sliding = |metric, models| rule(metric, 1 << 50, Some(MINUTE), models);
+    let month = WindowRow::Calendar {
+        unit: crate::kernel::budget::Unit::Month,
+        offset_s: 3_600,
+        shift_us: 0,
+        shifted_offset_s: 3_600,
+        since_us: 0,
+    };
+    let budget = || rule(Metric::Spend, 1 << 60, Some(month.clone()), None);
+    let payers = [
+        subject(
+            &subjects,
+            Kind::Key,
+            "k",
+            vec![
+                sliding(Metric::Requests, None),
+                sliding(Metric::Tokens, None),
+                rule(Metric::Parallel, 1 << 20, None, None),
+                budget(),
+            ],
+        ),
+        subject(&subjects, Kind::Team, "t", vec![sliding(Metric::Requests, None), budget()]),
+        subject(&subjects, Kind::Organization, "o", vec![sliding(Metric::Tokens, Some("gpt-*")), budget()]),
+    ];
+    let cpu = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        u64::try_from(now.tv_sec).expect("positive") * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("positive")
+    };
+    let mut best = u64::MAX;
+    for _ in 0..5 {
+        let begun = cpu();
+        for round in 0..ROUNDS {
+            let at = now(round * 20_000);
+            let ask = |metrics| Ask {
+                model: "gpt-4o",
+                metrics,
+                amounts: [1, 1, 300, 700, 1_000, 9_999],
+                elastic: false,
+                now: at,
+            };
+            let arrival = take(&payers, &ask(Metric::ARRIVAL)).expect("room");
+            let usage = take(&payers, &ask(Metric::USAGE)).expect("room");
+            settle(&payers, &usage, 5_000);
+            give(&payers, &arrival, &[1, 0, 0, 0, 0, 0]);
+        }
+        best = best.min((cpu() - begun) / ROUNDS);
+    }
+    println!("{best} ns per request");
+}

@@ -21,7 +21,7 @@ from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
 from ailink.providers import Registry
 from ailink.providers.registry import base_url_fault, path_fault
-from ailink.providers.vocabulary import DIALECT_OPERATIONS, OPERATIONS
+from ailink.providers.vocabulary import DIALECT_OPERATIONS
 
 MIN_SECRET: Final = 16
 MOST_PER_UNIT: Final = 9 * 10**12
@@ -289,12 +289,10 @@ class _Checks:
         return any(faulty[: len(path)] == path for faulty in self.context.faulty)
 
     def _limits(self) -> None:
-        models = self.config.models
-        known: limits.Named = {
-            "model": {name for model in models for name in (model.name, *model.aliases)} | self.context.names,
-            "endpoint": frozenset(OPERATIONS),
-        }
-        for path, message in limits.faults(self.config.limits, self.config.budgets, known):
+        models = {name for model in self.config.models for name in (model.name, *model.aliases)}
+        for path, message in limits.faults(
+            self.config.limits, self.config.budgets, models | self.context.names
+        ):
             self._report(path, message)
 
     def _deployment(self, deployment: Deployment, path: Path) -> None:

@@ -5,7 +5,7 @@ API.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from ailink.config.section import Strict
 from ailink.config.units import Duration, PicoUsd
+from ailink.providers.vocabulary import OPERATIONS
 
 _Amount = Annotated[int, Meta(ge=0, le=10**15)]
 _Name = Annotated[str, Meta(max_length=256)]
@@ -76,16 +77,14 @@ def window(per: str) -> Duration | str:
     return Duration.parse(per)
 
 
-Named = dict[str, Set[str]]
-"""Kind of subject → the names that exist."""
+Path = tuple[str | int, ...]
 
 
-def faults(
-    limits: tuple[Limit, ...], budgets: Budgets, known: Named
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """(path, message) of what a single value cannot show."""
+def faults(limits: tuple[Limit, ...], budgets: Budgets, models: Set[str]) -> Iterator[tuple[Path, str]]:
+    """(path, message) of what a single value cannot show. `models`: every name and alias."""
+    known = {"model": models, "endpoint": frozenset(OPERATIONS)}
     for index, limit in enumerate(limits):
-        path: tuple[str | int, ...] = ("limits", index)
+        path: Path = ("limits", index)
         amounts = (limit.requests, limit.input_tokens, limit.output_tokens, limit.tokens, limit.parallel)
         if all(amount is None for amount in amounts):
             yield (
@@ -115,9 +114,7 @@ def faults(
         yield ("budgets", "timezone"), f"no time zone `{budgets.timezone}` in the tz database"
 
 
-def _unknown(
-    on: str, path: tuple[str | int, ...], known: Named
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _unknown(on: str, path: Path, known: Mapping[str, Set[str]]) -> Iterator[tuple[Path, str]]:
     kind, _, name = on.partition(":")
     if kind in known and name not in known[kind]:
         yield path, f"there is no {kind} `{name}`"

@@ -9,6 +9,7 @@ pub mod draw;
 pub mod keys;
 pub mod limits;
 pub mod models;
+pub mod pattern;
 pub mod rules;
 mod seed;
 pub mod subject;

@@ -13,3 +13,22 @@ pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> 
         Poll::Pending => tokio::time::timeout(limit, future).await.ok(),
     }
 }
+
+/// As [`within`], for the body of a request: hyper hands over what has already arrived in the poll after the one that asked
+/// for it, and wakes the task for that anyway. So a timer is set only when the second poll was not enough either.
+pub async fn promptly<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut asked = false;
+    let early = poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if std::mem::replace(&mut asked, true) => Poll::Ready(None),
+        Poll::Pending => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    match early.await {
+        Some(output) => Some(output),
+        None => tokio::time::timeout(limit, future).await.ok(),
+    }
+}

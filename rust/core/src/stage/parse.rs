@@ -18,7 +18,7 @@ use crate::account::Admission;
 use crate::endpoint::{Dialect, Operation, Payload};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
-use crate::patience::within;
+use crate::patience::promptly;
 use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
 use crate::wire::multipart;
 
@@ -108,7 +108,7 @@ pub async fn discard(body: &mut Incoming, headers: &HeaderMap) -> bool {
     }
     let mut left = DISCARDED;
     let rest = poll_fn(|cx| drain(body, &mut left, cx));
-    within(LINGER, rest).await.unwrap_or(false)
+    promptly(LINGER, rest).await.unwrap_or(false)
 }
 
 /// Reads to the end of a body; false when it breaks or there is more than `left` of it.
@@ -132,7 +132,7 @@ fn drain(body: &mut Incoming, left: &mut usize, cx: &mut Context<'_>) -> Poll<bo
 pub async fn next_data(incoming: &mut Incoming, idle: Duration) -> Result<Option<Bytes>> {
     loop {
         let frame = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
-        let frame = within(idle, frame).await.ok_or_else(|| {
+        let frame = promptly(idle, frame).await.ok_or_else(|| {
             let text = format!("The request body stopped arriving for {} s.", idle.as_secs_f32());
             Error::new(Code::BodyTimeout, text).closing()
         })?;

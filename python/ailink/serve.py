@@ -34,6 +34,8 @@ from ailink.identities import Refresher
 from ailink.observe import logging as log_lines
 from ailink.observe.events import EventReader
 from ailink.observe.redaction import Redactor
+from ailink.pricing import files as price_files
+from ailink.pricing.files import PriceFileError
 from ailink.providers import CatalogError, Registry
 from ailink.secrets.envelope import EnvelopeError
 from ailink.secrets.keyring import KeyringError, open_keyring
@@ -257,15 +259,21 @@ class Gateway:
         env = dict(os.environ)
         try:
             stored = [record.name for record in await credentials.everything(self._database)]
+            files = [Path(file) for file in loaded.config.prices]
+            overlays = await asyncio.to_thread(lambda: tuple(map(price_files.read, files)))
             inputs = compiler.Inputs(
-                registry=self._registry, catalogue=pricing.load(), env=env, stored=stored
+                registry=self._registry,
+                catalogue=pricing.load(),
+                overlays=overlays,
+                env=env,
+                stored=stored,
             )
             if await asyncio.to_thread(compiler.needs_mock, loaded.config, inputs):
                 inputs = msgspec.structs.replace(inputs, mock_url=await self._start_mock())
             created = loaded.modified or int(time.time())
             compiled = await asyncio.to_thread(compiler.compile_snapshot, loaded.config, inputs, created)
             version = await self._publisher.publish(compiled)
-        except (compiler.CompileError, PublishError, DatabaseError) as error:
+        except (compiler.CompileError, PublishError, DatabaseError, PriceFileError) as error:
             raise watch.ApplyError(str(error)) from error
         await self._identities.use(compiled.identities)
         for secret in compiled.secrets.values():

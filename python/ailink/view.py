@@ -5,7 +5,7 @@ from typing import Any
 
 from ailink.admin.served import ServedDeployment, ServedModel
 from ailink.config import watch
-from ailink.snapshot.model import Deployment
+from ailink.snapshot.model import Deployment, ModelInfo
 from ailink.snapshot.publish import Publisher
 
 
@@ -30,6 +30,7 @@ class View:
                 aliases=tuple(aliases.get(model.name, ())),
                 fallbacks=tuple(model.fallbacks),
                 deployments=tuple(_deployment(snapshot.deployments[index]) for index in model.deployments),
+                **_known(model.info),
             )
             for model in snapshot.models
         ]
@@ -41,7 +42,21 @@ class View:
         return self._reloader.status.plain()
 
 
+def _known(info: ModelInfo | None) -> dict[str, Any]:
+    if info is None:
+        return {}
+    return {
+        "context_window": info.context_window,
+        "max_output": info.max_output,
+        "takes": tuple(info.takes),
+        "gives": tuple(info.gives),
+        "can": tuple(info.can),
+        "ends": info.ends,
+    }
+
+
 def _deployment(deployment: Deployment) -> ServedDeployment:
+    rates = deployment.price.rates if deployment.price else None
     return ServedDeployment(
         id=deployment.id,
         provider=deployment.provider,
@@ -49,7 +64,9 @@ def _deployment(deployment: Deployment) -> ServedDeployment:
         model=deployment.model,
         base_url=deployment.base_url,
         weight=deployment.weight,
-        input_price=deployment.price.rates.input if deployment.price else None,
-        output_price=deployment.price.rates.output if deployment.price else None,
+        input_price=rates.input if rates else None,
+        output_price=rates.output if rates else None,
+        cache_read_price=rates.cache_read if rates else None,
+        cache_write_price=rates.cache_write if rates else None,
         price_version=deployment.price_version,
     )

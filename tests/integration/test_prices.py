@@ -9,11 +9,14 @@ import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.harness import Gateway, Key, make_config, make_model
+from tests.harness import Gateway, Key, MockProvider, make_config, make_model
 from tests.integration.test_providers import HELLO
+
+from ailink.pricing.files import encoded, from_litellm
 
 M = Decimal(10) ** -6
 
@@ -289,3 +292,27 @@ def test_facts_of_models(setup: Setup) -> None:
     ending = next(model for model in listed if model["owned_by"] == "anthropic")
     assert ending["deprecation_date"] == "2026-11-30"
     assert "claude-sonnet-4-5) e" in setup.gateway.log
+    info = {entry["model_name"]: entry["model_info"] for entry in setup.gateway.call("/model/info")["data"]}
+    assert (info["case-0"]["max_input_tokens"], info["case-0"]["max_output_tokens"]) == (128_000, 16_384)
+    assert info[ending["id"]]["deprecation_date"] == "2026-11-30"
+
+
+def test_an_imported_price_stands_over_the_catalogue(tmp_path: Path, provider: MockProvider) -> None:
+    directory = tmp_path / "gateway"
+    directory.mkdir()
+    entry = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_request": 0.5}
+    made = from_litellm(json.dumps({"gpt-4o": entry}).encode(), "2026-01-01")
+    (directory / "prices.json").write_bytes(encoded(made))
+    place = {
+        "provider": "openai",
+        "model": "gpt-4o",
+        "api_key": "k-provider",
+        "base_url": f"{provider.url}/v1",
+    }
+    config = make_config(make_model("m", place), prices=["prices.json"])
+    with Gateway(directory, config) as gateway:
+        body = {"model": "m", "messages": HELLO}
+        answer = gateway.http.post("/v1/chat/completions", headers=gateway.mint().bearer, json=body)
+        assert (answer.status_code, answer.headers["x-ailink-cost"]) == (200, "0.5")
+        (info,) = (row["model_info"] for row in gateway.call("/model/info")["data"])
+        assert info["price_version"] == made.version

@@ -36,7 +36,16 @@ class ModelDetails(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: list[str]
     input_cost_per_token: Usd | None
     output_cost_per_token: Usd | None
+    cache_read_input_token_cost: Usd | None
+    cache_creation_input_token_cost: Usd | None
     price_version: str
+    max_input_tokens: int | None
+    max_output_tokens: int | None
+    input_modalities: list[str]
+    output_modalities: list[str]
+    capabilities: list[str]
+    deprecation_date: str | None
+    """Day the provider ends the model."""
     db_model: bool = False
 
 
@@ -90,7 +99,15 @@ def _entry(model: ServedModel, deployment: ServedDeployment, *, admin: bool) -> 
             fallbacks=list(model.fallbacks),
             input_cost_per_token=_price(deployment.input_price),
             output_cost_per_token=_price(deployment.output_price),
+            cache_read_input_token_cost=_price(deployment.cache_read_price),
+            cache_creation_input_token_cost=_price(deployment.cache_write_price),
             price_version=deployment.price_version,
+            max_input_tokens=model.context_window,
+            max_output_tokens=model.max_output,
+            input_modalities=list(model.takes),
+            output_modalities=list(model.gives),
+            capabilities=list(model.can),
+            deprecation_date=model.ends,
         ),
     )
 

@@ -21,6 +21,8 @@ class ServedDeployment(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     input_price: int | None = None
     output_price: int | None = None
+    cache_read_price: int | None = None
+    cache_write_price: int | None = None
     price_version: str = ""
 
 
@@ -34,6 +36,13 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     fallbacks: tuple[str, ...] = ()
     deployments: tuple[ServedDeployment, ...] = ()
+    context_window: int | None = None
+    max_output: int | None = None
+    takes: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+    can: tuple[str, ...] = ()
+    ends: str | None = None
+    """Day its provider ends it, YYYY-MM-DD."""
 
 
 class ConfigView(Protocol):

@@ -9,6 +9,7 @@ from ailink.cli import (
     check,
     doctor,
     explain,
+    imports,
     init,
     keys,
     migrate,
@@ -45,6 +46,7 @@ def build() -> typer.Typer:
     app.command(context_settings=mock.FORWARDED)(mock.mock)
     app.command(context_settings=mock.FORWARDED)(mock.bench)
     app.command()(migrate.migrate)
+    app.add_typer(imports.build(), name="import")
     app.command()(doctor.doctor)
     app.command()(version.version)
     return app

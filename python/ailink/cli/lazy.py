@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ailink import serve
     from ailink.cli import client, doctor_checks, migration, render
     from ailink.config import data_dir, loader, problems
+    from ailink.pricing import files as price_files
     from ailink.providers import registry
 
 _MODULES: Final = {
@@ -22,6 +23,7 @@ _MODULES: Final = {
     "doctor_checks": "ailink.cli.doctor_checks",
     "loader": "ailink.config.loader",
     "migration": "ailink.cli.migration",
+    "price_files": "ailink.pricing.files",
     "problems": "ailink.config.problems",
     "registry": "ailink.providers.registry",
     "render": "ailink.cli.render",
@@ -35,6 +37,7 @@ __all__ = [
     "doctor_checks",
     "loader",
     "migration",
+    "price_files",
     "problems",
     "registry",
     "render",

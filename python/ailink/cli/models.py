@@ -1,6 +1,7 @@
 """`ailink models`: what a running gateway serves."""
 
 import json
+from datetime import UTC, date, datetime
 from typing import Any
 
 import typer
@@ -42,7 +43,7 @@ def list_models(
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    columns = ("model", "served by", "weight", "$/1M in", "$/1M out", "price from", "deployment")
+    columns = ("model", "served by", "weight", "$/1M in", "$/1M out", "price from", "ends", "deployment")
     lazy.render.table(columns, [_row(entry) for entry in found["data"]])
 
 
@@ -84,8 +85,17 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         _per_million(info["input_cost_per_token"]),
         _per_million(info["output_cost_per_token"]),
         info["price_version"] or "",
+        _end(info.get("deprecation_date")),
         info["id"],
     )
+
+
+def _end(day: str | None) -> str:
+    """The day a model ends, marked where it has passed or is near."""
+    if day is None:
+        return ""
+    left = (date.fromisoformat(day) - datetime.now(UTC).date()).days
+    return f"{day} (past)" if left < 0 else f"{day} (in {left} days)" if left <= 90 else day
 
 
 def _per_million(per_token: float | None) -> str:

@@ -19,6 +19,7 @@ from ailink.config.routing import ModelRouting
 from ailink.config.schema import Config, Deployment, Model, Price, Strict
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
+from ailink.pricing import files as price_files
 from ailink.providers import Registry
 from ailink.providers.registry import base_url_fault, path_fault
 from ailink.providers.vocabulary import DIALECT_OPERATIONS
@@ -121,6 +122,7 @@ class _Checks:
         self._secrets()
         self._database()
         self._providers()
+        self._price_files()
         self._models()
         self._fallbacks()
         self._routing()
@@ -260,6 +262,13 @@ class _Checks:
         row = self.context.registry.get(name)
         provider = self.config.providers[name]
         return row.dialect if row is not None else provider.dialect and dialect_of(provider.dialect)
+
+    def _price_files(self) -> None:
+        for index, file in zip(self._kept(("prices",)), self.config.prices, strict=False):
+            try:
+                price_files.read(FilePath(file))
+            except price_files.PriceFileError as error:
+                self._report(("prices", index), str(error))
 
     def _models(self) -> None:
         taken: dict[str, Path] = {}

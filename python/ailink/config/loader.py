@@ -198,7 +198,8 @@ def _absolute(config: Config, directory: FilePath) -> Config:
     if server.uds is not None:
         server = msgspec.structs.replace(server, uds=str(directory / FilePath(server.uds).expanduser()))
     data_dir = directory / FilePath(config.data_dir).expanduser()
-    return msgspec.structs.replace(config, server=server, data_dir=str(data_dir))
+    prices = tuple(str(directory / FilePath(file).expanduser()) for file in config.prices)
+    return msgspec.structs.replace(config, server=server, data_dir=str(data_dir), prices=prices)
 
 
 class _Collector:

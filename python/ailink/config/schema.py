@@ -273,6 +273,8 @@ class Config(Strict, frozen=True, kw_only=True):
     """`sqlite:///file`, relative to `data_dir`."""
     providers: dict[str, Provider] = msgspec.field(default_factory=dict)
     models: tuple[Model, ...] = ()
+    prices: tuple[_Name, ...] = ()
+    """Price files that stand over the catalogue that ships, the first over the next; relative to the file."""
     routing: Routing = Routing()
     limits: tuple[Limit, ...] = ()
     """Rates of the gateway, its models, providers and deployments."""

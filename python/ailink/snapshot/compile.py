@@ -39,6 +39,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
     registry: Registry
     catalogue: Catalogue
+    overlays: tuple[Catalogue, ...] = ()
+    """The configuration's own price files, which stand over the catalogue."""
     env: Mapping[str, str]
     mock_url: str = MOCK_URL
     stored: Collection[str] | None = None
@@ -276,7 +278,11 @@ class _Compiler:
     ) -> tuple[wire.Price | None, str]:
         """(price, where it is from): the deployment's, the model's, or the catalogue's."""
         family = placed.row.price_family
-        known = None if family is None else self._inputs.catalogue.model(family, name)
+        known, version = None, ""
+        for catalogue in () if family is None else (*self._inputs.overlays, self._inputs.catalogue):
+            known, version = catalogue.model(family or "", name), catalogue.version
+            if known is not None:
+                break
         if known is not None:
             self._facts.append(known)
         own = deployment.price or model.price
@@ -285,7 +291,7 @@ class _Compiler:
         found = known.price if known is not None else None
         if found is None:
             return (prices.free(), "free") if placed.row.free else (None, "")
-        return prices.listed(found), self._inputs.catalogue.version
+        return prices.listed(found), version
 
 
 def _rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:

@@ -149,7 +149,8 @@ def test_check_of_a_litellm_file(ailink, tmp_path):
     done = ailink("check", "config.yaml")
     assert done.exit_code == 0
     assert (
-        "note  config.yaml:1:76: model_list[0].litellm_params.tag_regex: `tag_regex` is not understood" in done.stdout
+        "note  config.yaml:1:76: model_list[0].litellm_params.tag_regex: `tag_regex` is not understood"
+        in done.stdout
     )
     assert "litellm format" in done.stdout
     assert ailink("check", "config.yaml", "--strict").exit_code == 1

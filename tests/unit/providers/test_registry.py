@@ -1,9 +1,11 @@
 """The provider catalogue: the shipped rows, and how a bad one stops the start."""
 
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
+from scripts.providers_page import PAGE, rendered
 
 from ailink import providers
 from ailink.pricing import load as load_prices
@@ -58,7 +60,7 @@ def test_every_row_is_sound(registry):
     assert {row.id for row in registry} == {file.stem for file in directory.glob("*.toml")}
     for row in registry:
         assert set(row.operations) <= set(OPERATIONS)
-        assert (row.dialect == "anthropic") == ("messages" in row.operations)
+        assert row.dialect != "anthropic" or "messages" in row.operations
         assert row.base_url is None or "{mock}" in row.base_url or "localhost" in row.base_url or row.env
         assert row.auth.optional or row.env
 
@@ -193,3 +195,14 @@ def test_paths(path):
 )
 def test_not_paths(path, words):
     assert words in (path_fault(path) or "")
+
+
+def test_the_page_lists_the_catalogue(registry):
+    page = PAGE.read_text()
+    assert rendered(page, registry) == page
+
+
+def test_the_example_of_the_page_is_a_row_of_at_most_20_lines():
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(example.splitlines()) <= 20
+    assert read_row(example.encode(), "example.toml").id == "example"

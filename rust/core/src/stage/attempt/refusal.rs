@@ -73,7 +73,7 @@ fn passed_on(
     body: &Bytes,
     wait: Option<Duration>,
 ) -> Error {
-    let same_dialect = deployment.dialect == exchange.endpoint.dialect;
+    let same_dialect = exchange.translation.is_none();
     let text = if same_dialect && dialect::is_error_shape(body) {
         None
     } else if let Some(message) = dialect::error_message(body) {

@@ -4,7 +4,7 @@ Runs over whatever the reader could make of the file, so that one round of corre
 """
 
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from ipaddress import ip_address, ip_network
 from itertools import count
 from pathlib import Path as FilePath
@@ -14,19 +14,17 @@ import msgspec
 
 from ailink.config import limits
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
+from ailink.config.price_checks import file_faults, price_faults
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.routing import ModelRouting
-from ailink.config.schema import Config, Deployment, Model, Price, Strict
+from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
-from ailink.pricing import files as price_files
 from ailink.providers import Registry
 from ailink.providers.registry import base_url_fault, path_fault
 from ailink.providers.vocabulary import DIALECT_OPERATIONS
 
 MIN_SECRET: Final = 16
-MOST_PER_UNIT: Final = 9 * 10**12
-"""pico-USD; a million of them still fit 64 bits."""
 _KNOWN_WEAK: Final = frozenset(
     {"sk-1234", "sk-12345", "sk-123456", "sk-master", "sk-master-key", "sk-admin", "sk-test", "sk-change-me"}
     | {"changeme", "change-me", "password", "master-key", "your-master-key", "sk-your-master-key", "secret"}
@@ -122,7 +120,8 @@ class _Checks:
         self._secrets()
         self._database()
         self._providers()
-        self._price_files()
+        files = zip(self._kept(("prices",)), self.config.prices, strict=False)
+        self._faults(file_faults(files))
         self._models()
         self._fallbacks()
         self._routing()
@@ -140,6 +139,10 @@ class _Checks:
                 severity="note" if note else "error",
             )
         )
+
+    def _faults(self, found: Iterable[tuple[Path, str]]) -> None:
+        for path, message in found:
+            self._report(path, message)
 
     def _kept(self, path: Path) -> Iterator[int]:
         """The indices in the file of the list items that the reader kept."""
@@ -263,13 +266,6 @@ class _Checks:
         provider = self.config.providers[name]
         return row.dialect if row is not None else provider.dialect and dialect_of(provider.dialect)
 
-    def _price_files(self) -> None:
-        for index, file in zip(self._kept(("prices",)), self.config.prices, strict=False):
-            try:
-                price_files.read(FilePath(file))
-            except price_files.PriceFileError as error:
-                self._report(("prices", index), str(error))
-
     def _models(self) -> None:
         taken: dict[str, Path] = {}
         for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
@@ -280,7 +276,7 @@ class _Checks:
             if not model.deployments and not self._faulty((*path, "deployments")):
                 self._report((*path, "deployments"), f"the model `{model.name}` has no deployment")
             self._positive(model.timeouts, (*path, "timeouts"))
-            self._price(model.price, (*path, "price"))
+            self._faults(price_faults(model.price, (*path, "price")))
         ids: dict[str, Path] = {}
         for _, _, path, deployment in self._deployments():
             self._deployment(deployment, path)
@@ -307,7 +303,7 @@ class _Checks:
     def _deployment(self, deployment: Deployment, path: Path) -> None:
         self._headers(deployment.headers, (*path, "headers"))
         self._positive(deployment.timeouts, (*path, "timeouts"))
-        self._price(deployment.price, (*path, "price"))
+        self._faults(price_faults(deployment.price, (*path, "price")))
         if self._broken(deployment.provider):
             return
         try:
@@ -317,20 +313,6 @@ class _Checks:
             return
         if found.missing is not None and not self._faulty((*path, "api_key")):
             self._report((*path, "api_key"), found.missing, note=self.context.converted)
-
-    def _price(self, price: Price | None, path: Path) -> None:
-        if price is None:
-            return
-        for name in ("per_search", "per_image", "per_second", "per_character"):
-            if (getattr(price, name) or 0) > MOST_PER_UNIT:
-                self._report((*path, name), "is more than 9 US dollars for one")
-        for tiers, where in (
-            (price.tiers, path),
-            *((s.tiers, (*path, "services", n)) for n, s in price.services.items()),
-        ):
-            steps = [tier.above for tier in tiers]
-            if len(set(steps)) != len(steps):
-                self._report((*where, "tiers"), "two tiers begin at the same size")
 
     def _broken(self, provider: str) -> bool:
         row = self.context.registry.get(provider)

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,3 +44,19 @@ def test_long_chains_are_no_matter():
 def test_loopback():
     assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.evil.org")))
+
+
+@pytest.mark.parametrize(
+    ("price", "path", "words"),
+    [
+        ("{per_image: 10}", "price.per_image", "more than 9 US dollars"),
+        ("{tiers: [{above: 5}, {above: 5}]}", "price.tiers", "begin at the same size"),
+        ("{services: {flex: {tiers: [{above: 5}, {above: 5}]}}}", "price.services.flex.tiers", "same size"),
+        ("{services: {fast: {}}}", "price.services", ""),
+    ],
+)
+def test_prices(problems, price, path, words):
+    text = f"models: [{{name: m, price: {price}, deployments: [{{provider: mock}}]}}]"
+    (found,) = problems(text)
+    assert f"models[0].{path}" in found
+    assert words in found

@@ -52,6 +52,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         make_deployment(provider, model="up"),
         make_deployment(provider, model="up", dialect="anthropic"),
         make_deployment(provider, model="up", dialect="gemini"),
+        make_deployment(provider, model="up", dialect="cohere"),
     ]
     config = make_config(
         make_model("m", *both),
@@ -87,6 +88,8 @@ def request_of(operation: str, model: str | None = "m") -> dict[str, Any]:
         "messages": message(),
         "count_tokens": {"messages": [{"role": "user", "content": "x"}]},
         **dict.fromkeys(("generate_content", "stream_generate_content", "gemini_count_tokens"), CONTENTS),
+        "cohere_chat": {"messages": [{"role": "user", "content": "x"}]},
+        "cohere_embed": {"texts": ["x"], "input_type": "search_query"},
         "embed_content": {"content": CONTENTS["contents"][0]},
         "batch_embed_contents": {"requests": [{"model": "models/m", "content": CONTENTS["contents"][0]}]},
     }
@@ -106,6 +109,8 @@ def is_error(response: httpx.Response, dialect: str = "openai") -> bool:
     if dialect == "gemini":
         error = (body[0] if isinstance(body, list) else body)["error"]
         return bool(error["message"]) and error["code"] == response.status_code and bool(error["status"])
+    if dialect == "cohere":
+        return bool(body["message"]) and body["id"] == response.headers["x-request-id"]
     shaped = bool(body["error"]["message"] and body["error"]["type"])
     if dialect == "anthropic":
         shaped = shaped and body["type"] == "error" and body["request_id"] == response.headers["x-request-id"]
@@ -117,6 +122,8 @@ def is_error(response: httpx.Response, dialect: str = "openai") -> bool:
 def dialect_of(operation: str) -> str:
     if operation in {"messages", "count_tokens"}:
         return "anthropic"
+    if operation.startswith("cohere"):
+        return "cohere"
     return "gemini" if "content" in operation or "gemini" in operation else "openai"
 
 
@@ -124,6 +131,8 @@ def dialect_of_path(path: str) -> str:
     """Whose shape the errors of a path have, whatever is asked there."""
     if "messages" in path or "anthropic" in path:
         return "anthropic"
+    if path.startswith(("/v2/chat", "/v2/embed", "/cohere/")):
+        return "cohere"
     google = path.startswith(("/gemini/", "/v1beta/models")) or "publishers/google" in path
     return "gemini" if google else "openai"
 

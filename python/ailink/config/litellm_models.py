@@ -42,6 +42,7 @@ _SETTINGS: Final = {
 _MAX_ORDER: Final = 1_000
 _URL_TAILS: Final = {
     "anthropic": ("/v1/messages", "/v1"),
+    "cohere": ("/v2/chat", "/v2", "/v1"),
     "gemini": ("/v1beta",),
     "openai": ("/chat/completions",),
 }

@@ -103,7 +103,9 @@ class Provider(Strict, frozen=True, kw_only=True):
     """A provider of one's own, or changes to one of the catalogue with the same name."""
 
     title: _Name | None = None
-    dialect: Literal["openai", "openai_chat", "anthropic", "anthropic_messages", "gemini"] | None = None
+    dialect: (
+        Literal["openai", "openai_chat", "anthropic", "anthropic_messages", "gemini", "cohere"] | None
+    ) = None
     base_url: _Name | None = None
     api_key: Secret | None = None
     credential: _Name | None = None

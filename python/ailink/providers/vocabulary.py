@@ -23,10 +23,12 @@ Operation = Literal[
     "gemini_count_tokens",
     "embed_content",
     "batch_embed_contents",
+    "cohere_chat",
+    "cohere_embed",
 ]
 """What a client can ask of a model."""
 
-Dialect = Literal["openai", "anthropic", "gemini"]
+Dialect = Literal["openai", "anthropic", "gemini", "cohere"]
 """The wire format that a deployment speaks."""
 
 AuthScheme = Literal["bearer", "header", "query", "sigv4", "none"]
@@ -60,6 +62,7 @@ CARRIERS: Final = frozenset({"model", "messages", "prompt", "input", "query", "d
 
 DIALECT_OPERATIONS: Final[dict[Dialect, frozenset[Operation]]] = {
     "anthropic": frozenset({"messages", "count_tokens"}),
+    "cohere": frozenset({"cohere_chat", "cohere_embed"}),
     "gemini": frozenset(
         {
             "generate_content",

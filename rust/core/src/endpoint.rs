@@ -18,6 +18,7 @@ pub enum Dialect {
     OpenAi,
     Anthropic,
     Gemini,
+    Cohere,
 }
 
 impl Dialect {
@@ -26,6 +27,7 @@ impl Dialect {
             "openai" => Some(Dialect::OpenAi),
             "anthropic" => Some(Dialect::Anthropic),
             "gemini" => Some(Dialect::Gemini),
+            "cohere" => Some(Dialect::Cohere),
             _ => None,
         }
     }
@@ -40,6 +42,7 @@ impl Dialect {
             Dialect::OpenAi => "openai",
             Dialect::Anthropic => "anthropic",
             Dialect::Gemini => "gemini",
+            Dialect::Cohere => "cohere",
         }
     }
 }
@@ -100,12 +103,15 @@ operations! {
     GeminiCountTokens = "gemini_count_tokens",
     EmbedContent = "embed_content",
     BatchEmbedContents = "batch_embed_contents",
+    CohereChat = "cohere_chat",
+    CohereEmbed = "cohere_embed",
 }
 
 impl Operation {
     /// Conversations, in the order in which a deployment that serves several is asked when the caller's is not among them:
     /// formats that lose less stand first.
-    pub const CONVERSATIONS: [Operation; 3] = [Operation::Messages, Operation::GenerateContent, Operation::Chat];
+    pub const CONVERSATIONS: [Operation; 4] =
+        [Operation::Messages, Operation::GenerateContent, Operation::Chat, Operation::CohereChat];
 
     /// The wire format of a conversation; `None` for everything else.
     pub fn format(self) -> Option<Format> {
@@ -113,6 +119,7 @@ impl Operation {
             Operation::Chat => Some(Format::Chat),
             Operation::Messages => Some(Format::Messages),
             Operation::GenerateContent | Operation::StreamGenerateContent => Some(Format::Gemini),
+            Operation::CohereChat => Some(Format::Cohere),
             _ => None,
         }
     }
@@ -135,6 +142,7 @@ impl Operation {
                 | Operation::Messages
                 | Operation::GenerateContent
                 | Operation::StreamGenerateContent
+                | Operation::CohereChat
         )
     }
 
@@ -180,6 +188,11 @@ const fn anthropic(pattern: &'static str, operation: Operation) -> Endpoint {
 
 const fn gemini(pattern: &'static str, operation: Operation) -> Endpoint {
     let (dialect, payload) = (Dialect::Gemini, Payload::Json);
+    Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
+}
+
+const fn cohere(pattern: &'static str, operation: Operation) -> Endpoint {
+    let (dialect, payload) = (Dialect::Cohere, Payload::Json);
     Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
 }
 
@@ -281,6 +294,12 @@ pub static TABLE: &[Endpoint] = &[
     gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:generateContent",Op::GenerateContent),
     gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:streamGenerateContent",Op::StreamGenerateContent),
     gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:countTokens",Op::GeminiCountTokens),
+    // Cohere, version 2
+    cohere("/v2/chat",                                          Op::CohereChat),
+    cohere("/cohere/v2/chat",                                   Op::CohereChat),
+    cohere("/v2/embed",                                         Op::CohereEmbed),
+    cohere("/cohere/v2/embed",                                  Op::CohereEmbed),
+    plane("/cohere/v2/rerank",                                  Op::Rerank),
     // Models, from the snapshot
     get("/v1beta/models",                                       Owner::Models),
     get("/gemini/v1beta/models",                                Owner::Models),
@@ -412,53 +431,4 @@ fn capture<'p>(segments: &[&str], path: &'p str) -> Option<&'p str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn rows_are_unique() {
-        let mut seen = HashSet::new();
-        for row in TABLE {
-            assert!(seen.insert((row.method.clone(), row.pattern)), "duplicate row {} {}", row.method, row.pattern);
-        }
-    }
-
-    #[test]
-    fn literal_paths_match() {
-        let Match::Found { endpoint, captured } = find(&Method::POST, "/v1/chat/completions") else {
-            panic!("no match")
-        };
-        assert_eq!(endpoint.operation, Operation::Chat);
-        assert!(captured.is_none());
-        assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Match::WrongMethod));
-        assert!(matches!(find(&Method::POST, "/v1/chat/completions/"), Match::Unknown));
-    }
-
-    #[test]
-    fn captures_are_whole_segments() {
-        let path = "/openai/deployments/gpt%2D4o/chat/completions";
-        let Match::Found { captured, .. } = find(&Method::POST, path) else { panic!("no match") };
-        assert_eq!(captured, Some("gpt%2D4o"));
-        assert!(matches!(find(&Method::POST, "/openai/deployments//chat/completions"), Match::Unknown));
-        assert!(matches!(find(&Method::POST, "/openai/deployments/a/b/chat/completions"), Match::Unknown));
-        let Match::Found { captured, endpoint } = find(&Method::GET, "/v1/models/org/name") else { panic!("no match") };
-        assert_eq!((captured, endpoint.owner), (Some("org/name"), Owner::Models));
-        assert!(matches!(find(&Method::GET, "/v1/models/"), Match::Unknown));
-    }
-
-    #[test]
-    fn google_names_the_verb_last() {
-        let of = |path| match find(&Method::POST, path) {
-            Match::Found { endpoint, captured } => Some((endpoint.operation, captured.unwrap_or_default())),
-            _ => None,
-        };
-        let vertex = "/v1/projects/p/locations/eu/publishers/google/models/gemini-2.5-pro:countTokens";
-        assert_eq!(of(vertex), Some((Operation::GeminiCountTokens, "gemini-2.5-pro")));
-        let tuned = "/v1beta/models/org/ft:m:streamGenerateContent";
-        assert_eq!(of(tuned), Some((Operation::StreamGenerateContent, "org/ft:m")));
-        assert_eq!(of("/gemini/v1beta/models/m:generateContent"), Some((Operation::GenerateContent, "m")));
-        assert_eq!(of("/v1beta/models/:generateContent"), None);
-        assert_eq!(of("/v1beta/models/m:generate"), None);
-    }
-}
+mod tests;

@@ -231,6 +231,7 @@ fn dialect_of(path: &str, headers: &HeaderMap) -> Dialect {
     match anthropic {
         true => Dialect::Anthropic,
         false if google() => Dialect::Gemini,
+        false if ["/v2/chat", "/v2/embed", "/cohere/"].iter().any(|start| path.starts_with(start)) => Dialect::Cohere,
         false => Dialect::OpenAi,
     }
 }

@@ -25,6 +25,7 @@ pub fn sources<'a>(citations: &Citations<'a>) -> Vec<Source<'a>> {
         Format::Chat => chat(citations.raw),
         Format::Gemini => google(citations.raw).unwrap_or_default(),
         Format::Messages => messages(citations.raw),
+        Format::Cohere => cohere(citations.raw),
     }
 }
 
@@ -85,6 +86,43 @@ fn messages(raw: &RawValue) -> Vec<Source<'_>> {
         ..Source::default()
     })
     .collect()
+}
+
+fn cohere(raw: &RawValue) -> Vec<Source<'_>> {
+    #[derive(Deserialize)]
+    struct Citation<'a> {
+        #[serde(default)]
+        start: Option<u64>,
+        #[serde(default)]
+        end: Option<u64>,
+        #[serde(default, borrow)]
+        text: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        sources: Vec<Origin<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Origin<'a> {
+        #[serde(default, borrow)]
+        id: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        document: Option<Document<'a>>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Document<'a> {
+        #[serde(default, borrow)]
+        title: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        url: Option<Text<'a>>,
+    }
+    let mut found = Vec::new();
+    for citation in each::<Citation<'_>>(raw) {
+        for Origin { id, document } in citation.sources {
+            let Document { title, url } = document.unwrap_or_default();
+            let (start, end, cited) = (citation.start, citation.end, citation.text.clone());
+            found.push(Source { url, title, id, start, end, cited });
+        }
+    }
+    found
 }
 
 /// `groundingMetadata`, or `citationMetadata`. Google counts bytes; a place is only given where these are characters too.

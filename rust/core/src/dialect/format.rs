@@ -1,7 +1,7 @@
 //! The formats a conversation can be held in.
 
 use super::hub::{Feature, Treatment, Unsupported};
-use super::{anthropic_messages, gemini, openai_chat};
+use super::{anthropic_messages, cohere, gemini, openai_chat};
 
 /// One wire format of a conversation: its request, its answer, its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,10 +12,12 @@ pub enum Format {
     Messages,
     /// Google generateContent.
     Gemini,
+    /// Cohere chat, version 2.
+    Cohere,
 }
 
 impl Format {
-    pub const ALL: [Format; 3] = [Format::Chat, Format::Messages, Format::Gemini];
+    pub const ALL: [Format; 4] = [Format::Chat, Format::Messages, Format::Gemini, Format::Cohere];
 
     /// As documentation and errors name it.
     pub fn name(self) -> &'static str {
@@ -23,6 +25,7 @@ impl Format {
             Format::Chat => "OpenAI chat",
             Format::Messages => "Anthropic messages",
             Format::Gemini => "Google generateContent",
+            Format::Cohere => "Cohere chat",
         }
     }
 
@@ -32,6 +35,7 @@ impl Format {
             Format::Chat => openai_chat::treatment(feature),
             Format::Messages => anthropic_messages::treatment(feature),
             Format::Gemini => gemini::treatment(feature),
+            Format::Cohere => cohere::treatment(feature),
         }
     }
 
@@ -39,14 +43,14 @@ impl Format {
     pub fn may_end_silently(self) -> bool {
         match self {
             Format::Chat | Format::Gemini => true,
-            Format::Messages => false,
+            Format::Messages | Format::Cohere => false,
         }
     }
 
     /// The content type of a stream.
     pub fn stream_type(self) -> &'static str {
         match self {
-            Format::Chat | Format::Messages | Format::Gemini => "text/event-stream",
+            Format::Chat | Format::Messages | Format::Gemini | Format::Cohere => "text/event-stream",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod anthropic_messages;
 pub mod citations;
+pub mod cohere;
 mod format;
 pub mod gemini;
 pub mod hub;
@@ -40,6 +41,7 @@ pub enum Tap {
     OpenAi(openai_chat::Tap),
     Anthropic(anthropic_messages::Tap),
     Gemini(gemini::Tap),
+    Cohere(cohere::Tap),
 }
 
 impl Tap {
@@ -48,6 +50,7 @@ impl Tap {
             Dialect::OpenAi => Tap::OpenAi(openai_chat::Tap::default()),
             Dialect::Anthropic => Tap::Anthropic(anthropic_messages::Tap::default()),
             Dialect::Gemini => Tap::Gemini(gemini::Tap::default()),
+            Dialect::Cohere => Tap::Cohere(cohere::Tap::default()),
         }
     }
 
@@ -56,6 +59,7 @@ impl Tap {
             Tap::OpenAi(tap) => tap.event(event),
             Tap::Anthropic(tap) => tap.event(event),
             Tap::Gemini(tap) => tap.event(event),
+            Tap::Cohere(tap) => tap.event(event),
         }
     }
 
@@ -65,13 +69,14 @@ impl Tap {
             Tap::OpenAi(tap) => tap.usage,
             Tap::Anthropic(tap) => tap.usage(),
             Tap::Gemini(tap) => tap.usage(),
+            Tap::Cohere(tap) => tap.usage,
         }
     }
 
     /// Input tokens, where the provider told them before the end.
     pub fn early_input(&self) -> Option<Usage> {
         match self {
-            Tap::OpenAi(_) => None,
+            Tap::OpenAi(_) | Tap::Cohere(_) => None,
             Tap::Anthropic(tap) => tap.started(),
             Tap::Gemini(tap) => tap.told,
         }
@@ -79,9 +84,10 @@ impl Tap {
 }
 
 /// The member of a whole JSON answer that tells its usage.
-pub fn usage_name(dialect: Dialect) -> &'static str {
+pub fn usage_name(dialect: Dialect, operation: Operation) -> &'static str {
     match dialect {
-        Dialect::OpenAi | Dialect::Anthropic => "usage",
+        Dialect::Cohere if operation == Operation::CohereEmbed => "meta",
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Cohere => "usage",
         Dialect::Gemini => "usageMetadata",
     }
 }
@@ -103,6 +109,7 @@ pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> O
         }),
         Dialect::Anthropic => anthropic_messages::parse_usage(member?),
         Dialect::Gemini => gemini::parse_usage(member?),
+        Dialect::Cohere => cohere::parse_usage(member?),
     }
 }
 
@@ -123,6 +130,7 @@ pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
         Dialect::OpenAi => openai_chat::error_body(error),
         Dialect::Anthropic => anthropic_messages::error_body(error, request_id),
         Dialect::Gemini => gemini::error_body(error, request_id),
+        Dialect::Cohere => cohere::error_body(error, request_id),
     }
 }
 
@@ -139,6 +147,7 @@ pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
         Dialect::OpenAi => [b"data: ".as_slice(), &line, b"\n\ndata: [DONE]\n\n"].concat(),
         Dialect::Anthropic => [b"event: error\ndata: ".as_slice(), &line, b"\n\n"].concat(),
         Dialect::Gemini => [b"data: ".as_slice(), &line, b"\n\n"].concat(),
+        Dialect::Cohere => cohere::failure_event(error_message(body).as_deref().unwrap_or("The request failed.")),
     }
     .into()
 }

@@ -16,7 +16,11 @@ pub use encode::encode_request;
 pub use encoder::Encoder;
 pub use features::treatment;
 pub use request::decode_request;
+// Cohere shares these with OpenAI.
+pub(super) use parts::{ToolCallWire, content};
+pub(super) use request::messages;
 pub use stream::Decoder;
+pub(super) use tools::tools;
 
 use std::sync::LazyLock;
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::format::{Context, Fault, Format, Target};
 use super::hub::{Answer, Delta, Losses};
-use super::{anthropic_messages, gemini, openai_chat};
+use super::{anthropic_messages, cohere, gemini, openai_chat};
 use crate::kernel::cost::Usage;
 
 /// A request in the provider's format.
@@ -23,6 +23,7 @@ pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Re
         Format::Chat => openai_chat::decode_request(body)?,
         Format::Messages => anthropic_messages::decode_request(body)?,
         Format::Gemini => gemini::decode_request(body)?,
+        Format::Cohere => cohere::decode_request(body)?,
     };
     hub.stream = target.stream;
     let mut losses = Losses::default();
@@ -30,6 +31,7 @@ pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Re
         Format::Chat => openai_chat::encode_request(&hub, target, &mut losses)?,
         Format::Messages => anthropic_messages::encode_request(&hub, target, &mut losses)?,
         Format::Gemini => gemini::encode_request(&hub, target, &mut losses)?,
+        Format::Cohere => cohere::encode_request(&hub, target, &mut losses)?,
     };
     Ok(Request { body, losses })
 }
@@ -44,6 +46,7 @@ pub fn answer(from: Format, to: Format, body: &[u8], context: &Context) -> Resul
         Format::Chat => openai_chat::encode_answer(&hub, context),
         Format::Messages => anthropic_messages::encode_answer(&hub, context),
         Format::Gemini => gemini::encode_answer(&hub, context),
+        Format::Cohere => cohere::encode_answer(&hub, context),
     };
     Ok((body, hub.usage))
 }
@@ -53,6 +56,7 @@ fn decode_answer(from: Format, body: &[u8]) -> Result<Answer<'_>, Fault> {
         Format::Chat => openai_chat::decode_answer(body),
         Format::Messages => anthropic_messages::decode_answer(body),
         Format::Gemini => gemini::decode_answer(body),
+        Format::Cohere => cohere::decode_answer(body),
     }
 }
 
@@ -74,6 +78,7 @@ enum Decoder {
     Chat(openai_chat::Decoder),
     Messages(anthropic_messages::Decoder),
     Gemini(gemini::Decoder),
+    Cohere(cohere::Decoder),
 }
 
 /// Writes the caller's stream.
@@ -82,6 +87,7 @@ enum Encoder {
     Chat(openai_chat::Encoder),
     Messages(anthropic_messages::Encoder),
     Gemini(gemini::Encoder),
+    Cohere(cohere::Encoder),
 }
 
 impl Encoder {
@@ -90,6 +96,7 @@ impl Encoder {
             Format::Chat => Encoder::Chat(openai_chat::Encoder::new(context)),
             Format::Messages => Encoder::Messages(anthropic_messages::Encoder::new(context)),
             Format::Gemini => Encoder::Gemini(gemini::Encoder::new(context)),
+            Format::Cohere => Encoder::Cohere(cohere::Encoder::new(context)),
         }
     }
 
@@ -98,6 +105,7 @@ impl Encoder {
             Encoder::Chat(encoder) => encoder.delta(delta, out),
             Encoder::Messages(encoder) => encoder.delta(delta, out),
             Encoder::Gemini(encoder) => encoder.delta(delta, out),
+            Encoder::Cohere(encoder) => encoder.delta(delta, out),
         }
     }
 }
@@ -131,6 +139,7 @@ impl Stream {
                 Format::Chat => Decoder::Chat(openai_chat::Decoder::default()),
                 Format::Messages => Decoder::Messages(anthropic_messages::Decoder::default()),
                 Format::Gemini => Decoder::Gemini(gemini::Decoder::default()),
+                Format::Cohere => Decoder::Cohere(cohere::Decoder::default()),
             },
             encoder: Encoder::new(to, context),
             seen: Progress::default(),
@@ -152,6 +161,7 @@ impl Stream {
             Decoder::Chat(decoder) => decoder.event(event, &mut step)?,
             Decoder::Messages(decoder) => decoder.event(event, &mut step)?,
             Decoder::Gemini(decoder) => decoder.event(event, &mut step)?,
+            Decoder::Cohere(decoder) => decoder.event(event, &mut step)?,
         }
         Ok(&self.seen)
     }
@@ -203,6 +213,6 @@ impl Progress {
 /// The caller's body, if his format's answers repeat parts of the request.
 pub fn remembered(format: Format, _body: &Bytes) -> Bytes {
     match format {
-        Format::Chat | Format::Messages | Format::Gemini => Bytes::new(),
+        Format::Chat | Format::Messages | Format::Gemini | Format::Cohere => Bytes::new(),
     }
 }

@@ -52,6 +52,8 @@ fn cacheable(operation: Operation) -> bool {
             | Op::StreamGenerateContent
             | Op::EmbedContent
             | Op::BatchEmbedContents
+            | Op::CohereChat
+            | Op::CohereEmbed
     )
 }
 

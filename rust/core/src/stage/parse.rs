@@ -250,7 +250,7 @@ fn required(operation: Operation, fields: [Option<Value>; 5]) -> Result<Option<V
     };
     let text = [Kind::String, Kind::Array];
     match operation {
-        Operation::Chat | Operation::Messages | Operation::CountTokens => {
+        Operation::Chat | Operation::Messages | Operation::CountTokens | Operation::CohereChat => {
             of_kind(messages, "messages", &[Kind::Array], "an array")
         }
         Operation::Completions => of_kind(prompt, "prompt", &text, "a string or an array"),

@@ -96,7 +96,8 @@ async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Respo
     };
     let status = answer.head.status;
     let dialect = exchange.endpoint.dialect;
-    let Ok([usage, model, service]) = check(&body, dialect::usage_name(dialect)) else {
+    let name = dialect::usage_name(dialect, exchange.endpoint.operation);
+    let Ok([usage, model, service]) = check(&body, name) else {
         answer.attempt.progress.plain(body.len());
         let ending = Ending::Estimated { status: status.as_u16(), outcome: Outcome::InvalidResponse };
         answer.attempt.close(ending, exchange.overhead(now), now);

@@ -43,7 +43,7 @@ impl Raw {
     }
 
     fn settle(&mut self) {
-        let name = dialect::usage_name(self.dialect);
+        let name = dialect::usage_name(self.dialect, self.operation);
         let member = dialect::usage_member(&self.tail, name).or_else(|| dialect::usage_member(&self.head, name));
         match dialect::usage(self.dialect, self.operation, member) {
             Some(usage) => self.upstream.close(Ending::Reported { status: self.upstream.status, usage }),

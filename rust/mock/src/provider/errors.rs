@@ -10,6 +10,7 @@ pub enum Dialect {
     OpenAi,
     Anthropic,
     Gemini,
+    Cohere,
 }
 
 const TOLD: &str = "The mock provider was told to fail this request.";
@@ -44,6 +45,7 @@ impl Failure {
             Dialect::OpenAi => openai(status),
             Dialect::Anthropic => (anthropic(status), None, TOLD),
             Dialect::Gemini => (google(status), None, TOLD),
+            Dialect::Cohere => ("", None, TOLD),
         };
         let code = code.map(str::to_owned);
         Self { status, message: message.to_owned(), kind: kind.to_owned(), param: None, code }
@@ -91,6 +93,7 @@ impl Failure {
                     Quoted(&self.message)
                 )
             }
+            Dialect::Cohere => format!(r#"{{"id":"mock","message":{}}}"#, Quoted(&self.message)),
             Dialect::Gemini => format!(
                 r#"{{"error":{{"code":{},"message":{},"status":"{}"}}}}"#,
                 self.status,
@@ -111,7 +114,13 @@ impl Failure {
 /// The event that ends a stream with an error.
 pub fn stream_error(dialect: Dialect, script: &Script) -> Event {
     let status = script.status.unwrap_or(if dialect == Dialect::Anthropic { 529 } else { 500 });
-    let data = Failure::scripted(dialect, status, script).body(dialect);
+    let failure = Failure::scripted(dialect, status, script);
+    if dialect == Dialect::Cohere {
+        let error = Quoted(&failure.message);
+        let data = format!(r#"{{"type":"message-end","delta":{{"finish_reason":"ERROR","error":{error}}}}}"#);
+        return Event { name: Some("message-end"), data };
+    }
+    let data = failure.body(dialect);
     Event { name: (dialect == Dialect::Anthropic).then_some("error"), data }
 }
 

@@ -41,6 +41,10 @@ pub struct Fields<'a> {
     pub query: Option<&'a RawValue>,
     #[serde(borrow)]
     pub documents: Option<Vec<&'a RawValue>>,
+    pub texts: Option<Vec<String>>,
+    #[serde(borrow)]
+    pub input_type: Option<Cow<'a, str>>,
+    pub output_dimension: Option<usize>,
     pub top_n: Option<usize>,
     pub return_documents: Option<bool>,
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod anthropic;
 mod body;
+mod cohere;
 mod command;
 mod connection;
 mod control;

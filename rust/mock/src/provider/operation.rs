@@ -5,7 +5,7 @@ use super::errors::{Dialect, Failure};
 use super::fields::{Call, Fields};
 use super::multipart::Form;
 use super::script::percent_decode;
-use super::{anthropic, embeddings, gemini, media, openai};
+use super::{anthropic, cohere, embeddings, gemini, media, openai};
 
 /// What the provider can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Operation {
     Messages,
     CountTokens,
     Gemini(gemini::Verb),
+    CohereChat,
+    CohereEmbed,
 }
 
 /// A path taken apart: the script in a `mock:SCRIPT` segment, and what follows the version (`/v1/`, `/v2/`, `/v1beta/`) if there is
@@ -54,6 +56,8 @@ impl Operation {
             "audio/translations" => Self::Translations,
             "messages" => Self::Messages,
             "messages/count_tokens" => Self::CountTokens,
+            "chat" => Self::CohereChat,
+            "embed" => Self::CohereEmbed,
             _ => Self::Gemini(gemini::Verb::of(tail.rsplit_once(':')?.1)?),
         })
     }
@@ -70,6 +74,7 @@ impl Operation {
         match self {
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
             Self::Gemini(_) => Dialect::Gemini,
+            Self::CohereChat | Self::CohereEmbed => Dialect::Cohere,
             _ => Dialect::OpenAi,
         }
     }
@@ -136,6 +141,8 @@ impl<'a> Parsed<'a> {
             (Self::Json(fields), Operation::Speech) => media::speech(fields, call),
             (Self::Json(fields), Operation::Messages) => anthropic::messages(fields, call),
             (Self::Json(fields), Operation::CountTokens) => anthropic::count_tokens(fields, call),
+            (Self::Json(fields), Operation::CohereChat) => cohere::chat(fields, call),
+            (Self::Json(fields), Operation::CohereEmbed) => cohere::embed(fields, call),
             (Self::Gemini(fields), Operation::Gemini(verb)) => gemini::answer(fields, verb, call),
             (Self::Form(form), Operation::ImagesEdits) => media::edited(form, call, true),
             (Self::Form(form), Operation::ImagesVariations) => media::edited(form, call, false),

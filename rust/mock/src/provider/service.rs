@@ -205,7 +205,7 @@ fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> Head
         Dialect::Anthropic => {
             headers.insert("request-id", id);
         }
-        Dialect::Gemini => {}
+        Dialect::Gemini | Dialect::Cohere => {}
     }
     for (name, value) in scripted {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {

@@ -61,7 +61,7 @@ fn name_of(tool: &Value) -> Option<&str> {
 /// `required` or one function (OpenAI), `any` or one tool (Anthropic).
 fn forced(choice: &Value) -> bool {
     match choice {
-        Value::String(choice) => choice == "required",
+        Value::String(choice) => choice.eq_ignore_ascii_case("required"),
         Value::Object(choice) => choice.get("type").is_some_and(|kind| kind != "auto" && kind != "none"),
         _ => false,
     }

@@ -8,7 +8,7 @@ use crate::dialect::hub::{Media, Part, Text};
 use crate::dialect::read::{self, CacheControl, Shape, shape};
 
 /// A message's content: a string, or parts.
-pub(super) fn content<'a>(at: &str, raw: &'a RawValue, into: &mut Vec<Part<'a>>) -> Result<(), Fault> {
+pub(in crate::dialect) fn content<'a>(at: &str, raw: &'a RawValue, into: &mut Vec<Part<'a>>) -> Result<(), Fault> {
     match shape(raw) {
         Shape::Null => Ok(()),
         Shape::Text => {
@@ -145,7 +145,7 @@ fn thought<'a>(at: std::fmt::Arguments<'_>, raw: &'a RawValue) -> Result<Text<'a
 }
 
 #[derive(Deserialize)]
-pub(super) struct ToolCallWire<'a> {
+pub(in crate::dialect) struct ToolCallWire<'a> {
     #[serde(default, borrow)]
     pub id: Option<Text<'a>>,
     #[serde(default, borrow)]
@@ -155,7 +155,7 @@ pub(super) struct ToolCallWire<'a> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct FunctionCallWire<'a> {
+pub(in crate::dialect) struct FunctionCallWire<'a> {
     #[serde(borrow)]
     pub name: Text<'a>,
     #[serde(default, borrow)]
@@ -175,7 +175,7 @@ impl<'a> FunctionCallWire<'a> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct ExtraWire<'a> {
+pub(in crate::dialect) struct ExtraWire<'a> {
     #[serde(default, borrow)]
     google: Option<GoogleWire<'a>>,
 }
@@ -194,7 +194,7 @@ impl<'a> ExtraWire<'a> {
 
 /// LiteLLM's name for reasoning with its proof.
 #[derive(Deserialize)]
-pub(super) struct ThinkingWire<'a> {
+pub(in crate::dialect) struct ThinkingWire<'a> {
     #[serde(default, borrow)]
     thinking: Option<Text<'a>>,
     #[serde(default, borrow)]

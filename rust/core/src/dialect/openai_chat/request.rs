@@ -132,7 +132,8 @@ struct MessageWire<'a> {
     cache_control: Option<CacheControl>,
 }
 
-fn messages(raw: &RawValue) -> Result<Vec<Message<'_>>, Fault> {
+/// The messages of a conversation.
+pub(in crate::dialect) fn messages(raw: &RawValue) -> Result<Vec<Message<'_>>, Fault> {
     let raws = read::array("messages", raw)?;
     raws.into_iter().enumerate().map(|(index, raw)| message(index, raw)).collect()
 }

@@ -125,6 +125,12 @@ def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, data: bytes) -> bytes:
 def aead_open(key: bytes, nonce: bytes, sealed: bytes, data: bytes) -> bytes | None:
     """The plaintext; None when the sealed bytes are damaged or belong to other data or another key."""
 
+def condition_fault(text: str) -> tuple[str, str] | None:
+    """What is wrong with a condition given as JSON: where in it, and why."""
+
+def config_fault(text: str) -> tuple[str, str] | None:
+    """What is wrong with a Portkey config object given as JSON."""
+
 def noop() -> None:
     """Crosses the boundary and does nothing."""
 

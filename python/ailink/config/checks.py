@@ -17,6 +17,7 @@ from ailink.config.deployments import PlacementError, dialect_of, given, place, 
 from ailink.config.price_checks import file_faults, price_faults
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.routing import ModelRouting
+from ailink.config.routing_checks import condition_faults, config_faults
 from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
@@ -365,6 +366,11 @@ class _Checks:
             self._positive(breaker, (*path, "breaker"), zero={"open", "slow_start"})
             if breaker.open is not None and breaker.open_max is not None and breaker.open > breaker.open_max:
                 self._report((*path, "breaker", "open_max"), "is shorter than `open`")
+            known = self.context.names | {model.name for model in self.config.models}
+            for here, message in condition_faults(path, section, known):
+                self._report(here, message)
+        for here, message in config_faults(("routing",), self.config.routing):
+            self._report(here, message)
 
 
 def cycles(edges: Mapping[str, list[tuple[str, Path]]]) -> list[tuple[list[str], Path]]:

@@ -5,6 +5,7 @@ want the types settled before `${VAR}` is filled in: an expanded value takes the
 A faulty value is left out, so that the checks after this one still run over the rest.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -20,7 +21,7 @@ from ailink.config.expand import ExpansionError, expand
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.schema import Config, Strict
 from ailink.config.secret import Secret
-from ailink.config.units import Duration, PicoUsd, Size
+from ailink.config.units import Duration, PicoUsd, Size, Tree
 from ailink.config.yaml12 import Node, Scalar
 
 
@@ -41,7 +42,7 @@ _PARSED: Final[dict[Any, Callable[[object], object]]] = {
 class _Shape(msgspec.Struct, frozen=True, kw_only=True):
     """A type of the schema, taken apart once."""
 
-    kind: Literal["struct", "list", "map", "choice", "text", "integer", "flag", "parsed"]
+    kind: Literal["struct", "list", "map", "choice", "text", "integer", "flag", "parsed", "tree"]
     nullable: bool = False
     type: Any = None
     inner: Any = None
@@ -77,6 +78,8 @@ class Reader:
     def read(self, node: Node, want: Any, path: Path) -> Any:
         """The value of `node` as type `want`; None for null; BAD after a problem was reported."""
         shape = _shape(want)
+        if shape.kind == "tree":
+            return self._tree(node, path)
         if isinstance(node, Scalar):
             return self._scalar(node, shape, path)
         if isinstance(node, yaml12.Sequence):
@@ -88,6 +91,25 @@ class Reader:
         if shape.kind == "map":
             return self._map(node, shape, path)
         return self.report(node.place, path, f"expected {_expectation(shape)}, got a mapping")
+
+    def _tree(self, node: Node, path: Path) -> Any:
+        """Whatever stands there, as JSON; a text is taken to be JSON already."""
+        if isinstance(node, Scalar):
+            return Tree(node.text) if node.text else None
+        return Tree(json.dumps(self._plain(node, path), ensure_ascii=False))
+
+    def _plain(self, node: Node, path: Path) -> Any:
+        if isinstance(node, yaml12.Sequence):
+            return [self._plain(item, (*path, index)) for index, item in enumerate(node.items)]
+        if isinstance(node, yaml12.Mapping):
+            return {key: self._plain(item, (*path, key)) for key, item in node.entries.items()}
+        try:
+            text = expand(node.text, self._env)
+        except ExpansionError as error:
+            self.report(node.place, path, str(error))
+            return None
+        value = yaml12.resolve(text) if node.plain and text is node.text else text
+        return float(value) if isinstance(value, Decimal) else value
 
     def _struct(self, node: yaml12.Mapping, cls: type[Strict], path: Path) -> Any:
         fields = _fields(cls)
@@ -249,6 +271,7 @@ def _expectation(shape: _Shape) -> str:
         "integer": "a whole number",
         "flag": "`true` or `false`",
         "parsed": "a single value",
+        "tree": "a mapping, or JSON",
     }[shape.kind]
 
 
@@ -279,6 +302,8 @@ def _shape(want: Any) -> _Shape:
         return _Shape(kind="parsed", type=want)
     if isinstance(want, type) and issubclass(want, Strict):
         return _Shape(kind="struct", type=want)
+    if want is Tree:
+        return _Shape(kind="tree")
     if want is str:
         return _Shape(kind="text")
     if want is bool:

@@ -5,13 +5,15 @@ A key that is null is taken from the section above, in the end from DEFAULT_ROUT
 
 from typing import Annotated, Final, Literal
 
+import msgspec
 from msgspec import Meta
 
 from ailink.config.section import Strict
-from ailink.config.units import Duration
+from ailink.config.units import Duration, Tree
 
 _Times = Annotated[int, Meta(ge=0, le=10)]
 _Percent = Annotated[int, Meta(ge=0, le=100)]
+_Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Region = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")]
 _Number = Annotated[int, Meta(ge=0, le=1_000_000)]
 
@@ -63,6 +65,16 @@ class Breaker(Strict, frozen=True, kw_only=True):
     """At most this part of a model's deployments is left out as outliers, but always one may be."""
 
 
+class Redirect(Strict, frozen=True, kw_only=True):
+    """Another model for requests for which a condition holds."""
+
+    when: Tree
+    """Fields with the values they must have, or with `$eq`, `$ne`, `$gt`, `$gte`, `$lt`, `$lte`, `$in`,
+    `$nin`, `$regex`, `$exists`; `$and`, `$or`, `$not` nest.
+    """
+    then: _Name
+
+
 Strategy = Literal[
     "shuffle", "round_robin", "least_busy", "lowest_latency", "lowest_cost", "usage", "consistent_hash"
 ]
@@ -72,6 +84,8 @@ HashOn = Literal["session", "user", "prompt", "key"]
 class ModelRouting(Strict, frozen=True, kw_only=True):
     """How the requests of a model find a deployment."""
 
+    conditions: tuple[Redirect, ...] | None = None
+    """The first whose condition holds says which model a request goes to; without one it stays."""
     strategy: Strategy | None = None
     """Within deployments of the same `order`: by weight, in turn, the fewest requests in flight, the fastest,
     the cheapest, the most quota left, or always the same for the same caller.
@@ -109,11 +123,14 @@ class Routing(ModelRouting, frozen=True, kw_only=True):
     """For all models that do not say otherwise."""
 
     explain: Explain = Explain()
+    configs: dict[_Name, Tree] = msgspec.field(default_factory=dict)
+    """Saved config objects in Portkey's form, for `x-portkey-config: NAME`."""
     default_fallbacks: tuple[str, ...] = ()
     """Fallbacks of models that name none."""
 
 
 DEFAULT_ROUTING: Final = ModelRouting(
+    conditions=(),
     strategy="shuffle",
     latency_of="first_byte",
     slack=10,

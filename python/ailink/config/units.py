@@ -20,6 +20,12 @@ _PICO_DIGITS: Final = 12
 _AMOUNT: Final = re.compile(r"[-+]?(?:\.[0-9]{1,40}|[0-9]{1,40}(?:\.[0-9]{0,40})?)(?:[eE][-+]?[0-9]{1,3})?")
 
 
+class Tree(str):
+    """Anything, as JSON; may be written as a mapping, or as JSON text."""
+
+    __slots__ = ()
+
+
 class Duration(int):
     """Milliseconds."""
 

@@ -93,6 +93,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         cache=wire.Cache(
             enabled=config.cache.enabled, max_bytes=int(config.cache.max_bytes), ttl_ms=int(config.cache.ttl)
         ),
+        configs={name: str(text) for name, text in config.routing.configs.items()},
         aliases={alias: model.name for model in config.models for alias in model.aliases},
         deployments=compiler.deployments,
         models=models,

@@ -224,9 +224,17 @@ class Breaker(_Wire, frozen=True, kw_only=True):
     ejected_percent: int
 
 
+class Redirect(_Wire, frozen=True, kw_only=True):
+    """`when`: a condition as JSON."""
+
+    when: str
+    then: str
+
+
 class Routing(_Wire, frozen=True, kw_only=True):
     """How the requests of one model find a deployment."""
 
+    conditions: list[Redirect]
     strategy: str
     latency_of: str
     slack: int
@@ -276,6 +284,7 @@ class Snapshot(_Wire, frozen=True, kw_only=True):
     settings: Settings
     cache: Cache
     aliases: dict[str, str]
+    configs: dict[str, str]
     deployments: list[Deployment]
     models: list[Model]
 

@@ -25,6 +25,9 @@ def compile_routing(
         return model.retries if value is None else int(value)
 
     return wire.Routing(
+        conditions=[
+            wire.Redirect(when=str(rule.when), then=names([rule.then])[0]) for rule in own("conditions")
+        ],
         strategy=own("strategy"),
         latency_of=own("latency_of"),
         slack=own("slack"),

@@ -40,6 +40,7 @@ pub struct Choice {
     candidates: Vec<Candidate>,
     order: SmallVec<[u32; 8]>,
     dropped: Vec<(u32, Dropped)>,
+    redirected: Option<String>,
 }
 
 /// One attempt, by the index of its deployment.
@@ -87,7 +88,16 @@ impl Decision {
             candidates: Vec::new(),
             order: SmallVec::new(),
             dropped: Vec::new(),
+            redirected: None,
         });
+    }
+
+    /// A condition sent the request to another model.
+    pub fn redirected(&mut self, model: &Model, to: &str) {
+        self.model(model);
+        if let Some(choice) = self.choices.last_mut() {
+            choice.redirected = Some(to.to_string());
+        }
     }
 
     pub fn dropped(&mut self, indices: &[u32], why: Dropped) {
@@ -213,6 +223,10 @@ fn choice_json(choice: &Choice, snapshot: &Snapshot) -> serde_json::Value {
         })
         .collect();
     let order: Vec<_> = choice.order.iter().filter_map(|index| Some(&*of(*index)?.id)).collect();
+    if let Some(to) = &choice.redirected {
+        return serde_json::json!({"model": choice.model, "strategy": "condition", "then": to,
+            "candidates": [], "dropped": [], "order": []});
+    }
     serde_json::json!({
         "model": choice.model, "strategy": choice.strategy, "candidates": told, "dropped": dropped, "order": order,
     })

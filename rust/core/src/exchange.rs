@@ -16,6 +16,7 @@ use crate::dialect::Format;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
 use crate::hold::Extra;
+use crate::portkey::Plan;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
 use crate::stage::reserve::Reservation;
@@ -149,6 +150,10 @@ pub struct Exchange {
     pub quotas: Quotas,
     // cache
     pub cache: CacheUse,
+    /// What its config object makes of it.
+    pub plan: Option<Box<Plan>>,
+    /// Only deployments of this provider are wanted.
+    pub provider: Option<Arc<str>>,
     // route
     pub candidates: SmallVec<[u32; 8]>,
     /// Why there are none.

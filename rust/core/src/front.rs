@@ -179,6 +179,8 @@ impl Arrival {
             unavailable: None,
             forced: false,
             decision,
+            plan: None,
+            provider: None,
             visited: SmallVec::new(),
             reservation: None,
             attempts: 0,

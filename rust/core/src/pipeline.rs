@@ -16,6 +16,7 @@ use crate::body::Body;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::late;
+use crate::portkey;
 use crate::stage::{Flow, Stage};
 use crate::stage::{admit, attempt, authorize, cache, identify, inspect, parse, relay, reserve, route, settle};
 
@@ -65,7 +66,12 @@ fn decide(exchange: &mut Exchange, first: Stage) -> Result<Option<Response<Body>
     let mut stage = first;
     while stage < Stage::Attempt {
         let flow = match stage {
-            Stage::Authorize => authorize::run(exchange)?,
+            Stage::Authorize => {
+                if exchange.headers.contains_key(portkey::HEADER) {
+                    parse::planned(exchange)?;
+                }
+                authorize::run(exchange)?
+            }
             Stage::Admit => admit::run(exchange)?,
             Stage::Inspect => inspect::run(exchange)?,
             // What would happen is not what was cached.

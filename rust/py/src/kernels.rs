@@ -1,6 +1,8 @@
 //! Kernels that Python measures and tests against slow twins.
 
+use ailink_core::kernel::condition::Condition;
 use ailink_core::kernel::window;
+use ailink_core::portkey::Config;
 use ailink_core::wire::json::scan_object;
 use ailink_core::wire::sse::Framer;
 use bytes::Bytes;
@@ -45,8 +47,22 @@ impl Window {
     }
 }
 
+/// What is wrong with a condition given as JSON: where in it, and why; None when it can be used.
+#[pyfunction]
+fn condition_fault(text: &str) -> Option<(String, String)> {
+    Condition::parse(text).err().map(|fault| (fault.path, fault.message))
+}
+
+/// What is wrong with a Portkey config object given as JSON.
+#[pyfunction]
+fn config_fault(text: &str) -> Option<(String, String)> {
+    Config::parse(text.as_bytes()).err().map(|fault| (fault.path, fault.message))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Window>()?;
+    module.add_function(wrap_pyfunction!(condition_fault, module)?)?;
+    module.add_function(wrap_pyfunction!(config_fault, module)?)?;
     module.add_function(wrap_pyfunction!(noop, module)?)?;
     module.add_function(wrap_pyfunction!(scan_chat, module)?)?;
     module.add_function(wrap_pyfunction!(count_events, module)?)

@@ -26,6 +26,28 @@ models:
         (MODELS % "routing: {retry: {timeout: 11}}", "models[0].routing.retry.timeout", "10"),
         ("models: [{name: a, deployments: []}]", "models[0].deployments", "no deployment"),
         (
+            MODELS % "routing: {conditions: [{when: {metdata.x: 1}, then: b}]}",
+            "models[0].routing.conditions[0].when",
+            "metdata.x: unknown field",
+        ),
+        (
+            MODELS % "routing: {conditions: [{when: {model: {$equals: 1}}, then: b}]}",
+            "models[0].routing.conditions[0].when",
+            "unknown operator `$equals`",
+        ),
+        (
+            MODELS % "routing: {conditions: [{when: {model: a}, then: c}]}",
+            "models[0].routing.conditions[0].then",
+            "unknown model `c`",
+        ),
+        (
+            "routing: {configs: {pc-x: {strategy: {mode: loadbalanced}, targets: [{provider: mock}]}}}",
+            "routing.configs.pc-x",
+            "config.strategy.mode: unknown strategy `loadbalanced`, did you mean `loadbalance`",
+        ),
+        ("routing: {configs: {pc-x: '{'}}", "routing.configs.pc-x", "not valid JSON"),
+        ("routing: {strategy: latency}", "routing.strategy", "expected one of"),
+        (
             "models: [{name: a, deployments: [{provider: mock, weight: 0}]}]",
             "models[0].deployments[0].weight",
             "1",

@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod budget;
 pub mod choice;
+pub mod condition;
 pub mod cost;
 pub mod ewma;
 pub mod failure;

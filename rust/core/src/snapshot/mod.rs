@@ -15,6 +15,7 @@ use crate::endpoint::{Dialect, Operation};
 use crate::kernel::price::Price;
 use crate::kernel::{breaker, quota};
 use crate::ledger::DictKind;
+use crate::portkey;
 use crate::rules::Rules;
 use crate::sigv4::Signer;
 use crate::state::{CredentialSlot, DeploymentState, ModelState, State};
@@ -25,9 +26,12 @@ use crate::upstream::origin::BaseUrl;
 pub const SCHEMA: u32 = 1;
 
 pub mod routing;
+mod template;
 pub mod wire;
 
 pub use routing::{HashOn, Measures, Routing, Strategy, Translation};
+pub use template::FORWARDED;
+use template::{static_headers, template};
 
 /// A snapshot that cannot be used; says which object is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +152,7 @@ pub struct Snapshot {
     pub cache: wire::Cache,
     pub deployments: Vec<Deployment>,
     pub models: Vec<Model>,
+    pub configs: HashMap<String, Arc<portkey::Config>>,
     by_name: HashMap<String, u32>,
 }
 
@@ -168,6 +173,7 @@ impl Snapshot {
             cache: wire::Cache { enabled: false, max_bytes: 0, ttl_ms: 0 },
             deployments: Vec::new(),
             models: Vec::new(),
+            configs: HashMap::new(),
             by_name: HashMap::new(),
         }
     }
@@ -208,12 +214,26 @@ impl Snapshot {
                 }
             }
         }
+        let configs = wire.configs.into_iter().map(|(name, text)| {
+            let config = portkey::Config::parse(text.as_bytes());
+            let config = config.map_err(|fault| bad(format!("config {name:?}: {}: {}", fault.path, fault.message)))?;
+            Ok((name, Arc::new(config)))
+        });
+        let configs = configs.collect::<Result<_, SnapshotError>>()?;
         let mut by_name = names.clone();
         for (alias, target) in wire.aliases {
             let index = names.get(&target).ok_or_else(|| bad(format!("alias {alias:?}: no model {target:?}")))?;
             by_name.entry(alias).or_insert(*index);
         }
-        Ok(Snapshot { version: wire.version, settings: wire.settings, cache: wire.cache, deployments, models, by_name })
+        Ok(Snapshot {
+            version: wire.version,
+            settings: wire.settings,
+            cache: wire.cache,
+            deployments,
+            models,
+            configs,
+            by_name,
+        })
     }
 
     /// The model a name or alias stands for.
@@ -344,65 +364,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
     })
 }
 
-/// Headers of the caller that reach the provider; a row's header of the same name is only the default.
-pub const FORWARDED: [HeaderName; 8] = [
-    http::header::ACCEPT,
-    HeaderName::from_static("anthropic-version"),
-    HeaderName::from_static("anthropic-beta"),
-    HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("x-client-request-id"),
-];
-
-type Defaults = Vec<(HeaderName, HeaderValue)>;
-
-fn static_headers(headers: &std::collections::BTreeMap<String, String>) -> Result<(Vec<u8>, Defaults), String> {
-    let mut fixed = Vec::new();
-    let mut defaults = Vec::new();
-    for (name, value) in headers {
-        let parsed =
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("header name {name:?} is not valid"))?;
-        let value = HeaderValue::from_str(value).map_err(|_| format!("the value of header {name:?} is not valid"))?;
-        if FORWARDED.contains(&parsed) {
-            defaults.push((parsed, value));
-        } else {
-            fixed.extend_from_slice(parsed.as_str().as_bytes());
-            fixed.extend_from_slice(b": ");
-            fixed.extend_from_slice(value.as_bytes());
-            fixed.extend_from_slice(b"\r\n");
-        }
-    }
-    Ok((fixed, defaults))
-}
-
 /// The model's name as Google's requests give it.
 fn resource(model: &str) -> String {
     if model.contains('/') { model.to_string() } else { format!("models/{model}") }
-}
-
-fn template(base: &BaseUrl, suffix: &str, fixed: &[u8]) -> Result<RequestTemplate, String> {
-    // `../` steps out of the base URL's path, for APIs that stand beside one another.
-    let (mut prefix, mut suffix) = (base.prefix.as_str(), suffix);
-    while suffix.starts_with("/../") {
-        suffix = &suffix["/..".len()..];
-        prefix = prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
-    }
-    let mut target = format!("{prefix}{suffix}");
-    if let Some(query) = &base.query {
-        target.push(if suffix.contains('?') { '&' } else { '?' });
-        target.push_str(query);
-    }
-    if !target.starts_with('/') || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        return Err(format!("path {target:?} is not valid"));
-    }
-    let mut block = format!(
-        " HTTP/1.1\r\nhost: {}\r\nuser-agent: ailink/{}\r\naccept-encoding: identity\r\n",
-        base.authority,
-        env!("CARGO_PKG_VERSION")
-    )
-    .into_bytes();
-    block.extend_from_slice(fixed);
-    Ok(RequestTemplate { line: format!("POST {target}").into_bytes().into(), block: block.into(), rules: None })
 }

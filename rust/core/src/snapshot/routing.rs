@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Deployment, SnapshotError, bad, wire};
 use crate::kernel::breaker;
+use crate::kernel::condition::Condition;
 use crate::kernel::failure::Retries;
 
 /// How long to wait between attempts at the same deployment.
@@ -102,6 +103,8 @@ pub enum Translation {
 }
 
 pub struct Routing {
+    /// Where requests go instead for which a condition holds; the first that does.
+    pub conditions: Vec<(Condition, u32)>,
     pub strategy: Strategy,
     /// Scores within so many percent of the best are as good.
     pub slack: u32,
@@ -137,6 +140,12 @@ pub fn compile(
         "key" => Ok(HashOn::Key),
         other => Err(fail(format!("hash_on {other:?} is not known"))),
     });
+    let conditions = routing.conditions.iter().map(|rule| {
+        let when = Condition::parse(&rule.when);
+        let when = when.map_err(|fault| fail(format!("condition: {}: {}", fault.path, fault.message)))?;
+        let then = names.get(&rule.then).copied();
+        Ok((when, then.ok_or_else(|| fail(format!("no model {:?}", rule.then)))?))
+    });
     let mut group = model.deployments.iter().filter_map(|index| deployments.get(*index as usize));
     let models = |fallbacks: &[String]| {
         fallbacks
@@ -150,6 +159,7 @@ pub fn compile(
     let ms = Duration::from_millis;
     let (retries, breaker) = (&routing.retries, &routing.breaker);
     Ok(Routing {
+        conditions: conditions.collect::<Result<_, SnapshotError>>()?,
         strategy: strategy.ok_or_else(|| fail(format!("strategy {:?} is not known", routing.strategy)))?,
         slack: routing.slack,
         explore: routing.explore,

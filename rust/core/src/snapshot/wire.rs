@@ -14,6 +14,8 @@ pub struct Snapshot {
     pub settings: Settings,
     pub cache: Cache,
     pub aliases: BTreeMap<String, String>,
+    /// Saved config objects, as JSON.
+    pub configs: BTreeMap<String, String>,
     pub deployments: Vec<Deployment>,
     pub models: Vec<Model>,
 }
@@ -152,7 +154,16 @@ pub struct Breaker {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// A condition, as JSON.
+    pub when: String,
+    pub then: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Routing {
+    pub conditions: Vec<Redirect>,
     pub strategy: String,
     pub latency_of: String,
     pub slack: u32,

@@ -43,6 +43,9 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
                 break;
             }
             exchange.shard.metrics.retries.add(1);
+            if let Some(plan) = &mut exchange.plan {
+                plan.retries += 1;
+            }
         }
         let asked = Instant::now();
         let result = ask(exchange, deployment, *index).await;

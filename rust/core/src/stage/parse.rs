@@ -1,6 +1,7 @@
 //! What is asked for: the body, read once within bounds, and where in it the fields stand that the gateway needs.
 
 mod gemini;
+mod planned;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use crate::exchange::{Call, Exchange};
 use crate::patience::promptly;
 use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
 use crate::wire::multipart;
+pub use planned::planned;
 
 /// Most of a refused body that is read to keep its connection, and the longest time that may take.
 const DISCARDED: usize = 256 * 1024;

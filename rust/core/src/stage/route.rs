@@ -9,12 +9,13 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use smallvec::SmallVec;
 
-use super::Flow;
+use super::{Flow, Stage};
 use crate::body::Body;
 use crate::clock::{monotonic_ns, ns_at};
 use crate::decision::Dropped;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
+use crate::facts::RequestFacts;
 use crate::kernel::choice::{Candidate, Candidates, How, arrange};
 use crate::snapshot::Model;
 use crate::snapshot::Translation;
@@ -33,10 +34,25 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(model) = snapshot.models.get(index as usize) else {
         return Err(Error::new(Code::Internal, "the model is not in the snapshot"));
     };
+    if !model.routing.conditions.is_empty()
+        && let Some(name) = redirected(exchange, model)
+    {
+        if let Some(decision) = &mut exchange.decision {
+            decision.redirected(model, &name);
+        }
+        exchange.call.model = name;
+        return Ok(Flow::Again(Stage::Authorize));
+    }
     if let Some(decision) = &mut exchange.decision {
         decision.model(model);
     }
     let mut eligible = eligible(exchange, model);
+    if eligible.is_empty()
+        && let Some(provider) = &exchange.provider
+    {
+        let text = format!("The model '{}' has no deployment at '{provider}' for this request.", model.name);
+        return Err(Error::new(Code::DialectUnsupported, text).param("model"));
+    }
     if eligible.is_empty() {
         let (operation, dialect) = (exchange.endpoint.operation, exchange.endpoint.dialect);
         let text = format!(
@@ -73,13 +89,26 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     Ok(Flow::Next)
 }
 
+/// The model that stands for this one because a condition holds. As with fallbacks, the key must be allowed to use it.
+fn redirected(exchange: &Exchange, model: &Model) -> Option<String> {
+    let facts = RequestFacts::new(exchange);
+    let rules = model.routing.conditions.iter().filter(|(_, then)| !exchange.visited.contains(then));
+    let mut targets = rules.filter(|(when, _)| when.holds(&facts)).filter_map(|(_, then)| {
+        let target = exchange.snapshot.models.get(*then as usize)?;
+        exchange.key.as_ref().is_some_and(|key| key.may_use(&target.name)).then(|| target.name.to_string())
+    });
+    targets.next()
+}
+
 /// The deployments that can answer this call, with their weights.
 fn eligible(exchange: &mut Exchange, model: &Model) -> Candidates {
     let mut found = Candidates::new();
     let mut dropped: SmallVec<[u32; 4]> = SmallVec::new();
     for index in &model.deployments {
         let Some(deployment) = exchange.deployment(*index) else { continue };
-        if exchange.eligible(deployment, model.routing.translation) {
+        let wanted = exchange.provider.as_deref();
+        let wanted = wanted.is_none_or(|name| *deployment.provider == *name || *deployment.id == *name);
+        if wanted && exchange.eligible(deployment, model.routing.translation) {
             let weight = u64::from(deployment.weight);
             let last = model.routing.translation == Translation::Last && !exchange.native(deployment);
             let tier = if last { BEHIND_ALL + deployment.tier } else { deployment.tier };

@@ -48,6 +48,9 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
         }
     };
     metrics.request(exchange.endpoint.operation, response.status().as_u16());
+    if let Some(plan) = &exchange.plan {
+        plan.tell(&exchange.headers, response.headers_mut());
+    }
     if exchange.decision.is_some() {
         explain(&exchange, response.headers_mut());
     }

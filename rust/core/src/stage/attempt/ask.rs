@@ -163,7 +163,8 @@ async fn converse(
     now: Instant,
 ) -> Result<Head, Waited> {
     let total = deployment.timeouts.total.saturating_sub(now - exchange.started);
-    let limit = deployment.timeouts.first_byte.min(total);
+    let wanted = exchange.plan.as_ref().and_then(|plan| plan.step()?.timeout).unwrap_or(total);
+    let limit = deployment.timeouts.first_byte.min(total).min(wanted);
     let received = tokio::time::timeout(limit, async {
         let complete = conn.send(&Outgoing { parts }).await?;
         let mut head = conn.head().await?;

@@ -1,5 +1,6 @@
 //! Another model in place of one that could not answer.
 
+use super::retry::statuses;
 use crate::error::{Error, Result};
 use crate::exchange::Exchange;
 use crate::kernel::failure::Class;
@@ -12,6 +13,15 @@ const MOST: usize = 5;
 /// Hands the request to the first fallback model that was not tried and that the key may use. `class`: what the last attempt
 /// died of; None when none could be made.
 pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) -> Result<Flow> {
+    if let Some(plan) = &mut exchange.plan {
+        // The config says what stands in; the models it names may come again with other providers.
+        if !plan.advance(&statuses(&error)) {
+            return Err(error);
+        }
+        exchange.visited.clear();
+        exchange.shard.metrics.fallbacks.add(1);
+        return Ok(Flow::Again(Stage::Authorize));
+    }
     let next = exchange.model().filter(|_| exchange.visited.len() <= MOST).and_then(|model| {
         let mut fallbacks = list(model, class).iter().filter(|index| !exchange.visited.contains(index));
         fallbacks.find_map(|index| {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::failed::Failure;
 use crate::clock::monotonic_ns;
+use crate::error::{Code, Error};
 use crate::exchange::Exchange;
 use crate::kernel::breaker::State;
 use crate::kernel::failure::Class;
@@ -20,7 +23,13 @@ pub struct Turn {
 /// Waits as long as is due before the next attempt; false when there should be none.
 pub async fn may_retry(exchange: &mut Exchange, model: &Model, last: &Failure, turn: &Turn, next: &Deployment) -> bool {
     let routing = &model.routing;
-    if turn.tries > routing.retries.of(last.class) {
+    let retry = exchange.plan.as_ref().and_then(|plan| plan.step()?.retry.as_ref());
+    let allowed = match retry {
+        Some(retry) if statuses(&last.error).iter().any(|status| retry.codes.contains(status)) => retry.attempts,
+        Some(_) => 0,
+        None => routing.retries.of(last.class),
+    };
+    if turn.tries > allowed {
         return false;
     }
     // Another deployment has done nothing wrong yet: no wait for it, and a budget of its own.
@@ -48,6 +57,18 @@ pub async fn may_retry(exchange: &mut Exchange, model: &Model, last: &Failure, t
         exchange.waited += wait;
     }
     true
+}
+
+/// The statuses that a failure goes by in a config object: its own, and those by which Portkey knows time-outs and lost
+/// connections.
+pub fn statuses(error: &Error) -> SmallVec<[u16; 4]> {
+    let mut statuses = SmallVec::from_slice(&[error.http_status().as_u16()]);
+    match error.code {
+        Code::UpstreamTimeout => statuses.push(408),
+        Code::UpstreamConnect | Code::UpstreamReset | Code::UpstreamInvalid => statuses.extend([500, 502, 503]),
+        _ => {}
+    }
+    statuses
 }
 
 /// The class of a refusal; a bad request may be one that another model can do.

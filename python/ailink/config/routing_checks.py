@@ -1,0 +1,29 @@
+"""What is wrong with conditions and saved config objects; the data plane that runs them says it."""
+
+from collections.abc import Iterator, Set
+
+from ailink import _core
+from ailink.config.problems import Path, did_you_mean
+from ailink.config.routing import ModelRouting, Routing
+
+
+def condition_faults(path: Path, section: ModelRouting, models: Set[str]) -> Iterator[tuple[Path, str]]:
+    """Place and message of each fault in `conditions`; `models`: names that requests may go to."""
+    for index, rule in enumerate(section.conditions or ()):
+        here: Path = (*path, "conditions", index)
+        if (fault := _core.condition_fault(rule.when)) is not None:
+            yield (*here, "when"), _said(fault)
+        if rule.then not in models:
+            yield (*here, "then"), f"unknown model `{rule.then}`{did_you_mean(rule.then, models)}"
+
+
+def config_faults(path: Path, section: Routing) -> Iterator[tuple[Path, str]]:
+    """Place and message of each fault in `configs`."""
+    for name, text in section.configs.items():
+        if (fault := _core.config_fault(text)) is not None:
+            yield (*path, "configs", name), _said(fault)
+
+
+def _said(fault: tuple[str, str]) -> str:
+    where, message = fault
+    return f"{where}: {message}" if where else message

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ailink.config.checks import cycles, is_loopback
+from ailink.config.checks import is_loopback
+from ailink.config.circles import cycles
 
 NAMES = st.sampled_from("abcdef")
 GRAPHS = st.dictionaries(NAMES, st.lists(NAMES, max_size=4, unique=True))

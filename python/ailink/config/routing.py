@@ -99,7 +99,7 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     hash_on: tuple[HashOn, ...] | None = None
     """What `consistent_hash` goes by: the first of these that a request has."""
     translation: Literal["equal", "last", "never"] | None = None
-    """Deployments that do not speak the caller's format: by their weight like the others, after them, or never."""
+    """Deployments that do not speak the caller's format: by weight like the others, after them, or never."""
     tags: Literal["any", "all"] | None = None
     """Whether a deployment needs one of a request's tags, or all."""
     regions: tuple[_Region, ...] | None = None

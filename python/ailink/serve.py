@@ -22,6 +22,7 @@ import uvloop
 
 from ailink import __version__, _core, pricing, store
 from ailink.admin import services as shell_services
+from ailink.admin.upkeep import Upkeep
 from ailink.config import inherited, loader, watch
 from ailink.config.checks import is_loopback
 from ailink.config.data_dir import DataDir, DataDirError
@@ -202,6 +203,9 @@ class Gateway:
         )
         await self._start_shell(services, socket)
         await self._fill(services)
+        upkeep = Upkeep(services)
+        upkeep.start()
+        self._ends.push_async_callback(upkeep.stop)
         events = EventReader(self._plane, services.metrics)
         events.start()
         self._ends.callback(events.stop)
@@ -235,6 +239,8 @@ class Gateway:
         try:
             await self._reloader.start(self._loaded)
             self._plane.push_credentials(await services.credentials.load())
+            subjects = await services.changes.sync.load_subjects(self._database)
+            await asyncio.to_thread(self._plane.apply_subjects, subjects, msgspec.msgpack.encode([]))
             async for rows in services.keys.load():
                 # In a thread: the plane writes the names of new keys to its ledger first.
                 await asyncio.to_thread(self._plane.upsert_keys, rows)

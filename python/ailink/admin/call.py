@@ -7,6 +7,8 @@ from typing import Generic, Literal, TypeVar
 
 import msgspec
 
+from ailink.identity.actor import ADMIN, Actor
+
 Role = Literal["admin", "key", "none"]
 
 # The key id that stands for the configured master key; no stored key has it.
@@ -14,12 +16,32 @@ MASTER_ID = "master"
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom the front identified. `key_id` is set for the roles `admin` and `key`."""
+    """Whom the front identified. `key_id` is set for the roles `admin` and `key`; `actor`, once it was looked
+    up, says what he may do. `if_match`: the version he means to change; `repeat`: what makes a repeat of his
+    request known.
+    """
 
     role: Role = "none"
     key_id: str = ""
     client_ip: str | None = None
     request_id: str | None = None
+    actor: Actor | None = None
+    if_match: str | None = None
+    repeat: Repeat | None = None
+
+    @property
+    def acting(self) -> Actor:
+        """What he may do; without a look-up only the operator's own key may do anything."""
+        if self.actor is not None:
+            return self.actor
+        return ADMIN if self.role == "admin" else Actor(key_id=self.key_id)
+
+
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """An Idempotency-Key: the row that remembers it, and the SHA-256 of what was asked."""
+
+    id: str
+    request: str
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

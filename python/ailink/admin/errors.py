@@ -49,3 +49,8 @@ def forbidden(message: str, code: str = "route_access_denied") -> ApiError:
 def not_found(message: str, param: str | None = None, code: str = "not_found") -> ApiError:
     """For what does not exist and for what belongs to another alike."""
     return ApiError(404, message, type="not_found_error", code=code, param=param)
+
+
+def conflict(message: str, code: str = "conflict", param: str | None = None) -> ApiError:
+    """For what is in use, exists already or was changed meanwhile."""
+    return ApiError(409, message, type="invalid_request_error", code=code, param=param)

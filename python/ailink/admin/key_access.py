@@ -17,10 +17,12 @@ from ailink.admin.plane import Endpoint
 ALL_MODEL_ROUTES = "llm_api_routes"
 ALL_MODELS = "all-proxy-models"
 NO_MODELS = "no-default-models"
-# Names of LiteLLM that mean the models of a team, and there are no teams.
+# LiteLLM's name for whatever the team allows, which holds anyway.
 TEAM_MODELS = frozenset({"all-team-models"})
-# Paths of the shell that a key may be allowed by name.
-SHELL_ROUTES = frozenset({"/key/aws", "/key/info", "/model/info", "/v1/model/info", "/metrics"})
+# Groups of the shell's paths, as LiteLLM names them.
+MANAGEMENT_ROUTES, INFO_ROUTES = "management_routes", "info_routes"
+ROUTE_GROUPS = (ALL_MODEL_ROUTES, MANAGEMENT_ROUTES, INFO_ROUTES)
+REST = "/{rest}"
 # What the endpoint table calls paths that no key can be kept from.
 LISTING, HEALTH = "models", "health"
 
@@ -29,19 +31,26 @@ class RouteTable:
     """Paths a key can be limited to, and the operation behind each."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        rows = list(endpoints)
         self._operations: Mapping[str, str | None] = {
             endpoint.pattern: None if endpoint.operation == LISTING else endpoint.operation
-            for endpoint in endpoints
+            for endpoint in rows
             if endpoint.owner == "plane" and endpoint.operation != HEALTH
         }
+        shell = {endpoint.pattern for endpoint in rows if endpoint.owner == "shell"}
+        self._shell = frozenset(pattern for pattern in shell if not pattern.endswith(REST))
+        self._shell_below = tuple(
+            pattern.removesuffix("{rest}") for pattern in shell if pattern.endswith(REST)
+        )
 
     def check(self, routes: Sequence[str]) -> None:
         """Raises `ApiError` (400) naming the first entry that cannot be enforced."""
         for position, route in enumerate(routes):
-            if route != ALL_MODEL_ROUTES and route not in SHELL_ROUTES and route not in self._operations:
+            known = route in ROUTE_GROUPS or route in self._shell or route in self._operations
+            if not known and not route.startswith(self._shell_below):
                 raise bad_request(
-                    f"{route!r} cannot be enforced: name a path such as /v1/chat/completions, "
-                    f"one of {', '.join(sorted(SHELL_ROUTES))}, or {ALL_MODEL_ROUTES}",
+                    f"{route!r} cannot be enforced: name a path such as /v1/chat/completions or /key/info, "
+                    f"or one of {', '.join(ROUTE_GROUPS)}",
                     param=f"allowed_routes[{position}]",
                 )
 
@@ -54,14 +63,20 @@ class RouteTable:
         )
 
 
+def may_call(routes: Sequence[str], method: str, path: str) -> bool:
+    """Whether `allowed_routes` lets a key call this path of the shell; empty allows all."""
+    return (
+        not routes
+        or path in routes
+        or MANAGEMENT_ROUTES in routes
+        or (INFO_ROUTES in routes and method == "GET")
+    )
+
+
 def check_models(models: Sequence[str]) -> None:
     """Raises `ApiError` (400) for names that cannot be enforced."""
     for position, model in enumerate(models):
-        if model in TEAM_MODELS:
-            raise bad_request(
-                f"{model!r} needs teams, which this version does not have", param=f"models[{position}]"
-            )
-        if model in (ALL_MODELS, NO_MODELS) and len(models) > 1:
+        if model in (ALL_MODELS, NO_MODELS, *TEAM_MODELS) and len(models) > 1:
             raise bad_request(f"{model!r} must stand alone", param=f"models[{position}]")
 
 
@@ -70,6 +85,26 @@ def allowed_models(models: Sequence[str]) -> list[str] | None:
     if not models or ALL_MODELS in models:
         return None
     return [] if NO_MODELS in models else list(models)
+
+
+def meet(first: list[str] | None, second: list[str] | None) -> list[str] | None:
+    """What both lists allow. Two patterns of which neither holds the other meet only where a prefix meets a
+    suffix; anything beyond that is left out, so that the result never allows more than each of them.
+    """
+    if first is None or second is None:
+        return second if first is None else first
+    met: list[str] = []
+    for one in first:
+        for other in second:
+            if may_use([other], one):
+                met.append(one)
+            elif may_use([one], other):
+                met.append(other)
+            elif one.count("*") == 1 and other.count("*") == 1:
+                prefix, suffix = sorted((one, other), key=lambda pattern: pattern.endswith("*"), reverse=True)
+                if prefix.endswith("*") and suffix.startswith("*"):
+                    met.append(prefix + suffix[1:])
+    return list(dict.fromkeys(met))
 
 
 def may_use(allowed: Sequence[str] | None, model: str) -> bool:

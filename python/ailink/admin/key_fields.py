@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ailink.admin.money_fields import Money
+from ailink.admin.setting_fields import BudgetView, HolderFields, HolderView, Identifier, Name, Request, Tags
 from ailink.ledger.money import Usd
 from ailink.store.keys import SortBy, State
 
-# `$` alone would let a final newline pass.
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
-ModelName = Annotated[
-    str, Meta(min_length=1, max_length=255, description="A model, an alias, or a pattern with `*`.")
-]
-Models = Annotated[
-    list[ModelName], Meta(max_length=1_000, description="Models the key may use; empty means all.")
-]
-Limit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Route = Annotated[str, Meta(min_length=1, max_length=255)]
 Routes = Annotated[
     list[Route],
     Meta(
         max_length=200,
-        description="Paths the key may call, or `llm_api_routes` for all model endpoints; empty means all.",
+        description=(
+            "Paths the key may call, or `llm_api_routes`, `management_routes`, `info_routes`; "
+            "empty means all."
+        ),
     ),
 ]
 Networks = Annotated[
@@ -56,44 +52,37 @@ KeyName = Annotated[
         description="The key itself, its `token`, or the SHA-256 of the key in hexadecimal.",
     ),
 ]
-KeyType = Literal["default", "llm_api"]
+KeyType = Literal["default", "llm_api", "management", "read_only"]
 
 
-class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class GenerateKey(_Request, frozen=True, kw_only=True):
-    """A new virtual key."""
-
-    key: RawKey | None = None
-    key_alias: Name | None = None
-    duration: Duration | None = None
-    models: Models | None = None
-    user_id: Name | None = None
-    rpm_limit: Limit | None = None
-    max_parallel_requests: Limit | None = None
-    metadata: dict[str, Any] | None = None
-    blocked: bool | None = None
-    allowed_routes: Routes | None = None
-    allowed_ips: Networks | None = None
-    key_type: KeyType | None = None
-
-
-class KeyChanges(_Request, frozen=True, kw_only=True):
+class KeyChanges(HolderFields, frozen=True, kw_only=True):
     """Settings to change. A field that is left out stays; null takes the setting away."""
 
     key_alias: Name | UnsetType | None = UNSET
     duration: Duration | UnsetType | None = UNSET
-    models: Models | UnsetType | None = UNSET
     user_id: Name | UnsetType | None = UNSET
-    rpm_limit: Limit | UnsetType | None = UNSET
-    max_parallel_requests: Limit | UnsetType | None = UNSET
-    metadata: dict[str, Any] | UnsetType | None = UNSET
+    team_id: Identifier | UnsetType | None = UNSET
+    project_id: Identifier | UnsetType | None = UNSET
+    organization_id: Identifier | UnsetType | None = UNSET
     blocked: bool | UnsetType | None = UNSET
     allowed_routes: Routes | UnsetType | None = UNSET
     allowed_ips: Networks | UnsetType | None = UNSET
     key_type: KeyType | UnsetType | None = UNSET
+    auto_rotate: bool | UnsetType | None = UNSET
+    rotation_interval: Duration | UnsetType | None = UNSET
+
+
+class GenerateKey(KeyChanges, frozen=True, kw_only=True):
+    """A new virtual key."""
+
+    key: RawKey | None = None
+
+
+class ServiceAccountKey(GenerateKey, frozen=True, kw_only=True):
+    """A key of a team that belongs to no person."""
+
+    team_id: Identifier
+    service_account: Name | None = None
 
 
 class UpdateKey(KeyChanges, frozen=True, kw_only=True):
@@ -103,20 +92,23 @@ class UpdateKey(KeyChanges, frozen=True, kw_only=True):
 class RegenerateKey(KeyChanges, frozen=True, kw_only=True):
     key: KeyName | None = None
     new_key: RawKey | None = None
+    grace_period: Annotated[
+        Duration | None, Meta(description="How long the old secret goes on working beside the new one.")
+    ] = None
 
 
-class DeleteKeys(_Request, frozen=True, kw_only=True):
+class DeleteKeys(Request, frozen=True, kw_only=True):
     """All of them or, when one is not found, none."""
 
     keys: Annotated[list[KeyName], Meta(max_length=1_000)] | None = None
     key_aliases: Annotated[list[Name], Meta(max_length=1_000)] | None = None
 
 
-class OneKey(_Request, frozen=True, kw_only=True):
+class OneKey(Request, frozen=True, kw_only=True):
     key: KeyName
 
 
-class PairOf(_Request, frozen=True, kw_only=True):
+class PairOf(Request, frozen=True, kw_only=True):
     """`key` left out: the caller's own."""
 
     key: KeyName | None = None
@@ -130,14 +122,18 @@ class AwsKeyPairView(msgspec.Struct, frozen=True, kw_only=True):
     aws_secret_access_key: str
 
 
-class KeyInfoQuery(_Request, frozen=True, kw_only=True):
+class KeyInfoQuery(Request, frozen=True, kw_only=True):
     key: KeyName | None = None
 
 
-class ListQuery(_Request, frozen=True, kw_only=True):
+class ListQuery(Request, frozen=True, kw_only=True):
     page: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     size: Annotated[int, Meta(ge=1, le=100)] = 10
     user_id: str | None = None
+    team_id: str | None = None
+    project_id: str | None = None
+    organization_id: str | None = None
+    created_by: str | None = None
     key_hash: str | None = None
     key_alias: str | None = None
     search: Annotated[str | None, Meta(description="Part of an alias.")] = None
@@ -146,12 +142,12 @@ class ListQuery(_Request, frozen=True, kw_only=True):
     sort_by: SortBy | None = None
     sort_order: Literal["asc", "desc"] = "desc"
     return_full_object: bool = False
-    # Nothing to add: there are no teams, and every key is in the list already.
+    # Nothing to add: whatever the caller may see is in the list already.
     include_team_keys: bool = False
     include_created_by_keys: bool = False
 
 
-class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
+class KeyInfo(HolderView, frozen=True, kw_only=True):
     """A key's settings and spend. Fields that LiteLLM has and this version does not use hold null or are
     empty.
     """
@@ -160,35 +156,32 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     key_name: str
     key_alias: str | None
     status: State
-    spend: Usd
-    models: list[str]
     expires: datetime | None
     duration: str | None
     user_id: str | None
-    rpm_limit: int | None
-    max_parallel_requests: int | None
-    metadata: dict[str, Any]
+    team_id: str | None
+    project_id: str | None
+    org_id: str | None
+    organization_id: str | None
+    service_account: str | None
+    key_type: str
     blocked: bool
     allowed_routes: list[str]
     allowed_ips: list[str]
     last_active: Annotated[datetime | None, Meta(description="Last use since the gateway started.")]
+    auto_rotate: bool
+    rotation_interval: str | None
     rotation_count: int
     last_rotation_at: datetime | None
+    key_rotation_at: datetime | None
+    old_secret_until: datetime | None
     created_at: datetime
     created_by: str
     updated_at: datetime
     updated_by: str
     deleted_at: datetime | UnsetType = UNSET
     deleted_by: str | UnsetType = UNSET
-    team_id: None = None
-    org_id: str | None = None
-    organization_id: str | None = None
-    max_budget: None = None
-    budget_id: None = None
-    budget_duration: None = None
-    budget_reset_at: None = None
-    tpm_limit: None = None
-    litellm_budget_table: None = None
+    litellm_budget_table: BudgetView | None = None
     aliases: dict[str, str] = {}
     config: dict[str, str] = {}
     permissions: dict[str, str] = {}
@@ -223,3 +216,77 @@ class KeyListView(msgspec.Struct, frozen=True, kw_only=True):
     total_count: int
     current_page: int
     total_pages: int
+
+
+class KeysQuery(Request, frozen=True, kw_only=True):
+    """Several keys at once."""
+
+    keys: Annotated[list[KeyName], Meta(min_length=1, max_length=1_000)]
+
+
+class KeysInfoView(msgspec.Struct, frozen=True, kw_only=True):
+    key: list[str]
+    info: list[KeyRowView]
+
+
+class AliasQuery(Request, frozen=True, kw_only=True):
+    page: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    size: Annotated[int, Meta(ge=1, le=100)] = 50
+    search: str | None = None
+    team_id: str | None = None
+
+
+class AliasesView(msgspec.Struct, frozen=True, kw_only=True):
+    aliases: list[str]
+    total_count: int
+    current_page: int
+    total_pages: int
+    size: int
+
+
+class BulkKey(Request, frozen=True, kw_only=True):
+    key: KeyName
+    budget_id: Identifier | UnsetType | None = UNSET
+    max_budget: Money | UnsetType | None = UNSET
+    team_id: Identifier | UnsetType | None = UNSET
+    tags: Tags | UnsetType | None = UNSET
+
+
+class BulkUpdateKeys(Request, frozen=True, kw_only=True):
+    keys: Annotated[list[BulkKey], Meta(min_length=1, max_length=500)]
+
+
+class UpdatedKey(msgspec.Struct, frozen=True, kw_only=True):
+    key: str
+    key_info: KeyInfo
+
+
+class FailedKey(msgspec.Struct, frozen=True, kw_only=True):
+    key: str
+    failed_reason: str
+    status: int
+
+
+class BulkUpdatedView(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to each; one that failed changes nothing about the others."""
+
+    total_requested: int
+    successful_updates: list[UpdatedKey]
+    failed_updates: list[FailedKey]
+
+
+class ResetSpend(Request, frozen=True, kw_only=True):
+    reset_to: Money = 0
+
+
+class ResetSpendView(msgspec.Struct, frozen=True, kw_only=True):
+    key_hash: str
+    spend: Usd
+    previous_spend: Usd
+    max_budget: Usd | None
+    budget_reset_at: datetime | None
+
+
+class KeyHealthView(msgspec.Struct, frozen=True, kw_only=True):
+    key: Literal["healthy", "unhealthy"]
+    logging_callbacks: None = None

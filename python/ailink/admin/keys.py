@@ -3,51 +3,72 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from ailink.admin.call import MASTER_ID, Caller
-from ailink.admin.errors import ApiError, bad_request, not_found
+from ailink.admin.changes import Change, Changes, difference
+from ailink.admin.errors import bad_request, not_found
 from ailink.admin.key_access import RouteTable
-from ailink.admin.key_columns import audited, columns_of, difference
+from ailink.admin.key_columns import audited, columns_of, ends
 from ailink.admin.key_digests import KeyDigests, display, new_key
 from ailink.admin.key_fields import GenerateKey, KeyChanges
-from ailink.admin.key_sync import Change, KeySync
+from ailink.admin.key_owner import key_not_found, owner_of, require_change, visible
 from ailink.admin.plane import KeyRow, Plane
-from ailink.store import audit, keys
-from ailink.store.database import Database, Queries
+from ailink.admin.setting_fields import given
+from ailink.secrets.envelope import Place
+from ailink.secrets.keyring import Keyring
+from ailink.store import keys
+from ailink.store.database import Queries
 from ailink.store.keys import KeyFilter, KeyRecord, Page
+from ailink.store.tenancy import budgets
 
-LOAD_BATCH = 10_000
+# How long the former secret of a scheduled rotation goes on.
+OVERLAP = "1d"
+ROTATED_AT_ONCE = 100
+OWNERS = frozenset({"team_id", "project_id", "organization_id", "user_id"})
 
 
 class KeyService:
-    """All that happens to virtual keys. `now_us` is the clock, µs since 1970; `master` the digest of the
-    master key.
-    """
+    """All that happens to virtual keys. `master` is the digest of the master key."""
 
     def __init__(
         self,
-        database: Database,
+        changes: Changes,
         plane: Plane,
         routes: RouteTable,
         digests: KeyDigests,
         master: bytes | None,
-        now_us: Callable[[], int],
+        keyring: Keyring,
     ) -> None:
-        self._database = database
+        self._changes = changes
+        self._database = changes.database
         self._plane = plane
         self._routes = routes
         self._digests = digests
         self._master = master
-        self._sync = KeySync(database, plane, routes)
-        self.now_us = now_us
+        self._keyring = keyring
+        self.now_us = changes.now_us
 
     async def find(self, name: str) -> KeyRecord | None:
-        """The key that `name` stands for, archived ones included."""
+        """The key that `name` stands for, archived ones included; for the gateway itself."""
         return await keys.by_digest(self._database, *self._digests.candidates(name))
+
+    async def get(self, caller: Caller, name: str, param: str = "key") -> KeyRecord:
+        """The key that `name` stands for, archived ones included. Raises `ApiError` (404)."""
+        record = await self.find(name)
+        if record is None or not visible(caller.acting, record):
+            raise key_not_found(param)
+        return record
+
+    async def get_by_id(self, caller: Caller, key_id: str) -> KeyRecord:
+        """Raises `ApiError` (404)."""
+        record = await self.by_id(key_id)
+        if record is None or not visible(caller.acting, record):
+            raise key_not_found()
+        return record
 
     def is_master(self, name: str) -> bool:
         """Whether `name` is the master key; it has no record."""
@@ -58,11 +79,13 @@ class KeyService:
     async def by_id(self, key_id: str) -> KeyRecord | None:
         return await keys.by_id(self._database, key_id)
 
+    async def records(self, key_ids: Iterable[str]) -> dict[str, KeyRecord]:
+        """Key id → key, for those keys that exist."""
+        return {record.id: record for record in await keys.by_ids(self._database, sorted(set(key_ids)))}
+
     async def tokens(self, key_ids: Iterable[str]) -> dict[str, str]:
         """Key id → token, for those keys that exist."""
-        return {
-            record.id: record.digest for record in await keys.by_ids(self._database, sorted(set(key_ids)))
-        }
+        return {key_id: record.digest for key_id, record in (await self.records(key_ids)).items()}
 
     async def page(self, wanted: KeyFilter, page: Page) -> tuple[list[KeyRecord], int]:
         """One page, and how many keys there are in all."""
@@ -74,101 +97,214 @@ class KeyService:
         return () if record is None else record.routes
 
     def spend(self, records: Iterable[KeyRecord]) -> list[int]:
-        """Pico-USD of each key."""
+        """Pico-USD of each key, since it was made."""
         return self._plane.spend([record.id for record in records])
 
     def last_used(self, record: KeyRecord) -> int:
         """µs since 1970; 0: not since the gateway started."""
         return self._plane.last_used([record.id])[0]
 
-    async def load(self) -> AsyncIterator[bytes]:
+    def load(self) -> AsyncIterator[bytes]:
         """Every living key as MessagePack lists of `KeyRow`, in batches; the master key is in the first."""
-        rows = [] if self._master is None else [KeyRow(digest=self._master, id=MASTER_ID, role="admin")]
-        after = ""
-        while records := await keys.living(self._database, after, LOAD_BATCH):
-            after = records[-1].id
-            rows.extend(self._sync.row(record) for record in records)
-            yield msgspec.msgpack.encode(rows)
-            rows.clear()
-        if rows:
-            yield msgspec.msgpack.encode(rows)
+        first = [] if self._master is None else [KeyRow(digest=self._master, id=MASTER_ID, role="admin")]
+        return self._changes.sync.load(self._database, first)
 
-    async def create(self, caller: Caller, wanted: GenerateKey) -> tuple[str, KeyRecord]:
-        """A new key and its record. Raises `ApiError`."""
-        now = self.now_us()
+    async def create(
+        self, caller: Caller, wanted: GenerateKey, *, service_account: str | None = None
+    ) -> tuple[str, KeyRecord]:
+        """A new key and its record; `service_account`: the key belongs to nobody. Raises `ApiError`."""
+        async with self._changes.make(caller) as change:
+            return await self.create_in(change, wanted, service_account)
+
+    async def create_in(
+        self, change: Change, wanted: GenerateKey, service_account: str | None = None
+    ) -> tuple[str, KeyRecord]:
+        """`create` as a part of a larger change."""
+        columns = columns_of(wanted, self._routes, change.now_us)
         raw = wanted.key or new_key()
+        owner = await owner_of(
+            change.queries, change.caller.acting, given(wanted), service=service_account is not None
+        )
+        await self._check_budget(change, columns)
         record = KeyRecord(
             id=f"key_{secrets.token_hex(12)}",
             digest=self._digest_of_new(raw),
             display=display(raw),
-            trace_id=caller.request_id,
-            created_us=now,
-            created_by=caller.key_id,
-            updated_us=now,
-            updated_by=caller.key_id,
-            **columns_of(wanted, self._routes, now),
+            service_account=service_account,
+            **(change.stamps() | columns | msgspec.structs.asdict(owner)),
         )
-        async with self._sync.change() as change:
-            await keys.insert(change.queries, record)
-            await self._audit(change, caller, "key.create", record, {"settings": audited(record)})
-            change.put(record)
+        await keys.insert(change.queries, record)
+        await self._audit(change, "key.create", record, {"settings": audited(record)})
+        change.touch([record.id])
         return raw, record
 
-    async def update(self, caller: Caller, name: str, changes: KeyChanges) -> KeyRecord:
+    async def update(self, caller: Caller, name: str, wanted: KeyChanges) -> KeyRecord:
         """Changes settings. Raises `ApiError`."""
-        columns = columns_of(changes, self._routes, self.now_us())
-        async with self._sync.change() as change:
-            before = await self._living(change.queries, name)
-            return await self._replace(change, caller, "key.update", before, columns)
+        async with self._changes.make(caller) as change:
+            before = await self._changeable(change, name, "/key/update")
+            columns = await self._changed_columns(change, before, wanted)
+            return await self._replace(change, "key.update", before, columns)
 
     async def set_blocked(self, caller: Caller, name: str, *, blocked: bool) -> KeyRecord:
         """Blocks or unblocks; a blocked key is refused from the moment this returns. Raises `ApiError`."""
-        async with self._sync.change() as change:
-            before = await self._living(change.queries, name)
-            return await self._replace(
-                change, caller, "key.block" if blocked else "key.unblock", before, {"blocked": blocked}
-            )
+        verb = "block" if blocked else "unblock"
+        async with self._changes.make(caller) as change:
+            before = await self._changeable(change, name, f"/key/{verb}")
+            return await self._replace(change, f"key.{verb}", before, {"blocked": blocked})
 
     async def rotate(
-        self, caller: Caller, name: str, new: str | None, changes: KeyChanges
+        self, caller: Caller, name: str, new: str | None, wanted: KeyChanges, grace: str | None = None
     ) -> tuple[str, KeyRecord]:
-        """Gives the key a new secret; the old one stops at once. Id, settings and spend stay. Raises
-        `ApiError`.
+        """Gives the key a new secret; the old one stops at once, or after `grace`. Id, settings and spend
+        stay. Raises `ApiError`.
         """
-        now = self.now_us()
         raw = new or new_key()
-        columns = columns_of(changes, self._routes, now)
-        columns |= {"digest": self._digest_of_new(raw), "display": display(raw), "rotated_us": now}
-        async with self._sync.change() as change:
-            before = await self._living(change.queries, name)
-            columns["rotations"] = before.rotations + 1
-            after = await self._replace(change, caller, "key.regenerate", before, columns)
+        async with self._changes.make(caller) as change:
+            before = await self._changeable(change, name, "/key/regenerate")
+            columns = await self._changed_columns(change, before, wanted)
+            columns |= self.rotated(before, raw, change.now_us, grace)
+            after = await self._replace(change, "key.regenerate", before, columns)
             if after.digest != before.digest:
-                change.drop([before])
+                change.forget({before.digest, before.old_digest} - {after.old_digest})
         return raw, after
 
-    async def aws_pair(self, caller: Caller, name: str) -> tuple[KeyRecord, str, str]:
-        """The key's AWS access key pair: record, access key id, secret. Raises `ApiError`."""
-        async with self._sync.change() as change:
-            record = await self._living(change.queries, name)
-            await self._audit(change, caller, "key.aws_pair", record, {})
-        return record, *self._digests.aws_pair(record.digest)
+    async def aws_pair(self, caller: Caller, record: KeyRecord) -> tuple[str, str]:
+        """The key's AWS access key pair: access key id and secret."""
+        async with self._changes.make(caller) as change:
+            await self._audit(change, "key.aws_pair", record, {})
+        return self._digests.aws_pair(record.digest)
+
+    def rotated(self, before: KeyRecord, raw: str, now_us: int, grace: str | None) -> dict[str, Any]:
+        """The columns of a key that has a new secret."""
+        columns: dict[str, Any] = {
+            "digest": self._digest_of_new(raw),
+            "display": display(raw),
+            "rotated_us": now_us,
+            "rotations": before.rotations + 1,
+            "old_digest": None,
+            "old_until_us": None,
+            "pending": None,
+        }
+        if grace is not None and columns["digest"] != before.digest:
+            columns |= {"old_digest": before.digest, "old_until_us": ends(grace, now_us, "grace_period")}
+        if before.rotate_at_us is not None and before.rotation_interval is not None:
+            columns["rotate_at_us"] = ends(before.rotation_interval, now_us, "rotation_interval")
+        return columns
+
+    async def rotate_due(self, caller: Caller) -> int:
+        """Does the scheduled rotations whose time has come; how many. The former secrets go on for a day, and
+        whoever calls with one of them can fetch the new one.
+        """
+        done = 0
+        for due in await keys.due(self._database, self.now_us(), ROTATED_AT_ONCE):
+            raw = new_key()
+            async with self._changes.make(caller) as change:
+                before = await keys.by_id(change.queries, due.id)
+                if before is None or before.deleted_us is not None or before.rotate_at_us != due.rotate_at_us:
+                    continue
+                columns = self.rotated(before, raw, change.now_us, OVERLAP)
+                columns["pending"] = self._keyring.seal(raw.encode(), _pending(before.id))
+                await self._replace(change, "key.rotate", before, columns)
+                change.forget([before.old_digest])
+            done += 1
+        return done
+
+    async def forget_old_secrets(self, caller: Caller) -> int:
+        """Takes former secrets whose time is over from the plane; how many."""
+        found = await keys.outlived(self._database, self.now_us(), ROTATED_AT_ONCE)
+        for old in found:
+            async with self._changes.make(caller) as change:
+                before = await keys.by_id(change.queries, old.id)
+                if before is None or before.old_digest != old.old_digest:
+                    continue
+                # An end of what was announced, and no change of a setting: no new version, no audit row.
+                left = msgspec.structs.replace(before, old_digest=None, old_until_us=None)
+                await keys.update(change.queries, left)
+                change.touch([left.id])
+                change.forget([old.old_digest])
+        return len(found)
+
+    async def fetch_rotated(self, caller: Caller) -> tuple[str, KeyRecord]:
+        """The new secret of the calling key, once. Raises `ApiError` (404)."""
+        async with self._changes.make(caller) as change:
+            before = await keys.by_id(change.queries, caller.key_id)
+            if before is None or before.pending is None:
+                raise not_found("no new secret waits for this key", code="no_rotation")
+            raw = self._keyring.unseal(before.pending, _pending(before.id)).decode()
+            after = await self._replace(change, "key.fetch_rotated", before, {"pending": None})
+        return raw, after
+
+    async def reset_spend(self, caller: Caller, name: str) -> tuple[KeyRecord, int]:
+        """Budgets of the key count from now; also what was spent before. Raises `ApiError`."""
+        async with self._changes.make(caller) as change:
+            before = await self._changeable(change, name, "/key/reset_spend")
+            spent = self.spend([before])[0]
+            settings = msgspec.structs.replace(
+                before.settings, spend_base=spent, spend_since_us=change.now_us
+            )
+            after = await self._replace(change, "key.reset_spend", before, {"settings": settings})
+            return after, spent - before.settings.spend_base
 
     async def delete(self, caller: Caller, names: Sequence[str], aliases: Sequence[str]) -> list[KeyRecord]:
         """Archives all of these keys, or none when one is not found. Raises `ApiError`."""
-        now = self.now_us()
-        async with self._sync.change() as change:
-            found = [await self._living(change.queries, name, "keys") for name in names]
-            found += [
-                _present(await keys.by_alias(change.queries, alias), "key_aliases") for alias in aliases
-            ]
+        async with self._changes.make(caller) as change:
+            found = [await self._changeable(change, name, "/key/delete", "keys") for name in names]
+            for alias in aliases:
+                record = await keys.by_alias(change.queries, alias)
+                if record is None:
+                    raise key_not_found("key_aliases")
+                require_change(caller.acting, record, "/key/delete", "key_aliases")
+                found.append(record)
             unique = list({record.id: record for record in found}.values())
-            for record in unique:
-                archived = self._stamped(record, caller, {"deleted_us": now, "deleted_by": caller.key_id})
-                await keys.update(change.queries, archived)
-                await self._audit(change, caller, "key.delete", record, {})
-            change.drop(unique)
+            await self.delete_in(change, unique)
         return unique
+
+    async def delete_in(self, change: Change, records: Iterable[KeyRecord]) -> None:
+        """Archives keys as a part of a larger change."""
+        for record in records:
+            change.match(record.version)
+            stamps = change.restamped(record.version)
+            archived = msgspec.structs.replace(
+                record, **stamps, deleted_us=change.now_us, deleted_by=change.caller.key_id, rotate_at_us=None
+            )
+            await keys.update(change.queries, archived)
+            await self._audit(change, "key.delete", record, {})
+            change.touch([record.id])
+            change.forget([record.digest, record.old_digest])
+
+    async def restore_in(self, change: Change, key_ids: Iterable[str]) -> list[KeyRecord]:
+        """Takes back the delete of keys whose secret and alias are free."""
+        found = []
+        for record in await keys.by_ids(change.queries, sorted(key_ids)):
+            if record.deleted_us is None:
+                continue
+            stamps = change.restamped(record.version)
+            living = msgspec.structs.replace(record, **stamps, deleted_us=None, deleted_by=None)
+            await keys.update(change.queries, living)
+            await self._audit(change, "key.restore", living, {})
+            change.touch([living.id])
+            found.append(living)
+        return found
+
+    async def _changed_columns(self, change: Change, before: KeyRecord, wanted: KeyChanges) -> dict[str, Any]:
+        columns = columns_of(wanted, self._routes, change.now_us, before)
+        await self._check_budget(change, columns)
+        fields = given(wanted)
+        if OWNERS & fields.keys():
+            if "team_id" in fields and "project_id" not in fields:
+                fields["project_id"] = None
+            if "team_id" in fields and "organization_id" not in fields:
+                fields["organization_id"] = None
+            owner = await owner_of(change.queries, change.caller.acting, fields, before)
+            columns |= msgspec.structs.asdict(owner)
+        return columns
+
+    async def _check_budget(self, change: Change, columns: dict[str, Any]) -> None:
+        settings = columns.get("settings")
+        if settings is not None and settings.budget_id is not None:
+            reach = change.caller.acting.reach("budgets.read")
+            if await budgets.get(change.queries, reach, settings.budget_id) is None:
+                raise bad_request("no such budget", param="budget_id", code="budget_not_found")
 
     def _digest_of_new(self, raw: str) -> str:
         digest = self._digests.of_key(raw)
@@ -176,45 +312,31 @@ class KeyService:
             raise bad_request("this key exists already", param="key", code="key_exists")
         return digest.hex()
 
-    async def _living(self, queries: Queries, name: str, param: str = "key") -> KeyRecord:
-        return _present(await keys.by_digest(queries, *self._digests.candidates(name)), param)
+    async def living(self, queries: Queries, name: str, param: str = "key") -> KeyRecord:
+        """Raises `ApiError` (404)."""
+        record = await keys.by_digest(queries, *self._digests.candidates(name))
+        if record is None or record.deleted_us is not None:
+            raise key_not_found(param)
+        return record
+
+    async def _changeable(self, change: Change, name: str, route: str, param: str = "key") -> KeyRecord:
+        record = await self.living(change.queries, name, param)
+        require_change(change.caller.acting, record, route, param)
+        return record
 
     async def _replace(
-        self, change: Change, caller: Caller, action: str, before: KeyRecord, columns: dict[str, Any]
+        self, change: Change, action: str, before: KeyRecord, columns: dict[str, Any]
     ) -> KeyRecord:
-        after = self._stamped(before, caller, columns)
+        change.match(before.version)
+        after = msgspec.structs.replace(before, **change.restamped(before.version), **columns)
         await keys.update(change.queries, after)
-        await self._audit(change, caller, action, after, {"changed": difference(before, after)})
-        change.put(after)
+        await self._audit(change, action, after, {"changed": difference(before, after)})
+        change.touch([after.id])
         return after
 
-    def _stamped(self, record: KeyRecord, caller: Caller, columns: dict[str, Any]) -> KeyRecord:
-        stamp = {"updated_us": self.now_us(), "updated_by": caller.key_id, "trace_id": caller.request_id}
-        return msgspec.structs.replace(record, **stamp, **columns)
-
-    async def _audit(
-        self, change: Change, caller: Caller, action: str, record: KeyRecord, detail: dict[str, Any]
-    ) -> None:
-        event = audit.AuditEvent(
-            org_id=record.org_id,
-            trace_id=caller.request_id,
-            at_us=self.now_us(),
-            actor=caller.key_id,
-            actor_ip=caller.client_ip,
-            action=action,
-            object_type="key",
-            object_id=record.id,
-            detail={"key_name": record.display, **detail},
-        )
-        await audit.append(change.queries, event)
+    async def _audit(self, change: Change, action: str, record: KeyRecord, detail: dict[str, Any]) -> None:
+        await change.audit(action, "key", record, {"key_name": record.display, **detail})
 
 
-def _present(record: KeyRecord | None, param: str) -> KeyRecord:
-    if record is None or record.deleted_us is not None:
-        raise key_not_found(param)
-    return record
-
-
-def key_not_found(param: str = "key") -> ApiError:
-    """The same answer for a key that does not exist, one that was deleted, and one the caller may not see."""
-    return not_found("no such key", param=param, code="key_not_found")
+def _pending(key_id: str) -> Place:
+    return Place("", "virtual_key", key_id, "pending")

@@ -19,41 +19,24 @@ _EMPTY_OR_FALSE: Sequence[Any] = (*_EMPTY, False)
 
 KEY_SETTINGS: Inert = {
     # Budgets and spend
-    "budget_duration": _EMPTY,
     "budget_fallbacks": _EMPTY,
-    "budget_id": _EMPTY,
-    "budget_limits": _EMPTY,
     "end_user_budget_id": _EMPTY,
-    "max_budget": _EMPTY,
-    "model_max_budget": _EMPTY,
-    "soft_budget": _EMPTY,
     "spend": (None, 0, 0.0),
-    "temp_budget_expiry": _EMPTY,
-    "temp_budget_increase": _EMPTY,
     "throttle_on_budget_exceeded": _EMPTY_OR_FALSE,
-    # Limits beyond requests per minute and requests in parallel
+    # Limits
     "default_estimated_output_tokens": _EMPTY,
     "default_estimated_output_tokens_per_model": _EMPTY,
     "mcp_rpm_limit": _EMPTY,
-    "model_rpm_limit": _EMPTY,
-    "model_tpm_limit": _EMPTY,
     "rpm_limit_type": _EMPTY,
     "tag_rpm_limit": _EMPTY,
-    "tpd_limit": _EMPTY,
-    "tpm_limit": _EMPTY,
     "tpm_limit_type": _EMPTY,
     # Owners
-    "access_group_ids": _EMPTY,
     "agent_id": _EMPTY,
-    "organization_id": _EMPTY,
-    "project_id": _EMPTY,
-    "team_id": _EMPTY,
     # Policies and behaviour
     "aliases": _EMPTY,
     "allowed_cache_controls": _EMPTY,
     "allowed_passthrough_routes": _EMPTY,
     "allowed_vector_store_indexes": _EMPTY,
-    "auto_rotate": _EMPTY_OR_FALSE,
     "config": _EMPTY,
     "denied_passthrough_routes": _EMPTY,
     "disable_global_guardrails": _EMPTY_OR_FALSE,
@@ -64,13 +47,42 @@ KEY_SETTINGS: Inert = {
     "permissions": _EMPTY,
     "policies": _EMPTY,
     "prompts": _EMPTY,
-    "rotation_interval": _EMPTY,
     "router_settings": _EMPTY,
     "send_invite_email": _EMPTY_OR_FALSE,
-    "tags": _EMPTY,
 }
 
-REGENERATE: Inert = {**KEY_SETTINGS, "new_master_key": _EMPTY, "grace_period": _EMPTY}
+# What teams, projects and organizations share with keys, and what is theirs alone.
+HOLDER: Inert = {
+    **{name: values for name, values in KEY_SETTINGS.items() if name != "spend"},
+    "allow_team_guardrail_config": _EMPTY_OR_FALSE,
+    "allowed_models": _EMPTY,
+    "enforced_batch_output_expires_after": _EMPTY,
+    "enforced_file_expires_after": _EMPTY,
+    "model_aliases": _EMPTY,
+    "model_itpm_limit": _EMPTY,
+    "model_otpm_limit": _EMPTY,
+    "secret_manager_settings": _EMPTY,
+    "spend": (None, 0, 0.0),
+    "team_member_key_duration": _EMPTY,
+}
+USER: Inert = {**HOLDER, "password": _EMPTY}
+BULK_USERS: Inert = {"all_users": _EMPTY_OR_FALSE, "user_updates": _EMPTY}
+BULK_MEMBERS: Inert = {"all_users": _EMPTY_OR_FALSE}
+CUSTOMER: Inert = {
+    "allowed_model_region": _EMPTY,
+    "budget_reset_at": _EMPTY,
+    "default_model": _EMPTY,
+    "models": _EMPTY,
+    "object_permission": _EMPTY,
+    "spend": (None, 0, 0.0),
+}
+BUDGET: Inert = {"budget_reset_at": _EMPTY, "allowed_models": _EMPTY}
+TAG: Inert = {"models": _EMPTY, "model_info": _EMPTY}
+GROUP: Inert = {"model_ids": _EMPTY}
+TEAM_QUERY: Inert = {"status": _EMPTY}
+TAG_QUERY: Inert = {"start_date": _EMPTY, "end_date": _EMPTY}
+
+REGENERATE: Inert = {**KEY_SETTINGS, "new_master_key": _EMPTY}
 
 # Keys of `metadata` that LiteLLM acts on. As a plain note they would look like a limit and be none.
 METADATA: Inert = {
@@ -96,9 +108,6 @@ LIST_QUERY: Inert = {
     "agent_id": _EMPTY,
     "expand": _EMPTY,
     "expires": _EMPTY,
-    "organization_id": _EMPTY,
-    "project_id": _EMPTY,
-    "team_id": _EMPTY,
 }
 
 _OFF: Sequence[Any] = ("", "false", "False")

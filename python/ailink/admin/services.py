@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ailink.admin.changes import Changes
 from ailink.admin.credentials import CredentialService
 from ailink.admin.key_access import RouteTable
 from ailink.admin.key_digests import KeyDigests
 from ailink.admin.keys import KeyService
 from ailink.admin.plane import Endpoint, Plane
+from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.served import ConfigView
 from ailink.ledger.reader import LedgerReader
 from ailink.observe.metrics import ShellMetrics
@@ -52,8 +54,10 @@ class Services:
     """What every handler is given."""
 
     database: Database
+    keyring: Keyring
     plane: Plane
     config: ConfigView
+    changes: Changes
     keys: KeyService
     credentials: CredentialService
     ledger: LedgerReader
@@ -72,19 +76,23 @@ def build(options: ServiceOptions) -> Services:
     """Puts the services together; does no I/O."""
     endpoints = tuple(Endpoint(*row) for row in options.endpoints)
     digests = KeyDigests(options.keyring.pepper)
+    routes = RouteTable(endpoints)
+    changes = Changes(options.database, PlaneSync(options.plane, routes, options.now_us), options.now_us)
     if options.master_key:
         options.redactor.add(options.master_key)
     return Services(
         database=options.database,
+        keyring=options.keyring,
         plane=options.plane,
         config=options.config,
+        changes=changes,
         keys=KeyService(
-            options.database,
+            changes,
             options.plane,
-            RouteTable(endpoints),
+            routes,
             digests,
             digests.of_key(options.master_key) if options.master_key else None,
-            options.now_us,
+            options.keyring,
         ),
         credentials=CredentialService(
             options.database, options.keyring, options.plane, options.config, options.redactor, options.now_us

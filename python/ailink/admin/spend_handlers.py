@@ -13,7 +13,7 @@ from ailink.admin.call import MASTER_ID, Call, Nothing
 from ailink.admin.durations import instant
 from ailink.admin.errors import ApiError, bad_request
 from ailink.admin.key_fields import KeyName
-from ailink.admin.keys import key_not_found
+from ailink.admin.key_owner import key_not_found
 from ailink.admin.services import Services
 from ailink.ledger.money import Usd
 from ailink.ledger.reader import Attempt, LedgerError

@@ -38,6 +38,7 @@ def build() -> typer.Typer:
     app.command()(create)
     app.command("list")(list_keys)
     app.command()(info)
+    app.command()(explain)
     app.command()(delete)
     app.command()(block)
     app.command()(unblock)
@@ -135,6 +136,33 @@ def info(
         return
     shown = {field: value for field, value in found["info"].items() if value not in (None, [], {})}
     lazy.render.table(("setting", "value"), [(field, _text(value)) for field, value in shown.items()])
+
+
+def explain(
+    name: Name,
+    url: Url = None,
+    key: AdminKey = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what holds for a key, and which level above it says so."""
+    found = _call(url, key, config, "GET", "/key/explain", query={"key": _token(name, url, key, config)})
+    if as_json:
+        _print(found)
+        return
+    levels = [f"{level['kind']} {level['alias'] or level['id']}" for level in found["levels"]]
+    typer.echo(" → ".join(levels))
+    rows = [
+        (
+            setting["name"],
+            _text(setting["effective"]),
+            setting["from_level"] or "",
+            "; ".join(f"{said['level']}: {_text(said['value'])}" for said in setting["said"]),
+        )
+        for setting in found["settings"]
+        if setting["said"]
+    ]
+    lazy.render.table(("setting", "holds", "decided by", "said by"), rows)
 
 
 def delete(names: Names, url: Url = None, key: AdminKey = None, config: ConfigOption = None) -> None:

@@ -33,3 +33,8 @@ class Usd:
 def per_token(pico_per_million: int) -> Usd:
     """One token's price from pico-USD per 1,000,000 tokens: exact, in units of 10⁻¹⁸ dollars."""
     return Usd(pico_per_million, PICO_DIGITS + 6)
+
+
+def usd_or_none(pico: int | None) -> Usd | None:
+    """An amount, where there is one."""
+    return None if pico is None else Usd(pico)

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,11 +20,13 @@ from starlette.types import ASGIApp
 from ailink.admin.call import Call, Caller, Nothing
 from ailink.admin.errors import ApiError
 from ailink.admin.services import Services
+from ailink.identity.actor import Actor, actor_of_key
 from ailink.observe.metrics import UNMATCHED
 from ailink.shell.decode import decode_body, decode_query, read_body
 from ailink.shell.encode import answer, refusal
 from ailink.shell.headers import SecurityHeaders
 from ailink.shell.policy import Policy, caller_of, permit
+from ailink.shell.repeats import Repeats
 from ailink.shell.route import Route
 from ailink.shell.table import ROUTES
 from ailink.store.database import DatabaseError
@@ -43,16 +46,18 @@ CLIENT_GONE = 499
 
 def create_app(services: Services) -> ASGIApp:
     """The application that the front forwards to."""
+    repeats = Repeats(services.database, services.keyring, services.keys.now_us)
     starlette = Starlette(
         routes=[
-            StarletteRoute(route.path, _endpoint(route, services), methods=[route.method]) for route in ROUTES
+            StarletteRoute(route.path, _endpoint(route, services, repeats), methods=[route.method])
+            for route in ROUTES
         ],
         exception_handlers={HTTPException: _unmatched(services)},
     )
     return SecurityHeaders(starlette)
 
 
-def _endpoint(route: Route, services: Services) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(route: Route, services: Services, repeats: Repeats) -> Callable[[Request], Awaitable[Response]]:
     public = route.policy is Policy.METRICS and services.metrics_public
     policy = Policy.PUBLIC if public else route.policy
 
@@ -61,8 +66,9 @@ def _endpoint(route: Route, services: Services) -> Callable[[Request], Awaitable
         caller = caller_of(request.headers)
         try:
             # Before the body is read: who may not call does not get to send.
-            await permit(policy, caller, route.path, services.keys)
-            response = answer(await route.handler(services, await _call(route, request, caller)))
+            if policy is not Policy.PUBLIC:
+                caller = await _admitted(policy, route, caller, services)
+            response = await _answer(route, request, caller, services, repeats)
         except ApiError as error:
             response = refusal(error.status, error.envelope)
         except ClientDisconnect:
@@ -81,13 +87,33 @@ def _endpoint(route: Route, services: Services) -> Callable[[Request], Awaitable
     return endpoint
 
 
-async def _call(route: Route, request: Request, caller: Caller) -> Call[object, object]:
+async def _admitted(policy: Policy, route: Route, caller: Caller, services: Services) -> Caller:
+    """The caller with what he may do. Raises `ApiError` (401, 403)."""
+    allowed: Sequence[str] = ()
+    if caller.role == "key":
+        record = await services.keys.by_id(caller.key_id)
+        actor = Actor(key_id=caller.key_id)
+        if record is not None:
+            actor, allowed = await actor_of_key(services.database, record), record.routes
+        caller = msgspec.structs.replace(caller, actor=actor)
+    permit(policy, caller, route.method, route.path, allowed)
+    return caller
+
+
+async def _answer(
+    route: Route, request: Request, caller: Caller, services: Services, repeats: Repeats
+) -> Response:
     query = decode_query(request.url.query, route.query, route.inert_query)
+    raw = b"" if route.body is Nothing else await read_body(request)
     body: object = Nothing()
     if route.body is not Nothing:
-        raw = await read_body(request)
         body = decode_body(raw or b"{}" if route.body_optional else raw, route.body, route.inert_body)
-    return Call(caller=caller, body=body, query=query, path=request.path_params)
+
+    async def work(caller: Caller) -> Response:
+        call = Call(caller=caller, body=body, query=query, path=request.path_params)
+        return answer(await route.handler(services, call), route.status)
+
+    return await repeats.run(request, caller, raw, work)
 
 
 def _report(route: Route, caller: Caller, error: Exception) -> None:

@@ -30,12 +30,12 @@ def amount_schema(kind: type) -> dict[str, Any]:
     raise NotImplementedError(f"{kind.__name__} has no JSON schema")
 
 
-def answer(value: Any) -> Response:
-    """A 200 with the value as JSON, or with the content as it is."""
+def answer(value: Any, status: int = 200) -> Response:
+    """The value as JSON, or the content as it is."""
     if isinstance(value, Content):
         headers = None if value.policy is None else {"content-security-policy": value.policy}
         return Response(value.body, media_type=value.media_type, headers=headers)
-    return Response(ENCODER.encode(value), media_type=JSON)
+    return Response(ENCODER.encode(value), status_code=status, media_type=JSON)
 
 
 def refusal(status: int, envelope: ErrorEnvelope) -> Response:

@@ -65,7 +65,7 @@ def _operation(route: Route, known: dict[int, Schema]) -> Schema:
         "tags": [route.tag],
         "parameters": [*_path_parameters(route.path), *_query_parameters(route)],
         "responses": {
-            "200": {"description": "Done.", "content": _content(route, known)},
+            str(route.status): {"description": "Done.", "content": _content(route, known)},
             "default": {"description": "Refused.", "content": _json(known[id(ErrorEnvelope)])},
         },
         "security": [{}] if route.policy is Policy.PUBLIC else [{"key": []}],
@@ -80,7 +80,7 @@ def _operation(route: Route, known: dict[int, Schema]) -> Schema:
 
 def _description(route: Route) -> str:
     doc = (route.handler.__doc__ or "").strip()
-    return f"{doc}\n\n{route.policy.value}".strip()
+    return f"{doc}\n\n{route.policy.text}".strip()
 
 
 def _content(route: Route, known: dict[int, Schema]) -> Schema:

@@ -7,32 +7,53 @@ socket (in a directory of mode 0700): that is why these headers are believed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from starlette.datastructures import Headers
 
 from ailink.admin.call import Caller
 from ailink.admin.errors import forbidden, unauthorized
+from ailink.admin.key_access import may_call
+from ailink.identity.roles import PERMISSIONS
+
+Kind = Literal["public", "key", "permission", "admin", "metrics"]
 
 
-class Policy(Enum):
-    """The value is what the API description tells."""
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`kind`: who is let in before a handler asks about an object; `permission`: what he must hold somewhere.
+    `text` is what the API description tells.
+    """
 
-    PUBLIC = "No key needed."
-    KEY = "Any valid key."
-    SELF_OR_ADMIN = (
-        "A key for itself, an admin key for every key; what a key may not see does not exist for it."
-    )
-    ADMIN = "An admin key."
-    METRICS = "An admin key, or a key whose `allowed_routes` names this path; on loopback no key is needed."
+    kind: Kind
+    text: str
+    permission: str = ""
+
+    PUBLIC: ClassVar[Policy]
+    KEY: ClassVar[Policy]
+    ADMIN: ClassVar[Policy]
+    METRICS: ClassVar[Policy]
+
+    def __post_init__(self) -> None:
+        if (self.kind == "permission") != (self.permission in PERMISSIONS):
+            raise ValueError(f"{self.permission!r} is no permission")
 
 
-class Grants(Protocol):
-    """What keys were allowed by name."""
+Policy.PUBLIC = Policy("public", "No key needed.")
+Policy.KEY = Policy("key", "Any valid key; what it may not see does not exist for it.")
+Policy.ADMIN = Policy("admin", "An admin key.")
+Policy.METRICS = Policy(
+    "metrics",
+    "An admin key, or a key whose `allowed_routes` names this path; on loopback no key is needed.",
+)
 
-    async def routes_of(self, key_id: str) -> Sequence[str]:
-        """The key's `allowed_routes`; empty when it is not limited to some."""
+
+def needs(permission: str) -> Policy:
+    """A caller who holds this permission over the gateway, in an organization, in a team or on his own; the
+    handler then asks whether it reaches the object.
+    """
+    return Policy("permission", f"Needs the permission `{permission}`.", permission)
 
 
 def caller_of(headers: Headers) -> Caller:
@@ -44,22 +65,25 @@ def caller_of(headers: Headers) -> Caller:
         key_id=key_id[0] if known in ("admin", "key") else "",
         client_ip=headers.get("x-ailink-client-ip"),
         request_id=headers.get("x-ailink-request-id"),
+        if_match=headers.get("if-match"),
     )
 
 
-async def permit(policy: Policy, caller: Caller, path: str, grants: Grants) -> None:
-    """Returns when the caller may go on. Raises `ApiError`: 401 without a key, 403 with one that does not
-    reach this far.
+def permit(policy: Policy, caller: Caller, method: str, path: str, allowed: Sequence[str]) -> None:
+    """Returns when the caller may go on. `allowed`: the `allowed_routes` of his key. Raises `ApiError`: 401
+    without a key, 403 with one that does not reach this far.
     """
-    if policy is Policy.PUBLIC:
+    if policy.kind == "public":
         return
     if caller.role == "none":
         raise unauthorized()
     if caller.role == "admin":
         return
-    if policy is Policy.ADMIN:
+    named = path in allowed
+    unlimited = caller.acting.is_admin and not allowed
+    if not named and not (unlimited if policy.kind == "metrics" else may_call(allowed, method, path)):
+        raise forbidden(f"This key may not call {path}: its `allowed_routes` must name it.")
+    if policy.kind == "admin" and not caller.acting.is_admin:
         raise forbidden("This needs an admin key.")
-    allowed = await grants.routes_of(caller.key_id)
-    if path in allowed or (not allowed and policy is not Policy.METRICS):
-        return
-    raise forbidden(f"This key may not call {path}: its `allowed_routes` must name it.")
+    if policy.kind == "permission" and not caller.acting.holds(policy.permission):
+        raise forbidden(f"This needs the permission `{policy.permission}`, which your role does not hold.")

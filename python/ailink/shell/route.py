@@ -15,7 +15,7 @@ from ailink.admin.services import Services
 from ailink.shell.policy import Policy
 
 NO_FIELDS: Inert = MappingProxyType({})
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +47,7 @@ class Route:
     inert_body: Inert
     inert_query: Inert
     body_optional: bool
+    status: int
 
     def __post_init__(self) -> None:
         if not isinstance(self.policy, Policy):
@@ -69,6 +70,7 @@ def route(  # noqa: PLR0913 - one argument per property of a route; all but five
     inert_body: Inert = NO_FIELDS,
     inert_query: Inert = NO_FIELDS,
     body_optional: bool = False,
+    status: int = 200,
 ) -> Route:
     """Makes a route whose handler takes exactly the declared body and query.
 
@@ -88,4 +90,5 @@ def route(  # noqa: PLR0913 - one argument per property of a route; all but five
         inert_body=inert_body,
         inert_query=inert_query,
         body_optional=body_optional,
+        status=status,
     )

@@ -11,8 +11,6 @@ from typing import Any
 
 from ailink.admin import credential_handlers as creds
 from ailink.admin import health_handlers as health
-from ailink.admin import key_fields as fields
-from ailink.admin import key_handlers as keys
 from ailink.admin import litellm_fields as litellm
 from ailink.admin import model_handlers as models
 from ailink.admin import routing_handlers as routing
@@ -23,6 +21,9 @@ from ailink.shell import openapi, pages
 from ailink.shell import spend_report as report
 from ailink.shell.policy import Policy
 from ailink.shell.route import Content, Route, route
+from ailink.shell.table_keys import KEY_ROUTES
+from ailink.shell.table_spend import SPEND_ROUTES
+from ailink.shell.table_tenants import TENANT_ROUTES
 
 
 async def document(services: Services, call: Call[Nothing, Nothing]) -> Content:
@@ -32,33 +33,13 @@ async def document(services: Services, call: Call[Nothing, Nothing]) -> Content:
     return Content(body=body, media_type="application/json")
 
 
-ADMIN, SELF, KEY, PUBLIC = Policy.ADMIN, Policy.SELF_OR_ADMIN, Policy.KEY, Policy.PUBLIC
+ADMIN, KEY, PUBLIC = Policy.ADMIN, Policy.KEY, Policy.PUBLIC
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
-    # Keys
-    route("POST", "/key/generate", ADMIN, keys.generate, "Make a virtual key", tag="Keys",
-          body=fields.GenerateKey, inert_body=litellm.KEY_SETTINGS, body_optional=True,
-          response=fields.NewKeyView),
-    route("GET", "/key/info", SELF, keys.info, "Settings and spend of a key", tag="Keys",
-          query=fields.KeyInfoQuery, response=fields.KeyInfoView),
-    route("GET", "/key/list", ADMIN, keys.list_keys, "List keys", tag="Keys",
-          query=fields.ListQuery, inert_query=litellm.LIST_QUERY, response=fields.KeyListView),
-    route("POST", "/key/update", ADMIN, keys.update, "Change a key's settings", tag="Keys",
-          body=fields.UpdateKey, inert_body=litellm.KEY_SETTINGS, response=fields.UpdatedKeyView),
-    route("POST", "/key/delete", ADMIN, keys.delete, "Delete keys", tag="Keys",
-          body=fields.DeleteKeys, response=fields.DeletedKeysView),
-    route("POST", "/key/block", ADMIN, keys.block, "Block a key", tag="Keys",
-          body=fields.OneKey, response=fields.KeyRowView),
-    route("POST", "/key/unblock", ADMIN, keys.unblock, "Unblock a key", tag="Keys",
-          body=fields.OneKey, response=fields.KeyRowView),
-    route("POST", "/key/aws", SELF, keys.aws_pair, "The AWS access key pair of a key", tag="Keys",
-          body=fields.PairOf, body_optional=True, response=fields.AwsKeyPairView),
-    route("POST", "/key/regenerate", ADMIN, keys.regenerate, "Give a key a new secret", tag="Keys",
-          body=fields.RegenerateKey, inert_body=litellm.REGENERATE, response=fields.NewKeyView),
-    route("POST", "/key/{key}/regenerate", ADMIN, keys.regenerate, "Give the named key a new secret",
-          tag="Keys", body=fields.RegenerateKey, inert_body=litellm.REGENERATE,
-          body_optional=True, response=fields.NewKeyView),
+    *KEY_ROUTES,
+    *TENANT_ROUTES,
+    *SPEND_ROUTES,
 
     # Provider credentials
     route("GET", "/credentials", ADMIN, creds.list_credentials, "List credentials",

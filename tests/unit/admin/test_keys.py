@@ -13,6 +13,7 @@ from ailink.admin.call import Caller
 from ailink.admin.errors import ApiError
 from ailink.admin.key_fields import GenerateKey, KeyChanges
 from ailink.admin.keys import KeyService
+from ailink.admin.lineage import World
 from ailink.admin.plane import KeyRow
 from ailink.snapshot import rules
 from ailink.store import audit
@@ -58,6 +59,7 @@ async def test_a_new_key_is_in_the_plane_when_it_is_answered(gateway: Gateway, k
         endpoints=["chat"],
         ip_allow=["10.1.0.0/16", "::1/128"],
         limits=rules.of_rates(rpm=60, parallel=4),
+        may_tag=True,
     )
     assert record.display == f"sk-...{raw[-4:]}"
     assert raw not in repr(record)
@@ -65,7 +67,7 @@ async def test_a_new_key_is_in_the_plane_when_it_is_answered(gateway: Gateway, k
 
 async def test_an_unlimited_key_is_unlimited_in_the_plane(gateway: Gateway, keys: KeyService) -> None:
     _, record = await keys.create(MASTER, GenerateKey())
-    assert row(gateway, record) == KeyRow(digest=bytes.fromhex(record.digest), id=record.id)
+    assert row(gateway, record) == KeyRow(digest=bytes.fromhex(record.digest), id=record.id, may_tag=True)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +104,10 @@ async def test_routes(
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"allowed_routes": ["/v1/chat/completions", "/v1/*"]}, "allowed_routes[1]"),
-    ({"allowed_routes": ["/key/generate"]}, "allowed_routes[0]"),
+    ({"allowed_routes": ["/nowhere"]}, "allowed_routes[0]"),
     ({"allowed_routes": ["/health/live"]}, "allowed_routes[0]"),
     ({"allowed_routes": ["/metrics"], "key_type": "llm_api"}, "key_type"),
-    ({"models": ["all-team-models"]}, "models[0]"),
+    ({"models": ["a", "all-team-models"]}, "models[1]"),
     ({"models": ["a", "no-default-models"]}, "models[1]"),
     ({"allowed_ips": ["10.0.0.1/8"]}, "allowed_ips[0]"),
     ({"allowed_ips": ["fe80::1%eth0"]}, "allowed_ips[0]"),
@@ -301,7 +303,8 @@ async def test_many_changes_of_one_key_at_once(gateway: Gateway, keys: KeyServic
     )
     found = await keys.find(raw)
     assert found is not None
-    assert row(gateway, found) == keys._sync.row(found)
+    world = await World.of(gateway.services.database, [found])
+    assert row(gateway, found) == gateway.services.changes.sync._row(world, found)
     assert found.id == record.id
 
 
@@ -328,7 +331,7 @@ async def test_every_change_has_its_audit_row(gateway: Gateway, keys: KeyService
 
 
 async def test_load(gateway: Gateway, keys: KeyService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ailink.admin.keys.LOAD_BATCH", 3)
+    monkeypatch.setattr("ailink.admin.plane_sync.BATCH", 3)
     made = [(await keys.create(MASTER, GenerateKey(rpm_limit=number + 1)))[1] for number in range(7)]
     await keys.set_blocked(MASTER, made[0].digest, blocked=True)
     await keys.delete(MASTER, [made[1].digest], [])

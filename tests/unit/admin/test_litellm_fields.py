@@ -22,7 +22,7 @@ def test_a_value_that_asks_for_something_is_refused_by_name(field: str, value: A
     assert field in error.message
 
 
-@pytest.mark.parametrize("field", ["max_budget", "tpm_limit", "soft_budget"])
+@pytest.mark.parametrize("field", ["end_user_budget_id", "mcp_rpm_limit", "router_settings"])
 @pytest.mark.parametrize("value", [0, 0.0, False])
 def test_a_limit_of_zero_is_a_limit(field: str, value: Any) -> None:
     with pytest.raises(ApiError):

@@ -1,11 +1,20 @@
-"""Who may call what: every route of the table against every kind of caller, from the declarations."""
+"""Who may call what: every route of the table, every role, objects of one's own, of others and of nobody;
+from the declarations.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from tests.unit.admin.gateway import Gateway
-from tests.unit.shell.conftest import ADMIN, mint
+from tests.unit.shell import world
+from tests.unit.shell.conftest import ADMIN, as_key, mint
+from tests.unit.shell.world import FOREIGN, MISSING, OWN, PLACES, REQUESTS
 
-from ailink.admin.key_access import SHELL_ROUTES
+from ailink.admin.key_access import may_call
+from ailink.identity.actor import actor_of
 from ailink.shell.policy import Policy
 from ailink.shell.route import Route
 from ailink.shell.table import ROUTES
@@ -13,16 +22,21 @@ from ailink.shell.table import ROUTES
 CALLERS = ["nobody", "key", "scraper", "limited", "admin"]
 # What each caller is told; a handler's own 4xx for an empty request counts as let in.
 EXPECTED = {
-    Policy.PUBLIC: {"nobody": None, "key": None, "scraper": None, "limited": None, "admin": None},
-    Policy.KEY: {"nobody": 401, "key": None, "scraper": 403, "limited": 403, "admin": None},
-    Policy.SELF_OR_ADMIN: {"nobody": 401, "key": None, "scraper": 403, "limited": 403, "admin": None},
-    Policy.ADMIN: {"nobody": 401, "key": 403, "scraper": 403, "limited": 403, "admin": None},
-    Policy.METRICS: {"nobody": 401, "key": 403, "scraper": None, "limited": 403, "admin": None},
+    "public": {"nobody": None, "key": None, "scraper": None, "limited": None, "admin": None},
+    "key": {"nobody": 401, "key": None, "scraper": 403, "limited": 403, "admin": None},
+    "permission": {"nobody": 401, "key": 403, "scraper": 403, "limited": 403, "admin": None},
+    "admin": {"nobody": 401, "key": 403, "scraper": 403, "limited": 403, "admin": None},
+    "metrics": {"nobody": 401, "key": 403, "scraper": None, "limited": 403, "admin": None},
 }
+GUARDED = [route for route in ROUTES if route.policy.kind == "permission"]
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_matrix(route: Route, asgi: httpx.AsyncClient, gateway: Gateway) -> None:
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+async def test_keys_without_a_role(route: Route, asgi: httpx.AsyncClient, gateway: Gateway) -> None:
     headers = {
         "nobody": {"x-ailink-role": "none"},
         "key": (await mint(gateway))[1],
@@ -30,11 +44,11 @@ async def test_matrix(route: Route, asgi: httpx.AsyncClient, gateway: Gateway) -
         "limited": (await mint(gateway, key_type="llm_api"))[1],
         "admin": ADMIN,
     }
-    path = route.path.replace("{name}", "absent").replace("{key}", "sk-absent-0123456789")
+    path = re.sub(r"\{[a-z_]+\}", "absent-0123456789", route.path)
     keys = dict(gateway.plane.keys)
     for caller in CALLERS:
         response = await asgi.request(route.method, path, headers=headers[caller])
-        expected = EXPECTED[route.policy][caller]
+        expected = EXPECTED[route.policy.kind][caller]
         if expected is None:
             assert response.status_code not in (401, 403), caller
             assert response.status_code < 500, caller
@@ -43,6 +57,136 @@ async def test_matrix(route: Route, asgi: httpx.AsyncClient, gateway: Gateway) -
             kind = "authentication_error" if expected == 401 else "permission_error"
             assert response.json()["error"]["type"] == kind
             assert gateway.plane.keys == keys, "a refusal changes nothing"
+
+
+class Setting(NamedTuple):
+    gateway: Gateway
+    http: httpx.AsyncClient
+    callers: dict[str, dict[str, str]]
+    objects: dict[str, dict[str, str]]
+
+
+@pytest.fixture
+async def setting(gateway: Gateway, asgi: httpx.AsyncClient) -> AsyncIterator[Setting]:
+    objects = {side: await world.one_of_everything(asgi, side) for side in (OWN, FOREIGN)}
+    # As long as those that exist, so that answers can be compared.
+    objects[MISSING] = {name: _missing(value) for name, value in objects[FOREIGN].items()}
+    callers = await world.callers(asgi, gateway)
+    async with world.nothing_kept(gateway):
+        yield Setting(gateway, asgi, callers, objects)
+
+
+def _missing(value: str) -> str:
+    return value.replace("foreign", "missing") if "foreign" in value else value[:-8] + "00000000"
+
+
+def test_every_guarded_route_is_in_the_matrix() -> None:
+    assert {name_of(route) for route in GUARDED} == set(REQUESTS)
+
+
+@pytest.mark.slow
+async def test_matrix(setting: Setting) -> None:
+    """Roles × routes × objects of one's own organization, of another and of none."""
+    wrong = []
+    for route in GUARDED:
+        for caller in ("nobody", "key", "llm_key", *PLACES):
+            wrong += [
+                f"{caller}: {name_of(route)}: {fault}" for fault in await _faults(setting, route, caller)
+            ]
+    assert wrong == []
+
+
+async def _faults(setting: Setting, route: Route, caller: str) -> list[str]:
+    headers = setting.callers[caller]
+    answers = {side: await _ask(setting, route, headers, side) for side in (OWN, FOREIGN, MISSING)}
+    statuses = {side: answer.status_code for side, answer in answers.items()}
+    faults = [f"{side} → {status}" for side, status in statuses.items() if status >= 500]
+    if caller == "nobody":
+        return faults + [f"{statuses}"] * (set(statuses.values()) != {401})
+    actor = await actor_of(setting.gateway.services.database, headers["x-ailink-key-id"])
+    permission = route.policy.permission
+    record = await setting.gateway.services.keys.by_id(headers["x-ailink-key-id"])
+    assert record is not None
+    if not actor.holds(permission) or not may_call(record.routes, route.method, route.path):
+        return faults + [f"let in: {statuses}"] * (set(statuses.values()) != {403})
+    everywhere = permission in actor.platform
+    if REQUESTS[name_of(route)] is None:
+        text = answers[OWN].text
+        return faults + ["shows what is foreign"] * ("foreign" in text and not actor.platform)
+    if not actor.platform:
+        if answers[FOREIGN].text != answers[MISSING].text or statuses[FOREIGN] != statuses[MISSING]:
+            faults.append(f"tells foreign {answers[FOREIGN].text} from missing {answers[MISSING].text}")
+        if answers[FOREIGN].is_success:
+            faults.append("reaches what is foreign")
+    if everywhere and not answers[FOREIGN].is_success and _conflict(answers[FOREIGN]):
+        faults.append(f"the whole gateway's role is refused: {answers[FOREIGN].text}")
+    reaches = actor.may(permission, org="org_own") or (
+        _of_a_team(route) and actor.may(permission, team="team_own")
+    )
+    if reaches != answers[OWN].is_success and _conflict(answers[OWN]) and name_of(route) not in NARROWER:
+        faults.append(f"reaches={reaches}, but {statuses[OWN]} {answers[OWN].text[:200]}")
+    return faults
+
+
+# Routes that ask for more than their permission on the object, and what that is.
+NARROWER = {
+    "POST /organization/new": "organizations are the operator's to make",
+    "POST /team/new": "teams of an organization need the permission there",
+    "POST /team/delete": "a team is deleted by those above it",
+    "POST /key/{key}/reset_spend": "members' routes",
+    "POST /team/{team_id}/member/{user_id}/reset_spend": "needs budgets.write",
+    "POST /user/new": "needs members.write in the organization as well",
+    "POST /user/delete": "nobody deletes who may do more",
+    "POST /organization/member_add": "nobody gives a role that may do more",
+    "POST /role/new": "nobody grants what he does not hold",
+    "GET /user/info": "members of one's own team are seen",
+    "GET /v2/user/info": "members of one's own team are seen",
+    "POST /team/member_add": "the user has to be seen",
+    "POST /team/bulk_member_add": "partial results",
+    "POST /team/model/add": "the models of a team are set by those above it",
+    "POST /team/model/delete": "the models of a team are set by those above it",
+}
+
+
+def _conflict(answer: httpx.Response) -> bool:
+    """Whether the answer says anything about leave: 409 and 400 come after it."""
+    return answer.status_code not in (400, 409)
+
+
+def _of_a_team(route: Route) -> bool:
+    return any(part in route.path for part in ("/team/", "/project/", "/key/"))
+
+
+async def _ask(setting: Setting, route: Route, headers: dict[str, str], side: str) -> httpx.Response:
+    query, body = REQUESTS[name_of(route)] or ({}, MINIMAL.get(name_of(route), {}))
+    path = route.path
+    for captured, placeholder in world.CAPTURED.items():
+        path = path.replace(captured, placeholder)
+    values = setting.objects[side]
+    wanted: dict[str, Any] = {"params": world.filled(query, values)}
+    if route.body.__struct_fields__:
+        wanted["json"] = world.filled(body, values)
+    return await setting.http.request(route.method, world.filled(path, values), headers=headers, **wanted)
+
+
+# Bodies of routes that name no object of a tenant.
+MINIMAL: dict[str, dict[str, Any]] = {
+    "POST /organization/new": {"organization_alias": "x"},
+    "POST /key/bulk_update": {"keys": [{"key": "sk-absent-0123456789"}]},
+    "POST /user/bulk_update": {"users": [{"user_id": "absent"}]},
+    "POST /budget/info": {"budgets": ["budget_own", "budget_foreign"]},
+    "POST /tag/info": {"names": ["tag_own", "tag_foreign"]},
+}
+
+
+async def test_a_refusal_changes_nothing(setting: Setting) -> None:
+    plane = setting.gateway.plane
+    before = dict(plane.keys), dict(plane.subjects)
+    for route in GUARDED:
+        if route.method != "GET":
+            await _ask(setting, route, setting.callers["organization:viewer"], OWN)
+            await _ask(setting, route, setting.callers["organization:owner"], FOREIGN)
+    assert (plane.keys, plane.subjects) == before
 
 
 @pytest.mark.parametrize(
@@ -69,9 +213,21 @@ async def test_a_key_may_be_limited_to_a_path_of_the_shell(asgi: httpx.AsyncClie
     assert (await asgi.get("/model/info", headers=headers)).status_code == 403
 
 
-def test_the_paths_a_key_may_be_limited_to_are_those_a_key_may_call() -> None:
-    reachable = {Policy.KEY, Policy.SELF_OR_ADMIN, Policy.METRICS}
-    assert {route.path for route in ROUTES if route.policy in reachable} == SHELL_ROUTES
+async def test_a_read_only_key_reads(asgi: httpx.AsyncClient, gateway: Gateway) -> None:
+    made = (
+        await asgi.post(
+            "/user/new", json={"user_role": "proxy_admin", "key_type": "read_only"}, headers=ADMIN
+        )
+    ).json()
+    record = await gateway.services.keys.find(made["key"])
+    assert record is not None
+    assert (await asgi.get("/team/list", headers=as_key(record.id))).status_code == 200
+    assert (await asgi.post("/team/new", json={}, headers=as_key(record.id))).status_code == 403
+
+
+def test_a_route_needs_a_permission_that_exists() -> None:
+    with pytest.raises(ValueError, match="is no permission"):
+        Policy("permission", "x", "teams.eat")
 
 
 async def test_a_body_is_not_read_before_the_caller_may_send_it(http: httpx.AsyncClient) -> None:

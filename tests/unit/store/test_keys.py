@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from ailink.store import keys
 from ailink.store.database import ConflictError, Database
 from ailink.store.keys import KeyFilter, KeyRecord, Page
+from ailink.store.rows import literal
 
 
 def key(number: int, **columns: object) -> KeyRecord:
@@ -148,6 +149,6 @@ async def test_living_walks_all(many: Database) -> None:
 @settings(deadline=None)
 @given(st.text(max_size=20))
 def test_like_means_the_text_itself(text: str) -> None:
-    literal = keys._like_literal(text)
-    plain = literal.replace("\\\\", "").replace("\\%", "").replace("\\_", "")
+    pattern = literal(text)
+    plain = pattern.replace("\\\\", "").replace("\\%", "").replace("\\_", "")
     assert not set(plain) & set("%_\\")

@@ -52,6 +52,10 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         }
     }
     exchange.extra = extra(exchange);
+    if let Some(blocked) = exchange.extra.iter().find(|subject| subject.is_blocked()) {
+        let text = format!("The {} of this request is blocked. Ask the gateway's operator.", blocked.kind.name());
+        return Err(Error::new(Code::BlockedKey, text));
+    }
     let limited = |key: &crate::state::keys::Key| key.subjects.iter().any(|subject| subject.limits(Metric::ARRIVAL));
     if exchange.extra.is_empty() && !exchange.key.as_ref().is_some_and(|key| limited(key)) {
         return Ok(Flow::Next);
@@ -94,13 +98,15 @@ fn extra(exchange: &mut Exchange) -> Extra {
     let subjects = exchange.shard.shared.state.subjects.clone();
     let mut extra = Extra::new();
     if subjects.has(Kind::Customer) {
-        let customer = customer(exchange).and_then(|id| subjects.find(Kind::Customer, &id));
+        let name = customer(exchange).map(|name| own(exchange, name));
+        let customer = name.and_then(|id| subjects.find(Kind::Customer, &id));
         exchange.customer = customer.as_ref().map_or(0, |customer| customer.ledger_id());
         extra.extend(customer);
     }
     if subjects.has(Kind::Tag) {
         exchange.tags = tags::of(exchange);
-        extra.extend(exchange.tags.iter().filter_map(|tag| subjects.find(Kind::Tag, tag)));
+        let ids = exchange.tags.iter().map(|tag| own(exchange, tag.to_string()));
+        extra.extend(ids.filter_map(|id| subjects.find(Kind::Tag, &id)));
     }
     if subjects.has_scopes() {
         let model = exchange.model().map_or("", |model| &model.name);
@@ -112,6 +118,15 @@ fn extra(exchange: &mut Exchange) -> Extra {
         extra.retain(|one| !key.subjects.iter().any(|known| Arc::ptr_eq(known, one)));
     }
     extra
+}
+
+/// The id of a customer or tag: names are an organization's own, so that no tenant spends another's.
+fn own(exchange: &Exchange, name: String) -> String {
+    let mut subjects = exchange.key.iter().flat_map(|key| &key.subjects);
+    match subjects.find(|subject| subject.kind == Kind::Organization) {
+        Some(organization) => format!("{}/{name}", organization.id),
+        None => name,
+    }
 }
 
 /// The end user this request is for: LiteLLM's headers, OpenAI's `user`, Anthropic's `metadata.user_id`.

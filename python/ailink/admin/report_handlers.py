@@ -1,0 +1,349 @@
+"""`/global/spend/*`, `/spend/*` and `/*/spend/report`: sums of the ledger, in LiteLLM's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ailink.admin import reports
+from ailink.admin.call import Call, Nothing
+from ailink.admin.errors import bad_request
+from ailink.admin.reports import Spent
+from ailink.admin.services import Services
+from ailink.admin.setting_fields import Request
+from ailink.ledger.money import Usd, per_token
+from ailink.ledger.rollup import Sums
+from ailink.store.reach import EVERYWHERE
+from ailink.store.tenancy import teams, users
+
+Limit = Annotated[int, Meta(ge=1, le=1_000)]
+
+
+class DaysQuery(Request, frozen=True, kw_only=True):
+    """Days are `2026-01-31`, both included, UTC; without them the last 30."""
+
+    start_date: str | None = None
+    end_date: str | None = None
+    limit: Limit = 100
+
+
+class ReportQuery(Request, frozen=True, kw_only=True):
+    start_date: str | None = None
+    end_date: str | None = None
+    group_by: Literal["team", "api_key", "user", "organization", "model"] = "team"
+    api_key: str | None = None
+    internal_user_id: str | None = None
+    team_id: str | None = None
+    organization_id: str | None = None
+
+
+class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
+    api_key: str
+    key_alias: str | None
+    key_name: str | None
+    total_spend: Usd
+
+
+class ModelSpend(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    total_spend: Usd
+
+
+class NamedSpend(msgspec.Struct, frozen=True, kw_only=True):
+    """One spender with sums."""
+
+    id: str
+    name: str | None
+    spend: Usd
+    api_requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class TeamsSpend(msgspec.Struct, frozen=True, kw_only=True):
+    daily_spend: list[dict[str, Any]]
+    teams: list[str]
+    total_spend_per_team: list[dict[str, Any]]
+
+
+class ModelDetail(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    spend: Usd
+    total_tokens: int
+    api_key: str
+
+
+class GroupSpend(msgspec.Struct, frozen=True, kw_only=True):
+    team_name: str
+    team_id: str
+    total_spend: Usd
+    metadata: list[ModelDetail]
+
+
+class DayReport(msgspec.Struct, frozen=True, kw_only=True):
+    group_by_day: str
+    teams: list[GroupSpend]
+
+
+class ModelCost(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    total_cost: Usd
+    total_input_tokens: int
+    total_output_tokens: int
+
+
+class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One spender; `id` repeats the field that LiteLLM names after the grouping."""
+
+    id: str
+    api_key: str | None = None
+    internal_user_id: str | None = None
+    team_id: str | None = None
+    organization_id: str | None = None
+    model: str | None = None
+    total_cost: Usd
+    total_input_tokens: int
+    total_output_tokens: int
+    model_details: list[ModelCost]
+
+
+class ActivityDay(msgspec.Struct, frozen=True, kw_only=True):
+    date: str
+    api_requests: int
+    total_tokens: int
+
+
+class GlobalActivity(msgspec.Struct, frozen=True, kw_only=True):
+    daily_data: list[ActivityDay]
+    sum_api_requests: int
+    sum_total_tokens: int
+
+
+class CalculateUsage(Request, frozen=True, kw_only=True):
+    """Tokens of one request."""
+
+    model: str
+    prompt_tokens: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    completion_tokens: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+
+
+class Calculated(msgspec.Struct, frozen=True, kw_only=True):
+    cost: Usd
+
+
+Group = Callable[[Spent], str | None]
+GROUPS: dict[str, Group] = {
+    "team": lambda row: row.team,
+    "api_key": lambda row: row.token or None,
+    "user": lambda row: row.user,
+    "organization": lambda row: row.org,
+    "model": lambda row: row.cell.model or None,
+}
+FIELDS = {
+    "api_key": "api_key",
+    "user": "internal_user_id",
+    "team": "team_id",
+    "organization": "organization_id",
+    "model": "model",
+}
+
+
+async def _rows(services: Services, call: Call[Any, Any]) -> list[Spent]:
+    first, last = reports.days(services, call.query.start_date, call.query.end_date)
+    return await reports.spent(services, call.caller.acting, first, last)
+
+
+async def keys(services: Services, call: Call[Nothing, DaysQuery]) -> list[KeySpend]:
+    """The keys that spent most."""
+    rows = await _rows(services, call)
+    records = {row.token: row.key for row in rows}
+    found = list(reports.by(rows, GROUPS["api_key"]).items())[: call.query.limit]
+    views = []
+    for token, sums in found:
+        key = records.get(token)
+        views.append(
+            KeySpend(
+                api_key=token,
+                key_alias=key.alias if key else None,
+                key_name=key.display if key else None,
+                total_spend=Usd(sums.cost_pico),
+            )
+        )
+    return views
+
+
+async def models(services: Services, call: Call[Nothing, DaysQuery]) -> list[ModelSpend]:
+    """The models that cost most."""
+    found = list(reports.by(await _rows(services, call), GROUPS["model"]).items())[: call.query.limit]
+    return [ModelSpend(model=model, total_spend=Usd(sums.cost_pico)) for model, sums in found]
+
+
+async def spenders(services: Services, call: Call[Nothing, DaysQuery]) -> list[NamedSpend]:
+    """The users that spent most."""
+    found = list(reports.by(await _rows(services, call), GROUPS["user"]).items())[: call.query.limit]
+    people = await users.many(services.database, EVERYWHERE, [name for name, _ in found])
+    return [_named(name, people[name].alias if name in people else None, sums) for name, sums in found]
+
+
+async def by_provider(services: Services, call: Call[Nothing, DaysQuery]) -> list[NamedSpend]:
+    known = reports.providers(services)
+    rows = await _rows(services, call)
+    found = list(reports.by(rows, lambda row: known.get(row.cell.deployment)).items())[: call.query.limit]
+    return [_named(name, None, sums) for name, sums in found]
+
+
+async def of_teams(services: Services, call: Call[Nothing, DaysQuery]) -> TeamsSpend:
+    """Day by day, and in all."""
+    first, last = reports.days(services, call.query.start_date, call.query.end_date)
+    rows = await reports.spent(services, call.caller.acting, first, last)
+    found = reports.by(rows, GROUPS["team"])
+    named = await teams.many(services.database, EVERYWHERE, found)
+
+    def name(team: str) -> str:
+        return (named[team].alias if team in named else None) or team
+
+    return TeamsSpend(
+        daily_spend=[
+            {"date": day.isoformat()}
+            | {name(team): Usd(sums.cost_pico) for team, sums in reports.by(of_day, GROUPS["team"]).items()}
+            for day, of_day in reports.by_day(rows, first, last).items()
+        ],
+        teams=[name(team) for team in found],
+        total_spend_per_team=[
+            {"team_id": team, "name": name(team), "value": Usd(sums.cost_pico)}
+            for team, sums in found.items()
+        ],
+    )
+
+
+async def report(
+    services: Services, call: Call[Nothing, ReportQuery]
+) -> list[DayReport] | list[EntityReport]:
+    """By team: day by day. By anything else: in all, model by model."""
+    query = call.query
+    first, last = reports.days(services, query.start_date, query.end_date)
+    rows = [
+        row for row in await reports.spent(services, call.caller.acting, first, last) if _wanted(row, query)
+    ]
+    if query.group_by != "team":
+        return _entities(rows, query.group_by)
+    found = []
+    for day, of_day in reports.by_day(rows, first, last).items():
+        ids = reports.by(of_day, GROUPS["team"])
+        named = await teams.many(services.database, EVERYWHERE, ids)
+        spending = [
+            GroupSpend(
+                team_id=team,
+                team_name=(named[team].alias if team in named else None) or team,
+                total_spend=Usd(sums.cost_pico),
+                metadata=_details([row for row in of_day if row.team == team]),
+            )
+            for team, sums in ids.items()
+        ]
+        if spending:
+            found.append(DayReport(group_by_day=day.isoformat(), teams=spending))
+    return found
+
+
+def grouped(group: str) -> Callable[[Services, Call[Nothing, ReportQuery]], Any]:
+    """The handler of a report that is always grouped alike."""
+
+    async def handler(services: Services, call: Call[Nothing, ReportQuery]) -> list[EntityReport]:
+        rows = [row for row in await _rows(services, call) if _wanted(row, call.query)]
+        return _entities(rows, group)
+
+    return handler
+
+
+def _wanted(row: Spent, query: ReportQuery) -> bool:
+    pairs = (
+        (query.api_key, row.token),
+        (query.internal_user_id, row.user),
+        (query.team_id, row.team),
+        (query.organization_id, row.org),
+    )
+    return all(wanted is None or wanted == value for wanted, value in pairs)
+
+
+def _entities(rows: list[Spent], group: str) -> list[EntityReport]:
+    return [
+        EntityReport(
+            id=name,
+            **{FIELDS[group]: name},
+            total_cost=Usd(sums.cost_pico),
+            total_input_tokens=sums.input,
+            total_output_tokens=sums.output,
+            model_details=[
+                ModelCost(
+                    model=model,
+                    total_cost=Usd(part.cost_pico),
+                    total_input_tokens=part.input,
+                    total_output_tokens=part.output,
+                )
+                for model, part in reports.by(
+                    [row for row in rows if GROUPS[group](row) == name], GROUPS["model"]
+                ).items()
+            ],
+        )
+        for name, sums in reports.by(rows, GROUPS[group]).items()
+    ]
+
+
+def _details(rows: list[Spent]) -> list[ModelDetail]:
+    found: dict[tuple[str, str], Sums] = {}
+    for row in rows:
+        place = (row.cell.model, row.token)
+        found[place] = found.get(place, Sums()).plus(row.cell.sums)
+    return [
+        ModelDetail(
+            model=model, api_key=token, spend=Usd(sums.cost_pico), total_tokens=sums.input + sums.output
+        )
+        for (model, token), sums in found.items()
+    ]
+
+
+async def activity(services: Services, call: Call[Nothing, DaysQuery]) -> GlobalActivity:
+    first, last = reports.days(services, call.query.start_date, call.query.end_date)
+    rows = await reports.spent(services, call.caller.acting, first, last)
+    sums = reports.total(rows)
+    return GlobalActivity(
+        daily_data=[
+            ActivityDay(
+                date=day.isoformat(), api_requests=part.requests, total_tokens=part.input + part.output
+            )
+            for day, of_day in reports.by_day(rows, first, last).items()
+            for part in (reports.total(of_day),)
+        ],
+        sum_api_requests=sums.requests,
+        sum_total_tokens=sums.input + sums.output,
+    )
+
+
+async def calculate(services: Services, call: Call[CalculateUsage, Nothing]) -> Calculated:
+    """What so many tokens cost at the first deployment of a model that has a price."""
+    body = call.body
+    for model in services.config.models():
+        if body.model != model.name and body.model not in model.aliases:
+            continue
+        for deployment in model.deployments:
+            if deployment.input_price is not None:
+                cost = body.prompt_tokens * per_token(deployment.input_price).value
+                cost += body.completion_tokens * per_token(deployment.output_price or 0).value
+                return Calculated(cost=Usd(cost, 18))
+    raise bad_request("no such model with a price", param="model", code="model_not_found")
+
+
+def _named(name: str, alias: str | None, sums: Sums) -> NamedSpend:
+    return NamedSpend(
+        id=name,
+        name=alias,
+        spend=Usd(sums.cost_pico),
+        api_requests=sums.requests,
+        prompt_tokens=sums.input,
+        completion_tokens=sums.output,
+        total_tokens=sums.input + sums.output,
+    )

@@ -1,0 +1,79 @@
+"""What becomes due by itself: scheduled rotations, the end of former secrets and of temporary budgets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from ailink.admin.call import Caller
+from ailink.admin.services import Services
+from ailink.admin.subjects import TABLES
+from ailink.store import keys
+from ailink.store.database import DatabaseError
+from ailink.store.reach import EVERYWHERE
+from ailink.store.rows import Match
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 5.0
+# Who the audit log says it was.
+SCHEDULER = Caller(role="admin", key_id="scheduler")
+
+
+class Upkeep:
+    """One background task per process. Each step stands for itself: one that fails is tried again."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._task: asyncio.Task[None] | None = None
+        self._seen_us = services.changes.now_us()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            try:
+                await self.once()
+            except (DatabaseError, RuntimeError, ValueError) as error:
+                log.error("upkeep failed and is tried again: %s", error, exc_info=error)
+
+    async def once(self) -> None:
+        """Does all that is due."""
+        await self._services.keys.rotate_due(SCHEDULER)
+        await self._services.keys.forget_old_secrets(SCHEDULER)
+        await self._end_increases()
+
+    async def _end_increases(self) -> None:
+        """Tells the plane of budgets whose temporary increase has ended since the last look."""
+        before, self._seen_us = self._seen_us, self._services.changes.now_us()
+
+        def ended(at_us: int | None) -> bool:
+            return at_us is not None and before < at_us <= self._seen_us
+
+        where = Match(where="settings LIKE ?", params=["%temp_budget_expiry_us%"])
+        database = self._services.database
+        subjects = [
+            (kind, row.id)
+            for kind, rows in TABLES.items()
+            for row in await rows.find(database, EVERYWHERE, where)
+            if ended(row.settings.temp_budget_expiry_us)
+        ]
+        holding = [
+            key.id
+            for key in await keys.with_temporary_budget(database)
+            if ended(key.settings.temp_budget_expiry_us)
+        ]
+        if subjects or holding:
+            async with self._services.changes.make(SCHEDULER) as change:
+                change.touch(holding)
+                for kind, row_id in subjects:
+                    change.touch_subject(kind, row_id)

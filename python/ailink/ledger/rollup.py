@@ -1,0 +1,107 @@
+"""Sums of attempts by day, key and model, from the ledger's roll-up: exact at every commit.
+
+Rows are grouped in the database by what the roll-up holds; whoever asks groups further (by team, by user) in
+integers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+import msgspec
+
+from ailink.ledger.reader import HALF, PICO, TIMEOUT_MS, LedgerError, LedgerSource
+
+EPOCH = date(1970, 1, 1).toordinal()
+
+
+class Sums(msgspec.Struct, frozen=True, kw_only=True):
+    """Exact sums; money in pico-USD."""
+
+    requests: int = 0
+    errors: int = 0
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cost_pico: int = 0
+
+    def plus(self, other: Sums) -> Sums:
+        return Sums(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key spent on one model at one deployment on one day."""
+
+    day: date
+    key_id: str
+    model: str
+    deployment: str
+    sums: Sums
+
+
+_SELECT = f"""
+    SELECT r.day, k.text, m.text, d.text, sum(r.requests), sum(r.errors), sum(r.input), sum(r.output),
+        sum(r.cache_read), sum(r.cache_write), sum(r.cost_usd),
+        sum(r.cost_pico / {HALF}), sum(r.cost_pico % {HALF})
+    FROM rollup r
+    LEFT JOIN dict k ON k.id = r.key_id
+    LEFT JOIN dict m ON m.id = r.model_id
+    LEFT JOIN dict d ON d.id = r.deployment_id
+    WHERE r.day BETWEEN ? AND ?
+    GROUP BY r.day, r.key_id, r.model_id, r.deployment_id
+    ORDER BY r.day
+"""
+
+
+def number(day: date) -> int:
+    """Days since 1970, as the roll-up counts them (UTC)."""
+    return day.toordinal() - EPOCH
+
+
+async def cells(source: LedgerSource, first: date, last: date) -> list[Cell]:
+    """All that was spent on these days, both included. Raises `LedgerError`."""
+    packed = msgspec.msgpack.encode([number(first), number(last)])
+
+    def ask() -> bytes:
+        # Whoever asks has just spent: a ledger that is behind answers with what it has.
+        with contextlib.suppress(RuntimeError):
+            source.flush(1.0)
+        return source.ledger_query(_SELECT, packed, TIMEOUT_MS)
+
+    try:
+        answer = await asyncio.to_thread(ask)
+    except (TimeoutError, RuntimeError) as error:
+        raise LedgerError("the ledger cannot be read") from error
+    return [_cell(row) for row in msgspec.msgpack.decode(answer, type=list[list[Any]])]
+
+
+def _cell(row: Sequence[Any]) -> Cell:
+    day, key, model, deployment, requests, errors, input_, output, read, write, usd, high, low = row
+    return Cell(
+        day=date.fromordinal(EPOCH + day),
+        key_id=key or "",
+        model=model or "",
+        deployment=deployment or "",
+        sums=Sums(
+            requests=requests,
+            errors=errors,
+            input=input_,
+            output=output,
+            cache_read=read,
+            cache_write=write,
+            cost_pico=usd * PICO + high * HALF + low,
+        ),
+    )
+
+
+def total(found: Iterable[Cell]) -> Sums:
+    """The sum of all."""
+    sums = Sums()
+    for cell in found:
+        sums = sums.plus(cell.sums)
+    return sums

@@ -1,0 +1,52 @@
+"""What can be set on an organization, a team, a project, a user, a member, a customer, a tag, a budget and a
+key. One shape for all of them, so that inheriting is one walk over one struct.
+
+Money is pico-USD, time µs since 1970. None or empty: nothing is set here, so what stands above holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class BudgetWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of several budgets at once: so much in each `duration`."""
+
+    duration: str
+    max_budget: int
+
+
+class ModelLimit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits of one model, or of the models of one pattern."""
+
+    max_budget: int | None = None
+    duration: str | None = None
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All settings that are inherited, and the budget a holder may have been given by id."""
+
+    models: tuple[str, ...] = ()
+    access_groups: tuple[str, ...] = ()
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+    tpd_limit: int | None = None
+    max_parallel: int | None = None
+    max_budget: int | None = None
+    soft_budget: int | None = None
+    budget_duration: str | None = None
+    budget_windows: tuple[BudgetWindow, ...] = ()
+    model_limits: dict[str, ModelLimit] = {}
+    temp_budget_increase: int | None = None
+    temp_budget_expiry_us: int | None = None
+    budget_id: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = {}
+    # What was spent before the last reset; `spend` counts from here.
+    spend_base: int = 0
+    # Budgets count from here.
+    spend_since_us: int = 0

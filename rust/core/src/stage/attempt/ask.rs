@@ -14,6 +14,7 @@ use crate::clock::{monotonic_ns, ns_at, wall_us};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
+use crate::kernel::breaker::Cause;
 use crate::kernel::cost::Usage;
 use crate::kernel::failure::Class;
 use crate::kernel::quota::Quota;
@@ -40,7 +41,9 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
     let body = prepare(exchange, deployment, operation, template).map_err(Failed::Skipped)?;
     let Some(pass) = deployment.state.health.enter(monotonic_ns(), &deployment.breaker, exchange.forced) else {
         let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
-        return Err(Failed::Skipped(Error::new(Code::NoDeployment, text).retry_after(Duration::from_secs(1))));
+        let limited = deployment.state.health.cause() == Cause::RateLimited;
+        let code = if limited { Code::RateLimited } else { Code::NoDeployment };
+        return Err(Failed::Skipped(Error::new(code, text).retry_after(Duration::from_secs(1))));
     };
     let Some(place) = deployment.state.enter(deployment.max_connections, pass) else {
         let text = format!("The deployment has {} connections open, as many as it may.", deployment.max_connections);

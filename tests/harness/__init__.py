@@ -14,7 +14,15 @@ bytes), `config` (files), `gateway`, `ledger` (rows of a stopped gateway), `raw`
 `http_corpus` (bad input). What a script of the mock may say: `rust/mock`.
 """
 
-from tests.harness.config import chat, make_config, make_deployment, make_model, message, write_config
+from tests.harness.config import (
+    AWS_KEY,
+    chat,
+    make_config,
+    make_deployment,
+    make_model,
+    message,
+    write_config,
+)
 from tests.harness.gateway import Gateway, Key
 from tests.harness.ledger import LedgerRow
 from tests.harness.load import Background, in_parallel
@@ -25,6 +33,7 @@ from tests.harness.sse import Event, events_of
 from tests.harness.until import until
 
 __all__ = [
+    "AWS_KEY",
     "Background",
     "Child",
     "Event",

@@ -9,6 +9,9 @@ from tests.harness.provider import MockProvider
 
 Section = dict[str, Any]
 
+AWS_KEY = "AKIDMOCK:mock-secret:mock-token"
+"""What deployments of dialect `bedrock` sign with; a mock that is given it checks every signature."""
+
 
 def make_deployment(
     provider: MockProvider | str,
@@ -26,6 +29,9 @@ def make_deployment(
     root = provider if isinstance(provider, str) else provider.url
     row, base = ("mock", f"{root}/v1") if dialect == "openai" else (f"mock_{dialect}", root)
     name = f"{model}?{script}" if script else model
+    if dialect == "bedrock":
+        row = "bedrock"
+        settings = {"region": "us-east-1", "api_key": AWS_KEY, **settings}
     return {"provider": row, "base_url": base, "model": name, **settings}
 
 

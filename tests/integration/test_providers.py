@@ -44,6 +44,8 @@ PATHS: dict[Operation, str] = {
     "gemini_count_tokens": "/v1beta/models/{model}:countTokens",
     "embed_content": "/v1beta/models/{model}:embedContent",
     "batch_embed_contents": "/v1beta/models/{model}:batchEmbedContents",
+    "converse": "/model/{model}/converse",
+    "converse_stream": "/model/{model}/converse-stream",
 }
 HELLO = [{"role": "user", "content": "hello"}]
 CONTENT = {"role": "user", "parts": [{"text": "hello"}]}
@@ -76,6 +78,8 @@ BODIES: dict[Operation, dict[str, Any]] = {
     "gemini_count_tokens": {"contents": [CONTENT]},
     "embed_content": {"content": CONTENT},
     "batch_embed_contents": {"requests": [{"model": "models/m", "content": CONTENT}]},
+    "converse": {"messages": [{"role": "user", "content": [{"text": "hello"}]}]},
+    "converse_stream": {"messages": [{"role": "user", "content": [{"text": "hello"}]}]},
     "fim": {"prompt": "def f(", "suffix": "return x", "max_tokens": 64, "seed": 7},
 }
 
@@ -143,7 +147,8 @@ def observed(setup: Setup, row: ProviderRow) -> dict[str, Any]:
         rejected = {name: rule for name, rule in table.items() if rule.reject is not None}
         clean = {name: None for name in rejected if name in BODIES[operation]}
         answer, taken = ask(setup, row, operation, **clean)
-        assert (answer.status_code, answer.json()["error"]["message"]) == (400, "recorded"), answer.text
+        told = answer.json()
+        assert (answer.status_code, told.get("error", told)["message"]) == (400, "recorded"), answer.text
         requests[operation] = shown(row, taken, answer.headers.get("x-ailink-dropped"))
         for name in rejected:
             answer, taken = ask(setup, row, operation, **(clean | {name: 1}))

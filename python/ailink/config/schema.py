@@ -104,7 +104,8 @@ class Provider(Strict, frozen=True, kw_only=True):
 
     title: _Name | None = None
     dialect: (
-        Literal["openai", "openai_chat", "anthropic", "anthropic_messages", "gemini", "cohere"] | None
+        Literal["openai", "openai_chat", "anthropic", "anthropic_messages", "gemini", "cohere", "bedrock"]
+        | None
     ) = None
     base_url: _Name | None = None
     api_key: Secret | None = None

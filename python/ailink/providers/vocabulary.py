@@ -25,10 +25,12 @@ Operation = Literal[
     "batch_embed_contents",
     "cohere_chat",
     "cohere_embed",
+    "converse",
+    "converse_stream",
 ]
 """What a client can ask of a model."""
 
-Dialect = Literal["openai", "anthropic", "gemini", "cohere"]
+Dialect = Literal["openai", "anthropic", "gemini", "cohere", "bedrock"]
 """The wire format that a deployment speaks."""
 
 AuthScheme = Literal["bearer", "header", "query", "sigv4", "none"]
@@ -72,6 +74,7 @@ DIALECT_OPERATIONS: Final[dict[Dialect, frozenset[Operation]]] = {
             "batch_embed_contents",
         }
     ),
+    "bedrock": frozenset({"converse", "converse_stream"}),
 }
 """Operations that only one dialect has; all others are OpenAI's or its neighbours'."""
 

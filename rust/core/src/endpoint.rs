@@ -19,6 +19,7 @@ pub enum Dialect {
     Anthropic,
     Gemini,
     Cohere,
+    Bedrock,
 }
 
 impl Dialect {
@@ -28,13 +29,15 @@ impl Dialect {
             "anthropic" => Some(Dialect::Anthropic),
             "gemini" => Some(Dialect::Gemini),
             "cohere" => Some(Dialect::Cohere),
+            "bedrock" => Some(Dialect::Bedrock),
             _ => None,
         }
     }
 
-    /// Clients skip comments in a stream, as the standard says; Google's take every line for data.
+    /// Clients skip comments in a stream, as the standard says; Google's take every line for data, and frames have no place
+    /// for any.
     pub fn takes_comments(self) -> bool {
-        self != Dialect::Gemini
+        !matches!(self, Dialect::Gemini | Dialect::Bedrock)
     }
 
     pub fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Dialect {
             Dialect::Anthropic => "anthropic",
             Dialect::Gemini => "gemini",
             Dialect::Cohere => "cohere",
+            Dialect::Bedrock => "bedrock",
         }
     }
 }
@@ -105,13 +109,15 @@ operations! {
     BatchEmbedContents = "batch_embed_contents",
     CohereChat = "cohere_chat",
     CohereEmbed = "cohere_embed",
+    Converse = "converse",
+    ConverseStream = "converse_stream",
 }
 
 impl Operation {
     /// Conversations, in the order in which a deployment that serves several is asked when the caller's is not among them:
     /// formats that lose less stand first.
-    pub const CONVERSATIONS: [Operation; 4] =
-        [Operation::Messages, Operation::GenerateContent, Operation::Chat, Operation::CohereChat];
+    pub const CONVERSATIONS: [Operation; 5] =
+        [Operation::Messages, Operation::Converse, Operation::GenerateContent, Operation::Chat, Operation::CohereChat];
 
     /// The wire format of a conversation; `None` for everything else.
     pub fn format(self) -> Option<Format> {
@@ -120,6 +126,7 @@ impl Operation {
             Operation::Messages => Some(Format::Messages),
             Operation::GenerateContent | Operation::StreamGenerateContent => Some(Format::Gemini),
             Operation::CohereChat => Some(Format::Cohere),
+            Operation::Converse | Operation::ConverseStream => Some(Format::Converse),
             _ => None,
         }
     }
@@ -128,6 +135,7 @@ impl Operation {
     pub fn for_stream(self, stream: bool) -> Operation {
         match self {
             Operation::GenerateContent if stream => Operation::StreamGenerateContent,
+            Operation::Converse if stream => Operation::ConverseStream,
             _ => self,
         }
     }
@@ -143,6 +151,8 @@ impl Operation {
                 | Operation::GenerateContent
                 | Operation::StreamGenerateContent
                 | Operation::CohereChat
+                | Operation::Converse
+                | Operation::ConverseStream
         )
     }
 
@@ -188,6 +198,11 @@ const fn anthropic(pattern: &'static str, operation: Operation) -> Endpoint {
 
 const fn gemini(pattern: &'static str, operation: Operation) -> Endpoint {
     let (dialect, payload) = (Dialect::Gemini, Payload::Json);
+    Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
+}
+
+const fn bedrock(pattern: &'static str, operation: Operation) -> Endpoint {
+    let (dialect, payload) = (Dialect::Bedrock, Payload::Json);
     Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
 }
 
@@ -300,6 +315,11 @@ pub static TABLE: &[Endpoint] = &[
     cohere("/v2/embed",                                         Op::CohereEmbed),
     cohere("/cohere/v2/embed",                                  Op::CohereEmbed),
     plane("/cohere/v2/rerank",                                  Op::Rerank),
+    // Amazon Bedrock
+    bedrock("/model/{model}/converse",                          Op::Converse),
+    bedrock("/model/{model}/converse-stream",                   Op::ConverseStream),
+    bedrock("/bedrock/model/{model}/converse",                  Op::Converse),
+    bedrock("/bedrock/model/{model}/converse-stream",           Op::ConverseStream),
     // Models, from the snapshot
     get("/v1beta/models",                                       Owner::Models),
     get("/gemini/v1beta/models",                                Owner::Models),

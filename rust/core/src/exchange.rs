@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::hold::Extra;
 use crate::portkey::Plan;
 use crate::shard::{Shard, SnapshotRef};
+use crate::sigv4::Claim;
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
 use crate::stage::reserve::Reservation;
 use crate::state::cache::CacheKey;
@@ -93,6 +94,12 @@ pub struct Call {
     pub metadata: Option<Value>,
 }
 
+/// Who says he signed the request.
+pub struct Signed {
+    pub claim: Claim,
+    pub secret: String,
+}
+
 /// How the cache takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheUse {
@@ -130,7 +137,11 @@ pub struct Exchange {
     pub client: IpAddr,
     pub inbound: Option<Incoming>,
     pub connection: Arc<Connection>,
+    /// Path and host as they travelled, of requests that may be signed.
+    pub uri: Option<Box<Uri>>,
     // identify
+    /// A signature that is verified when the body is there.
+    pub signed: Option<Box<Signed>>,
     pub key: Option<Arc<Key>>,
     // parse
     pub call: Call,

@@ -160,6 +160,8 @@ impl Arrival {
             shard: self.shard,
             endpoint,
             query: parts.uri.query().map(str::to_string),
+            uri: (endpoint.dialect == Dialect::Bedrock).then(|| Box::new(parts.uri.clone())),
+            signed: None,
             headers: parts.headers,
             path_model,
             client,
@@ -234,6 +236,9 @@ fn dialect_of(path: &str, headers: &HeaderMap) -> Dialect {
         true => Dialect::Anthropic,
         false if google() => Dialect::Gemini,
         false if ["/v2/chat", "/v2/embed", "/cohere/"].iter().any(|start| path.starts_with(start)) => Dialect::Cohere,
+        false if path.starts_with("/bedrock/") || path.starts_with("/model/") && path.contains("/converse") => {
+            Dialect::Bedrock
+        }
         false => Dialect::OpenAi,
     }
 }

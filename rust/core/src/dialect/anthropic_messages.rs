@@ -16,6 +16,7 @@ pub use encoder::Encoder;
 pub use features::treatment;
 pub use request::{decode_request, thinking};
 pub use stream::Decoder;
+pub use thinking::{Plan, plan};
 
 use std::sync::LazyLock;
 

@@ -26,6 +26,7 @@ pub fn sources<'a>(citations: &Citations<'a>) -> Vec<Source<'a>> {
         Format::Gemini => google(citations.raw).unwrap_or_default(),
         Format::Messages => messages(citations.raw),
         Format::Cohere => cohere(citations.raw),
+        Format::Converse => converse(citations.raw),
     }
 }
 
@@ -58,6 +59,45 @@ fn chat(raw: &RawValue) -> Vec<Source<'_>> {
         title: of.title,
         start: of.start_index,
         end: of.end_index,
+        ..Source::default()
+    })
+    .collect()
+}
+
+fn converse(raw: &RawValue) -> Vec<Source<'_>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Citation<'a> {
+        #[serde(default, borrow)]
+        title: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        source: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        source_content: Vec<Content<'a>>,
+        #[serde(default, borrow)]
+        location: Location<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(default, borrow)]
+        text: Option<Text<'a>>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Location<'a> {
+        #[serde(default, borrow)]
+        web: Option<Web<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Web<'a> {
+        #[serde(default, borrow)]
+        url: Option<Text<'a>>,
+    }
+    let all = each::<Citation<'_>>(raw).into_iter();
+    all.map(|of| Source {
+        url: of.location.web.and_then(|web| web.url),
+        title: of.title,
+        id: of.source,
+        cited: of.source_content.into_iter().find_map(|content| content.text),
         ..Source::default()
     })
     .collect()

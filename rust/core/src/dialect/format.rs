@@ -1,7 +1,9 @@
 //! The formats a conversation can be held in.
 
+use std::time::Instant;
+
 use super::hub::{Feature, Treatment, Unsupported};
-use super::{anthropic_messages, cohere, gemini, openai_chat};
+use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat};
 
 /// One wire format of a conversation: its request, its answer, its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,10 +16,12 @@ pub enum Format {
     Gemini,
     /// Cohere chat, version 2.
     Cohere,
+    /// Amazon Bedrock Converse.
+    Converse,
 }
 
 impl Format {
-    pub const ALL: [Format; 4] = [Format::Chat, Format::Messages, Format::Gemini, Format::Cohere];
+    pub const ALL: [Format; 5] = [Format::Chat, Format::Messages, Format::Gemini, Format::Cohere, Format::Converse];
 
     /// As documentation and errors name it.
     pub fn name(self) -> &'static str {
@@ -26,6 +30,7 @@ impl Format {
             Format::Messages => "Anthropic messages",
             Format::Gemini => "Google generateContent",
             Format::Cohere => "Cohere chat",
+            Format::Converse => "Bedrock Converse",
         }
     }
 
@@ -36,6 +41,7 @@ impl Format {
             Format::Messages => anthropic_messages::treatment(feature),
             Format::Gemini => gemini::treatment(feature),
             Format::Cohere => cohere::treatment(feature),
+            Format::Converse => bedrock_converse::treatment(feature),
         }
     }
 
@@ -43,7 +49,7 @@ impl Format {
     pub fn may_end_silently(self) -> bool {
         match self {
             Format::Chat | Format::Gemini => true,
-            Format::Messages | Format::Cohere => false,
+            Format::Messages | Format::Cohere | Format::Converse => false,
         }
     }
 
@@ -51,6 +57,7 @@ impl Format {
     pub fn stream_type(self) -> &'static str {
         match self {
             Format::Chat | Format::Messages | Format::Gemini | Format::Cohere => "text/event-stream",
+            Format::Converse => bedrock_converse::STREAM_TYPE,
         }
     }
 }
@@ -100,6 +107,8 @@ pub struct Context {
     pub id: String,
     /// Seconds since 1970.
     pub created: i64,
+    /// When the request came in, for formats that tell how long it took.
+    pub started: Option<Instant>,
     /// The caller asked for the usage of his stream.
     pub include_usage: bool,
     /// The name to write instead of the provider's name of the model.
@@ -109,6 +118,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Milliseconds since the request came in.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.started.map_or(0, |started| u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// The provider's id of an answer, or the request's where it gave none.
     pub fn answer_id<'i>(&'i self, given: &'i str) -> &'i str {
         if given.is_empty() { &self.id } else { given }

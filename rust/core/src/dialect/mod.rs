@@ -1,6 +1,7 @@
 //! One wire format per file: errors, usage and the end of a stream as that format has them.
 
 pub mod anthropic_messages;
+pub mod bedrock_converse;
 pub mod citations;
 pub mod cohere;
 mod format;
@@ -42,6 +43,7 @@ pub enum Tap {
     Anthropic(anthropic_messages::Tap),
     Gemini(gemini::Tap),
     Cohere(cohere::Tap),
+    Bedrock(bedrock_converse::Tap),
 }
 
 impl Tap {
@@ -51,6 +53,7 @@ impl Tap {
             Dialect::Anthropic => Tap::Anthropic(anthropic_messages::Tap::default()),
             Dialect::Gemini => Tap::Gemini(gemini::Tap::default()),
             Dialect::Cohere => Tap::Cohere(cohere::Tap::default()),
+            Dialect::Bedrock => Tap::Bedrock(bedrock_converse::Tap::default()),
         }
     }
 
@@ -60,6 +63,7 @@ impl Tap {
             Tap::Anthropic(tap) => tap.event(event),
             Tap::Gemini(tap) => tap.event(event),
             Tap::Cohere(tap) => tap.event(event),
+            Tap::Bedrock(tap) => tap.event(event),
         }
     }
 
@@ -70,13 +74,14 @@ impl Tap {
             Tap::Anthropic(tap) => tap.usage(),
             Tap::Gemini(tap) => tap.usage(),
             Tap::Cohere(tap) => tap.usage,
+            Tap::Bedrock(tap) => tap.usage,
         }
     }
 
     /// Input tokens, where the provider told them before the end.
     pub fn early_input(&self) -> Option<Usage> {
         match self {
-            Tap::OpenAi(_) | Tap::Cohere(_) => None,
+            Tap::OpenAi(_) | Tap::Cohere(_) | Tap::Bedrock(_) => None,
             Tap::Anthropic(tap) => tap.started(),
             Tap::Gemini(tap) => tap.told,
         }
@@ -87,7 +92,7 @@ impl Tap {
 pub fn usage_name(dialect: Dialect, operation: Operation) -> &'static str {
     match dialect {
         Dialect::Cohere if operation == Operation::CohereEmbed => "meta",
-        Dialect::OpenAi | Dialect::Anthropic | Dialect::Cohere => "usage",
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Cohere | Dialect::Bedrock => "usage",
         Dialect::Gemini => "usageMetadata",
     }
 }
@@ -110,6 +115,7 @@ pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> O
         Dialect::Anthropic => anthropic_messages::parse_usage(member?),
         Dialect::Gemini => gemini::parse_usage(member?),
         Dialect::Cohere => cohere::parse_usage(member?),
+        Dialect::Bedrock => bedrock_converse::parse_usage(member?),
     }
 }
 
@@ -131,12 +137,16 @@ pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
         Dialect::Anthropic => anthropic_messages::error_body(error, request_id),
         Dialect::Gemini => gemini::error_body(error, request_id),
         Dialect::Cohere => cohere::error_body(error, request_id),
+        Dialect::Bedrock => bedrock_converse::error_body(error),
     }
 }
 
 /// What ends a stream that cannot go on: the dialect's error event, and its terminator where it has one.
 pub fn error_event(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
-    failure_event(dialect, &error_body(dialect, error, request_id))
+    match dialect {
+        Dialect::Bedrock => bedrock_converse::exception_frame(error),
+        _ => failure_event(dialect, &error_body(dialect, error, request_id)),
+    }
 }
 
 /// An error body as the last event of a stream.
@@ -148,6 +158,7 @@ pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
         Dialect::Anthropic => [b"event: error\ndata: ".as_slice(), &line, b"\n\n"].concat(),
         Dialect::Gemini => [b"data: ".as_slice(), &line, b"\n\n"].concat(),
         Dialect::Cohere => cohere::failure_event(error_message(body).as_deref().unwrap_or("The request failed.")),
+        Dialect::Bedrock => bedrock_converse::failure_event(body),
     }
     .into()
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::format::Fault;
-use super::hub::{CacheMark, Media, Text};
+use super::hub::{CacheMark, Media, Members, Text};
 
 /// What a piece of JSON is, by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,11 @@ pub fn value<'a, T: Deserialize<'a>>(path: impl Display, raw: &'a RawValue) -> R
 
 /// The elements of an array.
 pub fn array(path: impl Display, raw: &RawValue) -> Result<Vec<&RawValue>, Fault> {
+    value(path, raw)
+}
+
+/// The members of an object.
+pub fn members<'a>(path: impl Display, raw: &'a RawValue) -> Result<Members<'a>, Fault> {
     value(path, raw)
 }
 

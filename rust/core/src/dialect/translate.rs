@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::format::{Context, Fault, Format, Target};
 use super::hub::{Answer, Delta, Losses};
-use super::{anthropic_messages, cohere, gemini, openai_chat};
+use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat};
 use crate::kernel::cost::Usage;
 
 /// A request in the provider's format.
@@ -24,6 +24,7 @@ pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Re
         Format::Messages => anthropic_messages::decode_request(body)?,
         Format::Gemini => gemini::decode_request(body)?,
         Format::Cohere => cohere::decode_request(body)?,
+        Format::Converse => bedrock_converse::decode_request(body)?,
     };
     hub.stream = target.stream;
     let mut losses = Losses::default();
@@ -32,6 +33,7 @@ pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Re
         Format::Messages => anthropic_messages::encode_request(&hub, target, &mut losses)?,
         Format::Gemini => gemini::encode_request(&hub, target, &mut losses)?,
         Format::Cohere => cohere::encode_request(&hub, target, &mut losses)?,
+        Format::Converse => bedrock_converse::encode_request(&hub, target, &mut losses)?,
     };
     Ok(Request { body, losses })
 }
@@ -47,6 +49,7 @@ pub fn answer(from: Format, to: Format, body: &[u8], context: &Context) -> Resul
         Format::Messages => anthropic_messages::encode_answer(&hub, context),
         Format::Gemini => gemini::encode_answer(&hub, context),
         Format::Cohere => cohere::encode_answer(&hub, context),
+        Format::Converse => bedrock_converse::encode_answer(&hub, context),
     };
     Ok((body, hub.usage))
 }
@@ -57,6 +60,7 @@ fn decode_answer(from: Format, body: &[u8]) -> Result<Answer<'_>, Fault> {
         Format::Messages => anthropic_messages::decode_answer(body),
         Format::Gemini => gemini::decode_answer(body),
         Format::Cohere => cohere::decode_answer(body),
+        Format::Converse => bedrock_converse::decode_answer(body),
     }
 }
 
@@ -79,6 +83,7 @@ enum Decoder {
     Messages(anthropic_messages::Decoder),
     Gemini(gemini::Decoder),
     Cohere(cohere::Decoder),
+    Converse(bedrock_converse::Decoder),
 }
 
 /// Writes the caller's stream.
@@ -88,6 +93,7 @@ enum Encoder {
     Messages(anthropic_messages::Encoder),
     Gemini(gemini::Encoder),
     Cohere(cohere::Encoder),
+    Converse(bedrock_converse::Encoder),
 }
 
 impl Encoder {
@@ -97,6 +103,7 @@ impl Encoder {
             Format::Messages => Encoder::Messages(anthropic_messages::Encoder::new(context)),
             Format::Gemini => Encoder::Gemini(gemini::Encoder::new(context)),
             Format::Cohere => Encoder::Cohere(cohere::Encoder::new(context)),
+            Format::Converse => Encoder::Converse(bedrock_converse::Encoder::new(context)),
         }
     }
 
@@ -106,6 +113,7 @@ impl Encoder {
             Encoder::Messages(encoder) => encoder.delta(delta, out),
             Encoder::Gemini(encoder) => encoder.delta(delta, out),
             Encoder::Cohere(encoder) => encoder.delta(delta, out),
+            Encoder::Converse(encoder) => encoder.delta(delta, out),
         }
     }
 }
@@ -140,6 +148,7 @@ impl Stream {
                 Format::Messages => Decoder::Messages(anthropic_messages::Decoder::default()),
                 Format::Gemini => Decoder::Gemini(gemini::Decoder::default()),
                 Format::Cohere => Decoder::Cohere(cohere::Decoder::default()),
+                Format::Converse => Decoder::Converse(bedrock_converse::Decoder::default()),
             },
             encoder: Encoder::new(to, context),
             seen: Progress::default(),
@@ -162,6 +171,7 @@ impl Stream {
             Decoder::Messages(decoder) => decoder.event(event, &mut step)?,
             Decoder::Gemini(decoder) => decoder.event(event, &mut step)?,
             Decoder::Cohere(decoder) => decoder.event(event, &mut step)?,
+            Decoder::Converse(decoder) => decoder.event(event, &mut step)?,
         }
         Ok(&self.seen)
     }
@@ -213,6 +223,6 @@ impl Progress {
 /// The caller's body, if his format's answers repeat parts of the request.
 pub fn remembered(format: Format, _body: &Bytes) -> Bytes {
     match format {
-        Format::Chat | Format::Messages | Format::Gemini | Format::Cohere => Bytes::new(),
+        Format::Chat | Format::Messages | Format::Gemini | Format::Cohere | Format::Converse => Bytes::new(),
     }
 }

@@ -8,7 +8,8 @@ use super::Flow;
 use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::error::{Code, Error, Result};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Signed};
+use crate::sigv4::{Claim, Mismatch, payload_hash};
 use crate::state::keys::{Key, Keys};
 
 /// Headers that may carry a key, in the order they are looked at.
@@ -22,11 +23,54 @@ pub const KEY_HEADERS: [HeaderName; 5] = [
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let keys = &exchange.shard.shared.state.keys;
-    let key = find(keys, &exchange.headers, exchange.query.as_deref(), &exchange.connection)?;
+    let key = if exchange.uri.is_some() && is_signed(&exchange.headers) {
+        let (key, signed) = signer(keys, &exchange.headers, exchange.wall_us)?;
+        exchange.signed = Some(Box::new(signed));
+        key
+    } else {
+        find(keys, &exchange.headers, exchange.query.as_deref(), &exchange.connection)?
+    };
     check(&key)?;
-    key.state.used(exchange.wall_us);
+    if exchange.signed.is_none() {
+        key.state.used(exchange.wall_us);
+    }
     exchange.key = Some(key);
     Ok(Flow::Next)
+}
+
+/// AWS's clients sign their requests where they are not given a key.
+fn is_signed(headers: &HeaderMap) -> bool {
+    headers.get(http::header::AUTHORIZATION).is_some_and(|value| Claim::is_one(value.as_bytes()))
+}
+
+/// The key behind a signature, which is still to be verified.
+fn signer(keys: &Keys, headers: &HeaderMap, now_us: i64) -> Result<(Arc<Key>, Signed)> {
+    let refuse = |mismatch: Mismatch| Error::new(Code::InvalidKey, mismatch.advice());
+    let claim = Claim::read(headers, now_us / 1_000_000).map_err(refuse)?;
+    let (key, secret) = keys.find_pair(&claim.id).ok_or_else(|| {
+        let text = "The access key id is not known here. POST /key/aws tells the one of a key.";
+        Error::new(Code::InvalidKey, text)
+    })?;
+    Ok((key, Signed { claim, secret }))
+}
+
+/// Verifies the signature of a request whose body has arrived.
+///
+/// # Errors
+/// [`Code::InvalidKey`] when anything was not signed by the key.
+pub fn verify(exchange: &mut Exchange, body: &[u8]) -> Result<()> {
+    let (Some(signed), Some(uri)) = (exchange.signed.take(), &exchange.uri) else { return Ok(()) };
+    let host = exchange.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+    let target = (uri.path(), uri.query().unwrap_or_default());
+    signed
+        .claim
+        .verify(&signed.secret, target, host, &exchange.headers, &payload_hash([body]))
+        .map_err(|mismatch| Error::new(Code::InvalidKey, mismatch.advice()))?;
+    if let Some(key) = &exchange.key {
+        key.state.used(exchange.wall_us);
+    }
+    Ok(())
 }
 
 /// Finds the caller's key. A connection remembers the last credential it hashed, so that its next request may skip that.

@@ -1,5 +1,6 @@
 //! What is asked for: the body, read once within bounds, and where in it the fields stand that the gateway needs.
 
+mod bedrock;
 mod gemini;
 mod planned;
 
@@ -14,7 +15,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::Flow;
+use super::{Flow, identify};
 use crate::account::Admission;
 use crate::endpoint::{Dialect, Operation, Payload};
 use crate::error::{Code, Error, Result};
@@ -30,10 +31,16 @@ const LINGER: Duration = Duration::from_millis(250);
 
 pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let body = read_body(exchange).await?;
+    if exchange.signed.is_some() {
+        identify::verify(exchange, &body)?;
+    }
     let mut call = match exchange.endpoint.payload {
         Payload::None => Call::default(),
         Payload::Json if exchange.endpoint.dialect == Dialect::Gemini => {
             gemini::call(exchange.endpoint.operation, &body)?
+        }
+        Payload::Json if exchange.endpoint.dialect == Dialect::Bedrock => {
+            bedrock::call(exchange.endpoint.operation, &body)?
         }
         Payload::Json => json_call(exchange.endpoint.operation, &body)?,
         Payload::Multipart => multipart_call(exchange, &body)?,

@@ -16,7 +16,7 @@ use super::Flow;
 use crate::account::Ending;
 use crate::body::Body;
 use crate::dialect;
-use crate::endpoint::Operation;
+use crate::endpoint::{Dialect, Operation};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, CacheUse, Exchange};
 use crate::metrics::Outcome;
@@ -50,7 +50,8 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         return translated::run(exchange, answer, formats, context).await.map(Flow::Answer);
     }
     let content_type = answer.head.headers.get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
-    if is(content_type, b"text/event-stream") {
+    let amazon = || is(content_type, dialect::bedrock_converse::STREAM_TYPE.as_bytes());
+    if is(content_type, b"text/event-stream") || exchange.endpoint.dialect == Dialect::Bedrock && amazon() {
         Ok(Flow::Answer(events(exchange, answer)))
     } else if is_json(content_type) && answer.head.body.remaining().is_none_or(|length| length <= WHOLE_MAX as u64) {
         whole(exchange, answer).await.map(Flow::Answer)

@@ -20,6 +20,7 @@ const ERROR_HEADERS: usize = 12;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const AMAZON_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const AILINK_REQUEST_ID: HeaderName = HeaderName::from_static("x-ailink-request-id");
 const MODEL: HeaderName = HeaderName::from_static("x-ailink-model");
 const PROVIDER: HeaderName = HeaderName::from_static("x-ailink-provider");
@@ -109,8 +110,10 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
 /// The request id under our own name and under those that official SDKs read.
 pub fn stamp(headers: &mut HeaderMap, dialect: Dialect, id: &RequestId) {
     let id = id.header();
-    if dialect == Dialect::Anthropic {
-        headers.insert(ANTHROPIC_REQUEST_ID, id.clone());
+    match dialect {
+        Dialect::Anthropic => _ = headers.insert(ANTHROPIC_REQUEST_ID, id.clone()),
+        Dialect::Bedrock => _ = headers.insert(AMAZON_REQUEST_ID, id.clone()),
+        Dialect::OpenAi | Dialect::Gemini | Dialect::Cohere => {}
     }
     headers.insert(REQUEST_ID, id.clone());
     headers.insert(AILINK_REQUEST_ID, id);
@@ -131,6 +134,10 @@ pub fn error_response(dialect: Dialect, error: &Error, id: &RequestId) -> Respon
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         headers.insert(RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000).max(1)));
         headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(millis.max(1)));
+    }
+    if dialect == Dialect::Bedrock {
+        let kind = HeaderValue::from_static(dialect::bedrock_converse::error_type(error));
+        headers.insert(HeaderName::from_static("x-amzn-errortype"), kind);
     }
     if error.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::collect::Collect;
+use super::frames::Frames;
 use super::upstream::{Heard, Upstream};
 use crate::account::Ending;
 use crate::body::{Broken, Source};
@@ -16,15 +17,12 @@ use crate::exchange::{Exchange, RequestId};
 use crate::late;
 use crate::metrics::Outcome;
 use crate::wire::json::scan_object;
-use crate::wire::sse::{self, Framer};
-
-/// Longest event that is held together.
-const EVENT_MAX: usize = 16 * 1024 * 1024;
+use crate::wire::sse::Batch;
 
 /// Server-sent events: whole events only, byte for byte, less the usage event that only the gateway asked for.
 pub struct Events {
     upstream: Upstream,
-    framer: Framer,
+    framer: Frames,
     tap: Tap,
     dialect: Dialect,
     request_id: RequestId,
@@ -46,7 +44,7 @@ impl Events {
         let deployment = exchange.served.and_then(|index| exchange.deployment(index));
         let dialect = exchange.endpoint.dialect;
         Events {
-            framer: Framer::new(EVENT_MAX),
+            framer: Frames::new(dialect == Dialect::Bedrock),
             tap: Tap::new(dialect),
             dialect,
             request_id: exchange.request_id,
@@ -66,7 +64,7 @@ impl Events {
     }
 
     /// Looks at the events of one read and gives what may be passed on of them.
-    fn pass(&mut self, batch: &sse::Batch) -> Bytes {
+    fn pass(&mut self, batch: &Batch) -> Bytes {
         let mut start = 0;
         // As long as nothing is left out, the bytes read are the bytes sent.
         let mut edited: Option<BytesMut> = None;

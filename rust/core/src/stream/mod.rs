@@ -6,6 +6,7 @@
 mod array;
 mod collect;
 mod events;
+mod frames;
 mod raw;
 mod translated;
 mod upstream;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::collect::Collect;
+use super::frames::Frames;
 use super::upstream::{Heard, Upstream};
 use crate::account::Ending;
 use crate::body::{Broken, Source};
@@ -16,17 +17,14 @@ use crate::exchange::{Exchange, RequestId};
 use crate::late;
 use crate::metrics::Outcome;
 use crate::stage::relay::translated::invalid;
-use crate::wire::sse::{Batch, Framer};
-
-/// Longest event that is held together.
-const EVENT_MAX: usize = 16 * 1024 * 1024;
+use crate::wire::sse::Batch;
 
 type Data = Poll<Option<Result<Bytes, Broken>>>;
 
 /// Events of one format, made of those of another.
 pub struct Translated {
     upstream: Upstream,
-    framer: Framer,
+    framer: Frames,
     stream: translate::Stream,
     from: Format,
     to: Format,
@@ -49,7 +47,7 @@ impl Translated {
             (patience > 0 && exchange.endpoint.dialect.takes_comments()).then(|| Duration::from_millis(patience));
         Translated {
             upstream,
-            framer: Framer::new(EVENT_MAX),
+            framer: Frames::new(from == Format::Converse),
             stream: translate::Stream::new(from, to, context),
             from,
             to,

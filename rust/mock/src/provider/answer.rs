@@ -47,6 +47,8 @@ pub struct Event {
 /// A stream: what comes first, one event per piece of content and choice, what comes last.
 #[derive(Clone, Debug)]
 pub struct EventStream {
+    /// Amazon's frames instead of server-sent events.
+    pub frames: bool,
     pub opening: Vec<Event>,
     /// The event name of the content events.
     pub delta_name: Option<&'static str>,
@@ -103,6 +105,11 @@ impl Answer {
             content: Content::Events(Box::new(stream)),
             usage: Usage::default(),
         }
+    }
+
+    /// A stream of Amazon's frames.
+    pub fn frames(stream: EventStream) -> Self {
+        Self { content_type: "application/vnd.amazon.eventstream", ..Self::events(stream) }
     }
 
     /// The same with these token counts.

@@ -88,6 +88,7 @@ fn stream(call: &Call<'_>, speech: Speech, tool: Option<ToolCall>, finish: &str,
     };
     let told = if usage.told { format!(r#","usage":{{"output_tokens":{}}}"#, usage.output) } else { String::new() };
     EventStream {
+        frames: false,
         opening: vec![
             event("message_start", &format!(r#","message":{start}"#)),
             event("content_block_start", &format!(r#","index":0,"content_block":{block}"#)),

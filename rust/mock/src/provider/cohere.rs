@@ -149,6 +149,7 @@ fn stream(call: &Call<'_>, speech: Speech, tools: &[ToolCall], finish: &str, usa
     }
     let end = format!(r#","delta":{{"finish_reason":{finish}{}}}"#, told(usage));
     EventStream {
+        frames: false,
         opening,
         delta_name: Some(name),
         delta_templates: vec![(before, after.to_owned())],

@@ -11,6 +11,7 @@ pub enum Dialect {
     Anthropic,
     Gemini,
     Cohere,
+    Bedrock,
 }
 
 const TOLD: &str = "The mock provider was told to fail this request.";
@@ -46,6 +47,7 @@ impl Failure {
             Dialect::Anthropic => (anthropic(status), None, TOLD),
             Dialect::Gemini => (google(status), None, TOLD),
             Dialect::Cohere => ("", None, TOLD),
+            Dialect::Bedrock => (amazon(status), None, TOLD),
         };
         let code = code.map(str::to_owned);
         Self { status, message: message.to_owned(), kind: kind.to_owned(), param: None, code }
@@ -100,6 +102,7 @@ impl Failure {
                 Quoted(&self.message),
                 google(self.status)
             ),
+            Dialect::Bedrock => format!(r#"{{"message":{}}}"#, Quoted(&self.message)),
         }
     }
 
@@ -121,7 +124,35 @@ pub fn stream_error(dialect: Dialect, script: &Script) -> Event {
         return Event { name: Some("message-end"), data };
     }
     let data = failure.body(dialect);
+    if dialect == Dialect::Bedrock {
+        return Event { name: Some(exception(status)), data };
+    }
     Event { name: (dialect == Dialect::Anthropic).then_some("error"), data }
+}
+
+/// The exception of a status, as a header tells it.
+pub fn amazon(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "AccessDeniedException",
+        404 => "ResourceNotFoundException",
+        408 => "ModelTimeoutException",
+        424 => "ModelErrorException",
+        429 => "ThrottlingException",
+        503 => "ServiceUnavailableException",
+        500.. => "InternalServerException",
+        _ => "ValidationException",
+    }
+}
+
+/// The exception that breaks off a stream.
+fn exception(status: u16) -> &'static str {
+    match status {
+        400 => "validationException",
+        429 => "throttlingException",
+        503 => "serviceUnavailableException",
+        424 => "modelStreamErrorException",
+        _ => "internalServerException",
+    }
 }
 
 /// The canonical name of a status (google.rpc.Code).

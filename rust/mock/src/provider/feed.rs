@@ -167,6 +167,7 @@ mod tests {
     fn stream() -> Content {
         let event = |data: &str| Event { name: None, data: data.to_owned() };
         Content::Events(Box::new(EventStream {
+            frames: false,
             opening: vec![event("{}")],
             delta_name: None,
             delta_templates: vec![("{\"d\":\"".to_owned(), "\"}".to_owned())],

@@ -227,6 +227,7 @@ fn chunks(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
     let calls: Vec<Event> = calls.collect();
     let pieces = if calls.is_empty() { said.speech.pieces } else { Pieces::Words(0) };
     EventStream {
+        frames: false,
         opening: thoughts.into_iter().collect(),
         delta_name: None,
         delta_templates: vec![(r#"{"candidates":[{"content":{"parts":[{"text":""#.to_owned(), after)],

@@ -1,7 +1,8 @@
-//! The mock provider: answers like OpenAI, Anthropic and Google, misbehaves as scripted, and knows what it was asked.
+//! The mock provider: answers like OpenAI, Anthropic, Google and Bedrock, misbehaves as scripted, and knows what it was asked.
 
 mod answer;
 mod anthropic;
+mod bedrock;
 mod body;
 mod cohere;
 mod command;
@@ -13,6 +14,7 @@ mod errors;
 mod fast;
 mod feed;
 mod fields;
+mod frames;
 mod gemini;
 mod journal;
 mod json;
@@ -26,6 +28,7 @@ mod raw;
 mod requests;
 mod script;
 mod service;
+mod sigv4;
 mod sse;
 mod state;
 mod stream;

@@ -126,6 +126,7 @@ fn chat_stream(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
         closing.push(Event { name: None, data: format!(r#"{head}"choices":[],"usage":{}}}"#, usage_json(usage)) });
     }
     EventStream {
+        frames: false,
         opening: (0..said.choices).map(|index| event(choice(index, &first, "null"))).collect(),
         delta_name: None,
         delta_templates,
@@ -183,6 +184,7 @@ pub fn completions(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failu
         })
         .collect();
     let stream = EventStream {
+        frames: false,
         opening: Vec::new(),
         delta_name: None,
         delta_templates,

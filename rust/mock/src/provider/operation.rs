@@ -5,7 +5,7 @@ use super::errors::{Dialect, Failure};
 use super::fields::{Call, Fields};
 use super::multipart::Form;
 use super::script::percent_decode;
-use super::{anthropic, cohere, embeddings, gemini, media, openai};
+use super::{anthropic, bedrock, cohere, embeddings, gemini, media, openai};
 
 /// What the provider can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Operation {
     Gemini(gemini::Verb),
     CohereChat,
     CohereEmbed,
+    Converse,
+    ConverseStream,
 }
 
 /// A path taken apart: the script in a `mock:SCRIPT` segment, and what follows the version (`/v1/`, `/v2/`, `/v1beta/`) if there is
@@ -58,12 +60,17 @@ impl Operation {
             "messages/count_tokens" => Self::CountTokens,
             "chat" => Self::CohereChat,
             "embed" => Self::CohereEmbed,
+            _ if tail.starts_with("model/") && tail.ends_with("/converse") => Self::Converse,
+            _ if tail.starts_with("model/") && tail.ends_with("/converse-stream") => Self::ConverseStream,
             _ => Self::Gemini(gemini::Verb::of(tail.rsplit_once(':')?.1)?),
         })
     }
 
     /// The model that a path ending in `models/MODEL:verb` names, with its script.
     pub fn path_model(self, tail: &str) -> Option<String> {
+        if self.dialect() == Dialect::Bedrock {
+            return tail.split('/').nth(1).map(percent_decode);
+        }
         let Self::Gemini(_) = self else { return None };
         let (_, model) = tail.rsplit_once("models/")?;
         Some(percent_decode(model.rsplit_once(':')?.0))
@@ -75,6 +82,7 @@ impl Operation {
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
             Self::Gemini(_) => Dialect::Gemini,
             Self::CohereChat | Self::CohereEmbed => Dialect::Cohere,
+            Self::Converse | Self::ConverseStream => Dialect::Bedrock,
             _ => Dialect::OpenAi,
         }
     }
@@ -88,7 +96,13 @@ impl Operation {
     const fn model_is_optional(self) -> bool {
         matches!(
             self,
-            Self::Moderations | Self::ImagesGenerations | Self::ImagesEdits | Self::ImagesVariations | Self::Gemini(_)
+            Self::Moderations
+                | Self::ImagesGenerations
+                | Self::ImagesEdits
+                | Self::ImagesVariations
+                | Self::Gemini(_)
+                | Self::Converse
+                | Self::ConverseStream
         )
     }
 }
@@ -97,6 +111,7 @@ impl Operation {
 pub enum Parsed<'a> {
     Json(Box<Fields<'a>>),
     Gemini(Box<gemini::Fields>),
+    Bedrock(Box<bedrock::Fields>),
     Form(Form<'a>),
 }
 
@@ -107,6 +122,8 @@ impl<'a> Parsed<'a> {
             Self::Form(Form::parse(content_type, body)?)
         } else if operation.dialect() == Dialect::Gemini {
             Self::Gemini(Box::new(gemini::Fields::parse(body)?))
+        } else if operation.dialect() == Dialect::Bedrock {
+            Self::Bedrock(Box::new(bedrock::Fields::parse(body)?))
         } else {
             Self::Json(Box::new(Fields::parse(body)?))
         };
@@ -123,7 +140,7 @@ impl<'a> Parsed<'a> {
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::Json(fields) => fields.model.as_deref(),
-            Self::Gemini(_) => None,
+            Self::Gemini(_) | Self::Bedrock(_) => None,
             Self::Form(form) => form.text("model"),
         }
     }
@@ -144,6 +161,8 @@ impl<'a> Parsed<'a> {
             (Self::Json(fields), Operation::CohereChat) => cohere::chat(fields, call),
             (Self::Json(fields), Operation::CohereEmbed) => cohere::embed(fields, call),
             (Self::Gemini(fields), Operation::Gemini(verb)) => gemini::answer(fields, verb, call),
+            (Self::Bedrock(fields), Operation::Converse) => bedrock::converse(fields, call, false),
+            (Self::Bedrock(fields), Operation::ConverseStream) => bedrock::converse(fields, call, true),
             (Self::Form(form), Operation::ImagesEdits) => media::edited(form, call, true),
             (Self::Form(form), Operation::ImagesVariations) => media::edited(form, call, false),
             (Self::Form(form), Operation::Transcriptions) => media::transcription(form, call, "transcribe"),

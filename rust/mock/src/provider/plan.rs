@@ -9,6 +9,7 @@ use super::errors::{Dialect, Failure};
 use super::fields::Call;
 use super::operation::{Operation, Parsed, take_apart};
 use super::script::{BodyKind, Script, percent_decode};
+use super::sigv4;
 use super::state::Shared;
 use crate::{Error, clock};
 
@@ -126,6 +127,18 @@ fn check_caller(shared: &Shared, dialect: Dialect, asked: &Asked<'_>) -> Result<
         return Err(Failure::bad_request("anthropic-version: header is required"));
     }
     let keys = &shared.options.keys;
+    let authorization = header(headers, AUTHORIZATION.as_str()).unwrap_or_default();
+    if dialect == Dialect::Bedrock && !keys.is_empty() && !authorization.starts_with("Bearer ") {
+        let signed = sigv4::Signed {
+            method: asked.method,
+            path: asked.path,
+            query: asked.query.unwrap_or_default(),
+            headers,
+            body: asked.body,
+        };
+        let fault = sigv4::fault(&signed, keys);
+        return fault.map_or(Ok(()), |fault| Err(Failure::new(dialect, 403).saying(fault)));
+    }
     let bearer = header(headers, AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
     let named = || ["x-api-key", "api-key", "x-goog-api-key"].iter().find_map(|name| header(headers, name));
     let in_query = || asked.query?.split('&').find_map(|pair| pair.strip_prefix("key="));

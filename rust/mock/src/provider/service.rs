@@ -17,7 +17,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use super::answer::Content;
 use super::body::{FedBody, MockBody};
 use super::control;
-use super::errors::Dialect;
+use super::errors::{Dialect, amazon};
 use super::feed::Feed;
 use super::plan::{Asked, Plan};
 use super::raw::RawAnswer;
@@ -131,6 +131,9 @@ pub async fn handle(
 
     let mut headers = headers(&script.headers, dialect, number);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    if dialect == Dialect::Bedrock && answer.status >= 400 {
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(amazon(answer.status)));
+    }
     if let Some(after) = script.retry_after.as_deref().and_then(|after| HeaderValue::from_str(after).ok()) {
         headers.insert(RETRY_AFTER, after);
     }
@@ -206,6 +209,9 @@ fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> Head
             headers.insert("request-id", id);
         }
         Dialect::Gemini | Dialect::Cohere => {}
+        Dialect::Bedrock => {
+            headers.insert("x-amzn-requestid", id);
+        }
     }
     for (name, value) in scripted {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {

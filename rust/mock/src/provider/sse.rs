@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::answer::Event;
+use super::frames;
 use super::script::{Newline, Script};
 
 /// The form of a stream's events.
@@ -12,6 +13,7 @@ pub struct SseForm {
     bom: bool,
     comments: bool,
     stamp: bool,
+    frames: bool,
     /// Events written so far.
     count: u64,
 }
@@ -19,12 +21,24 @@ pub struct SseForm {
 impl SseForm {
     /// The form a script asks for.
     pub fn new(script: &Script) -> Self {
-        Self { newline: script.newline, bom: script.bom, comments: script.comments, stamp: script.stamp, count: 0 }
+        let Script { newline, bom, comments, stamp, .. } = *script;
+        Self { newline, bom, comments, stamp, frames: false, count: 0 }
+    }
+
+    /// Frames of Amazon's instead; of the script's wishes only the stamps make sense there.
+    #[must_use]
+    pub const fn in_frames(self, frames: bool) -> Self {
+        Self { frames, ..self }
     }
 
     /// Appends one event whose data is `parts` joined. With stamps, a JSON object gets `mock_sent_ns` (what the clock
     /// says now) and `mock_event` (its number from 0) as its first fields.
     pub fn write(&mut self, out: &mut Vec<u8>, name: Option<&str>, parts: [&str; 3], now: impl Fn() -> u64) {
+        if self.frames {
+            frames::write(out, name.unwrap_or_default(), &parts);
+            self.count += 1;
+            return;
+        }
         let line_end = self.line_end();
         if self.bom && self.count == 0 {
             out.extend_from_slice("\u{feff}".as_bytes());

@@ -44,8 +44,8 @@ impl RunningStream {
             due += ttft.sample(&mut random);
         }
         Self {
+            form: SseForm::new(script).in_frames(stream.frames),
             stream,
-            form: SseForm::new(script),
             step: Step::Opening(0),
             due,
             gap: script.gap,

@@ -24,6 +24,7 @@ pub fn context(exchange: &Exchange, format: Format) -> Context {
     Context {
         id: exchange.request_id.to_string(),
         created: exchange.wall_us / 1_000_000,
+        started: Some(exchange.started),
         include_usage: exchange.call.include_usage == Some(true),
         model: exchange.model().filter(|_| restamp).map(|model| model.name.to_string()),
         request: translate::remembered(format, &exchange.call.body),

@@ -1,0 +1,7 @@
+//! Converse streams, frame by frame.
+
+mod decode;
+mod encode;
+
+pub use decode::Decoder;
+pub use encode::Encoder;

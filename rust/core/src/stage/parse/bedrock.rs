@@ -1,0 +1,34 @@
+//! Requests in Bedrock's Converse format: the path names the model and whether a stream is wanted.
+
+use bytes::Bytes;
+
+use super::{invalid_json, present, wrong};
+use crate::endpoint::Operation;
+use crate::error::{Code, Error, Result};
+use crate::exchange::Call;
+use crate::wire::json::{Kind, as_u64, scan_object, scan_value_object};
+
+pub fn call(operation: Operation, body: &Bytes) -> Result<Call> {
+    if body.is_empty() {
+        return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
+    }
+    let scan = scan_object(body, &["messages", "inferenceConfig", "system"]).map_err(|error| invalid_json(&error))?;
+    let [messages, inference, system] = scan.fields.map(present);
+    let mut call = Call { stream: operation == Operation::ConverseStream, choices: 1, ..Call::default() };
+    if messages.is_some_and(|messages| messages.kind != Kind::Array) {
+        return Err(wrong("messages", "an array"));
+    }
+    let said: u32 = [messages, system].into_iter().flatten().map(|value| value.end - value.start).sum();
+    call.est_input = said.div_ceil(4);
+    if let Some(inference) = inference {
+        if inference.kind != Kind::Object {
+            return Err(wrong("inferenceConfig", "an object"));
+        }
+        let inner = scan_value_object(body, inference, &["maxTokens"]).map_err(|error| invalid_json(&error))?;
+        if let Some(limit) = present(inner.fields[0]) {
+            let limit = as_u64(body, limit).ok_or_else(|| wrong("inferenceConfig.maxTokens", "a whole number"))?;
+            call.max_output = Some(limit);
+        }
+    }
+    Ok(call)
+}

@@ -210,7 +210,7 @@ general_settings: {alerting: [slack]}
     assert len(answer["details"]["config"]["notes"]) == 2
     code, _, err = gateway.end()
     assert code == 0
-    assert "config.yaml:3:59: model_list[0].litellm_params.tags: `tags` is not understood" in err
+    assert "config.yaml:3:59: model_list[0].litellm_params.tag_regex: `tag_regex` is not understood" in err
     assert "config.yaml:4:20: general_settings.alerting: `alerting` is not understood" in err
 
 

@@ -134,8 +134,10 @@ async def test_spend_logs(http: httpx.AsyncClient, gateway: Gateway) -> None:
 
 
 async def test_global_spend(http: httpx.AsyncClient, gateway: Gateway) -> None:
-    row = (1, 1, 0, 3, 4, 0, 2, 1, 10, 5, 0, 0, 0, 0, 0, 0, 3, 7)
-    gateway.plane.ledger.execute(f"INSERT INTO rollup VALUES ({', '.join('?' * 18)})", row)
+    row = {"key_id": 1, "requests": 2, "errors": 1, "input": 10, "output": 5, "cost_usd": 3, "cost_pico": 7}
+    columns = [name for _, name, *_ in gateway.plane.ledger.execute("PRAGMA table_info(rollup)")]
+    values = [row.get(name, 0) for name in columns]
+    gateway.plane.ledger.execute(f"INSERT INTO rollup VALUES ({', '.join('?' * len(values))})", values)
     response = await http.get("/global/spend", headers=ADMIN)
     assert '"spend":3.000000000007' in response.text
     assert response.json()["failed_requests"] == 1

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::time::Duration;
 
-use ailink_core::kernel::cost::{Price, Usage, cost};
+use ailink_core::kernel::cost::{Usage, cost};
 use ailink_core::kernel::nearest::nearest;
+use ailink_core::kernel::price::{Listed, Price, Rates};
 use ailink_core::kernel::retry_budget::RetryBudget;
 use ailink_core::kernel::window::Window;
 use ailink_core::wire::json::{elements, scan_object, scan_value_object};
@@ -207,12 +208,15 @@ fn limits(c: &mut Criterion) {
 }
 
 fn others(c: &mut Criterion) {
-    let price = Price {
-        input: Some(150_000_000_000),
-        output: Some(600_000_000_000),
-        cache_read: Some(75_000_000_000),
-        ..Price::default()
-    };
+    let price = Price::new(&Listed {
+        rates: Rates {
+            input: Some(150_000_000_000),
+            output: Some(600_000_000_000),
+            cache_read: Some(75_000_000_000),
+            ..Rates::default()
+        },
+        ..Listed::default()
+    });
     let usage = Usage { input: 812, output: 377, cache_read: 1_024, ..Usage::default() };
     c.bench_function("cost", |b| b.iter(|| cost(black_box(&price), black_box(&usage))));
 

@@ -31,9 +31,12 @@ pub struct Step {
     defaults: Map<String, Value>,
     overrides: Map<String, Value>,
     drops: Vec<String>,
-    /// Inner strategies first: at these statuses (None: at any failure) go on there.
-    next: SmallVec<[(Option<Arc<[u16]>>, usize); 2]>,
+    /// Inner strategies first.
+    next: SmallVec<[Next; 2]>,
 }
+
+/// At these statuses (None: at any failure) the step to go on with.
+type Next = (Option<Arc<[u16]>>, usize);
 
 const TRACE: HeaderName = HeaderName::from_static("x-portkey-trace-id");
 

@@ -43,8 +43,11 @@ fn give(payers: &[Arc<Subject>], grants: &Grants, used: &Amounts) {
 /// The obvious twin: every admission by limit, with the slot it fell into, and sums taken anew each time.
 #[derive(Default)]
 struct Twin {
-    taken: HashMap<(usize, usize), Vec<(u64, u64, u64)>>,
+    taken: HashMap<(usize, usize), Vec<Admitted>>,
 }
+
+/// The request, the slot it fell into, how much it took.
+type Admitted = (u64, u64, u64);
 
 /// What a test limit is, beside its rule.
 #[derive(Clone, Copy)]

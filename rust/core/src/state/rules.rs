@@ -170,7 +170,7 @@ fn length(f: &mut fmt::Formatter<'_>, ms: u64) -> fmt::Result {
         if ms == length {
             return write!(f, " per {unit}");
         }
-        if ms % length == 0 {
+        if ms.is_multiple_of(length) {
             return write!(f, " per {} {unit}s", ms / length);
         }
     }

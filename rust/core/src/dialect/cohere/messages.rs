@@ -129,7 +129,7 @@ impl<'l> Messages<'l> {
             self.out.end_array();
         }
         let rest: Vec<&Part<'_>> =
-            parts.iter().filter(|part| !matches!(part, Part::ToolCall { .. }) && !(called && said(part))).collect();
+            parts.iter().filter(|part| !(matches!(part, Part::ToolCall { .. }) || called && said(part))).collect();
         match rest[..] {
             [Part::Text { text, cache: None, .. }] => _ = self.out.member("content", text),
             _ if called => rest.into_iter().try_for_each(|part| self.part(part))?,

@@ -154,7 +154,7 @@ fn function(out: &mut Writer, index: usize, tool: &Tool<'_>, family: Family, los
     match parameters {
         None => {}
         Some(schema) if family.takes_json_schema() => _ = out.key("parametersJsonSchema").raw(schema),
-        Some(schema) => _ = out.key("parameters").raw(&*subset(&format!("tools[{index}].parameters"), schema)?),
+        Some(schema) => _ = out.key("parameters").raw(&subset(&format!("tools[{index}].parameters"), schema)?),
     }
     out.end_object();
     Ok(())
@@ -209,7 +209,7 @@ fn output(out: &mut Writer, request: &Request<'_>, family: Family) -> Result<(),
             if family.takes_json_schema() {
                 out.key("responseJsonSchema").raw(schema);
             } else {
-                out.key("responseSchema").raw(&*subset("response_format.json_schema.schema", schema)?);
+                out.key("responseSchema").raw(&subset("response_format.json_schema.schema", schema)?);
             }
         }
     }

@@ -55,6 +55,9 @@ class Plane:
     def explain(self, request_id: str) -> str | None:
         """The decision about a request as JSON, if it was kept."""
 
+    def guard_report(self) -> bytes:
+        """What guardrails found: per rule the counts of input, output and both in shadow; latest verdicts."""
+
     def event_fd(self) -> int:
         """A non-blocking eventfd that is readable while events wait."""
 
@@ -142,3 +145,18 @@ def count_events(stream: bytes) -> int:
 
 def mock_main(args: list[str]) -> int:
     """Runs the `ailink-mock` command line; returns its exit status."""
+
+def guard_trial(trial: bytes) -> bytes:
+    """Tries a `GuardTrial`: matches, action, text. ValueError: a rule cannot be compiled."""
+
+class GuardSet:
+    """Guardrails compiled once, for measuring."""
+
+    def __new__(cls, trial: bytes) -> GuardSet:
+        """From a `GuardTrial`. ValueError: a rule cannot be compiled."""
+
+    def judge(self, body: bytes) -> int:
+        """Searches a JSON body; returns how many rules found something."""
+
+def guard_validators() -> list[str]:
+    """Names of the validators that patterns may ask for."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from ailink.admin.served import ServedDeployment, ServedModel
 from ailink.config import watch
-from ailink.snapshot.model import Deployment, ModelInfo
+from ailink.snapshot.model import Deployment, Guardrail, ModelInfo
 from ailink.snapshot.publish import Publisher
 
 
@@ -33,6 +33,13 @@ class View:
                 **_known(model.info),
             )
             for model in snapshot.models
+        ]
+
+    def guardrails(self) -> Sequence[tuple[Guardrail, list[str]]]:
+        snapshot = self._publisher.current.snapshot
+        return [
+            (rule, [model.name for model in snapshot.models if number in model.guardrails])
+            for number, rule in enumerate(snapshot.guardrails)
         ]
 
     def credentials_in_use(self) -> Collection[str]:

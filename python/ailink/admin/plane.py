@@ -53,6 +53,9 @@ class Plane(Protocol):
     def explain(self, request_id: str) -> str | None:
         """The decision about a request as JSON, if it was kept."""
 
+    def guard_report(self) -> bytes:
+        """MessagePack of the counts per rule and the latest verdicts of guardrails."""
+
     def event_fd(self) -> int:
         """Readable when events wait."""
 

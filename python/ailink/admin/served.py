@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ailink.snapshot.model import Guardrail
+
 
 class ServedDeployment(msgspec.Struct, frozen=True, kw_only=True):
     """One place where a model is had. Prices are pico-USD per 1,000,000 tokens; None: not known."""
@@ -50,6 +52,9 @@ class ConfigView(Protocol):
 
     def models(self) -> Sequence[ServedModel]:
         """In the order of the file."""
+
+    def guardrails(self) -> Sequence[tuple[Guardrail, list[str]]]:
+        """In the order of the file, each with the names of the models it holds for."""
 
     def credentials_in_use(self) -> Collection[str]:
         """Names of the stored credentials that deployments in force use."""

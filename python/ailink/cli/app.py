@@ -9,6 +9,7 @@ from ailink.cli import (
     check,
     doctor,
     explain,
+    guardrails,
     imports,
     init,
     keys,
@@ -42,6 +43,7 @@ def build() -> typer.Typer:
     app.add_typer(models.build(), name="models")
     app.add_typer(providers.build(), name="providers")
     app.command()(explain.explain)
+    app.add_typer(guardrails.build(), name="guardrails")
     app.command()(stages.stages)
     app.command(context_settings=mock.FORWARDED)(mock.mock)
     app.command(context_settings=mock.FORWARDED)(mock.bench)

@@ -15,6 +15,7 @@ import msgspec
 from ailink.config import limits
 from ailink.config.circles import cycles
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
+from ailink.config.guardrail_checks import faults as guardrail_faults
 from ailink.config.price_checks import file_faults, price_faults
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.routing import ModelRouting
@@ -128,7 +129,12 @@ class _Checks:
         self._fallbacks()
         self._routing()
         self._limits()
+        self._guardrails()
         return self.problems
+
+    def _guardrails(self) -> None:
+        for path, message in guardrail_faults(self.config, self._kept):
+            self._report(path, message)
 
     def _report(self, path: Path, message: str, *, note: bool = False) -> None:
         if path in self.context.faulty:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ailink.config.guardrails import Defaults, Guardrail
 from ailink.config.identity import Identity
 from ailink.config.limits import Budgets, Limit
 from ailink.config.routing import ModelRouting, Routing
@@ -232,6 +233,8 @@ class Model(Strict, frozen=True, kw_only=True):
     """Attempts after the first, other deployments included; finer in `routing.retry`."""
     routing: ModelRouting = ModelRouting()
     aliases: tuple[_Name, ...] = ()
+    guardrails: tuple[_Name, ...] = ()
+    """Besides those of `defaults`."""
     owned_by: _Name | None = None
     mode: _Name = "chat"
 
@@ -256,13 +259,15 @@ class Compat(Strict, frozen=True, kw_only=True):
 
     restamp_model: bool = False
     """Answers name the model that was asked for instead of the provider's."""
+    guardrail_status: Literal[400, 446] = 400
+    """The status of what a guardrail blocks; 446 is Portkey's."""
 
 
 class Config(Strict, frozen=True, kw_only=True):
     """The whole file."""
 
     reserved: ClassVar[frozenset[str]] = frozenset(
-        {"agents", "guardrails", "mcp", "plugins", "policies", "redis_url"} | {"secrets"}
+        {"agents", "mcp", "plugins", "policies", "redis_url"} | {"secrets"}
     )
 
     server: Server = Server()
@@ -282,6 +287,8 @@ class Config(Strict, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     """Rates of the gateway, its models, providers and deployments."""
     budgets: Budgets = Budgets()
+    guardrails: tuple[Guardrail, ...] = ()
+    defaults: Defaults = Defaults()
     cache: Cache = Cache()
     observe: Observe = Observe()
     compat: Compat = Compat()

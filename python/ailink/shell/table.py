@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 from ailink.admin import credential_handlers as creds
+from ailink.admin import guard_handlers as guards
 from ailink.admin import health_handlers as health
 from ailink.admin import litellm_fields as litellm
 from ailink.admin import model_handlers as models
@@ -64,6 +65,14 @@ ROUTES: tuple[Route, ...] = (
           query=report.SpendQuery, response=report.SpendReport),
     route("GET", "/global/spend", ADMIN, spend.global_spend, "Everything spent so far", tag="Spend",
           response=spend.GlobalSpend),
+
+    # Guardrails
+    route("GET", "/guardrails", ADMIN, guards.list_guardrails, "Guardrails and their models",
+          tag="Guardrails", response=guards.GuardrailsView),
+    route("GET", "/guardrails/report", ADMIN, guards.report, "What guardrails found", tag="Guardrails",
+          query=guards.ReportQuery, response=guards.ReportView),
+    route("POST", "/guardrails/test", ADMIN, guards.test, "Try guardrails on a text", tag="Guardrails",
+          body=guards.Try, response=guards.TriedView),
 
     # Operation
     route("GET", "/health/readiness/details", ADMIN, health.readiness_details, "State of the gateway",

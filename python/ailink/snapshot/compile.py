@@ -21,6 +21,7 @@ from ailink.providers import Operation, ProviderRow, Registry
 from ailink.providers.rules import of as rules_of
 from ailink.snapshot import model as wire
 from ailink.snapshot import prices
+from ailink.snapshot.guardrails import chosen, compile_guardrails
 from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.routing import compile_routing, tier
 from ailink.store.credentials import slot
@@ -89,6 +90,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
             explain_header=config.routing.explain.header,
             explain_keep=config.routing.explain.keep,
             explain_percent=config.routing.explain.percent,
+            block_status=config.compat.guardrail_status,
         ),
         cache=wire.Cache(
             enabled=config.cache.enabled, max_bytes=int(config.cache.max_bytes), ttl_ms=int(config.cache.ttl)
@@ -97,6 +99,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         aliases={alias: model.name for model in config.models for alias in model.aliases},
         deployments=compiler.deployments,
         models=models,
+        guardrails=compile_guardrails(config.guardrails),
     )
     return Compiled(
         snapshot=snapshot,
@@ -190,6 +193,7 @@ class _Compiler:
             deployments=list(range(first, len(self.deployments))),
             fallbacks=[name for name in self._names(fallbacks) if name != model.name],
             routing=compile_routing(model, self._config, self._names),
+            guardrails=chosen(model, self._config),
             owned_by=model.owned_by or self.deployments[first].provider,
             created=self._created,
             mode=model.mode,

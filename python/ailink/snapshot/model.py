@@ -86,6 +86,7 @@ class Settings(_Wire, frozen=True, kw_only=True):
     explain_header: bool
     explain_keep: int
     explain_percent: int
+    block_status: int
 
 
 class Cache(_Wire, frozen=True, kw_only=True):
@@ -263,13 +264,46 @@ class ModelInfo(_Wire, frozen=True, kw_only=True):
     ends: str | None
 
 
+class Pattern(_Wire, frozen=True, kw_only=True):
+    """A regular expression; words where that is None."""
+
+    label: str
+    regex: str | None
+    words: list[str]
+    whole: bool
+    ignore_case: bool
+    validator: str | None
+
+
+class Guardrail(_Wire, frozen=True, kw_only=True):
+    """What must not pass, on which side, and what happens to it."""
+
+    name: str
+    input: bool
+    output: bool
+    action: Literal["block", "redact", "mask", "flag", "log"]
+    shadow: bool
+    fails_closed: bool
+    stream: Literal["window", "hold", "audit"]
+    patterns: list[Pattern]
+
+
+class GuardTrial(_Wire, frozen=True, kw_only=True):
+    """Guardrails tried on a text."""
+
+    guardrails: list[Guardrail]
+    text: str
+    output: bool
+
+
 class Model(_Wire, frozen=True, kw_only=True):
-    """One name that clients may ask for. `deployments` are indices into the snapshot's list."""
+    """One name that clients may ask for. `deployments`, `guardrails`: indices into the snapshot's lists."""
 
     name: str
     deployments: list[int]
     fallbacks: list[str]
     routing: Routing
+    guardrails: list[int]
     owned_by: str
     created: int
     mode: str
@@ -287,6 +321,7 @@ class Snapshot(_Wire, frozen=True, kw_only=True):
     configs: dict[str, str]
     deployments: list[Deployment]
     models: list[Model]
+    guardrails: list[Guardrail]
 
 
 SubjectKind = Literal[

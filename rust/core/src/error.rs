@@ -57,6 +57,7 @@ pub enum Code {
     ParameterUnsupported = 47,
     FeatureUnsupported = 48,
     UpstreamAuth = 49,
+    GuardrailBlocked = 51,
     ClientGone = 60,
 }
 
@@ -70,7 +71,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 37] = [
+    pub const ALL: [Code; 38] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -108,6 +109,7 @@ impl Code {
         Code::PayloadMissing,
         Code::ParameterUnsupported,
         Code::FeatureUnsupported,
+        Code::GuardrailBlocked,
     ];
 
     #[rustfmt::skip]
@@ -150,6 +152,7 @@ impl Code {
             Code::ParameterUnsupported => (400, "invalid_request_error", "unsupported_parameter",  "invalid_request_error", Client),
             Code::PayloadMissing      => (400, "invalid_request_error", "missing_required_parameter", "invalid_request_error", Client),
             Code::FeatureUnsupported  => (400, "invalid_request_error", "unsupported_feature",     "invalid_request_error", Client),
+            Code::GuardrailBlocked    => (400, "invalid_request_error", "content_policy_violation", "invalid_request_error", Client),
             Code::ClientGone          => (499, "api_error",             "client_disconnected",     "api_error",             Client),
         };
         Facts { status, kind, code, anthropic, source }

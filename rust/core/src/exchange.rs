@@ -159,6 +159,11 @@ pub struct Exchange {
     pub tags: Vec<String>,
     /// How the tightest limits stand.
     pub quotas: Quotas,
+    // inspect
+    /// The guardrails of the model that was asked for, in `Snapshot::plans`; a fallback does not lose them.
+    pub guards: Option<u32>,
+    /// What guardrails did, for the answer's header.
+    pub guarded: Vec<String>,
     // cache
     pub cache: CacheUse,
     /// What its config object makes of it.

@@ -191,6 +191,8 @@ impl Arrival {
             answer: None,
             translation: None,
             served: None,
+            guards: None,
+            guarded: Vec::new(),
             cost_pico: None,
         }
     }

@@ -22,6 +22,7 @@ pub mod event;
 pub mod exchange;
 pub mod facts;
 pub mod front;
+pub mod guard;
 mod health;
 pub mod hold;
 pub mod janitor;

@@ -45,7 +45,10 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
     }
     match decide(&mut exchange, Stage::Authorize) {
         Ok(None) => {}
-        Ok(Some(response)) => return settle::run(exchange, Ok(response)),
+        Ok(Some(response)) => {
+            let answer = guarded(&mut exchange, response).await;
+            return settle::run(exchange, answer);
+        }
         Err(error) => return settle::run(exchange, Err(error)),
     }
     let patience = exchange.snapshot.settings.keepalive_comment_ms;
@@ -92,6 +95,14 @@ fn decide(exchange: &mut Exchange, first: Stage) -> Result<Option<Response<Body>
     Ok(None)
 }
 
+/// An answer as the guardrails of the model that was asked for let it pass.
+async fn guarded(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
+    if exchange.guards.is_none() {
+        return Ok(response);
+    }
+    Box::pin(inspect::answer(exchange, response)).await
+}
+
 /// The stages that wait for providers; a fallback goes through the decisions again.
 async fn ask(exchange: &mut Exchange) -> Result<Response<Body>> {
     loop {
@@ -100,10 +111,10 @@ async fn ask(exchange: &mut Exchange) -> Result<Response<Body>> {
             other => other,
         };
         match flow {
-            Flow::Answer(response) => return Ok(response),
+            Flow::Answer(response) => return guarded(exchange, response).await,
             Flow::Again(stage) => {
                 if let Some(response) = decide(exchange, stage)? {
-                    return Ok(response);
+                    return guarded(exchange, response).await;
                 }
             }
             Flow::Next => return Err(Error::new(Code::Internal, "no stage answered")),

@@ -2,6 +2,7 @@
 
 mod aead;
 mod endpoint;
+mod guard;
 mod kernels;
 mod keys;
 mod mock;
@@ -26,6 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     aead::register(module)?;
     endpoint::register(module)?;
     keys::register(module)?;
+    guard::register(module)?;
     kernels::register(module)?;
     mock::register(module)
 }

@@ -85,6 +85,11 @@ impl Plane {
         self.0.explain(request_id)
     }
 
+    fn guard_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let report = py.detach(|| self.0.guard_report()).map_err(bad)?;
+        Ok(PyBytes::new(py, &report))
+    }
+
     fn event_fd(&self) -> i32 {
         self.0.event_fd()
     }

@@ -8,6 +8,7 @@ pub mod cost;
 pub mod ewma;
 pub mod failure;
 pub mod nearest;
+pub mod patterns;
 pub mod price;
 pub mod quota;
 pub mod ratio;

@@ -33,6 +33,23 @@ impl Exposition {
         };
     }
 
+    /// What guardrails found.
+    pub fn guardrails(&mut self, cells: &[Arc<crate::guard::record::RuleCell>]) {
+        if cells.is_empty() {
+            return;
+        }
+        let name = "ailink_guardrail_verdicts_total";
+        self.family(name, "counter", "Requests and answers in which a guardrail found something.");
+        for cell in cells {
+            for (output, side) in [(false, "input"), (true, "output")] {
+                for (shadow, mode) in [(false, "enforce"), (true, "shadow")] {
+                    let labels = format!("rule=\"{}\",side=\"{side}\",mode=\"{mode}\"", label(&cell.name));
+                    self.sample(name, &labels, cell.get(output, shadow));
+                }
+            }
+        }
+    }
+
     fn histogram<const N: usize>(&mut self, name: &str, labels: &str, parts: &[&Histogram<N>]) {
         let Some(first) = parts.first() else { return };
         let mut cumulative = 0;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::endpoint::{Dialect, Operation};
+use crate::guard;
 use crate::kernel::price::Price;
 use crate::kernel::{breaker, quota};
 use crate::ledger::DictKind;
@@ -142,6 +143,8 @@ pub struct Model {
     pub created: i64,
     pub mode: String,
     pub info: Option<wire::ModelInfo>,
+    /// Its guardrails, in `Snapshot::plans`.
+    pub plan: Option<u32>,
     pub ledger_id: u32,
     pub state: Arc<ModelState>,
 }
@@ -153,6 +156,8 @@ pub struct Snapshot {
     pub deployments: Vec<Deployment>,
     pub models: Vec<Model>,
     pub configs: HashMap<String, Arc<portkey::Config>>,
+    /// Sets of guardrails that hold together for a model.
+    pub plans: Vec<guard::Plan>,
     by_name: HashMap<String, u32>,
 }
 
@@ -169,11 +174,13 @@ impl Snapshot {
                 explain_header: false,
                 explain_keep: 0,
                 explain_percent: 0,
+                block_status: 400,
             },
             cache: wire::Cache { enabled: false, max_bytes: 0, ttl_ms: 0 },
             deployments: Vec::new(),
             models: Vec::new(),
             configs: HashMap::new(),
+            plans: Vec::new(),
             by_name: HashMap::new(),
         }
     }
@@ -198,12 +205,14 @@ impl Snapshot {
             .into_iter()
             .map(|deployment| compile_deployment(deployment, state))
             .collect::<Result<Vec<_>, _>>()?;
-        let models = wire
+        let (plans, plan_of) = plans(&wire.models, &wire.guardrails, &wire.settings, state)?;
+        let mut models = wire
             .models
             .into_iter()
             .map(|model| compile_model(model, &names, &deployments, state))
             .collect::<Result<Vec<_>, _>>()?;
-        for model in &models {
+        for (model, plan) in models.iter_mut().zip(plan_of) {
+            model.plan = plan;
             for index in &model.deployments {
                 if let Some(deployment) = deployments.get_mut(*index as usize) {
                     deployment.breaker = model.routing.breaker;
@@ -232,6 +241,7 @@ impl Snapshot {
             deployments,
             models,
             configs,
+            plans,
             by_name,
         })
     }
@@ -261,6 +271,32 @@ fn header(value: &str, what: &str) -> Result<HeaderValue, SnapshotError> {
     })
 }
 
+/// The plans, and which of them each model has.
+fn plans(
+    models: &[wire::Model],
+    rules: &[wire::Guardrail],
+    settings: &wire::Settings,
+    state: &State,
+) -> Result<(Vec<guard::Plan>, Vec<Option<u32>>), SnapshotError> {
+    let mut known: HashMap<&[u32], u32> = HashMap::new();
+    let mut plans = Vec::new();
+    let mut plan_of = Vec::with_capacity(models.len());
+    for model in models {
+        let chosen = model.guardrails.as_slice();
+        plan_of.push(match (chosen.is_empty(), known.get(chosen)) {
+            (true, _) => None,
+            (false, Some(plan)) => Some(*plan),
+            (false, None) => {
+                let plan = plans.len() as u32;
+                plans.push(guard::compile(rules, chosen, &state.guards, settings.block_status).map_err(bad)?);
+                known.insert(chosen, plan);
+                Some(plan)
+            }
+        });
+    }
+    Ok((plans, plan_of))
+}
+
 fn compile_model(
     model: wire::Model,
     names: &HashMap<String, u32>,
@@ -283,6 +319,7 @@ fn compile_model(
         created: model.created,
         mode: model.mode,
         info: model.info,
+        plan: None,
     })
 }
 

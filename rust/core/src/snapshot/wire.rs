@@ -18,6 +18,7 @@ pub struct Snapshot {
     pub configs: BTreeMap<String, String>,
     pub deployments: Vec<Deployment>,
     pub models: Vec<Model>,
+    pub guardrails: Vec<Guardrail>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -36,6 +37,8 @@ pub struct Settings {
     /// Decisions kept, and of how many requests in a hundred.
     pub explain_keep: u32,
     pub explain_percent: u32,
+    /// Status of what a guardrail blocks.
+    pub block_status: u16,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -114,10 +117,38 @@ pub struct Model {
     pub deployments: Vec<u32>,
     pub fallbacks: Vec<String>,
     pub routing: Routing,
+    /// Numbers of its guardrails, ascending.
+    pub guardrails: Vec<u32>,
     pub owned_by: String,
     pub created: i64,
     pub mode: String,
     pub info: Option<ModelInfo>,
+}
+
+/// What must not pass, and what happens to it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guardrail {
+    pub name: String,
+    pub input: bool,
+    pub output: bool,
+    pub action: String,
+    pub shadow: bool,
+    pub fails_closed: bool,
+    pub stream: String,
+    pub patterns: Vec<Pattern>,
+}
+
+/// A regular expression, or words where that is missing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pattern {
+    pub label: String,
+    pub regex: Option<String>,
+    pub words: Vec<String>,
+    pub whole: bool,
+    pub ignore_case: bool,
+    pub validator: Option<String>,
 }
 
 /// How often a request is sent again, by the class of its last failure.

@@ -1,10 +1,77 @@
-//! Where guardrails, policies and plugin hooks look at a request, and may change, refuse or answer it. A key, team or
-//! route that has none configured pays nothing here.
+//! Where guardrails, policies and plugin hooks look at a request, and may change, refuse or answer it. A model that has
+//! none configured pays nothing here.
+
+use http::Response;
 
 use super::Flow;
-use crate::error::Result;
+use super::parse::understand;
+use crate::body::Body;
+use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
+use crate::guard::output::{self, refusal, unlookable};
+use crate::guard::{Plan, Side, judge};
+use crate::wire::multipart;
 
-pub fn run(_exchange: &mut Exchange) -> Result<Flow> {
+pub fn run(exchange: &mut Exchange) -> Result<Flow> {
+    let Some(plan) = exchange.model().and_then(|model| model.plan) else { return Ok(Flow::Next) };
+    exchange.guards.get_or_insert(plan);
+    let snapshot = exchange.snapshot.clone();
+    let plan = snapshot.plans.get(plan as usize);
+    if let Some((plan, side)) = plan.and_then(|plan| Some((plan, plan.input.as_ref()?))) {
+        request(exchange, plan, side)?;
+    }
     Ok(Flow::Next)
+}
+
+/// Looks at an answer before it leaves.
+///
+/// # Errors
+/// The refusal, when a rule blocks it.
+pub async fn answer(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
+    output::answer(exchange, response).await
+}
+
+fn request(exchange: &mut Exchange, plan: &Plan, side: &Side) -> Result<()> {
+    let body = exchange.call.body.clone();
+    let judged = if let Some(boundary) = &exchange.call.boundary {
+        form(side, &body, boundary)?
+    } else {
+        judge(side, &body, true).map_err(|duplicate| {
+            let text = format!("A key stands twice in an object of the request body, at byte {}.", duplicate.0);
+            Error::new(Code::InvalidJson, text)
+        })?
+    };
+    exchange.tell_findings(&judged.findings, "input");
+    if judged.failed && side.fails_closed {
+        return Err(unlookable("the search was given up"));
+    }
+    if let Some(finding) = judged.block() {
+        return Err(refusal(finding, "input", plan.block_status));
+    }
+    match judged.rewritten {
+        Some(rewritten) => understand(exchange, rewritten.into()),
+        None => Ok(()),
+    }
+}
+
+/// The text fields of a form. What is found in one that must not pass refuses the request: a form is not rewritten.
+fn form(side: &Side, body: &[u8], boundary: &str) -> Result<crate::guard::Judged> {
+    let parts = multipart::parts(body, boundary)
+        .map_err(|error| Error::new(Code::InvalidRequest, format!("The form is not valid: {error}.")))?;
+    let mut all = crate::guard::Judged::default();
+    for part in parts {
+        let content = body.get(part.content.clone()).unwrap_or_default();
+        let Some(text) = std::str::from_utf8(content).ok().filter(|_| part.filename.is_none()) else { continue };
+        let Ok(quoted) = serde_json::to_vec(text) else { continue };
+        let Ok(judged) = judge(side, &quoted, false) else { continue };
+        for mut finding in judged.findings {
+            finding.place.clone_from(&part.name);
+            if finding.rule.effect().alters() {
+                return Err(refusal(&finding, "input", 400));
+            }
+            all.findings.push(finding);
+        }
+        all.failed |= judged.failed;
+    }
+    Ok(all)
 }

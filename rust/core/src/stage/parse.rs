@@ -34,6 +34,12 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     if exchange.signed.is_some() {
         identify::verify(exchange, &body)?;
     }
+    understand(exchange, body)?;
+    Ok(Flow::Next)
+}
+
+/// Finds in a body what is asked for; again when it was rewritten.
+pub fn understand(exchange: &mut Exchange, body: Bytes) -> Result<()> {
     let mut call = match exchange.endpoint.payload {
         Payload::None => Call::default(),
         Payload::Json if exchange.endpoint.dialect == Dialect::Gemini => {
@@ -54,7 +60,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         return Err(missing("model"));
     }
     exchange.call = call;
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Reads the whole body under the size, idle and in-flight bounds.

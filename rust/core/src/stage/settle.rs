@@ -27,6 +27,7 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-ailink-provider");
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-ailink-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-ailink-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
+const GUARDRAILS: HeaderName = HeaderName::from_static("x-ailink-guardrails");
 const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
 const DROPPED: HeaderName = HeaderName::from_static("x-ailink-dropped");
 const DECISION: HeaderName = HeaderName::from_static("x-ailink-decision");
@@ -102,6 +103,9 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
     }
     if let Some(cost) = exchange.cost_pico {
         headers.insert(COST, usd(cost));
+    }
+    if !exchange.guarded.is_empty() {
+        headers.extend(HeaderValue::from_str(&exchange.guarded.join(", ")).ok().map(|told| (GUARDRAILS, told)));
     }
     refusal::tell(&exchange.quotas, headers);
     headers.insert(OVERHEAD, HeaderValue::from(overhead_us));

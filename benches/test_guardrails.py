@@ -1,0 +1,71 @@
+"""Guardrail bars: words and personal data on 1 KiB, all presets on 16 KiB, 10,000 rules compiled."""
+
+import time
+
+import msgspec
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from ailink import _core
+from ailink.guard import load, presets
+from ailink.snapshot import model as wire
+from benches.gateway import payload
+
+SLACK = 3.0
+MICROSECOND = 1e-6
+
+
+def pattern(label: str, **what: object) -> wire.Pattern:
+    plain = {"regex": None, "words": [], "whole": True, "ignore_case": False, "validator": None}
+    return msgspec.convert({"label": label, **plain, **what}, wire.Pattern)
+
+
+def trial(patterns: list[wire.Pattern]) -> bytes:
+    rule = wire.Guardrail(
+        name="r", input=True, output=False, action="block", shadow=False, fails_closed=True,
+        stream="window", patterns=patterns,
+    )  # fmt: skip
+    return msgspec.msgpack.encode(wire.GuardTrial(guardrails=[rule], text="", output=False))
+
+
+def of_presets(*names: str) -> list[wire.Pattern]:
+    return [
+        pattern(
+            found.label,
+            regex=found.regex,
+            words=list(found.words),
+            ignore_case=found.ignore_case,
+            validator=found.validator,
+        )
+        for found in presets.patterns(names)
+    ]
+
+
+def words(count: int) -> wire.Pattern:
+    return pattern("WORD", words=[f"word{number * 7919:x}" for number in range(count)], ignore_case=True)
+
+
+def judged(benchmark: BenchmarkFixture, patterns: list[wire.Pattern], body: bytes, bar: float) -> None:
+    if _core.build_profile() != "release":
+        pytest.skip("benches judge the release build: make bench")
+    compiled = _core.GuardSet(trial(patterns))
+    assert compiled.judge(body) == 0
+    benchmark.pedantic(compiled.judge, args=(body,), rounds=50, iterations=100, warmup_rounds=3)
+    assert float(benchmark.stats.stats.min) <= bar * SLACK
+
+
+def test_words_and_personal_data_on_1_kib(benchmark: BenchmarkFixture) -> None:
+    body = payload.chat("gpt-4o-mini", payload.SMALL)
+    judged(benchmark, [words(500), *of_presets("pii", "pii_national")], body, 4 * MICROSECOND)
+
+
+def test_all_presets_on_16_kib(benchmark: BenchmarkFixture) -> None:
+    body = payload.chat("gpt-4o-mini", payload.LARGE)
+    judged(benchmark, of_presets(*load()), body, 60 * MICROSECOND)
+
+
+def test_ten_thousand_rules_are_compiled_in_two_seconds() -> None:
+    rules = [pattern(f"R{number}", regex=rf"\bproject-{number}-[0-9]{{4}}\b") for number in range(10_000)]
+    began = time.perf_counter()
+    _core.GuardSet(trial(rules))
+    assert time.perf_counter() - began < 2 * SLACK

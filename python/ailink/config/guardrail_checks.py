@@ -1,0 +1,46 @@
+"""Names that guardrails use must exist, and a rule must look for something."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from ailink.config.problems import Path, did_you_mean
+from ailink.config.schema import Config
+from ailink.guard import load
+
+WORDS_MAX = 1_000_000
+"""Bytes of words of one rule."""
+
+
+def faults(config: Config, kept: Callable[[Path], Iterable[int]]) -> Iterator[tuple[Path, str]]:
+    """Where and what. `kept`: places in the file of the list items that were read."""
+    presets = load()
+    names: set[str] = set()
+    for index, rule in zip(kept(("guardrails",)), config.guardrails, strict=False):
+        path: Path = ("guardrails", index)
+        if rule.name in names:
+            yield (*path, "name"), f"there are two guardrails named `{rule.name}`"
+        names.add(rule.name)
+        if not (rule.presets or rule.words or rule.patterns):
+            yield path, "looks for nothing: give `presets`, `words` or `patterns`"
+        if not rule.scan:
+            yield (*path, "scan"), "scans nothing: give `input`, `output` or both"
+        if sum(len(word.encode()) for word in rule.words) > WORDS_MAX:
+            yield (*path, "words"), f"are longer than {WORDS_MAX} bytes together; split the rule"
+        for place, name in enumerate(rule.presets):
+            if name not in presets:
+                yield (*path, "presets", place), f"no preset `{name}`{did_you_mean(name, presets)}"
+    yield from _uses(config, kept, names)
+
+
+def _uses(
+    config: Config, kept: Callable[[Path], Iterable[int]], names: set[str]
+) -> Iterator[tuple[Path, str]]:
+    for place, name in enumerate(config.defaults.guardrails):
+        if name not in names:
+            yield ("defaults", "guardrails", place), f"no guardrail `{name}`{did_you_mean(name, names)}"
+    for index, model in zip(kept(("models",)), config.models, strict=False):
+        for place, name in enumerate(model.guardrails):
+            if name not in names:
+                yield (
+                    ("models", index, "guardrails", place),
+                    f"no guardrail `{name}`{did_you_mean(name, names)}",
+                )

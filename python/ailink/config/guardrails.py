@@ -1,0 +1,38 @@
+"""What `ailink.yaml` may say about guardrails: what must not pass, and what happens to it."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ailink.config.section import Strict
+
+_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")]
+
+
+class Guardrail(Strict, frozen=True, kw_only=True):
+    """One rule. What it looks for: all of `presets`, `words` and `patterns` together."""
+
+    name: _Name
+    presets: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """Words and phrases in any case, not as parts of longer words."""
+    patterns: tuple[str, ...] = ()
+    """Regular expressions without look-around and back-references."""
+    ignore_case: bool = False
+    """For `patterns`."""
+    label: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,63}$")] = "REDACTED"
+    """What stands in the place of a redacted word or pattern; presets have labels of their own."""
+    scan: tuple[Literal["input", "output"], ...] = ("input",)
+    action: Literal["block", "redact", "mask", "flag", "log"] = "block"
+    mode: Literal["enforce", "shadow"] = "enforce"
+    """`shadow`: evaluated and recorded, without effect."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """What cannot be looked at is refused, or passes."""
+    stream: Literal["window", "hold", "audit"] = "window"
+    """Streams wait until nothing in them can be the start of a match, to their end, or not at all."""
+
+
+class Defaults(Strict, frozen=True, kw_only=True):
+    """What holds for every model that does not say otherwise."""
+
+    guardrails: tuple[_Name, ...] = ()

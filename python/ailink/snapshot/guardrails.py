@@ -1,0 +1,52 @@
+"""Guardrails of the configuration → those of the snapshot."""
+
+from collections.abc import Iterable
+
+from ailink.config.guardrails import Guardrail
+from ailink.config.schema import Config, Model
+from ailink.guard import presets
+from ailink.snapshot import model as wire
+
+
+def compile_guardrails(rules: Iterable[Guardrail]) -> list[wire.Guardrail]:
+    """In the order of the file, which is how models refer to them."""
+    return [_rule(rule) for rule in rules]
+
+
+def chosen(model: Model, config: Config) -> list[int]:
+    """The numbers of a model's guardrails: the default ones and its own."""
+    names = {*config.defaults.guardrails, *model.guardrails}
+    return [number for number, rule in enumerate(config.guardrails) if rule.name in names]
+
+
+def _rule(rule: Guardrail) -> wire.Guardrail:
+    patterns = [
+        wire.Pattern(
+            label=found.label,
+            regex=found.regex,
+            words=list(found.words),
+            whole=True,
+            ignore_case=found.ignore_case,
+            validator=found.validator,
+        )
+        for found in presets.patterns(rule.presets)
+    ]
+    if rule.words:
+        patterns.append(_own(rule, regex=None, words=list(rule.words), ignore_case=True))
+    patterns += [_own(rule, regex=text, words=[], ignore_case=rule.ignore_case) for text in rule.patterns]
+    return wire.Guardrail(
+        name=rule.name,
+        input="input" in rule.scan,
+        output="output" in rule.scan,
+        action=rule.action,
+        shadow=rule.mode == "shadow",
+        fails_closed=rule.on_error == "fail",
+        stream=rule.stream,
+        patterns=patterns,
+    )
+
+
+def _own(rule: Guardrail, *, regex: str | None, words: list[str], ignore_case: bool) -> wire.Pattern:
+    return wire.Pattern(
+        label=rule.label, regex=regex, words=words, whole=True, ignore_case=ignore_case, validator=None
+    )

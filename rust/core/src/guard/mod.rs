@@ -1,0 +1,175 @@
+//! Guardrails: what may not pass, in either direction, and what happens to it.
+//!
+//! A rule has patterns, a side and an action. The rules that hold for a model are compiled into a [`Plan`], one pattern set
+//! for each side, so a text is searched once however many rules there are. [`input`] looks at requests, [`output`] at
+//! whole answers, [`stream`] at streams; all of them report to the [`record`].
+
+mod apply;
+pub mod output;
+pub mod record;
+pub mod stream;
+pub mod trial;
+pub mod walk;
+
+use std::sync::Arc;
+
+pub use apply::{Finding, Judged, judge};
+use record::{Record, RuleCell};
+
+use crate::kernel::patterns::{PatternSet, Source, Spec, Validator};
+use crate::snapshot::wire;
+
+/// What is done about a match. Ordered by severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Counted and kept in the report.
+    Log,
+    /// Told to the caller in a header, too.
+    Flag,
+    /// All but the last four letters and digits become `*`.
+    Mask,
+    /// Replaced by the name of what it is.
+    Redact,
+    Block,
+}
+
+impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Log => "log",
+            Action::Flag => "flag",
+            Action::Mask => "mask",
+            Action::Redact => "redact",
+            Action::Block => "block",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Action::Log, Action::Flag, Action::Mask, Action::Redact, Action::Block]
+            .into_iter()
+            .find(|action| action.name() == name)
+    }
+
+    /// Changes what passes.
+    pub fn alters(self) -> bool {
+        self >= Action::Mask
+    }
+}
+
+/// How streams are looked at. Ordered by strictness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Passed on at once; what is found is only told.
+    Audit,
+    /// Held back until nothing in it can be the start of a match.
+    Window,
+    /// Held back to the end.
+    Hold,
+}
+
+/// One rule of the configuration.
+#[derive(Debug)]
+pub struct Rule {
+    pub name: Arc<str>,
+    pub action: Action,
+    /// Evaluated and recorded, without effect.
+    pub shadow: bool,
+    /// What cannot be looked at is refused.
+    pub fails_closed: bool,
+    pub mode: Mode,
+    pub cell: Arc<RuleCell>,
+}
+
+impl Rule {
+    /// What is really done.
+    pub fn effect(&self) -> Action {
+        if self.shadow { Action::Log } else { self.action }
+    }
+}
+
+/// The patterns of one side and whose they are.
+#[derive(Debug)]
+pub struct Side {
+    pub set: PatternSet,
+    /// By pattern: the rule, and what it finds.
+    owners: Vec<(Arc<Rule>, Arc<str>)>,
+    pub mode: Mode,
+    pub fails_closed: bool,
+}
+
+impl Side {
+    pub fn owner(&self, pattern: u32) -> Option<&(Arc<Rule>, Arc<str>)> {
+        self.owners.get(pattern as usize)
+    }
+}
+
+/// What holds for a model.
+#[derive(Debug)]
+pub struct Plan {
+    pub input: Option<Side>,
+    pub output: Option<Side>,
+    pub block_status: u16,
+}
+
+/// Compiles the rules; the plans are found by the numbers of their rules.
+///
+/// # Errors
+/// Which rule cannot be compiled, and why.
+pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block_status: u16) -> Result<Plan, String> {
+    let mut sides = [Vec::new(), Vec::new()];
+    for index in chosen {
+        let rule = rules.get(*index as usize).ok_or_else(|| format!("there is no guardrail {index}"))?;
+        let compiled = Arc::new(Rule {
+            name: rule.name.as_str().into(),
+            action: Action::parse(&rule.action)
+                .ok_or_else(|| format!("guardrail {:?}: action {:?} is not known", rule.name, rule.action))?,
+            shadow: rule.shadow,
+            fails_closed: rule.fails_closed && !rule.shadow,
+            mode: match rule.stream.as_str() {
+                "hold" => Mode::Hold,
+                "window" => Mode::Window,
+                _ => Mode::Audit,
+            },
+            cell: record.rule(&rule.name),
+        });
+        for (side, wanted) in sides.iter_mut().zip([rule.input, rule.output]) {
+            if wanted {
+                side.extend(rule.patterns.iter().map(|pattern| (compiled.clone(), pattern)));
+            }
+        }
+    }
+    let [input, output] = sides;
+    Ok(Plan { input: side(&input)?, output: side(&output)?, block_status })
+}
+
+fn side(patterns: &[(Arc<Rule>, &wire::Pattern)]) -> Result<Option<Side>, String> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let specs = patterns.iter().map(|(rule, pattern)| spec(rule, pattern)).collect::<Result<Vec<_>, _>>()?;
+    let set = PatternSet::new(&specs).map_err(|(index, error)| match patterns.get(index) {
+        Some((rule, pattern)) => format!("guardrail {:?}, pattern {:?}: {error}", rule.name, pattern.label),
+        None => error.to_string(),
+    })?;
+    let effective = |rule: &Arc<Rule>| if rule.effect().alters() { rule.mode } else { Mode::Audit };
+    Ok(Some(Side {
+        set,
+        mode: patterns.iter().map(|(rule, _)| effective(rule)).max().unwrap_or(Mode::Audit),
+        fails_closed: patterns.iter().any(|(rule, _)| rule.fails_closed),
+        owners: patterns.iter().map(|(rule, pattern)| (rule.clone(), pattern.label.as_str().into())).collect(),
+    }))
+}
+
+fn spec(rule: &Rule, pattern: &wire::Pattern) -> Result<Spec, String> {
+    let validator = pattern.validator.as_deref().map(|name| {
+        Validator::parse(name).ok_or_else(|| format!("guardrail {:?}: validator {name:?} is not known", rule.name))
+    });
+    Ok(Spec {
+        source: match &pattern.regex {
+            Some(regex) => Source::Regex(regex.clone()),
+            None => Source::Words { words: pattern.words.clone(), whole: pattern.whole },
+        },
+        ignore_case: pattern.ignore_case,
+        validator: validator.transpose()?,
+    })
+}

@@ -1,0 +1,87 @@
+//! What guardrails did: counters per rule, and the latest verdicts.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+/// Verdicts kept.
+const KEPT: usize = 1024;
+/// Rules counted; later ones share a cell.
+const RULES: usize = 16_384;
+
+/// Requests and answers in which a rule found something.
+#[derive(Debug, Default)]
+pub struct RuleCell {
+    pub name: String,
+    counts: [[AtomicU64; 2]; 2],
+}
+
+impl RuleCell {
+    pub fn get(&self, output: bool, shadow: bool) -> u64 {
+        self.counts[usize::from(output)][usize::from(shadow)].load(Ordering::Relaxed)
+    }
+}
+
+/// One rule that found something in one request or answer. Never the text itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    pub time_us: i64,
+    pub request_id: String,
+    pub rule: String,
+    pub label: String,
+    pub action: &'static str,
+    pub shadow: bool,
+    pub side: &'static str,
+    pub place: String,
+    pub model: String,
+    pub key: String,
+    pub matches: u32,
+    pub length: u32,
+}
+
+/// Outlives every snapshot.
+#[derive(Debug, Default)]
+pub struct Record {
+    rules: Mutex<HashMap<String, Arc<RuleCell>>>,
+    latest: Mutex<VecDeque<Verdict>>,
+    /// Texts that could not be looked at.
+    pub failures: AtomicU64,
+}
+
+impl Record {
+    /// The cell of a rule.
+    pub fn rule(&self, name: &str) -> Arc<RuleCell> {
+        let mut rules = self.rules.lock();
+        let name = if rules.len() < RULES || rules.contains_key(name) { name } else { "others" };
+        rules
+            .entry(name.to_string())
+            .or_insert_with(|| Arc::new(RuleCell { name: name.to_string(), ..RuleCell::default() }))
+            .clone()
+    }
+
+    /// Takes a verdict. Only what was found comes here, so the lock is not on the path of a clean request.
+    pub fn note(&self, cell: &RuleCell, verdict: Verdict) {
+        let output = verdict.side == "output";
+        cell.counts[usize::from(output)][usize::from(verdict.shadow)].fetch_add(1, Ordering::Relaxed);
+        let mut latest = self.latest.lock();
+        if latest.len() >= KEPT {
+            latest.pop_front();
+        }
+        latest.push_back(verdict);
+    }
+
+    /// All cells, by name.
+    pub fn cells(&self) -> Vec<Arc<RuleCell>> {
+        let mut cells: Vec<_> = self.rules.lock().values().cloned().collect();
+        cells.sort_by(|one, other| one.name.cmp(&other.name));
+        cells
+    }
+
+    /// The latest verdicts, oldest first.
+    pub fn latest(&self) -> Vec<Verdict> {
+        self.latest.lock().iter().cloned().collect()
+    }
+}

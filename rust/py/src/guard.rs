@@ -1,0 +1,49 @@
+//! Guardrails: trying rules on a text.
+
+use ailink_core::guard::trial;
+use ailink_core::kernel::patterns::Validator;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+fn bad(error: impl ToString) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+/// MessagePack of guardrails and a text; returns that of the matches. Raises ValueError for a rule that cannot be
+/// compiled.
+#[pyfunction]
+fn guard_trial<'py>(py: Python<'py>, trial: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let report = py.detach(|| trial::packed(trial)).map_err(bad)?;
+    Ok(PyBytes::new(py, &report))
+}
+
+/// Guardrails compiled once, for measuring.
+#[pyclass(frozen, module = "ailink._core")]
+struct GuardSet(ailink_core::guard::Side);
+
+#[pymethods]
+impl GuardSet {
+    /// From the same MessagePack as `guard_trial`.
+    #[new]
+    fn new(py: Python<'_>, trial: &[u8]) -> PyResult<Self> {
+        py.detach(|| trial::side(trial)).map(GuardSet).map_err(bad)
+    }
+
+    /// Searches a JSON body; returns how many rules found something.
+    fn judge(&self, body: &[u8]) -> usize {
+        ailink_core::guard::judge(&self.0, body, true).map_or(0, |judged| judged.findings.len())
+    }
+}
+
+/// Names of the validators that a pattern may ask for.
+#[pyfunction]
+fn guard_validators() -> Vec<&'static str> {
+    Validator::ALL.iter().map(|(name, _)| *name).collect()
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<GuardSet>()?;
+    module.add_function(wrap_pyfunction!(guard_trial, module)?)?;
+    module.add_function(wrap_pyfunction!(guard_validators, module)?)
+}

@@ -40,9 +40,9 @@ impl Admission {
         total <= self.shard.bounds.body_bytes
     }
 
-    /// Gives back what was taken from limits before.
+    /// Gives back what was taken from limits before, the request itself included: it is about to be taken again.
     pub fn let_go(&mut self) {
-        self.hold = Hold::default();
+        std::mem::take(&mut self.hold).give_back();
     }
 
     /// What was taken from limits, given back when the request ends.

@@ -45,6 +45,11 @@ impl Hold {
         self.used[Metric::Requests as usize] = 1;
     }
 
+    /// As if nothing had been taken.
+    pub fn give_back(mut self) {
+        self.used = [0; Metric::COUNT];
+    }
+
     /// Settles with what was used, and counts the cost with everybody who pays.
     pub fn bill(&mut self, cost: i64, used: &Amounts) {
         let own = self.key.iter().flat_map(|key| key.subjects.iter());

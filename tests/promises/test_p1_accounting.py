@@ -132,9 +132,9 @@ def spend_of(gateway: Gateway, key: Key) -> int:
 
 
 def reservation(row: Any) -> int:
-    """What was set aside for an attempt: the input as estimated and all the output that was allowed."""
+    """What was set aside for an attempt: the input as estimated and an eighth, all the output allowed."""
     output = ANTHROPIC_OUTPUT if row.operation == "messages" else DEFAULT_OUTPUT
-    return PRICES[row.model].cost(input=row.input, output=output)
+    return PRICES[row.model].cost(input=row.input + row.input // 8, output=output)
 
 
 def check(

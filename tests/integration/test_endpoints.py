@@ -53,6 +53,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         make_deployment(provider, model="up", dialect="anthropic"),
         make_deployment(provider, model="up", dialect="gemini"),
         make_deployment(provider, model="up", dialect="cohere"),
+        make_deployment(provider, model="up", dialect="bedrock"),
     ]
     config = make_config(
         make_model("m", *both),
@@ -88,6 +89,9 @@ def request_of(operation: str, model: str | None = "m") -> dict[str, Any]:
         "messages": message(),
         "count_tokens": {"messages": [{"role": "user", "content": "x"}]},
         **dict.fromkeys(("generate_content", "stream_generate_content", "gemini_count_tokens"), CONTENTS),
+        **dict.fromkeys(
+            ("converse", "converse_stream"), {"messages": [{"role": "user", "content": [{"text": "x"}]}]}
+        ),
         "cohere_chat": {"messages": [{"role": "user", "content": "x"}]},
         "cohere_embed": {"texts": ["x"], "input_type": "search_query"},
         "embed_content": {"content": CONTENTS["contents"][0]},
@@ -109,6 +113,8 @@ def is_error(response: httpx.Response, dialect: str = "openai") -> bool:
     if dialect == "gemini":
         error = (body[0] if isinstance(body, list) else body)["error"]
         return bool(error["message"]) and error["code"] == response.status_code and bool(error["status"])
+    if dialect == "bedrock":
+        return set(body) == {"message"} and bool(body["message"]) and "x-amzn-errortype" in response.headers
     if dialect == "cohere":
         return bool(body["message"]) and body["id"] == response.headers["x-request-id"]
     shaped = bool(body["error"]["message"] and body["error"]["type"])
@@ -124,6 +130,8 @@ def dialect_of(operation: str) -> str:
         return "anthropic"
     if operation.startswith("cohere"):
         return "cohere"
+    if operation.startswith("converse"):
+        return "bedrock"
     return "gemini" if "content" in operation or "gemini" in operation else "openai"
 
 
@@ -131,6 +139,8 @@ def dialect_of_path(path: str) -> str:
     """Whose shape the errors of a path have, whatever is asked there."""
     if "messages" in path or "anthropic" in path:
         return "anthropic"
+    if path.startswith(("/model/{model}", "/bedrock/")):
+        return "bedrock"
     if path.startswith(("/v2/chat", "/v2/embed", "/cohere/")):
         return "cohere"
     google = path.startswith(("/gemini/", "/v1beta/models")) or "publishers/google" in path
@@ -179,9 +189,10 @@ def test_a_model_in_the_path(gateway: Gateway, key: Key, provider: MockProvider,
     answer = gateway.http.post(path, **request_of(operation, None), headers=key.bearer)
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-ailink-model"] == "org/team model"
-    # The path wins over the body, as it does at Azure.
+    # The path wins over the body, as it does at Azure; Bedrock's bodies name no model.
+    named = None if operation.startswith("converse") else "secret"
     answer = gateway.http.post(
-        pattern.replace("{model}", "m"), **request_of(operation, "secret"), headers=key.bearer
+        pattern.replace("{model}", "m"), **request_of(operation, named), headers=key.bearer
     )
     assert (answer.status_code, answer.headers["x-ailink-model"]) == (200, "m")
     for seen in provider.requests(mark):

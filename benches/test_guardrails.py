@@ -16,7 +16,13 @@ MICROSECOND = 1e-6
 
 
 def pattern(label: str, **what: object) -> wire.Pattern:
-    plain = {"regex": None, "words": [], "whole": True, "ignore_case": False, "validator": None}
+    plain: dict[str, object] = {
+        "regex": None,
+        "words": [],
+        "whole": True,
+        "ignore_case": False,
+        "validator": None,
+    }
     return msgspec.convert({"label": label, **plain, **what}, wire.Pattern)
 
 

@@ -103,7 +103,7 @@ class Case(NamedTuple):
     status: int = 200
     served: str = "gpt"
     index: str = "config"
-    more: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    more: dict[str, Any] = {}
 
 
 def to(model: str, **more: Any) -> dict[str, Any]:

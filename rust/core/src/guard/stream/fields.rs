@@ -78,11 +78,13 @@ pub(super) fn texts(data: &[u8]) -> Option<Found> {
     Some(Found { texts, ended, choice })
 }
 
+/// Container, whether it is an array, the place of the array element it is, and the member's name.
+type Step = (u32, bool, u32, Vec<u8>);
+
 struct Seen {
     raw: Range<usize>,
     grows: bool,
-    /// Container, whether it is an array, the place of the array element it is, and the member's name.
-    path: SmallVec<[(u32, bool, u32, Vec<u8>); 8]>,
+    path: SmallVec<[Step; 8]>,
     name: String,
 }
 

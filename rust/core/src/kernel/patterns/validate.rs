@@ -65,7 +65,7 @@ validators! {
     AtSvnr = "at_svnr" => at_svnr;
     RoCnp = "ro_cnp" => |text: &[u8]| control(text, &[2, 7, 9, 1, 4, 6, 3, 5, 8, 2, 7, 9], |sum| if sum % 11 == 10 { 1 } else { sum % 11 });
     BgEgn = "bg_egn" => |text: &[u8]| control(text, &[2, 4, 8, 5, 10, 9, 7, 3, 6], |sum| sum % 11 % 10);
-    CzRc = "cz_rodne_cislo" => |text: &[u8]| { let d = digits(text); d.len() == 10 && number(&d) % 11 == 0 && (1..=12).contains(&(pair(&d, 2) % 50 % 20)) };
+    CzRc = "cz_rodne_cislo" => |text: &[u8]| { let d = digits(text); d.len() == 10 && number(&d).is_multiple_of(11) && (1..=12).contains(&(pair(&d, 2) % 50 % 20)) };
     TrTckn = "tr_tckn" => tr_tckn;
     ZaId = "za_id" => |text: &[u8]| { let d = digits(text); d.len() == 13 && luhn(&d) && (1..=12).contains(&pair(&d, 2)) && (1..=31).contains(&pair(&d, 4)) };
     IlId = "il_id" => |text: &[u8]| { let d = digits(text); d.len() == 9 && luhn(&d) && !all_same(text) };

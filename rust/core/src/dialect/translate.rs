@@ -226,3 +226,6 @@ pub fn remembered(format: Format, _body: &Bytes) -> Bytes {
         Format::Chat | Format::Messages | Format::Gemini | Format::Cohere | Format::Converse => Bytes::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

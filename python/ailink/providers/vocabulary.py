@@ -18,6 +18,7 @@ Operation = Literal[
     "audio_translations",
     "rerank",
     "fim",
+    "responses",
     "generate_content",
     "stream_generate_content",
     "gemini_count_tokens",

@@ -16,6 +16,8 @@ use crate::dialect::Format;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     OpenAi,
+    /// OpenAI's Responses: its errors are OpenAI's, its streams have their own.
+    Responses,
     Anthropic,
     Gemini,
     Cohere,
@@ -43,6 +45,7 @@ impl Dialect {
     pub fn name(self) -> &'static str {
         match self {
             Dialect::OpenAi => "openai",
+            Dialect::Responses => "openai_responses",
             Dialect::Anthropic => "anthropic",
             Dialect::Gemini => "gemini",
             Dialect::Cohere => "cohere",
@@ -111,13 +114,20 @@ operations! {
     CohereEmbed = "cohere_embed",
     Converse = "converse",
     ConverseStream = "converse_stream",
+    Responses = "responses",
 }
 
 impl Operation {
     /// Conversations, in the order in which a deployment that serves several is asked when the caller's is not among them:
     /// formats that lose less stand first.
-    pub const CONVERSATIONS: [Operation; 5] =
-        [Operation::Messages, Operation::Converse, Operation::GenerateContent, Operation::Chat, Operation::CohereChat];
+    pub const CONVERSATIONS: [Operation; 6] = [
+        Operation::Messages,
+        Operation::Converse,
+        Operation::GenerateContent,
+        Operation::Chat,
+        Operation::Responses,
+        Operation::CohereChat,
+    ];
 
     /// The wire format of a conversation; `None` for everything else.
     pub fn format(self) -> Option<Format> {
@@ -127,6 +137,7 @@ impl Operation {
             Operation::GenerateContent | Operation::StreamGenerateContent => Some(Format::Gemini),
             Operation::CohereChat => Some(Format::Cohere),
             Operation::Converse | Operation::ConverseStream => Some(Format::Converse),
+            Operation::Responses => Some(Format::Responses),
             _ => None,
         }
     }
@@ -148,6 +159,7 @@ impl Operation {
                 | Operation::Completions
                 | Operation::Fim
                 | Operation::Messages
+                | Operation::Responses
                 | Operation::GenerateContent
                 | Operation::StreamGenerateContent
                 | Operation::CohereChat
@@ -183,6 +195,11 @@ pub struct Endpoint {
 
 const fn plane(pattern: &'static str, operation: Operation) -> Endpoint {
     let (dialect, payload) = (Dialect::OpenAi, Payload::Json);
+    Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
+}
+
+const fn responses(pattern: &'static str, operation: Operation) -> Endpoint {
+    let (dialect, payload) = (Dialect::Responses, Payload::Json);
     Endpoint { method: Method::POST, pattern, owner: Owner::Plane, operation, dialect, payload }
 }
 
@@ -247,6 +264,10 @@ pub static TABLE: &[Endpoint] = &[
     plane("/v1beta/openai/embeddings",                          Op::Embeddings),
     plane("/openai/deployments/{model}/embeddings",             Op::Embeddings),
     plane("/engines/{model}/embeddings",                        Op::Embeddings),
+    responses("/v1/responses",                                  Op::Responses),
+    responses("/responses",                                     Op::Responses),
+    responses("/openai/v1/responses",                           Op::Responses),
+    responses("/openai/responses",                              Op::Responses),
     // OpenAI: moderations, images, audio, and rerank
     plane("/v1/moderations",                                    Op::Moderations),
     plane("/moderations",                                       Op::Moderations),

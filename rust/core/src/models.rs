@@ -107,7 +107,7 @@ enum Object<'a> {
 fn list<'a>(models: &[(&'a str, &'a Model)], dialect: Dialect) -> List<'a> {
     let data = models.iter().map(|(name, model)| object(name, model, dialect)).collect();
     match dialect {
-        Dialect::OpenAi | Dialect::Cohere | Dialect::Bedrock => List::OpenAi { object: "list", data },
+        Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => List::OpenAi { object: "list", data },
         Dialect::Anthropic => List::Anthropic {
             data,
             has_more: false,
@@ -121,7 +121,7 @@ fn list<'a>(models: &[(&'a str, &'a Model)], dialect: Dialect) -> List<'a> {
 fn object<'a>(name: &'a str, model: &'a Model, dialect: Dialect) -> Object<'a> {
     let info = model.info.as_ref();
     match dialect {
-        Dialect::OpenAi | Dialect::Cohere | Dialect::Bedrock => Object::OpenAi {
+        Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => Object::OpenAi {
             id: name,
             object: "model",
             created: model.created,

@@ -27,6 +27,7 @@ pub fn sources<'a>(citations: &Citations<'a>) -> Vec<Source<'a>> {
         Format::Messages => messages(citations.raw),
         Format::Cohere => cohere(citations.raw),
         Format::Converse => converse(citations.raw),
+        Format::Responses => responses(citations.raw),
     }
 }
 
@@ -101,6 +102,23 @@ fn converse(raw: &RawValue) -> Vec<Source<'_>> {
         ..Source::default()
     })
     .collect()
+}
+
+fn responses(raw: &RawValue) -> Vec<Source<'_>> {
+    #[derive(Deserialize)]
+    struct Annotation<'a> {
+        #[serde(default, borrow)]
+        url: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        title: Option<Text<'a>>,
+        #[serde(default)]
+        start_index: Option<u64>,
+        #[serde(default)]
+        end_index: Option<u64>,
+    }
+    let all = each::<Annotation<'_>>(raw).into_iter();
+    all.map(|of| Source { url: of.url, title: of.title, start: of.start_index, end: of.end_index, ..Source::default() })
+        .collect()
 }
 
 fn messages(raw: &RawValue) -> Vec<Source<'_>> {

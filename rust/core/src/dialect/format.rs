@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::hub::{Feature, Treatment, Unsupported};
-use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat};
+use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat, openai_responses};
 
 /// One wire format of a conversation: its request, its answer, its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,10 +18,19 @@ pub enum Format {
     Cohere,
     /// Amazon Bedrock Converse.
     Converse,
+    /// OpenAI Responses.
+    Responses,
 }
 
 impl Format {
-    pub const ALL: [Format; 5] = [Format::Chat, Format::Messages, Format::Gemini, Format::Cohere, Format::Converse];
+    pub const ALL: [Format; 6] = [
+        Format::Chat,
+        Format::Messages,
+        Format::Responses,
+        Format::Gemini,
+        Format::Cohere,
+        Format::Converse,
+    ];
 
     /// As documentation and errors name it.
     pub fn name(self) -> &'static str {
@@ -31,6 +40,7 @@ impl Format {
             Format::Gemini => "Google generateContent",
             Format::Cohere => "Cohere chat",
             Format::Converse => "Bedrock Converse",
+            Format::Responses => "OpenAI Responses",
         }
     }
 
@@ -42,6 +52,7 @@ impl Format {
             Format::Gemini => gemini::treatment(feature),
             Format::Cohere => cohere::treatment(feature),
             Format::Converse => bedrock_converse::treatment(feature),
+            Format::Responses => openai_responses::treatment(feature),
         }
     }
 
@@ -49,14 +60,16 @@ impl Format {
     pub fn may_end_silently(self) -> bool {
         match self {
             Format::Chat | Format::Gemini => true,
-            Format::Messages | Format::Cohere | Format::Converse => false,
+            Format::Messages | Format::Responses | Format::Cohere | Format::Converse => false,
         }
     }
 
     /// The content type of a stream.
     pub fn stream_type(self) -> &'static str {
         match self {
-            Format::Chat | Format::Messages | Format::Gemini | Format::Cohere => "text/event-stream",
+            Format::Chat | Format::Messages | Format::Responses | Format::Gemini | Format::Cohere => {
+                "text/event-stream"
+            },
             Format::Converse => bedrock_converse::STREAM_TYPE,
         }
     }
@@ -113,7 +126,7 @@ pub struct Context {
     pub include_usage: bool,
     /// The name to write instead of the provider's name of the model.
     pub model: Option<String>,
-    /// The request as the caller sent it; empty for formats whose answers do not repeat parts of it.
+    /// What of the request the answer repeats, for formats that do.
     pub request: bytes::Bytes,
 }
 

@@ -8,6 +8,7 @@ mod format;
 pub mod gemini;
 pub mod hub;
 pub mod openai_chat;
+pub mod openai_responses;
 mod read;
 pub mod translate;
 
@@ -40,6 +41,7 @@ pub struct Seen {
 #[derive(Debug)]
 pub enum Tap {
     OpenAi(openai_chat::Tap),
+    Responses(openai_responses::Tap),
     Anthropic(anthropic_messages::Tap),
     Gemini(gemini::Tap),
     Cohere(cohere::Tap),
@@ -50,6 +52,7 @@ impl Tap {
     pub fn new(dialect: Dialect) -> Self {
         match dialect {
             Dialect::OpenAi => Tap::OpenAi(openai_chat::Tap::default()),
+            Dialect::Responses => Tap::Responses(openai_responses::Tap::default()),
             Dialect::Anthropic => Tap::Anthropic(anthropic_messages::Tap::default()),
             Dialect::Gemini => Tap::Gemini(gemini::Tap::default()),
             Dialect::Cohere => Tap::Cohere(cohere::Tap::default()),
@@ -60,6 +63,7 @@ impl Tap {
     pub fn event(&mut self, event: &[u8]) -> Seen {
         match self {
             Tap::OpenAi(tap) => tap.event(event),
+            Tap::Responses(tap) => tap.event(event),
             Tap::Anthropic(tap) => tap.event(event),
             Tap::Gemini(tap) => tap.event(event),
             Tap::Cohere(tap) => tap.event(event),
@@ -71,6 +75,7 @@ impl Tap {
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Tap::OpenAi(tap) => tap.usage,
+            Tap::Responses(tap) => tap.usage,
             Tap::Anthropic(tap) => tap.usage(),
             Tap::Gemini(tap) => tap.usage(),
             Tap::Cohere(tap) => tap.usage,
@@ -81,7 +86,7 @@ impl Tap {
     /// Input tokens, where the provider told them before the end.
     pub fn early_input(&self) -> Option<Usage> {
         match self {
-            Tap::OpenAi(_) | Tap::Cohere(_) | Tap::Bedrock(_) => None,
+            Tap::OpenAi(_) | Tap::Responses(_) | Tap::Cohere(_) | Tap::Bedrock(_) => None,
             Tap::Anthropic(tap) => tap.started(),
             Tap::Gemini(tap) => tap.told,
         }
@@ -91,8 +96,8 @@ impl Tap {
 /// The member of a whole JSON answer that tells its usage.
 pub fn usage_name(dialect: Dialect, operation: Operation) -> &'static str {
     match dialect {
-        Dialect::Cohere if operation == Operation::CohereEmbed => "meta",
-        Dialect::OpenAi | Dialect::Anthropic | Dialect::Cohere | Dialect::Bedrock => "usage",
+            Dialect::Cohere if operation == Operation::CohereEmbed => "meta",
+        Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic | Dialect::Cohere | Dialect::Bedrock => "usage",
         Dialect::Gemini => "usageMetadata",
     }
 }
@@ -103,7 +108,7 @@ pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> O
         return Some(Usage::default());
     }
     match dialect {
-        Dialect::OpenAi => openai_chat::parse_usage(member?).map(|usage| match operation {
+        Dialect::OpenAi | Dialect::Responses => openai_chat::parse_usage(member?).map(|usage| match operation {
             // Who makes images and does not tell their tokens apart has no others.
             Operation::ImagesGenerations | Operation::ImagesEdits | Operation::ImagesVariations
                 if usage.image_output == 0 =>
@@ -133,7 +138,7 @@ pub fn usage_member<'p>(piece: &'p [u8], name: &str) -> Option<&'p [u8]> {
 /// The body of an error answer in the caller's dialect.
 pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
     match dialect {
-        Dialect::OpenAi => openai_chat::error_body(error),
+        Dialect::OpenAi | Dialect::Responses => openai_chat::error_body(error),
         Dialect::Anthropic => anthropic_messages::error_body(error, request_id),
         Dialect::Gemini => gemini::error_body(error, request_id),
         Dialect::Cohere => cohere::error_body(error, request_id),
@@ -155,6 +160,7 @@ pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
     let line: Vec<u8> = body.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
     match dialect {
         Dialect::OpenAi => [b"data: ".as_slice(), &line, b"\n\ndata: [DONE]\n\n"].concat(),
+        Dialect::Responses => openai_responses::error_event(body),
         Dialect::Anthropic => [b"event: error\ndata: ".as_slice(), &line, b"\n\n"].concat(),
         Dialect::Gemini => [b"data: ".as_slice(), &line, b"\n\n"].concat(),
         Dialect::Cohere => cohere::failure_event(error_message(body).as_deref().unwrap_or("The request failed.")),

@@ -21,6 +21,7 @@ pub(super) use parts::{ToolCallWire, content};
 pub(super) use request::messages;
 pub use stream::Decoder;
 pub(super) use tools::tools;
+pub use write::flat_annotations;
 
 use std::sync::LazyLock;
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::format::{Context, Fault, Format, Target};
 use super::hub::{Answer, Delta, Losses};
-use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat};
+use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat, openai_responses};
 use crate::kernel::cost::Usage;
 
 /// A request in the provider's format.
@@ -25,6 +25,7 @@ pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Re
         Format::Gemini => gemini::decode_request(body)?,
         Format::Cohere => cohere::decode_request(body)?,
         Format::Converse => bedrock_converse::decode_request(body)?,
+        Format::Responses => openai_responses::decode_request(body)?,
     };
     hub.stream = target.stream;
     let mut losses = Losses::default();
@@ -34,6 +35,7 @@ pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Re
         Format::Gemini => gemini::encode_request(&hub, target, &mut losses)?,
         Format::Cohere => cohere::encode_request(&hub, target, &mut losses)?,
         Format::Converse => bedrock_converse::encode_request(&hub, target, &mut losses)?,
+        Format::Responses => openai_responses::encode_request(&hub, target, &mut losses)?,
     };
     Ok(Request { body, losses })
 }
@@ -50,6 +52,7 @@ pub fn answer(from: Format, to: Format, body: &[u8], context: &Context) -> Resul
         Format::Gemini => gemini::encode_answer(&hub, context),
         Format::Cohere => cohere::encode_answer(&hub, context),
         Format::Converse => bedrock_converse::encode_answer(&hub, context),
+        Format::Responses => openai_responses::encode_answer(&hub, context),
     };
     Ok((body, hub.usage))
 }
@@ -61,6 +64,7 @@ fn decode_answer(from: Format, body: &[u8]) -> Result<Answer<'_>, Fault> {
         Format::Gemini => gemini::decode_answer(body),
         Format::Cohere => cohere::decode_answer(body),
         Format::Converse => bedrock_converse::decode_answer(body),
+        Format::Responses => openai_responses::decode_answer(body),
     }
 }
 
@@ -84,6 +88,7 @@ enum Decoder {
     Gemini(gemini::Decoder),
     Cohere(cohere::Decoder),
     Converse(bedrock_converse::Decoder),
+    Responses(openai_responses::Decoder),
 }
 
 /// Writes the caller's stream.
@@ -94,6 +99,7 @@ enum Encoder {
     Gemini(gemini::Encoder),
     Cohere(cohere::Encoder),
     Converse(bedrock_converse::Encoder),
+    Responses(Box<openai_responses::Encoder>),
 }
 
 impl Encoder {
@@ -104,6 +110,7 @@ impl Encoder {
             Format::Gemini => Encoder::Gemini(gemini::Encoder::new(context)),
             Format::Cohere => Encoder::Cohere(cohere::Encoder::new(context)),
             Format::Converse => Encoder::Converse(bedrock_converse::Encoder::new(context)),
+            Format::Responses => Encoder::Responses(Box::new(openai_responses::Encoder::new(context))),
         }
     }
 
@@ -114,6 +121,7 @@ impl Encoder {
             Encoder::Gemini(encoder) => encoder.delta(delta, out),
             Encoder::Cohere(encoder) => encoder.delta(delta, out),
             Encoder::Converse(encoder) => encoder.delta(delta, out),
+            Encoder::Responses(encoder) => encoder.delta(delta, out),
         }
     }
 }
@@ -149,6 +157,7 @@ impl Stream {
                 Format::Gemini => Decoder::Gemini(gemini::Decoder::default()),
                 Format::Cohere => Decoder::Cohere(cohere::Decoder::default()),
                 Format::Converse => Decoder::Converse(bedrock_converse::Decoder::default()),
+                Format::Responses => Decoder::Responses(openai_responses::Decoder::default()),
             },
             encoder: Encoder::new(to, context),
             seen: Progress::default(),
@@ -172,6 +181,7 @@ impl Stream {
             Decoder::Gemini(decoder) => decoder.event(event, &mut step)?,
             Decoder::Cohere(decoder) => decoder.event(event, &mut step)?,
             Decoder::Converse(decoder) => decoder.event(event, &mut step)?,
+            Decoder::Responses(decoder) => decoder.event(event, &mut step)?,
         }
         Ok(&self.seen)
     }
@@ -220,10 +230,11 @@ impl Progress {
     }
 }
 
-/// The caller's body, if his format's answers repeat parts of the request.
-pub fn remembered(format: Format, _body: &Bytes) -> Bytes {
+/// What of the caller's request its answer repeats.
+pub fn remembered(format: Format, body: &[u8]) -> Bytes {
     match format {
         Format::Chat | Format::Messages | Format::Gemini | Format::Cohere | Format::Converse => Bytes::new(),
+        Format::Responses => openai_responses::remembered(body),
     }
 }
 

@@ -187,12 +187,13 @@ fn invalid_json(error: &json::JsonError) -> Error {
     Error::new(Code::InvalidJson, format!("The request body is not valid JSON: {error}."))
 }
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "model",
     "stream",
     "stream_options",
     "max_tokens",
     "max_completion_tokens",
+    "max_output_tokens",
     "n",
     "messages",
     "prompt",
@@ -208,7 +209,7 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
     }
     let scan = scan_object(body, &FIELDS).map_err(|error| invalid_json(&error))?;
-    let [model, stream, stream_options, max_tokens, max_completion, n, content @ ..] = scan.fields;
+    let [model, stream, stream_options, max_tokens, max_completion, max_output, n, content @ ..] = scan.fields;
     let [messages, prompt, input, query, documents, user, metadata] = content;
     let mut call = Call { root: Some(scan.root), choices: 1, user, metadata, ..Call::default() };
     if let Some(model) = present(model) {
@@ -232,13 +233,18 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         }
     }
     call.stream_options = stream_options;
-    for (value, name) in [(max_tokens, "max_tokens"), (max_completion, "max_completion_tokens")] {
+    let limits =
+        [(max_tokens, "max_tokens"), (max_completion, "max_completion_tokens"), (max_output, "max_output_tokens")];
+    for (value, name) in limits {
         if let Some(value) = present(value) {
             call.max_output = Some(json::as_u64(body, value).ok_or_else(|| wrong(name, "a whole number"))?);
         }
     }
     if let Some(n) = present(n) {
         call.choices = json::as_u64(body, n).ok_or_else(|| wrong("n", "a whole number"))?.max(1);
+    }
+    if operation == Operation::Responses {
+        no_background(body)?;
     }
     let content = required(operation, [messages, prompt, input, query, documents])?;
     call.content_bytes = content.map_or(0, |content| content.end - content.start);
@@ -248,6 +254,19 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         call.characters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
     }
     Ok(call)
+}
+
+/// An answer in the background is not awaited, so that nobody would learn what it cost.
+fn no_background(body: &Bytes) -> Result<()> {
+    let scan = scan_object(body, &["background"]).map_err(|error| invalid_json(&error))?;
+    match present(scan.fields[0]).map(|value| json::as_bool(body, value)) {
+        None | Some(Some(false)) => Ok(()),
+        Some(None) => Err(wrong("background", "a boolean")),
+        Some(Some(true)) => {
+            let text = "Responses in the background are not supported; leave 'background' out.";
+            Err(Error::new(Code::FeatureUnsupported, text).param("background"))
+        }
+    }
 }
 
 /// A member that is there and not null.

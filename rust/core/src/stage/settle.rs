@@ -117,7 +117,7 @@ pub fn stamp(headers: &mut HeaderMap, dialect: Dialect, id: &RequestId) {
     match dialect {
         Dialect::Anthropic => _ = headers.insert(ANTHROPIC_REQUEST_ID, id.clone()),
         Dialect::Bedrock => _ = headers.insert(AMAZON_REQUEST_ID, id.clone()),
-        Dialect::OpenAi | Dialect::Gemini | Dialect::Cohere => {}
+        Dialect::OpenAi | Dialect::Responses | Dialect::Gemini | Dialect::Cohere => {}
     }
     headers.insert(REQUEST_ID, id.clone());
     headers.insert(AILINK_REQUEST_ID, id);

@@ -26,6 +26,7 @@ pub struct Fields<'a> {
     pub n: Option<u64>,
     pub max_tokens: Option<u64>,
     pub max_completion_tokens: Option<u64>,
+    pub max_output_tokens: Option<u64>,
     #[serde(borrow)]
     pub tools: Option<&'a RawValue>,
     #[serde(borrow)]

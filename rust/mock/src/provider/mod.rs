@@ -26,6 +26,7 @@ mod options;
 mod plan;
 mod raw;
 mod requests;
+mod responses;
 mod script;
 mod service;
 mod sigv4;

@@ -5,7 +5,7 @@ use super::errors::{Dialect, Failure};
 use super::fields::{Call, Fields};
 use super::multipart::Form;
 use super::script::percent_decode;
-use super::{anthropic, bedrock, cohere, embeddings, gemini, media, openai};
+use super::{anthropic, bedrock, cohere, embeddings, gemini, media, openai, responses};
 
 /// What the provider can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub enum Operation {
     Speech,
     Transcriptions,
     Translations,
+    Responses,
     Messages,
     CountTokens,
     Gemini(gemini::Verb),
@@ -56,6 +57,7 @@ impl Operation {
             "audio/speech" => Self::Speech,
             "audio/transcriptions" => Self::Transcriptions,
             "audio/translations" => Self::Translations,
+            "responses" => Self::Responses,
             "messages" => Self::Messages,
             "messages/count_tokens" => Self::CountTokens,
             "chat" => Self::CohereChat,
@@ -156,6 +158,7 @@ impl<'a> Parsed<'a> {
             (Self::Json(fields), Operation::Moderations) => media::moderations(fields, call),
             (Self::Json(fields), Operation::ImagesGenerations) => media::generations(fields, call),
             (Self::Json(fields), Operation::Speech) => media::speech(fields, call),
+            (Self::Json(fields), Operation::Responses) => responses::responses(fields, call),
             (Self::Json(fields), Operation::Messages) => anthropic::messages(fields, call),
             (Self::Json(fields), Operation::CountTokens) => anthropic::count_tokens(fields, call),
             (Self::Json(fields), Operation::CohereChat) => cohere::chat(fields, call),

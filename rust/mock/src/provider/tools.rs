@@ -68,7 +68,7 @@ fn forced(choice: &Value) -> bool {
 }
 
 fn asked(fields: &Fields<'_>) -> bool {
-    fields.messages.and_then(last_user_text).is_some_and(|text| asks_for_tool(&text))
+    fields.messages.or(fields.input).and_then(last_user_text).is_some_and(|text| asks_for_tool(&text))
 }
 
 /// A value that fits a JSON schema's type; of objects the required properties, or all if none is.

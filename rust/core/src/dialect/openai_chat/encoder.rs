@@ -1,7 +1,7 @@
 //! Chat streams, written.
 
 use super::answer::finish_name;
-use super::write::{annotations, extra, thinking_block, write_usage};
+use super::write::{annotations, encrypted_block, extra, thinking_block, write_usage};
 use crate::dialect::format::{Context, Format};
 use crate::dialect::hub::Delta;
 use crate::wire::json::write::{Writer, escape};
@@ -57,10 +57,10 @@ impl Encoder {
             }
             Delta::ReasoningSignature { choice, signature } => {
                 let thought = std::mem::take(&mut self.thought);
-                self.thinking(*choice, |json| thinking_block(json, Some(signature), &thought, None), out);
+                self.thinking(*choice, |json| thinking_block(json, Some(signature), &thought), out);
             }
-            Delta::ReasoningEncrypted { choice, data, .. } => {
-                self.thinking(*choice, |json| thinking_block(json, None, "", Some(data)), out);
+            Delta::ReasoningEncrypted { choice, data, id } => {
+                self.thinking(*choice, |json| encrypted_block(json, data, id.as_deref()), out);
             }
             Delta::Citation { choice, citations } => {
                 let end = self.written;

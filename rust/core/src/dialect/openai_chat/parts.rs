@@ -201,11 +201,14 @@ pub(in crate::dialect) struct ThinkingWire<'a> {
     signature: Option<Text<'a>>,
     #[serde(default, borrow)]
     data: Option<Text<'a>>,
+    /// OpenAI's id of encrypted reasoning.
+    #[serde(default, borrow)]
+    id: Option<Text<'a>>,
 }
 
 impl<'a> ThinkingWire<'a> {
     pub fn part(self) -> Part<'a> {
         let signature = self.signature.filter(|signature| !signature.is_empty());
-        Part::Reasoning { text: self.thinking.unwrap_or_default(), signature, encrypted: self.data, id: None }
+        Part::Reasoning { text: self.thinking.unwrap_or_default(), signature, encrypted: self.data, id: self.id }
     }
 }

@@ -76,26 +76,29 @@ fn reasoning(out: &mut Writer, parts: &[Part<'_>]) {
     }
     out.key("thinking_blocks").begin_array();
     for part in thoughts() {
-        let Part::Reasoning { text, signature, encrypted, .. } = part else { continue };
+        let Part::Reasoning { text, signature, encrypted, id } = part else { continue };
         match (signature, encrypted) {
-            (None, Some(data)) => thinking_block(out, None, "", Some(data)),
-            (signature, _) => thinking_block(out, signature.as_deref(), text, None),
+            (None, Some(data)) => encrypted_block(out, data, id.as_deref()),
+            (signature, _) => thinking_block(out, signature.as_deref(), text),
         }
     }
     out.end_array();
 }
 
 /// LiteLLM's form of reasoning that can be given back.
-pub fn thinking_block(out: &mut Writer, signature: Option<&str>, text: &str, encrypted: Option<&str>) {
-    out.begin_object();
-    match encrypted {
-        Some(data) => _ = out.member("type", "redacted_thinking").member("data", data),
-        None => {
-            out.member("type", "thinking").member("thinking", text);
-            if let Some(signature) = signature {
-                out.member("signature", signature);
-            }
-        }
+pub fn thinking_block(out: &mut Writer, signature: Option<&str>, text: &str) {
+    out.begin_object().member("type", "thinking").member("thinking", text);
+    if let Some(signature) = signature {
+        out.member("signature", signature);
+    }
+    out.end_object();
+}
+
+/// Reasoning that only the provider can read; `id`: OpenAI's, which it wants back.
+pub fn encrypted_block(out: &mut Writer, data: &str, id: Option<&str>) {
+    out.begin_object().member("type", "redacted_thinking").member("data", data);
+    if let Some(id) = id {
+        out.member("id", id);
     }
     out.end_object();
 }
@@ -172,5 +175,22 @@ pub fn annotations(out: &mut Writer, citations: &Citations<'_>, start: u64, end:
         let (from, to) = place.unwrap_or((start, end));
         out.key("start_index").uint(from).key("end_index").uint(to).member("url", &url);
         out.member("title", source.title.as_deref().unwrap_or("")).end_object().end_object();
+    }
+}
+
+/// Web sources as annotations of the Responses format, which has no inner object; `end`: how long the text is so far.
+pub fn flat_annotations(out: &mut Writer, citations: &Citations<'_>, end: u64) {
+    if citations.format == Format::Responses {
+        let raws = serde_json::from_str::<Vec<&RawValue>>(citations.raw.get()).unwrap_or_else(|_| vec![citations.raw]);
+        for raw in raws {
+            out.raw(raw);
+        }
+        return;
+    }
+    for source in sources_of(citations) {
+        let Some(url) = source.url else { continue };
+        let (from, to) = source.start.zip(source.end).unwrap_or((0, end));
+        out.begin_object().member("type", "url_citation").key("start_index").uint(from).key("end_index").uint(to);
+        out.member("url", &url).member("title", source.title.as_deref().unwrap_or("")).end_object();
     }
 }

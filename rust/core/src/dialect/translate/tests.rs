@@ -5,7 +5,7 @@ use super::*;
 use crate::dialect::format::Fault;
 use crate::wire::sse::Framer;
 
-const TARGET: Target<'static> = Target { model: "up", ask_usage: true, max_output: None };
+const TARGET: Target<'static> = Target { model: "up", stream: false, ask_usage: true, max_output: None };
 
 fn asked(from: Format, to: Format, body: &Value) -> (Value, Vec<String>) {
     asked_of(from, to, body, &TARGET)
@@ -484,6 +484,94 @@ fn a_whole_answer_can_be_told_as_a_stream() {
     assert_eq!(usage.map(|usage| (usage.input, usage.output)), Some((1, 2)));
 }
 
+#[test]
+fn reasoning_survives_a_responses_client_of_a_claude_model() {
+    let stream = claude_stream();
+    let whole = streamed(Format::Messages, Format::Responses, &stream, stream.len());
+    for size in (1..stream.len()).step_by(7) {
+        assert_eq!(streamed(Format::Messages, Format::Responses, &stream, size), whole);
+    }
+    let events = data_of(&whole);
+    let response = &events[events.len() - 1]["response"];
+    let kinds: Vec<&str> =
+        response["output"].as_array().expect("items").iter().filter_map(|item| item["type"].as_str()).collect();
+    assert_eq!(kinds, ["reasoning", "message", "function_call", "function_call"]);
+    assert_eq!(response["output"][0]["summary"][0]["text"], "hm\n");
+    assert_eq!(response["output"][3]["arguments"], "{}");
+    assert_eq!((&response["status"], &response["usage"]["total_tokens"]), (&json!("completed"), &json!(14)));
+    // Given back, it is what Anthropic said.
+    let (asked, losses) =
+        asked(Format::Responses, Format::Messages, &json!({"model": "m", "input": response["output"]}));
+    assert!(losses.is_empty(), "{losses:?}");
+    let blocks = &asked["messages"][0]["content"];
+    assert_eq!(blocks[0], json!({"type": "thinking", "thinking": "hm\n", "signature": "sig"}));
+    assert_eq!(blocks[2], json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}}));
+}
+
+#[test]
+fn openais_own_reasoning_survives_a_chat_client() {
+    let body = json!({"id": "resp_1", "model": "m", "status": "completed", "output": [
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "enc"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "so", "annotations": [
+            {"type": "url_citation", "url": "https://h", "title": "H", "start_index": 0, "end_index": 2}]}]},
+    ], "usage": {"input_tokens": 3, "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 2}}});
+    let answer = answered(Format::Responses, Format::Chat, &body);
+    let message = &answer["choices"][0]["message"];
+    assert_eq!(message["thinking_blocks"], json!([{"type": "redacted_thinking", "data": "enc", "id": "rs_1"}]));
+    assert_eq!(message["annotations"][0]["url_citation"]["url"], "https://h");
+    assert_eq!(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 2);
+    let back = json!({"model": "m", "messages": [{"role": "user", "content": "q"}, message]});
+    let (again, _) = asked(Format::Chat, Format::Responses, &back);
+    assert_eq!((&again["input"][1]["id"], &again["input"][1]["encrypted_content"]), (&json!("rs_1"), &json!("enc")));
+    // Anthropic has no use for it, and would refuse it.
+    let (asked, losses) = asked(Format::Chat, Format::Messages, &back);
+    assert_eq!(
+        (asked["messages"][1]["content"].as_array().map(Vec::len), losses),
+        (Some(1), vec!["reasoning_history".to_string()])
+    );
+}
+
+#[test]
+fn a_response_that_failed_is_no_answer() {
+    let body =
+        json!({"id": "resp_1", "status": "failed", "error": {"code": "server_error", "message": "boom"}, "output": []});
+    let context = Context::default();
+    let fault = answer(Format::Responses, Format::Chat, body.to_string().as_bytes(), &context).expect_err("failed");
+    assert!(matches!(fault, Fault::Invalid { reason, .. } if reason == "boom"));
+}
+
+/// `docs/dialects.md` between its marks. With `AILINK_UPDATE_DOCS` set, the page is written anew.
+#[test]
+fn the_documented_table_is_that_of_the_code() {
+    const MARKS: (&str, &str) = ("<!-- begin: table -->\n", "<!-- end: table -->\n");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/dialects.md");
+    let page = std::fs::read_to_string(&path).expect("docs/dialects.md");
+    let (before, rest) = page.split_once(MARKS.0).expect("a mark where the table begins");
+    let (found, after) = rest.split_once(MARKS.1).expect("a mark where the table ends");
+    let table = table();
+    if std::env::var_os("AILINK_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, [before, MARKS.0, &table, MARKS.1, after].concat()).expect("written");
+    } else {
+        assert_eq!(found, table, "run the test once more with AILINK_UPDATE_DOCS=1");
+    }
+}
+
+fn table() -> String {
+    use crate::dialect::hub::{Feature, Treatment};
+    let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+    let mut out = format!("| what | name | {} |\n|---|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    for feature in Feature::ALL {
+        let cells = Format::ALL.map(|format| match format.treatment(*feature) {
+            Treatment::Carry => "carried".to_string(),
+            Treatment::Emulate(how) => format!("emulated: {how}"),
+            Treatment::Drop => "left out, announced".to_string(),
+            Treatment::Reject(alternative) => format!("refused: {alternative}"),
+        });
+        out.push_str(&format!("| {} | `{}` | {} |\n", feature.what(), feature.name(), cells.join(" | ")));
+    }
+    out
+}
+
 /// JSON made of the words that the formats know, so that random documents go deep.
 fn documents() -> impl Strategy<Value = Value> {
     let words = prop::sample::select(vec![
@@ -504,6 +592,14 @@ fn documents() -> impl Strategy<Value = Value> {
         "content_block_delta",
         "message_delta",
         "error",
+        "response.created",
+        "response.completed",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.output_text.delta",
+        "response.function_call_arguments.delta",
+        "function_call",
+        "function_call_output",
         "tool_calls",
         "data:;base64,",
     ]);
@@ -570,7 +666,8 @@ proptest! {
     #[test]
     fn anything_is_translated_or_refused(document in documents(), more in documents()) {
         let bytes = document.to_string();
-        for (from, to) in [(Format::Chat, Format::Messages), (Format::Messages, Format::Chat)] {
+        let pairs = Format::ALL.into_iter().flat_map(|from| Format::ALL.map(|to| (from, to)));
+        for (from, to) in pairs.filter(|(from, to)| from != to) {
             if let Ok(request) = request(from, to, bytes.as_bytes(), &TARGET) {
                 prop_assert!(serde_json::from_slice::<Value>(&request.body).is_ok());
             }

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::failed::{Failed, Failure};
 use super::retry::{class_of, retry_after};
 use crate::account::Ending;
-use crate::dialect;
+use crate::dialect::{self, Format};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
@@ -73,7 +73,11 @@ fn passed_on(
     body: &Bytes,
     wait: Option<Duration>,
 ) -> Error {
-    let same_dialect = exchange.translation.is_none();
+    let same_dialect = match exchange.translation.zip(exchange.endpoint.operation.format()) {
+        None => true,
+        // OpenAI's two formats share their errors.
+        Some(formats) => matches!(formats, (Format::Chat, Format::Responses) | (Format::Responses, Format::Chat)),
+    };
     let text = if same_dialect && dialect::is_error_shape(body) {
         None
     } else if let Some(message) = dialect::error_message(body) {

@@ -1,4 +1,4 @@
-"""OpenAI's Responses: the official SDK's `responses` with models of every format, and models that speak nothing else."""
+"""OpenAI's Responses: the official SDK with models of every format, and models that speak nothing else."""
 
 import json
 from collections.abc import Iterator

@@ -107,7 +107,9 @@ enum Object<'a> {
 fn list<'a>(models: &[(&'a str, &'a Model)], dialect: Dialect) -> List<'a> {
     let data = models.iter().map(|(name, model)| object(name, model, dialect)).collect();
     match dialect {
-        Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => List::OpenAi { object: "list", data },
+        Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => {
+            List::OpenAi { object: "list", data }
+        }
         Dialect::Anthropic => List::Anthropic {
             data,
             has_more: false,

@@ -23,14 +23,8 @@ pub enum Format {
 }
 
 impl Format {
-    pub const ALL: [Format; 6] = [
-        Format::Chat,
-        Format::Messages,
-        Format::Responses,
-        Format::Gemini,
-        Format::Cohere,
-        Format::Converse,
-    ];
+    pub const ALL: [Format; 6] =
+        [Format::Chat, Format::Messages, Format::Responses, Format::Gemini, Format::Cohere, Format::Converse];
 
     /// As documentation and errors name it.
     pub fn name(self) -> &'static str {
@@ -69,7 +63,7 @@ impl Format {
         match self {
             Format::Chat | Format::Messages | Format::Responses | Format::Gemini | Format::Cohere => {
                 "text/event-stream"
-            },
+            }
             Format::Converse => bedrock_converse::STREAM_TYPE,
         }
     }

@@ -96,7 +96,7 @@ impl Tap {
 /// The member of a whole JSON answer that tells its usage.
 pub fn usage_name(dialect: Dialect, operation: Operation) -> &'static str {
     match dialect {
-            Dialect::Cohere if operation == Operation::CohereEmbed => "meta",
+        Dialect::Cohere if operation == Operation::CohereEmbed => "meta",
         Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic | Dialect::Cohere | Dialect::Bedrock => "usage",
         Dialect::Gemini => "usageMetadata",
     }

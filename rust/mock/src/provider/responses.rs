@@ -108,5 +108,6 @@ fn stream(call: &Call<'_>, speech: Speech, tool: Option<ToolCall>, item: &Value,
         closing,
         terminator: Some(event(last, json!({"response": whole}))),
         error: event("response.failed", json!({"response": failed})),
+        frames: false,
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::dialect::format::Fault;
 use crate::wire::sse::Framer;
 
-const TARGET: Target<'static> = Target { model: "up", stream: false, ask_usage: true, max_output: None };
+const TARGET: Target<'static> = Target { model: "up", stream: true, ask_usage: true, max_output: None };
 
 fn asked(from: Format, to: Format, body: &Value) -> (Value, Vec<String>) {
     asked_of(from, to, body, &TARGET)
@@ -660,6 +660,24 @@ fn documents() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Do Amazon's frames fill the bytes, each with a JSON object between its headers and its checksum?
+fn whole_frames(mut bytes: &[u8]) -> bool {
+    let number = |at: &[u8]| u32::from_be_bytes(at.try_into().expect("four bytes")) as usize;
+    while !bytes.is_empty() {
+        if bytes.len() < 16 || bytes.len() < number(&bytes[..4]) {
+            return false;
+        }
+        let (frame, rest) = bytes.split_at(number(&bytes[..4]));
+        let payload = frame.get(12 + number(&frame[4..8])..frame.len() - 4);
+        if !payload.is_some_and(|payload| serde_json::from_slice::<Value>(payload).is_ok_and(|value| value.is_object()))
+        {
+            return false;
+        }
+        bytes = rest;
+    }
+    true
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -681,6 +699,10 @@ proptest! {
                 let _ = stream.event(format!("data: {event}\n\n").as_bytes(), &mut out);
             }
             stream.end(&mut out);
+            if to == Format::Converse {
+                prop_assert!(whole_frames(&out), "{:?}", out);
+                continue;
+            }
             for line in String::from_utf8(out).expect("UTF-8").lines().filter_map(|line| line.strip_prefix("data: ")) {
                 prop_assert!(line == "[DONE]" || serde_json::from_str::<Value>(line).is_ok(), "{}", line);
             }

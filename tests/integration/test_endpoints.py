@@ -83,6 +83,7 @@ def request_of(operation: str, model: str | None = "m") -> dict[str, Any]:
         "completions": {"prompt": "x"},
         "fim": {"prompt": "x", "suffix": "y"},
         "embeddings": {"input": "x", "dimensions": 2},
+        "responses": {"input": "x"},
         "moderations": {"input": "x"},
         "images_generations": {"prompt": "x"},
         "audio_speech": {"input": "x", "voice": "alloy"},

@@ -60,6 +60,9 @@ class FakePlane:
     def subject_spend(self, kind: str, ids: list[str]) -> list[int]:
         return [self.spent.get(f"{kind}:{name}", 0) for name in ids]
 
+    def guard_report(self) -> bytes:
+        return msgspec.msgpack.encode(([], []))
+
     def push_credentials(self, rows: bytes) -> None:
         self._may_fail()
         self.credentials |= msgspec.msgpack.decode(rows, type=dict[str, bytes])
@@ -124,6 +127,9 @@ class FakeConfig:
             model("o1"),
             model("claude"),
         ]
+
+    def guardrails(self) -> Sequence[tuple[wire.Guardrail, list[str]]]:
+        return []
 
     def credentials_in_use(self) -> Collection[str]:
         return self.used

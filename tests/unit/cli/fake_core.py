@@ -106,6 +106,9 @@ class Plane:
         note("upsert_keys", roles=[row.role for row in decoded])
         return len(decoded)
 
+    def apply_subjects(self, upserts, removals):
+        return len(msgspec.msgpack.decode(upserts, type=list[wire.SubjectRow]))
+
     def remove_keys(self, digests):
         return len(digests)
 

@@ -10,7 +10,8 @@
 
 Modules: `process` (child processes, logs), `provider` (mock, script, journal), `canned` (a provider of fixed
 bytes), `config` (files), `gateway`, `ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse`
-(events), `load` (threads), `until` (polling with a deadline), `certificates` (TLS pairs), `json_corpus` and
+(events), `load` (threads), `until` (polling with a deadline), `certificates` (TLS pairs), `tenants`
+(calls as one key or another), `json_corpus` and
 `http_corpus` (bad input). What a script of the mock may say: `rust/mock`.
 """
 

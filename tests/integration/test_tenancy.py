@@ -3,53 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
-from tests.harness import Gateway, MockProvider, chat, make_config, make_deployment, make_model
-
-# 1 USD a request, so that budgets are counted on fingers.
-PRICE = {"input_per_million": 0, "output_per_million": 0, "per_request": 1}
+from tests.harness import Gateway, MockProvider
+from tests.harness.tenants import ask, code, manage, team_key, tenants_config
 
 
 @pytest.fixture(scope="module")
 def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    config = make_config(
-        make_model("m", make_deployment(provider), price=PRICE),
-        make_model("org/one", make_deployment(provider)),
-        make_model("org/two", make_deployment(provider)),
-        server={"threads": 2},
-    )
-    with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
+    with Gateway(tmp_path_factory.mktemp("gateway"), tenants_config(provider)) as running:
         yield running
-
-
-def ask(gateway: Gateway, secret: str, model: str = "m", **more: Any) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {secret}"}
-    return gateway.http.post("/v1/chat/completions", json=chat(model, **more), headers=headers)
-
-
-def code(response: httpx.Response) -> tuple[int, str]:
-    return (
-        (response.status_code, "")
-        if response.is_success
-        else (
-            response.status_code,
-            response.json()["error"]["code"],
-        )
-    )
-
-
-def manage(
-    gateway: Gateway, secret: str, method: str, path: str, body: Any = None, **query: Any
-) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {secret}"}
-    return gateway.http.request(method, path, json=body, params=query or None, headers=headers)
-
-
-def team_key(gateway: Gateway, team: str, **settings: Any) -> str:
-    made = gateway.call("/key/generate", {"team_id": team, **settings})
-    secret: str = made["key"]
-    return secret
 
 
 def test_models_are_inherited_and_never_widened(gateway: Gateway) -> None:

@@ -14,7 +14,6 @@ from ailink.identity.roles import (
     Permissions,
     permissions_of,
 )
-from ailink.store import keys
 from ailink.store.database import Queries
 from ailink.store.keys import KeyRecord
 from ailink.store.reach import EVERYWHERE, Reach
@@ -152,9 +151,3 @@ async def _teams(
                 seen.add(team.id)
                 waiting.append(team.id)
     return held, allowed, orgs
-
-
-async def actor_of(queries: Queries, key_id: str) -> Actor:
-    """The actor behind a key id that the front identified; nobody for a key that is gone."""
-    record = await keys.by_id(queries, key_id)
-    return Actor(key_id=key_id) if record is None else await actor_of_key(queries, record)

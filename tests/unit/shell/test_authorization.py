@@ -14,10 +14,11 @@ from tests.unit.shell.conftest import ADMIN, as_key, mint
 from tests.unit.shell.world import FOREIGN, MISSING, OWN, PLACES, REQUESTS
 
 from ailink.admin.key_access import may_call
-from ailink.identity.actor import actor_of
+from ailink.identity.actor import Actor, actor_of_key
 from ailink.shell.policy import Policy
 from ailink.shell.route import Route
 from ailink.shell.table import ROUTES
+from ailink.store import keys
 
 CALLERS = ["nobody", "key", "scraper", "limited", "admin"]
 # What each caller is told; a handler's own 4xx for an empty request counts as let in.
@@ -103,7 +104,9 @@ async def _faults(setting: Setting, route: Route, caller: str) -> list[str]:
     faults = [f"{side} → {status}" for side, status in statuses.items() if status >= 500]
     if caller == "nobody":
         return faults + [f"{statuses}"] * (set(statuses.values()) != {401})
-    actor = await actor_of(setting.gateway.services.database, headers["x-ailink-key-id"])
+    database, key_id = setting.gateway.services.database, headers["x-ailink-key-id"]
+    record = await keys.by_id(database, key_id)
+    actor = Actor(key_id=key_id) if record is None else await actor_of_key(database, record)
     permission = route.policy.permission
     record = await setting.gateway.services.keys.by_id(headers["x-ailink-key-id"])
     assert record is not None

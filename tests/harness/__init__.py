@@ -10,9 +10,10 @@
 
 Modules: `process` (child processes, logs), `provider` (mock, script, journal), `canned` (a provider of fixed
 bytes), `config` (files), `gateway`, `ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse`
-(events), `load` (threads), `until` (polling with a deadline), `certificates` (TLS pairs), `tenants`
-(calls as one key or another), `json_corpus` and
-`http_corpus` (bad input). What a script of the mock may say: `rust/mock`.
+(events), `servers` (real PostgreSQL and Redis; fixtures `redis_url` and `database_url`), `relay` (a network
+that can fail), `load` (threads), `until` (polling with a deadline), `certificates` (TLS pairs), `tenants`
+(calls as one key or another), `json_corpus` and `http_corpus` (bad input). What a script of the mock may say:
+`rust/mock`.
 """
 
 from tests.harness.config import (
@@ -30,6 +31,8 @@ from tests.harness.load import Background, in_parallel
 from tests.harness.process import Child, recent_logs
 from tests.harness.provider import MockProvider, Seen
 from tests.harness.raw import RawConnection, RawResponse
+from tests.harness.relay import Relay
+from tests.harness.servers import PostgresServer, RedisServer
 from tests.harness.sse import Event, events_of
 from tests.harness.until import until
 
@@ -42,8 +45,11 @@ __all__ = [
     "Key",
     "LedgerRow",
     "MockProvider",
+    "PostgresServer",
     "RawConnection",
     "RawResponse",
+    "RedisServer",
+    "Relay",
     "Seen",
     "chat",
     "events_of",

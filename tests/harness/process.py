@@ -29,8 +29,20 @@ _children: "weakref.WeakSet[Child]" = weakref.WeakSet()
 class Child:
     """One process. `log` has all it wrote, over all its starts."""
 
-    def __init__(self, name: str, arguments: Sequence[str], directory: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        directory: Path,
+        env: Mapping[str, str],
+        *,
+        program: Path | str = sys.executable,
+        user: str | None = None,
+    ) -> None:
+        """`arguments` are those of `program`, which runs as `user` where one is named."""
         self.name = name
+        self.program = str(program)
+        self.user = user
         self.arguments = list(arguments)
         self.directory = directory
         self.env = dict(env)
@@ -39,16 +51,18 @@ class Child:
         _children.add(self)
 
     def start(self) -> Self:
-        """Starts it; `arguments` are those of the Python interpreter that runs the tests."""
+        """Starts it."""
         assert not self.running, f"{self.name} runs already"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("AILINK_")}
         paths = [str(ROOT / "python"), str(ROOT), clean.get("PYTHONPATH", "")]
         clean["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *self.arguments],
+                [self.program, *self.arguments],
                 cwd=self.directory,
                 env=clean | self.env,
+                user=self.user,
+                group=self.user,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -93,6 +107,28 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
             self._process.wait()
+
+    def freeze(self) -> None:
+        """Stops it and all its descendants where they stand; `thaw` lets them go on."""
+        for pid in self.family():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in self.family():
+            os.kill(pid, signal.SIGCONT)
+
+    def family(self) -> list[int]:
+        """Its process id and those of all its descendants."""
+        parents: dict[int, list[int]] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                text = stat.read_text()
+                # The name, in parentheses, may hold anything.
+                parents.setdefault(int(text.rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+        found = [self.pid]
+        for pid in found:
+            found += parents.get(pid, [])
+        return found
 
     def memory(self) -> int:
         """Resident bytes."""

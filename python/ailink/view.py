@@ -29,7 +29,10 @@ class View:
                 created=model.created,
                 aliases=tuple(aliases.get(model.name, ())),
                 fallbacks=tuple(model.fallbacks),
-                deployments=tuple(_deployment(snapshot.deployments[index]) for index in model.deployments),
+                deployments=tuple(
+                    _deployment(snapshot.deployments[index], snapshot.settings.assumed_output)
+                    for index in model.deployments
+                ),
                 **_known(model.info),
             )
             for model in snapshot.models
@@ -62,7 +65,7 @@ def _known(info: ModelInfo | None) -> dict[str, Any]:
     }
 
 
-def _deployment(deployment: Deployment) -> ServedDeployment:
+def _deployment(deployment: Deployment, assumed: int) -> ServedDeployment:
     rates = deployment.price.rates if deployment.price else None
     return ServedDeployment(
         id=deployment.id,
@@ -76,4 +79,5 @@ def _deployment(deployment: Deployment) -> ServedDeployment:
         cache_read_price=rates.cache_read if rates else None,
         cache_write_price=rates.cache_write if rates else None,
         price_version=deployment.price_version,
+        assumed_output=min(assumed, deployment.max_output or assumed),
     )

@@ -26,6 +26,8 @@ class ServedDeployment(msgspec.Struct, frozen=True, kw_only=True):
     cache_read_price: int | None = None
     cache_write_price: int | None = None
     price_version: str = ""
+    assumed_output: int = 0
+    """Output tokens set aside for a request without a maximum."""
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):

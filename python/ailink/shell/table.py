@@ -16,6 +16,7 @@ from ailink.admin import litellm_fields as litellm
 from ailink.admin import model_handlers as models
 from ailink.admin import routing_handlers as routing
 from ailink.admin import spend_handlers as spend
+from ailink.admin import token_handlers as tokens
 from ailink.admin.call import Call, Nothing
 from ailink.admin.services import Services
 from ailink.shell import openapi, pages
@@ -61,6 +62,12 @@ ROUTES: tuple[Route, ...] = (
           query=models.ModelQuery, inert_query=litellm.MODEL_QUERY, response=models.ModelsView),
     route("GET", "/spend/logs", ADMIN, spend.spend_logs, "Upstream attempts and their cost", tag="Spend",
           query=spend.LogsQuery, response=list[spend.SpendLog]),
+    route("POST", "/v1/tokens/count", KEY, tokens.count, "Tokens of a request", tag="Tokens",
+          body=tokens.TokenRequest, response=tokens.TokenCount),
+    route("POST", "/utils/token_counter", KEY, tokens.token_counter, "Tokens of a request", tag="Tokens",
+          body=tokens.TokenRequest, response=tokens.TokenCounter),
+    route("POST", "/v1/cost/estimate", KEY, tokens.estimate, "What a request may cost", tag="Tokens",
+          body=tokens.TokenRequest, response=tokens.CostEstimate),
     route("GET", "/v1/spend", ADMIN, report.spend, "Spend by any dimension and time", tag="Spend",
           query=report.SpendQuery, response=report.SpendReport),
     route("GET", "/global/spend", ADMIN, spend.global_spend, "Everything spent so far", tag="Spend",

@@ -7,6 +7,7 @@ mod kernels;
 mod keys;
 mod mock;
 mod plane;
+mod tokens;
 
 use pyo3::prelude::*;
 
@@ -29,5 +30,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     keys::register(module)?;
     guard::register(module)?;
     kernels::register(module)?;
+    tokens::register(module)?;
     mock::register(module)
 }

@@ -13,4 +13,5 @@ pub mod price;
 pub mod quota;
 pub mod ratio;
 pub mod retry_budget;
+pub mod tokens;
 pub mod window;

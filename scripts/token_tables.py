@@ -1,8 +1,8 @@
 """Packs OpenAI's vocabularies for the data plane: `python3 scripts/token_tables.py DIRECTORY`.
 
 DIRECTORY holds `o200k_base.tiktoken` and `cl100k_base.tiktoken`, as OpenAI publishes them (MIT) under
-https://openaipublic.blob.core.windows.net/encodings/. What is written: the number of tokens, the length of each, their
-bytes, in the order of their ranks, as one zlib stream; a third of the original.
+https://openaipublic.blob.core.windows.net/encodings/. What is written: the number of tokens, the length of
+each, their bytes, in the order of their ranks, as one zlib stream; a third of the original.
 """
 
 from __future__ import annotations

@@ -135,9 +135,9 @@ def config_fault(text: str) -> tuple[str, str] | None:
     """What is wrong with a Portkey config object given as JSON."""
 
 def count_tokens(request: bytes, model: str) -> tuple[int, bool, str]:
-    """Tokens of a request as JSON (`messages`, `tools`, `prompt`, `input` or `text`) for a model or an encoding: the
-    count, whether it is exact, and the encoding (`estimate`: none that is known). The first call for an encoding
-    loads its vocabulary. ValueError.
+    """Tokens of a request as JSON (`messages`, `tools`, `prompt`, `input` or `text`) for a model or an
+    encoding: the count, whether it is exact, and the encoding (`estimate`: none that is known). The first
+    call for an encoding loads its vocabulary. ValueError.
     """
 
 def noop() -> None:

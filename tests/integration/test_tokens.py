@@ -14,6 +14,7 @@ PRICE = {"input_per_million": 2.5, "output_per_million": 10}
 def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     config = make_config(
         make_model("priced", make_deployment(provider, model="gpt-4o"), price=PRICE, aliases=["nick"]),
+        make_model("newer", make_deployment(provider, model="claude-next"), price=PRICE),
         make_model("other", make_deployment(provider, model="some-model")),
     )
     with Gateway(tmp_path_factory.mktemp("tokens"), config) as running:
@@ -72,7 +73,14 @@ def test_what_a_request_may_cost(gateway: Gateway, key: Key) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"model": ""}, {"model": "m"}, {"model": "m", "messages": "x"}, {"model": "m", "messages": [1]}, {"model": 1}],
+    [
+        {},
+        {"model": ""},
+        {"model": "m"},
+        {"model": "m", "messages": "x"},
+        {"model": "m", "messages": [1]},
+        {"model": 1},
+    ],
 )
 def test_bad_bodies(gateway: Gateway, key: Key, body: dict[str, Any]) -> None:
     answer = post(gateway, key, "/v1/tokens/count", body)
@@ -82,3 +90,26 @@ def test_bad_bodies(gateway: Gateway, key: Key, body: dict[str, Any]) -> None:
 
 def test_a_key_is_needed(gateway: Gateway) -> None:
     assert gateway.http.post("/v1/tokens/count", json={"model": "m", "text": "x"}).status_code == 401
+
+
+def test_a_limit_that_the_estimate_would_pass_is_counted_exactly(gateway: Gateway) -> None:
+    # 14 bytes a token where 4 are assumed: 2,260 by the estimate, some 580 counted.
+    content = " international" * 575
+    body = {"model": "priced", "max_tokens": 1, "messages": [{"role": "user", "content": content}]}
+    found = []
+    for model in ("newer", "priced"):
+        key = gateway.mint(tpm_limit=1_100)
+        found.append(post(gateway, key, "/v1/chat/completions", {**body, "model": model}).status_code)
+    assert found == [429, 200]
+    # What does not fit when it is counted is refused as ever.
+    small = gateway.mint(tpm_limit=500)
+    answer = post(gateway, small, "/v1/chat/completions", body)
+    assert answer.status_code == 429
+    assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_a_budget_that_the_estimate_would_pass_is_counted_exactly(gateway: Gateway) -> None:
+    content = " international" * 575
+    body = {"model": "priced", "max_tokens": 1, "messages": [{"role": "user", "content": content}]}
+    assert post(gateway, gateway.mint(max_budget=0.003), "/v1/chat/completions", body).status_code == 200
+    assert post(gateway, gateway.mint(max_budget=0.001), "/v1/chat/completions", body).status_code == 422

@@ -35,8 +35,8 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class TokenCount(msgspec.Struct, frozen=True, kw_only=True):
-    """`exact`: counted with the model's own encoding by published rules; else an estimate. `tokenizer`: the encoding, or
-    `estimate`.
+    """`exact`: counted with the model's own encoding by published rules; else an estimate. `tokenizer`: the
+    encoding, or `estimate`.
     """
 
     model: str
@@ -97,7 +97,9 @@ async def estimate(services: Services, call: Call[TokenRequest, Nothing]) -> Cos
             code="model_not_found",
             param="model",
         )
-    priced = [one for one in served.deployments if one.input_price is not None or one.output_price is not None]
+    priced = [
+        one for one in served.deployments if one.input_price is not None or one.output_price is not None
+    ]
     if not priced:
         raise bad_request(f"the model `{body.model}` has no price", param="model", code="no_price")
     tokens, exact, _ = await _count(services, body)

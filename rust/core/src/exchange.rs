@@ -16,6 +16,7 @@ use crate::dialect::Format;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
 use crate::hold::Extra;
+use crate::kernel::tokens::Encoding;
 use crate::portkey::Plan;
 use crate::shard::{Shard, SnapshotRef};
 use crate::sigv4::Claim;
@@ -87,11 +88,22 @@ pub struct Call {
     pub est_input: u32,
     /// Bytes of the content that tokens are counted of.
     pub content_bytes: u32,
+    /// Tokens of the request counted one by one, where an estimate would not do.
+    pub counted: Option<Counted>,
     /// Characters of a text that is to be spoken.
     pub characters: u32,
     /// Who it is for, as OpenAI's clients say.
     pub user: Option<Value>,
     pub metadata: Option<Value>,
+}
+
+/// What came of counting the tokens of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// By the vocabulary of this family of models.
+    Exactly(Encoding, u32),
+    /// It cannot be counted: the estimate stands.
+    Not,
 }
 
 /// Who says he signed the request.

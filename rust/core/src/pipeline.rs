@@ -17,7 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::late;
 use crate::portkey;
-use crate::stage::{Flow, Stage};
+use crate::stage::{self, Flow, Stage};
 use crate::stage::{admit, attempt, authorize, cache, identify, inspect, parse, relay, reserve, route, settle};
 
 /// Who is calling, and whether his rate is used up: a flood of refusals costs no more than this.
@@ -43,7 +43,7 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
     if let Err(error) = parse::run(&mut exchange).await {
         return Box::pin(turn_away(exchange, error)).await;
     }
-    match decide(&mut exchange, Stage::Authorize) {
+    match decided(&mut exchange, Stage::Authorize).await {
         Ok(None) => {}
         Ok(Some(response)) => {
             let answer = guarded(&mut exchange, response).await;
@@ -64,9 +64,21 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
     Box::pin(late::answer(answering, Duration::from_millis(patience), dialect, id)).await
 }
 
-/// The stages from `first` on that wait for nobody, up to the attempt.
-fn decide(exchange: &mut Exchange, first: Stage) -> Result<Option<Response<Body>>> {
+/// The stages from `first` on, up to the attempt. They wait for nobody, but for the rare request that a limit makes wait.
+async fn decided(exchange: &mut Exchange, first: Stage) -> Result<Option<Response<Body>>> {
     let mut stage = first;
+    loop {
+        match decide(exchange, &mut stage)? {
+            Flow::Wait(wait) => Box::pin(stage::wait(exchange, wait)).await?,
+            Flow::Answer(response) => return Ok(Some(response)),
+            Flow::Next | Flow::Again(_) => return Ok(None),
+        }
+    }
+}
+
+/// As far as it goes without waiting; `at` is where it stands.
+fn decide(exchange: &mut Exchange, at: &mut Stage) -> Result<Flow> {
+    let mut stage = *at;
     while stage < Stage::Attempt {
         let flow = match stage {
             Stage::Authorize => {
@@ -89,10 +101,14 @@ fn decide(exchange: &mut Exchange, first: Stage) -> Result<Option<Response<Body>
         match flow {
             Flow::Next => stage = stage.next(),
             Flow::Again(earlier) => stage = earlier,
-            Flow::Answer(response) => return Ok(Some(response)),
+            Flow::Answer(response) => return Ok(Flow::Answer(response)),
+            Flow::Wait(wait) => {
+                *at = stage;
+                return Ok(Flow::Wait(wait));
+            }
         }
     }
-    Ok(None)
+    Ok(Flow::Next)
 }
 
 /// An answer as the guardrails of the model that was asked for let it pass.
@@ -113,11 +129,11 @@ async fn ask(exchange: &mut Exchange) -> Result<Response<Body>> {
         match flow {
             Flow::Answer(response) => return guarded(exchange, response).await,
             Flow::Again(stage) => {
-                if let Some(response) = decide(exchange, stage)? {
+                if let Some(response) = decided(exchange, stage).await? {
                     return guarded(exchange, response).await;
                 }
             }
-            Flow::Next => return Err(Error::new(Code::Internal, "no stage answered")),
+            Flow::Next | Flow::Wait(_) => return Err(Error::new(Code::Internal, "no stage answered")),
         }
     }
 }

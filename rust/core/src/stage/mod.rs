@@ -5,6 +5,7 @@ pub mod admit;
 pub mod attempt;
 pub mod authorize;
 pub mod cache;
+pub mod count;
 pub mod identify;
 pub mod inspect;
 pub mod parse;
@@ -16,6 +17,8 @@ pub mod settle;
 use http::Response;
 
 use crate::body::Body;
+use crate::error::Result;
+use crate::exchange::Exchange;
 
 /// What a stage decided.
 pub enum Flow {
@@ -25,6 +28,15 @@ pub enum Flow {
     Answer(Response<Body>),
     /// Go back to an earlier stage: another model has been chosen.
     Again(Stage),
+    /// Something has to be waited for; then the same stage runs again.
+    Wait(Wait),
+}
+
+/// What a stage that decides waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The tokens of the request, counted for the model of this deployment.
+    Count(u32),
 }
 
 /// The stages in the order they run.
@@ -82,6 +94,17 @@ impl Stage {
     pub fn next(self) -> Stage {
         Stage::ORDER.get(self as usize + 1).copied().unwrap_or(Stage::Settle)
     }
+}
+
+/// Waits for it.
+///
+/// # Errors
+/// What the stage should answer instead of running again.
+pub async fn wait(exchange: &mut Exchange, wait: Wait) -> Result<()> {
+    match wait {
+        Wait::Count(deployment) => count::run(exchange, deployment).await,
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! The reservation goes into the attempt and is settled with it. The next attempt, at another deployment with another
 //! price, makes its own. Should the settlement be lost, the ledger's row is priced at what was reserved.
 
-use super::Flow;
 use super::admit::announce;
+use super::{Flow, Wait};
+use crate::endpoint::Operation;
 use crate::error::Result;
-use crate::exchange::Exchange;
+use crate::exchange::{Counted, Exchange};
 use crate::hold::{Extra, Hold};
 use crate::kernel::cost::{Usage, cost};
+use crate::kernel::tokens::Encoding;
 use crate::refusal;
 use crate::snapshot::Deployment;
 use crate::state::draw::{Ask, Refused, Told};
@@ -33,6 +35,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
             Ok(reservation) => exchange.reservation = Some(reservation),
             // Another deployment may have room: the attempt stage asks them in turn.
             Err(refused) if is_place(&refused) => {}
+            Err(refused) if may_fit(exchange, index, &refused) => return Ok(Flow::Wait(Wait::Count(index))),
             Err(refused) => return Err(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
         }
     }
@@ -65,11 +68,8 @@ fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refus
     let Some(deployment) = snapshot.deployments.get(index as usize) else {
         return Ok(Reservation { deployment: index, hold: Hold::default(), pico: 0, input: exchange.call.est_input });
     };
-    let call = &exchange.call;
-    let input = deployment.state.tokens.estimate(call.content_bytes);
+    let (input, margin) = input(exchange, deployment);
     let (output, elastic) = output(exchange, deployment);
-    // Estimates are as often too low as too high; a reservation should seldom be too low.
-    let margin = u64::from(input) + u64::from(input / 8);
     let usage = Usage { input: margin, output, ..Usage::default() };
     let pico = deployment.price.as_deref().and_then(|price| cost(price, &usage)).unwrap_or(0);
     let places = places(exchange, deployment);
@@ -97,6 +97,48 @@ fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refus
         Hold::nothing(exchange.key.clone(), payers())
     };
     Ok(Reservation { deployment: index, hold, pico, input })
+}
+
+/// Tokens of the request, and what to set aside for them.
+fn input(exchange: &Exchange, deployment: &Deployment) -> (u32, u64) {
+    if let Some(Counted::Exactly(encoding, tokens)) = exchange.call.counted
+        && exact_encoding(exchange, deployment) == Some(encoding)
+    {
+        return (tokens, u64::from(tokens));
+    }
+    let input = deployment.state.tokens.estimate(exchange.call.content_bytes);
+    // Estimates are as often too low as too high; a reservation should seldom be too low.
+    (input, u64::from(input) + u64::from(input / 8))
+}
+
+/// What the tokens of this request to this deployment can be counted with.
+pub fn exact_encoding(exchange: &Exchange, deployment: &Deployment) -> Option<Encoding> {
+    let counts = matches!(
+        exchange.endpoint.operation,
+        Operation::Chat | Operation::Completions | Operation::Embeddings | Operation::Fim
+    );
+    Some(Encoding::of(&deployment.model)).filter(|encoding| counts && *encoding != Encoding::Estimate)
+}
+
+/// Whether what was refused by its estimated size is close enough to the limit to fit when it is counted.
+fn may_fit(exchange: &Exchange, index: u32, refused: &Refused) -> bool {
+    let Some(deployment) = exchange.deployment(index).filter(|_| exchange.call.counted.is_none()) else { return false };
+    if refused.rule.row.metric.bit() & Metric::USAGE == 0 || exact_encoding(exchange, deployment).is_none() {
+        return false;
+    }
+    let (input, margin) = input(exchange, deployment);
+    // An estimate is seldom off by more than half.
+    let slack = margin - u64::from(input / 2);
+    let slack = match refused.rule.row.metric {
+        Metric::OutputTokens => return false,
+        Metric::Spend => {
+            let usage = Usage { input: slack, ..Usage::default() };
+            let price = deployment.price.as_deref().and_then(|price| cost(price, &usage)).unwrap_or(0);
+            u64::try_from(price).unwrap_or(0)
+        }
+        _ => slack,
+    };
+    refused.asked.saturating_sub(slack) <= refused.refusal.remaining
 }
 
 /// Most tokens the answer may have, and whether that is an assumption because the caller gave no maximum.

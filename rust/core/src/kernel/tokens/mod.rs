@@ -7,7 +7,7 @@ mod picture;
 mod pieces;
 mod vocabulary;
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 pub use chat::{Count, of_bytes, of_request};
 use pieces::Classes;
@@ -16,11 +16,21 @@ use vocabulary::Vocabulary;
 /// Bytes of text per token where no vocabulary is at hand; English and code have 3.5 to 4.5.
 const ESTIMATE_BYTES: usize = 4;
 
-static O200K: LazyLock<Vocabulary> =
-    LazyLock::new(|| Vocabulary::unpack(include_bytes!("../../../data/o200k_base.zz")));
-static CL100K: LazyLock<Vocabulary> =
-    LazyLock::new(|| Vocabulary::unpack(include_bytes!("../../../data/cl100k_base.zz")));
-static CLASSES: LazyLock<Classes> = LazyLock::new(Classes::load);
+static O200K: OnceLock<Vocabulary> = OnceLock::new();
+static CL100K: OnceLock<Vocabulary> = OnceLock::new();
+static CLASSES: OnceLock<Classes> = OnceLock::new();
+
+fn o200k() -> &'static Vocabulary {
+    O200K.get_or_init(|| Vocabulary::unpack(include_bytes!("../../../data/o200k_base.zz")))
+}
+
+fn cl100k() -> &'static Vocabulary {
+    CL100K.get_or_init(|| Vocabulary::unpack(include_bytes!("../../../data/cl100k_base.zz")))
+}
+
+fn classes() -> &'static Classes {
+    CLASSES.get_or_init(Classes::load)
+}
 
 /// What texts are counted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +76,24 @@ impl Encoding {
         }
     }
 
+    /// Counting needs nothing unpacked.
+    #[must_use]
+    pub fn is_loaded(self) -> bool {
+        let tables = match self {
+            Encoding::O200k => O200K.get().is_some(),
+            Encoding::Cl100k => CL100K.get().is_some(),
+            Encoding::Estimate => return true,
+        };
+        tables && CLASSES.get().is_some()
+    }
+
     /// Tokens of a text, its special tokens taken as text. As good as linear in its length, whatever it holds.
     #[must_use]
     pub fn count(self, text: &str) -> u64 {
+        let classes = classes();
         let tokens = match self {
-            Encoding::O200k => count(text, &O200K, |at| CLASSES.o200k(text, at)),
-            Encoding::Cl100k => count(text, &CL100K, |at| CLASSES.cl100k(text, at)),
+            Encoding::O200k => count(text, o200k(), |at| classes.o200k(text, at)),
+            Encoding::Cl100k => count(text, cl100k(), |at| classes.cl100k(text, at)),
             Encoding::Estimate => text.len().div_ceil(ESTIMATE_BYTES),
         };
         tokens as u64
@@ -130,7 +152,7 @@ mod tests {
 
     #[test]
     fn vocabularies_are_whole() {
-        assert_eq!((O200K.tokens(), CL100K.tokens()), (199_998, 100_256));
+        assert_eq!((o200k().tokens(), cl100k().tokens()), (199_998, 100_256));
     }
 
     #[test]
@@ -139,7 +161,7 @@ mod tests {
             let alphabet = ["ab", "aeiou", "xyz'#\u{e9}", "0aZ", "中文字"][fastrand::usize(..5)];
             let signs: Vec<char> = alphabet.chars().collect();
             let piece: String = (0..fastrand::usize(1..120)).map(|_| signs[fastrand::usize(..signs.len())]).collect();
-            for vocabulary in [&*O200K, &*CL100K] {
+            for vocabulary in [o200k(), cl100k()] {
                 assert_eq!(vocabulary.count(piece.as_bytes()), vocabulary.count_plainly(piece.as_bytes()), "{piece}");
             }
         }
@@ -153,7 +175,7 @@ mod tests {
             for cut in [Classes::o200k, Classes::cl100k] {
                 let mut at = 0;
                 while at < text.len() {
-                    let end = cut(&CLASSES, &text, at);
+                    let end = cut(classes(), &text, at);
                     assert!(end > at && text.is_char_boundary(end), "{text:?} at {at}");
                     at = end;
                 }

@@ -40,8 +40,8 @@ impl Classes {
             let Ok(hir) = regex_syntax::parse(pattern) else { continue };
             let HirKind::Class(Class::Unicode(class)) = hir.kind() else { continue };
             for range in class.ranges() {
-                for one in range.start() as usize..=range.end() as usize {
-                    flat[one] |= bit;
+                for one in &mut flat[range.start() as usize..=range.end() as usize] {
+                    *one |= bit;
                 }
             }
         }

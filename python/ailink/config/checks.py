@@ -228,9 +228,14 @@ class _Checks:
     def _database(self) -> None:
         url = self.config.database_url
         scheme, found, name = url.partition("://")
-        if scheme != "sqlite":
+        if scheme in ("postgresql", "postgres"):
+            if not name or name.startswith("/"):
+                self._report(("database_url",), "expected `postgresql://USER:PASSWORD@HOST/DATABASE`")
+        elif scheme != "sqlite":
             shown = f"`{scheme}://`" if found else "this"
-            text = f"{shown} is not supported in this version; use `sqlite:///FILE`"
+            text = (
+                f"{shown} is no database of ours; use `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`"
+            )
             self._report(("database_url",), text)
         elif not name.startswith("/") or len(name) < 2 or "?" in name:
             text = "expected `sqlite:///FILE`, relative to `data_dir`, or `sqlite:////FILE`"

@@ -278,7 +278,7 @@ class Config(Strict, frozen=True, kw_only=True):
     encryption_key: Secret | None = None
     """Encrypts provider keys at rest; null: generated into `data_dir`."""
     database_url: _Name = "sqlite:///ailink.db"
-    """`sqlite:///file`, relative to `data_dir`."""
+    """`sqlite:///file`, relative to `data_dir`, or `postgresql://user:password@host/database`."""
     providers: dict[str, Provider] = msgspec.field(default_factory=dict)
     models: tuple[Model, ...] = ()
     prices: tuple[_Name, ...] = ()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Value = str | int | float | bytes | None
+Dialect = Literal["sqlite", "postgresql"]
 # The columns of a row by name. `Any`, because the repository that asks knows the type of each column; the
 # driver does not.
 Row = Mapping[str, Any]
@@ -18,6 +19,10 @@ Row = Mapping[str, Any]
 
 class DatabaseError(Exception):
     """The database refused or failed; the message names the statement's purpose, never its parameters."""
+
+
+class UnavailableError(DatabaseError):
+    """The database is not there or does not answer in time; the same call may succeed later."""
 
 
 class ConflictError(DatabaseError):
@@ -45,6 +50,10 @@ class Queries(Protocol):
 
 class Database(Queries, Protocol):
     """A database: statements, transactions, close."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """For the few places where the common dialect does not do."""
 
     def transaction(self) -> AbstractAsyncContextManager[Queries]:
         """Statements that are committed together when the block ends and undone when it raises.

@@ -1,6 +1,7 @@
 """Numbered SQL files, applied in order, once, and never changed afterwards.
 
-`migrations/NNNN_name.sql` in the common dialect. What was applied stands in `schema_migrations` with the
+`migrations/NNNN_name.sql` in the common dialect; where PostgreSQL has to differ, `NNNN_name.pg.sql` stands in
+for it there. What was applied stands in `schema_migrations` with the
 SHA-256 of the file. Forward only: a mistake is mended by the next number.
 """
 
@@ -14,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import NamedTuple
 
-from ailink.store.database import Database, Queries
+from ailink.store.database import Database, Dialect, Queries
 
 FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+OVERRIDE = re.compile(r"(\d{4})_([a-z0-9_]+)\.pg\.sql")
 
 BOOKKEEPING = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -49,15 +51,19 @@ class Status(NamedTuple):
     pending: tuple[int, ...]
 
 
-def shipped() -> tuple[Migration, ...]:
+def shipped(dialect: Dialect = "sqlite") -> tuple[Migration, ...]:
     """The migrations of this program, in order."""
-    found = []
-    for file in (resources.files("ailink.store") / "migrations").iterdir():
-        match = FILE_NAME.fullmatch(file.name)
-        if match:
-            # Text mode: the checksum does not depend on how the checkout ends its lines.
-            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
-    found.sort()
+    files = list((resources.files("ailink.store") / "migrations").iterdir())
+    patterns = (FILE_NAME, OVERRIDE) if dialect == "postgresql" else (FILE_NAME,)
+    by_version: dict[int, Migration] = {}
+    for pattern in patterns:
+        for file in files:
+            match = pattern.fullmatch(file.name)
+            if match:
+                # Text mode: the checksum does not depend on how the checkout ends its lines.
+                text = file.read_text(encoding="utf-8")
+                by_version[int(match[1])] = Migration(int(match[1]), match[2], text)
+    found = sorted(by_version.values())
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
         raise MigrationError("the migration files are not numbered 0001, 0002, … without gaps")
     return tuple(found)
@@ -65,7 +71,7 @@ def shipped() -> tuple[Migration, ...]:
 
 async def check(database: Database, migrations: Sequence[Migration] | None = None) -> Status:
     """Compares without changing anything. Raises `MigrationError` when they do not belong together."""
-    known = shipped() if migrations is None else migrations
+    known = shipped(database.dialect) if migrations is None else migrations
     exists = await database.has_table("schema_migrations")
     return _status(known, await _recorded(database) if exists else {})
 
@@ -75,7 +81,7 @@ async def apply(database: Database, migrations: Sequence[Migration] | None = Non
 
     Raises `MigrationError`.
     """
-    known = shipped() if migrations is None else migrations
+    known = shipped(database.dialect) if migrations is None else migrations
     async with database.transaction() as queries:
         await queries.execute(BOOKKEEPING)
         status = _status(known, await _recorded(queries))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiosqlite
 
-from ailink.store.database import ConflictError, DatabaseError, Queries, Row, Value
+from ailink.store.database import ConflictError, DatabaseError, Dialect, Queries, Row, Value
 
 READERS = 2
 # Milliseconds to wait for another process (a CLI command, a backup) that holds the write lock.
@@ -119,6 +119,8 @@ class _Statements:
 
 class SqliteDatabase:
     """One writer under a lock, readers taken in turn."""
+
+    dialect: Dialect = "sqlite"
 
     def __init__(self, writer: aiosqlite.Connection, readers: Sequence[aiosqlite.Connection]) -> None:
         self._writer = writer

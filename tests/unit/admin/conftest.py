@@ -7,6 +7,6 @@ from tests.unit.admin.gateway import gateway as make
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with make(tmp_path) as made:
+async def gateway(tmp_path: Path, store_url: str) -> AsyncIterator[Gateway]:
+    async with make(tmp_path, url=store_url) as made:
         yield made

@@ -36,9 +36,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(data_dir: Path, *, loopback: bool = False) -> AsyncIterator[Gateway]:
+async def gateway(
+    data_dir: Path, *, loopback: bool = False, url: str = "sqlite:///ailink.db"
+) -> AsyncIterator[Gateway]:
     plane, config, clock = FakePlane(), FakeConfig(), [START_US]
-    database = await store.open("sqlite:///ailink.db", data_dir)
+    database = await store.open(url, data_dir)
     try:
         await migrate.apply(database)
         keyring = await open_keyring(database, encryption_key=ENCRYPTION_KEY, data_dir=data_dir)

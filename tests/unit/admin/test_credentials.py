@@ -70,6 +70,7 @@ async def test_one_in_use_stays(credentials: CredentialService, gateway: Gateway
     assert (await credentials.get("main")).name == "main"
 
 
+@pytest.mark.parametrize("store_url", ["sqlite:///test.db"])
 async def test_a_failure_sets_the_slot_back(
     gateway: Gateway, credentials: CredentialService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -257,6 +257,7 @@ async def test_a_plane_that_fails_undoes_the_change(gateway: Gateway, keys: KeyS
         assert await audit.head(gateway.services.database) == head
 
 
+@pytest.mark.parametrize("store_url", ["sqlite:///test.db"])
 async def test_a_commit_that_fails_is_taken_back_from_the_plane(
     gateway: Gateway, keys: KeyService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """The shell over a fake data plane: behind a real granian on a real Unix socket, or called in process."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ailink.admin.key_fields import GenerateKey
 from ailink.shell.app import create_app
 from ailink.shell.server import ShellServer
 
+DATABASES = ["sqlite", "postgresql"] if os.environ.get("AILINK_FULL") else ["sqlite"]
 ADMIN = {
     "x-ailink-role": "admin",
     "x-ailink-key-id": "master",
@@ -31,9 +33,15 @@ async def mint(gateway: Gateway, **settings: object) -> tuple[str, dict[str, str
     return raw, as_key(record.id)
 
 
+@pytest.fixture(params=DATABASES)
+def store_url(request: pytest.FixtureRequest) -> str:
+    """SQLite; with AILINK_FULL=1 every test once more on PostgreSQL."""
+    return "sqlite:///test.db" if request.param == "sqlite" else str(request.getfixturevalue("database_url"))
+
+
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with make(tmp_path) as made:
+async def gateway(tmp_path: Path, store_url: str) -> AsyncIterator[Gateway]:
+    async with make(tmp_path, url=store_url) as made:
         yield made
 
 

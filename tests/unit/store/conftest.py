@@ -1,4 +1,4 @@
-"""A database with the schema of this version, in a file of its own."""
+"""A database with the schema of this version, of each kind."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,8 +11,8 @@ from ailink.store.database import Database
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await store.open("sqlite:///test.db", tmp_path)
+async def database(tmp_path: Path, store_url: str) -> AsyncIterator[Database]:
+    opened = await store.open(store_url, tmp_path)
     await migrate.apply(opened)
     yield opened
     await opened.close()

@@ -14,8 +14,8 @@ TWO = Migration(2, "two", "CREATE TABLE two (id TEXT);")
 
 
 @pytest.fixture
-async def empty(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await store.open("sqlite:///empty.db", tmp_path)
+async def empty(tmp_path: Path, store_url: str) -> AsyncIterator[Database]:
+    opened = await store.open(store_url, tmp_path)
     yield opened
     await opened.close()
 
@@ -77,7 +77,9 @@ async def test_what_is_shipped_applies(empty: Database) -> None:
     assert (await migrate.check(empty)).pending == ()
 
 
-async def test_every_table_knows_its_owner_and_its_writer(database: Database) -> None:
+async def test_every_table_knows_its_owner_and_its_writer(tmp_path: Path) -> None:
+    database = await store.open("sqlite:///test.db", tmp_path)
+    await migrate.apply(database)
     tables = await database.fetch(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'schema_migrations'"
     )
@@ -85,6 +87,7 @@ async def test_every_table_knows_its_owner_and_its_writer(database: Database) ->
     for table in tables:
         columns = {row["name"] for row in await database.fetch(f"PRAGMA table_info({table['name']})")}
         assert {"org_id", "trace_id"} <= columns, table["name"]
+    await database.close()
 
 
 def test_what_was_shipped_stays_as_it_was() -> None:

@@ -32,6 +32,9 @@ class DeploymentHealth(msgspec.Struct, frozen=True, kw_only=True):
     first_byte_ms: float | None
     ms_per_token: float | None
     transitions: int
+    limit: int | None = None
+    """Requests at a time that it was found to bear, where the model asks for that."""
+    queued: int = 0
 
 
 class DeploymentsHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -378,6 +378,10 @@ class _Checks:
             self._positive(breaker, (*path, "breaker"), zero={"open", "slow_start"})
             if breaker.open is not None and breaker.open_max is not None and breaker.open > breaker.open_max:
                 self._report((*path, "breaker", "open_max"), "is shorter than `open`")
+            overload = section.overload
+            self._positive(overload, (*path, "overload"))
+            if overload.least is not None and overload.most is not None and overload.least > overload.most:
+                self._report((*path, "overload", "most"), "is less than `least`")
             known = self.context.names | {model.name for model in self.config.models}
             for here, message in condition_faults(path, section, known):
                 self._report(here, message)

@@ -65,6 +65,34 @@ class Breaker(Strict, frozen=True, kw_only=True):
     """At most this part of a model's deployments is left out as outliers, but always one may be."""
 
 
+class Prioritized(Strict, frozen=True, kw_only=True):
+    """Who goes first when requests have to wait; others are `normal`."""
+
+    when: Tree
+    priority: Literal["high", "normal", "low"]
+
+
+class Overload(Strict, frozen=True, kw_only=True):
+    """What happens when a deployment has more requests than it bears."""
+
+    adaptive: bool | None = None
+    """Whether the number of requests at a time that a deployment bears is sought, from its latency. Requests
+    beyond it go to other deployments, wait, or get 503.
+    """
+    initial: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    """The number to begin with."""
+    least: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    most: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    tolerance: Annotated[int, Meta(ge=1, le=900)] | None = None
+    """Latency may be so many percent above what it is at ease."""
+    wait: Duration | None = None
+    """Longest wait for a place; null: a third of what the first byte of an answer takes at ease."""
+    queue: _Number | None = None
+    """Most requests that wait at a deployment; 0: none does."""
+    priorities: tuple[Prioritized, ...] | None = None
+    """The first whose condition holds counts; a caller may lower it with `x-ailink-priority`."""
+
+
 class Redirect(Strict, frozen=True, kw_only=True):
     """Another model for requests for which a condition holds."""
 
@@ -106,6 +134,7 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     """Deployments in these regions go first, in this order."""
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
+    overload: Overload = Overload()
 
 
 class Explain(Strict, frozen=True, kw_only=True):
@@ -159,5 +188,8 @@ DEFAULT_ROUTING: Final = ModelRouting(
         slow_start=Duration(10_000),
         outlier_percent=25,
         ejected_percent=50,
+    ),
+    overload=Overload(
+        adaptive=False, initial=20, least=4, most=4_096, tolerance=20, queue=1_000, priorities=()
     ),
 )

@@ -232,6 +232,26 @@ class Redirect(_Wire, frozen=True, kw_only=True):
     then: str
 
 
+class Prioritized(_Wire, frozen=True, kw_only=True):
+    """`when`: a condition as JSON."""
+
+    when: str
+    priority: Literal["high", "normal", "low"]
+
+
+class Overload(_Wire, frozen=True, kw_only=True):
+    """`tolerance` in percent. `wait_ms` None: as long as the data plane sees fit."""
+
+    adaptive: bool
+    initial: int
+    least: int
+    most: int
+    tolerance: int
+    wait_ms: int | None
+    queue: int
+    priorities: list[Prioritized]
+
+
 class Routing(_Wire, frozen=True, kw_only=True):
     """How the requests of one model find a deployment."""
 
@@ -248,6 +268,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     backoff_max_ms: int
     retry_after_max_ms: int
     breaker: Breaker
+    overload: Overload
     context_window_fallbacks: list[str]
     content_policy_fallbacks: list[str]
     rate_limit_fallbacks: list[str]

@@ -52,9 +52,26 @@ def compile_routing(
             outlier_percent=breaker("outlier_percent"),
             ejected_percent=breaker("ejected_percent"),
         ),
+        overload=_overload(_settled([layer.overload for layer in layers])),
         context_window_fallbacks=names(model.context_window_fallbacks),
         content_policy_fallbacks=names(model.content_policy_fallbacks),
         rate_limit_fallbacks=names(model.rate_limit_fallbacks),
+    )
+
+
+def _overload(own: Callable[[str], Any]) -> wire.Overload:
+    wait = own("wait")
+    return wire.Overload(
+        adaptive=own("adaptive"),
+        initial=own("initial"),
+        least=own("least"),
+        most=own("most"),
+        tolerance=own("tolerance"),
+        wait_ms=None if wait is None else int(wait),
+        queue=own("queue"),
+        priorities=[
+            wire.Prioritized(when=str(rule.when), priority=rule.priority) for rule in own("priorities")
+        ],
     )
 
 

@@ -9,6 +9,7 @@ use crate::clock::ns_at;
 use crate::hold::Hold;
 use crate::kernel::breaker::{self, Sign};
 use crate::kernel::cost::{Usage, cost};
+use crate::kernel::limiter::{self, Class};
 use crate::kernel::price::Price;
 use crate::metrics::Outcome;
 use crate::passive_health::{self, sign};
@@ -79,6 +80,8 @@ pub struct AttemptStart {
     pub price: Option<Arc<Price>>,
     pub breaker: breaker::Settings,
     pub measures: Measures,
+    pub overload: limiter::Settings,
+    pub stream: bool,
     pub est_input: u32,
     /// Bytes of the content the estimate was made of.
     pub content_bytes: u32,
@@ -96,6 +99,8 @@ pub struct Attempt {
     price: Option<Arc<Price>>,
     breaker: breaker::Settings,
     measures: Measures,
+    overload: limiter::Settings,
+    stream: bool,
     est_input: u32,
     content_bytes: u32,
     started: Instant,
@@ -164,6 +169,8 @@ impl Attempt {
             price: start.price,
             breaker: start.breaker,
             measures: start.measures,
+            overload: start.overload,
+            stream: start.stream,
             est_input: start.est_input,
             content_bytes: start.content_bytes,
             started: start.now,
@@ -181,6 +188,11 @@ impl Attempt {
         self.deployment.metrics.of(self.shard.index).first_byte(wait);
         if (200..300).contains(&status) {
             self.tell(Sign::Success, now);
+            if self.overload.most > 0 {
+                let class = if self.stream { Class::Stream } else { Class::Whole };
+                let ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+                self.deployment.limiter.answered(class, ns, ns_at(now), &self.overload);
+            }
             if self.measures.latency {
                 self.deployment.first_byte.record(wait.as_secs_f64() * 1e6, ns_at(now));
             }
@@ -216,6 +228,13 @@ impl Attempt {
             self.tell(sign, now);
         }
         let latency = now - self.started;
+        let strained = matches!(
+            ending,
+            Ending::Refused { status: 503 | 529, .. } | Ending::Unanswered { outcome: Outcome::Timeout }
+        );
+        if self.overload.most > 0 && strained {
+            self.deployment.limiter.failed(ns_at(now), &self.overload);
+        }
         if self.measures != Measures::default() {
             self.measure(outcome, &usage, latency, now);
         }

@@ -27,6 +27,9 @@ pub struct Row<'s> {
     pub first_byte_ms: Option<f64>,
     pub ms_per_token: Option<f64>,
     pub transitions: u64,
+    /// Requests at a time that it was found to bear; where the model asks for that.
+    pub limit: Option<u32>,
+    pub queued: u32,
 }
 
 /// Every deployment in the order of the configuration.
@@ -57,6 +60,8 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
                 first_byte_ms: state.first_byte.read(now).map(|us| us / 1e3),
                 ms_per_token: state.per_token.read(now).map(|ns| ns / 1e6),
                 transitions: state.health.changes(),
+                limit: (deployment.overload.most > 0).then(|| state.limiter.limit(&deployment.overload)),
+                queued: state.queue.waiting(),
             })
         })
         .collect()

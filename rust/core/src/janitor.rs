@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -144,6 +144,7 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
     };
     let mut known = Phase::Serving;
     let mut ticks = 0u32;
+    let mut shortest = Duration::MAX;
     loop {
         clock::tick();
         let changed = shard.shared.phase_changed.notified();
@@ -152,9 +153,11 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
             known = phase;
             registry.announce(phase);
         }
+        let asleep = Instant::now();
         tokio::select! {
             () = changed => {}
             () = tokio::time::sleep(TICK) => {
+                shortest = shortest.min(asleep.elapsed().saturating_sub(TICK));
                 if known >= Phase::Draining {
                     registry.announce(known);
                 }
@@ -162,6 +165,7 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
                 if ticks != 0 {
                     continue;
                 }
+                shard.pressure.look(std::mem::replace(&mut shortest, Duration::MAX));
                 registry.look(&patience);
                 sweep_pools(&shard);
                 if shard.index == 0 {

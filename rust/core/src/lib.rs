@@ -39,6 +39,7 @@ mod patience;
 pub mod pipeline;
 pub mod plane;
 pub mod portkey;
+mod pressure;
 pub mod query;
 mod refusal;
 pub mod rules;

@@ -35,6 +35,10 @@ pub fn sign(ending: &Ending) -> Option<Sign> {
 /// Feeds the breaker of a deployment.
 pub fn tell(shard: &Shard, deployment: &DeploymentState, settings: &Settings, sign: Sign, now: Instant) {
     if let Some(change) = deployment.health.record(sign, ns_at(now), settings) {
+        if change == Change::Closed {
+            // How much it bears now is to be found anew.
+            deployment.limiter.restart();
+        }
         report(&shard.shared, deployment, change);
     }
 }

@@ -186,6 +186,11 @@ impl Plane {
             ("ailink_snapshot_version", "Version of the configuration in force.", self.published.lock().version),
             ("ailink_spool_bytes", "Size of the spool's files.", usage.bytes),
             ("ailink_ledger_healthy", "1 when the ledger's last write succeeded.", u64::from(health.is_good())),
+            (
+                "ailink_pressure_permille",
+                "Of 1,000 requests, so many are turned away because an I/O thread does not keep up.",
+                self.shards.iter().map(|shard| u64::from(shard.pressure.part())).max().unwrap_or(0),
+            ),
             ("ailink_ready", "1 when requests are served.", u64::from(self.shared.is_ready())),
         ] {
             out.family(name, "gauge", help);

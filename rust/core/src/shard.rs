@@ -12,6 +12,7 @@ use crate::decision::Decisions;
 use crate::event::Events;
 use crate::metrics::ShardMetrics;
 use crate::options::Options;
+use crate::pressure::Pressure;
 use crate::snapshot::Snapshot;
 use crate::spool;
 use crate::state::State;
@@ -103,6 +104,7 @@ pub struct Shard {
     pub metrics: ShardMetrics,
     pub bounds: Bounds,
     pub decisions: Decisions,
+    pub pressure: Pressure,
     snapshot: ArcSwap<Arc<Snapshot>>,
     writer: Mutex<spool::Writer>,
 }
@@ -132,6 +134,7 @@ impl Shard {
             metrics: ShardMetrics::new(),
             bounds,
             decisions: Decisions::default(),
+            pressure: Pressure::default(),
             snapshot: ArcSwap::from_pointee(Arc::new(Snapshot::empty())),
             writer: Mutex::new(writer),
         }

@@ -182,6 +182,18 @@ impl Exposition {
         for (deployment, labels) in rows() {
             self.sample("ailink_deployment_transitions_total", labels, deployment.health.changes());
         }
+        self.family("ailink_deployment_limit", "gauge", "Requests at a time it was found to bear; 0: not sought.");
+        for (deployment, labels) in rows() {
+            self.sample("ailink_deployment_limit", labels, deployment.limiter.found());
+        }
+        self.family("ailink_queued_requests", "gauge", "Requests that wait for a place.");
+        for (deployment, labels) in rows() {
+            self.sample("ailink_queued_requests", labels, deployment.queue.waiting());
+        }
+        self.family("ailink_shed_total", "counter", "Requests turned away because a deployment bears no more.");
+        for (deployment, labels) in rows() {
+            self.sample("ailink_shed_total", labels, deployment.shed.get());
+        }
         self.family("ailink_upstream_idle_connections", "gauge", "Pooled connections.");
         for (deployment, labels) in rows() {
             self.sample("ailink_upstream_idle_connections", labels, deployment.pool.idle());

@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue};
 use crate::endpoint::{Dialect, Operation};
 use crate::guard;
 use crate::kernel::price::Price;
-use crate::kernel::{breaker, quota};
+use crate::kernel::{breaker, limiter, quota};
 use crate::ledger::DictKind;
 use crate::portkey;
 use crate::rules::Rules;
@@ -117,6 +117,7 @@ pub struct Deployment {
     pub max_output: u32,
     pub breaker: breaker::Settings,
     pub measures: Measures,
+    pub overload: limiter::Settings,
     /// Lower ones are asked first.
     pub tier: u32,
     pub tags: Vec<Box<str>>,
@@ -216,6 +217,10 @@ impl Snapshot {
             for index in &model.deployments {
                 if let Some(deployment) = deployments.get_mut(*index as usize) {
                     deployment.breaker = model.routing.breaker;
+                    deployment.overload = limiter::Settings {
+                        most: model.routing.overload.settings.most.min(deployment.max_connections),
+                        ..model.routing.overload.settings
+                    };
                     deployment.measures = Measures {
                         latency: matches!(model.routing.strategy, Strategy::LowestLatency { .. }),
                         usage: model.routing.strategy == Strategy::Usage,
@@ -394,6 +399,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         // Its model's, see `compile`.
         breaker: breaker::Settings::default(),
         measures: Measures::default(),
+        overload: limiter::Settings::default(),
         tier: wire.tier,
         tags: wire.tags.into_iter().map(String::into_boxed_str).collect(),
         quota: quota::Limits { requests: wire.rpm, tokens: wire.tpm },

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Deployment, SnapshotError, bad, wire};
-use crate::kernel::breaker;
 use crate::kernel::condition::Condition;
 use crate::kernel::failure::Retries;
+use crate::kernel::{breaker, limiter};
+use crate::state::queue::Priority;
 
 /// How long to wait between attempts at the same deployment.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +103,18 @@ pub enum Translation {
     Never,
 }
 
+/// What happens when a deployment has more requests than it bears.
+pub struct Overload {
+    /// `most` is bounded by each deployment's own.
+    pub settings: limiter::Settings,
+    /// Longest wait for a place; None: a part of what an answer takes at ease.
+    pub wait: Option<Duration>,
+    /// Most requests that wait at a deployment; 0: none does.
+    pub queue: usize,
+    /// Who goes first; the first condition that holds counts.
+    pub priorities: Vec<(Condition, Priority)>,
+}
+
 pub struct Routing {
     /// Where requests go instead for which a condition holds; the first that does.
     pub conditions: Vec<(Condition, u32)>,
@@ -119,6 +132,7 @@ pub struct Routing {
     pub retries: Retries,
     pub backoff: Backoff,
     pub breaker: breaker::Settings,
+    pub overload: Overload,
     pub outliers: Outliers,
     pub fallbacks: Fallbacks,
 }
@@ -201,6 +215,7 @@ pub fn compile(
             slow_start_ms: breaker.slow_start_ms,
             alone: model.deployments.len() < 2,
         },
+        overload: overload(&routing.overload).map_err(fail)?,
         outliers: Outliers { percent: breaker.outlier_percent, ejected_percent: breaker.ejected_percent },
         fallbacks: Fallbacks {
             general: models(&model.fallbacks)?,
@@ -208,5 +223,25 @@ pub fn compile(
             content_policy: models(&routing.content_policy_fallbacks)?,
             rate_limit: models(&routing.rate_limit_fallbacks)?,
         },
+    })
+}
+
+fn overload(wire: &wire::Overload) -> Result<Overload, String> {
+    let priorities = wire.priorities.iter().map(|rule| {
+        let when = Condition::parse(&rule.when);
+        let when = when.map_err(|fault| format!("priority: {}: {}", fault.path, fault.message))?;
+        let priority = Priority::parse(&rule.priority);
+        Ok((when, priority.ok_or_else(|| format!("priority {:?} is not known", rule.priority))?))
+    });
+    Ok(Overload {
+        settings: limiter::Settings {
+            initial: wire.initial,
+            least: wire.least,
+            most: if wire.adaptive { wire.most } else { 0 },
+            tolerance: wire.tolerance,
+        },
+        wait: wire.wait_ms.map(Duration::from_millis),
+        queue: wire.queue as usize,
+        priorities: priorities.collect::<Result<_, String>>()?,
     })
 }

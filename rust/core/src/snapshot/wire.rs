@@ -191,6 +191,27 @@ pub struct Redirect {
     pub then: String,
 }
 
+/// Who goes first when requests have to wait. `when`: a condition, as JSON.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prioritized {
+    pub when: String,
+    pub priority: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overload {
+    pub adaptive: bool,
+    pub initial: u32,
+    pub least: u32,
+    pub most: u32,
+    pub tolerance: u32,
+    pub wait_ms: Option<u64>,
+    pub queue: u32,
+    pub priorities: Vec<Prioritized>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Routing {
@@ -207,6 +228,7 @@ pub struct Routing {
     pub backoff_max_ms: u64,
     pub retry_after_max_ms: u64,
     pub breaker: Breaker,
+    pub overload: Overload,
     pub context_window_fallbacks: Vec<String>,
     pub content_policy_fallbacks: Vec<String>,
     pub rate_limit_fallbacks: Vec<String>,

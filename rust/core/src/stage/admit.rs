@@ -29,6 +29,11 @@ const ONE: Amounts = [1, 1, 0, 0, 0, 0];
 
 /// Turns a caller whose limits have no room away as soon as he is known, before his body is read. Takes nothing yet.
 pub fn at_the_door(exchange: &mut Exchange) -> Result<()> {
+    let low = || exchange.headers.get("x-ailink-priority").is_some_and(|priority| priority == "low");
+    if exchange.shard.pressure.part() > 0 && exchange.shard.pressure.sheds(low()) {
+        let text = "The gateway has more work than it can do. Retry shortly.";
+        return Err(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1)));
+    }
     let Some(key) = exchange.key.as_ref() else { return Ok(()) };
     if !key.subjects.iter().any(|subject| subject.limits(Metric::ARRIVAL)) {
         return Ok(());

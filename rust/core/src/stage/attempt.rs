@@ -8,6 +8,7 @@ mod connect;
 mod failed;
 mod fallback;
 mod prepare;
+mod queue;
 mod refusal;
 mod retry;
 
@@ -17,6 +18,7 @@ use super::Flow;
 use crate::clock::ns_at;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
+use crate::state::deployments::InFlight;
 use ask::ask;
 use failed::{Failed, Failure};
 use fallback::fall_back;
@@ -34,8 +36,11 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let mut failure: Option<Failure> = None;
     let mut turn = Turn { tries: 0, round: 0 };
     let mut skipped = 0;
-    for position in 0usize.. {
-        let Some(index) = candidates.get(position % candidates.len().max(1)) else { break };
+    // The first without a place: when nobody else takes the request, it waits there.
+    let mut full: Option<usize> = None;
+    let mut place: Option<InFlight> = None;
+    let mut position = 0usize;
+    while let Some(index) = candidates.get(position % candidates.len().max(1)) {
         let Some(deployment) = snapshot.deployments.get(*index as usize) else { break };
         turn.round = u32::try_from(position / candidates.len()).unwrap_or(u32::MAX);
         if let Some(last) = &failure {
@@ -48,7 +53,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
             }
         }
         let asked = Instant::now();
-        let result = ask(exchange, deployment, *index).await;
+        let result = ask(exchange, deployment, *index, place.take()).await;
         if exchange.decision.is_some() {
             note(exchange, *index, &result, asked);
         }
@@ -58,16 +63,33 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
                 return Ok(Flow::Next);
             }
             Err(Failed::Attempt(failed)) => {
-                (turn.tries, skipped, failure) = (turn.tries + 1, 0, Some(failed));
+                (turn.tries, skipped, failure, full) = (turn.tries + 1, 0, Some(failed), None);
             }
             Err(Failed::Skipped(error)) => {
                 skipped += 1;
                 unavailable = Some(error);
-                if skipped >= candidates.len() {
-                    break;
-                }
+            }
+            Err(Failed::Full) => {
+                skipped += 1;
+                full = full.or(Some(position));
             }
             Err(Failed::Last(error)) => return Err(error),
+        }
+        position += 1;
+        if skipped < candidates.len() {
+            continue;
+        }
+        let waits_at = full.take().and_then(|at| {
+            let index = candidates.get(at % candidates.len())?;
+            Some((at, snapshot.deployments.get(*index as usize)?))
+        });
+        let Some((at, deployment)) = waits_at else { break };
+        match Box::pin(queue::wait(exchange, model, deployment)).await {
+            Ok(taken) => (place, position, skipped) = (Some(taken), at, 0),
+            Err(error) => {
+                unavailable = Some(error);
+                break;
+            }
         }
     }
     let class = failure.as_ref().map(|failure| failure.class);
@@ -81,6 +103,7 @@ fn note(exchange: &mut Exchange, index: u32, result: &Result<Box<Answer>, Failed
         Ok(answer) => ("answered", Some(answer.head.status.as_u16())),
         Err(Failed::Attempt(failure)) => (failure.class.name(), failure.error.status),
         Err(Failed::Skipped(_)) => ("skipped", None),
+        Err(Failed::Full) => ("full", None),
         Err(Failed::Last(_)) => ("not_sent", None),
     };
     let ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);

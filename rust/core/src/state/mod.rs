@@ -10,6 +10,7 @@ pub mod keys;
 pub mod limits;
 pub mod models;
 pub mod pattern;
+pub mod queue;
 pub mod rules;
 mod seed;
 pub mod subject;

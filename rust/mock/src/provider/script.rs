@@ -106,6 +106,8 @@ pub struct Tokens {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Script {
     pub latency: Option<Delay>,
+    /// So many requests of an id are worked at at a time; the others wait, first come first served.
+    pub slots: Option<usize>,
     pub ttft: Option<Delay>,
     pub gap: Option<Delay>,
     pub events: Option<u64>,
@@ -155,6 +157,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             latency: None,
+            slots: None,
             ttft: None,
             gap: None,
             events: None,

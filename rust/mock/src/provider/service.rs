@@ -125,9 +125,13 @@ pub async fn handle(
     exchange.status = answer.status;
     exchange.journal_receipt(&model, body.len()).await;
     let mut random = shared.fork_random();
+    let slots = script.slots.map(|count| shared.slots(if script.id.is_empty() { &model } else { &script.id }, count));
+    // A semaphore is never closed here, and is fair.
+    let slot = if let Some(slots) = &slots { slots.acquire().await.ok() } else { None };
     if let Some(latency) = script.latency {
         tokio::time::sleep(latency.sample(&mut random)).await;
     }
+    drop(slot);
 
     let mut headers = headers(&script.headers, dialect, number);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::answer::Usage;
 use super::journal::Journal;
@@ -24,6 +25,8 @@ pub struct Shared {
     requests: Mutex<Requests>,
     /// How often each `fail_first` id was asked for.
     hits: Mutex<HashMap<String, u64>>,
+    /// The places of each id that has `slots`.
+    slots: Mutex<HashMap<String, Arc<Semaphore>>>,
     random: Mutex<fastrand::Rng>,
     pub counts: Counts,
 }
@@ -50,6 +53,7 @@ impl Shared {
             defaults: Mutex::new((options.script.clone(), script)),
             requests: Mutex::new(Requests::new(options.record)),
             hits: Mutex::default(),
+            slots: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             counts: Counts::default(),
             journal,
@@ -100,6 +104,12 @@ impl Shared {
         let count = hits.entry(id.to_owned()).or_default();
         *count += 1;
         *count
+    }
+
+    /// The places of an id; how many there are is decided by who asks first.
+    pub fn slots(&self, id: &str, count: usize) -> Arc<Semaphore> {
+        let mut slots = lock(&self.slots);
+        slots.entry(id.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(count))).clone()
     }
 
     /// A generator of its own for one answer, reproducible from the seed and the order of requests.

@@ -24,12 +24,19 @@ use crate::refusal;
 use crate::snapshot::Deployment;
 use crate::spool::Intent;
 use crate::stage::reserve::{self, Reservation};
+use crate::state::deployments::{Full, InFlight};
 use crate::tags;
 use crate::upstream::{Conn, IoError, Outgoing};
 use crate::wire::http1::{Head, WireError};
 
 /// One attempt at one deployment, up to the head of a successful answer.
-pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -> Result<Box<Answer>, Failed> {
+/// `place`: one that it has waited for.
+pub async fn ask(
+    exchange: &mut Exchange,
+    deployment: &Deployment,
+    index: u32,
+    place: Option<InFlight>,
+) -> Result<Box<Answer>, Failed> {
     let asked = exchange.asked(deployment);
     let Some((operation, template)) = asked.and_then(|asked| Some((asked, deployment.template(asked)?))) else {
         return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
@@ -45,9 +52,18 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         let code = if limited { Code::RateLimited } else { Code::NoDeployment };
         return Err(Failed::Skipped(Error::new(code, text).retry_after(Duration::from_secs(1))));
     };
-    let Some(place) = deployment.state.enter(deployment.max_connections, pass) else {
-        let text = format!("The deployment has {} connections open, as many as it may.", deployment.max_connections);
-        return Err(Failed::Skipped(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
+    let entered = match place {
+        Some(place) => Ok(place.tries(pass)),
+        None => deployment.state.enter(deployment.max_connections, &deployment.overload, pass),
+    };
+    let place = match entered {
+        Ok(place) => place,
+        Err(Full::Limit) => return Err(Failed::Full),
+        Err(Full::Connections) => {
+            let most = deployment.max_connections;
+            let text = format!("The deployment has {most} connections open, as many as it may.");
+            return Err(Failed::Skipped(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
+        }
     };
     let reservation = reserve::take(exchange, index).map_err(|refused| match reserve::is_place(&refused) {
         true => Failed::Skipped(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
@@ -73,6 +89,8 @@ pub async fn ask(exchange: &mut Exchange, deployment: &Deployment, index: u32) -
         price: deployment.price.clone(),
         breaker: deployment.breaker,
         measures: deployment.measures,
+        overload: deployment.overload,
+        stream: exchange.call.stream,
         est_input: reservation.input,
         content_bytes: exchange.call.content_bytes,
         now: sent,

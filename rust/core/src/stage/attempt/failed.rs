@@ -11,6 +11,8 @@ pub enum Failed {
     Attempt(Failure),
     /// It was not made: the deployment takes none just now.
     Skipped(Error),
+    /// It was not made: the deployment has as many requests as it bears, and one may wait for a place.
+    Full,
     /// None can be made at all.
     Last(Error),
 }

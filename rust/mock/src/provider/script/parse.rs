@@ -26,6 +26,7 @@ impl Script {
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "latency" => self.latency = Some(Delay::parse(value)?),
+            "slots" => self.slots = Some(number(value)?),
             "ttft" => self.ttft = Some(Delay::parse(value)?),
             "gap" => self.gap = Some(Delay::parse(value)?),
             "events" => self.events = Some(number(value)?),

@@ -1,0 +1,99 @@
+"""Goodput and latency of a deployment under a load that grows past what it bears, with and without a limit.
+
+`python -m benches.overload [--seconds 8] [--out docs/overload.svg]` starts a provider that works at 20
+requests at a time (200 ms each: 100 a second), the gateway in front of it, and offers half to
+four times that.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model
+from tests.promises.generator import generator
+
+SLOTS, SERVICE_MS = 20, 200
+KNEE = SLOTS * 1000 // SERVICE_MS
+LOADS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)
+WARM = 4
+
+
+class Point(NamedTuple):
+    """One run: offered load and goodput in parts of the knee, p99 of what was answered in ms."""
+
+    offered: float
+    goodput: float
+    p99_ms: float
+
+
+def measure(gateway: Gateway, key: Key, model: str, load: float, seconds: int, log: Path) -> Point:
+    """Offers `load` times the knee; the first seconds do not count. Slower than 2 s is no good answer."""
+    run = generator(
+        gateway, key, f"overload-{model}-{load}", "--rate", str(int(KNEE * load)), "--duration",
+        f"{seconds + WARM}s", "--model", model, "--timeout", "10s", "--log", str(log),
+    ).start()  # fmt: skip
+    run.report(seconds + WARM + 60)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    begun = min(row["due_ns"] for row in rows)
+    kept = [row for row in rows if row["due_ns"] - begun >= WARM * 1e9]
+    took = sorted((row["end_ns"] - row["due_ns"]) / 1e6 for row in kept if row["status"] == 200)
+    good = sum(ms <= 2_000 for ms in took)
+    return Point(load, good / seconds / KNEE, took[int(len(took) * 0.99)] if took else float("nan"))
+
+
+def draw(found: dict[str, list[Point]], out: Path) -> None:
+    """Two pictures side by side. Needs matplotlib, which only this and the router's plot do."""
+    import matplotlib  # noqa: PLC0415 - not a dependency of the product
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for name, points in found.items():
+        left.plot([p.offered for p in points], [p.goodput for p in points], marker="o", label=name)
+        right.plot([p.offered for p in points], [p.p99_ms for p in points], marker="o", label=name)
+    left.set(xlabel="offered load / knee", ylabel="goodput / knee (answers within 2 s)", ylim=(0, 1.1))
+    right.set(xlabel="offered load / knee", ylabel="p99 of answers, ms", yscale="log")
+    left.legend()
+    figure.savefig(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=Path("docs/overload.svg"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with MockProvider(directory / "provider") as provider:
+            script = f"slots={SLOTS};latency={SERVICE_MS}"
+            models = [
+                make_model(
+                    f"{kind}-{at}",
+                    make_deployment(provider, f"{script};id={kind}-{at}", model=f"{kind}-{at}"),
+                    routing={"overload": {"adaptive": kind == "adaptive"}},
+                )
+                for kind in ("adaptive", "unlimited")
+                for at in range(len(LOADS))
+            ]
+            with Gateway(directory / "gateway", make_config(*models)) as gateway:
+                key = gateway.mint()
+                found = {
+                    kind: [
+                        measure(gateway, key, f"{kind}-{at}", load, options.seconds, directory / "log")
+                        for at, load in enumerate(LOADS)
+                    ]
+                    for kind in ("adaptive", "unlimited")
+                }
+    for kind, points in found.items():
+        for point in points:
+            print(
+                f"{kind:10} offered {point.offered:.1f} goodput {point.goodput:.2f} p99 {point.p99_ms:.0f} ms"
+            )
+    draw(found, options.out)
+
+
+if __name__ == "__main__":
+    main()

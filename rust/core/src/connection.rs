@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use crate::clock::coarse_ns;
+use crate::outbox;
 use crate::state::keys::KeyDigest;
 
 /// What is known of a connection while it lives. Times are monotonic nanoseconds, 0 = not the case.
@@ -191,7 +192,7 @@ impl Drop for Active {
 
 /// The socket of a client.
 pub enum Socket {
-    Tcp(TcpStream),
+    Tcp(outbox::Tcp),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }

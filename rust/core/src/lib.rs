@@ -33,6 +33,7 @@ pub mod listener;
 pub mod metrics;
 mod models;
 pub mod options;
+mod outbox;
 mod outgoing;
 pub mod passive_health;
 mod patience;

@@ -20,6 +20,7 @@ use crate::connection::{Connection, Socket, Watched};
 use crate::front;
 use crate::janitor::{Executor, Order, Place, Registry};
 use crate::options::Limits;
+use crate::outbox;
 use crate::shard::{Phase, Shard};
 use crate::tls::Tls;
 
@@ -213,7 +214,7 @@ fn take_tcp(shard: &Arc<Shard>, registry: &Arc<Registry>, stream: TcpStream, pee
         v4 @ IpAddr::V4(_) => v4,
     };
     let connection = Connection::new(address);
-    let Some(tls) = tls else { return spawn(shard, registry, Socket::Tcp(stream), connection) };
+    let Some(tls) = tls else { return spawn(shard, registry, Socket::Tcp(outbox::Tcp::new(stream)), connection) };
     let (shard, registry, acceptor) = (shard.clone(), registry.clone(), tls.acceptor());
     tokio::spawn(async move {
         let limit = Duration::from_millis(shard.shared.options.limits.header_timeout_ms);

@@ -6,6 +6,8 @@
 //!   everything, so what a connection left in the caches is gone when its turn comes; the worker keeps to its 256 latest.
 //!
 //! `docs/decisions/001-runtime.md` has the figures.
+//!
+//! A thread that is about to wait sends first what its sockets hold ([`outbox`]).
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tokio::sync::Notify;
 use crate::janitor::{self, Registry};
 use crate::listener::{self, Listener};
 use crate::options::Runtime;
+use crate::outbox;
 use crate::shard::Shard;
 use crate::tls::Tls;
 
@@ -75,6 +78,8 @@ fn run(name: &str, work: Work, tls: Option<Arc<Tls>>, stop: Arc<Stop>) -> io::Re
         .worker_threads(work.len())
         .thread_name(name)
         .enable_all()
+        .on_thread_start(outbox::open)
+        .on_thread_park(outbox::flush)
         .build()?;
     std::thread::Builder::new().name(format!("{name}-keeper")).spawn(move || {
         runtime.block_on(async {

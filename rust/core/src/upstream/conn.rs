@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::clock::coarse_ns;
+use crate::outbox;
 use crate::wire::http1::{self, BodyDecoder, Frame, Head, WireError};
 
 /// Bytes asked for in one read. An event of a stream is far smaller, a JSON answer usually fits.
@@ -38,7 +39,7 @@ impl IoError {
 }
 
 pub enum Stream {
-    Tcp(TcpStream),
+    Tcp(outbox::Tcp),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }

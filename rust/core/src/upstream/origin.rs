@@ -8,6 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::conn::{IoError, Stream};
 use super::tls;
+use crate::outbox;
 
 /// A place to connect to.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl Origin {
                 let stream = TcpStream::connect((&**host, *port)).await.map_err(IoError::connect)?;
                 stream.set_nodelay(true).map_err(IoError::connect)?;
                 match tls {
-                    None => Ok(Stream::Tcp(stream)),
+                    None => Ok(Stream::Tcp(outbox::Tcp::new(stream))),
                     Some(name) => {
                         let stream = tls::connector()
                             .connect(name.clone(), stream)

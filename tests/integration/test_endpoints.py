@@ -84,6 +84,7 @@ def request_of(operation: str, model: str | None = "m") -> dict[str, Any]:
         "fim": {"prompt": "x", "suffix": "y"},
         "embeddings": {"input": "x", "dimensions": 2},
         "responses": {"input": "x"},
+        "responses_input_tokens": {"input": "x"},
         "moderations": {"input": "x"},
         "images_generations": {"prompt": "x"},
         "audio_speech": {"input": "x", "voice": "alloy"},

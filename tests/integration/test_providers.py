@@ -37,6 +37,7 @@ PATHS: dict[Operation, str] = {
     "audio_translations": "/v1/audio/translations",
     "rerank": "/v1/rerank",
     "responses": "/v1/responses",
+    "responses_input_tokens": "/v1/responses/input_tokens",
     "fim": "/v1/fim/completions",
     "cohere_chat": "/v2/chat",
     "cohere_embed": "/v2/embed",
@@ -48,6 +49,15 @@ PATHS: dict[Operation, str] = {
     "converse": "/model/{model}/converse",
     "converse_stream": "/model/{model}/converse-stream",
 }
+STANDS_FOR: dict[Operation, tuple[Operation, str | None]] = {
+    "voyage_rerank": ("rerank", None),
+    "tei_rerank": ("rerank", None),
+    "nim_ranking": ("rerank", None),
+    "predict": ("embeddings", "text-embedding-005"),
+    "invoke": ("embeddings", "cohere.embed-v4:0"),
+    "vertex_count_tokens": ("gemini_count_tokens", None),
+}
+"""Shapes that no client asks for: the operation that comes to them, of which kind of model."""
 HELLO = [{"role": "user", "content": "hello"}]
 CONTENT = {"role": "user", "parts": [{"text": "hello"}]}
 FILES: dict[Operation, str] = {"images_edits": "image", "images_variations": "image"}
@@ -72,6 +82,7 @@ BODIES: dict[Operation, dict[str, Any]] = {
     "audio_transcriptions": {"language": "en", "temperature": "0"},
     "audio_translations": {"temperature": "0"},
     "responses": {"input": "hello", "instructions": "Be brief.", "max_output_tokens": 64, "store": False},
+    "responses_input_tokens": {"input": "hello", "instructions": "Be brief."},
     "rerank": {"query": "cats", "documents": ["a cat", "a dog"], "top_n": 1},
     "cohere_chat": {"messages": HELLO, "max_tokens": 64, "k": 5},
     "cohere_embed": {"texts": ["hello"], "input_type": "search_query"},
@@ -105,20 +116,29 @@ def deployment(row: ProviderRow, url: str) -> dict[str, Any]:
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     with Recorder() as recorder:
         models = [make_model(row.id, deployment(row, recorder.url)) for row in ROWS.values()]
+        models += [
+            make_model(f"{row.id}/{operation}", {**deployment(row, recorder.url), "model": kind})
+            for row in ROWS.values()
+            for operation, (_, kind) in STANDS_FOR.items()
+            if kind is not None and operation in row.operations
+        ]
         with Gateway(tmp_path_factory.mktemp("gateway"), make_config(*models)) as gateway:
             yield Setup(gateway, gateway.mint(), recorder)
 
 
 def ask(setup: Setup, row: ProviderRow, operation: Operation, **more: Any) -> tuple[Any, list[Recorded]]:
     """The gateway's answer, and what the provider got."""
+    operation, kind = STANDS_FOR.get(operation, (operation, None))
+    own = next((own for own, stands in STANDS_FOR.items() if stands == (operation, kind)), None)
+    model = row.id if kind is None else f"{row.id}/{own}"
     path = PATHS[operation]
-    named = {} if "{model}" in path else {"model": row.id}
+    named = {} if "{model}" in path else {"model": model}
     fields = {**named, **BODIES[operation], **more}
     sent: dict[str, Any] = {"json": fields}
     if operation in UPLOADS:
         sent = {"data": fields, "files": {FILES.get(operation, "file"): ("f.bin", b"bytes")}}
     return setup.gateway.http.post(
-        path.format(model=row.id), headers=setup.key.bearer, **sent
+        path.format(model=model), headers=setup.key.bearer, **sent
     ), setup.recorder.take()
 
 

@@ -28,8 +28,15 @@ Operation = Literal[
     "cohere_embed",
     "converse",
     "converse_stream",
+    "voyage_rerank",
+    "tei_rerank",
+    "nim_ranking",
+    "predict",
+    "invoke",
+    "responses_input_tokens",
+    "vertex_count_tokens",
 ]
-"""What a client can ask of a model."""
+"""What can be asked of a model."""
 
 Dialect = Literal["openai", "anthropic", "gemini", "cohere", "bedrock"]
 """The wire format that a deployment speaks."""
@@ -73,10 +80,17 @@ DIALECT_OPERATIONS: Final[dict[Dialect, frozenset[Operation]]] = {
             "gemini_count_tokens",
             "embed_content",
             "batch_embed_contents",
+            "predict",
+            "vertex_count_tokens",
         }
     ),
-    "bedrock": frozenset({"converse", "converse_stream"}),
+    "bedrock": frozenset({"converse", "converse_stream", "invoke"}),
 }
 """Operations that only one dialect has; all others are OpenAI's or its neighbours'."""
+
+OWN: Final[frozenset[Operation]] = frozenset(
+    {"voyage_rerank", "tei_rerank", "nim_ranking", "predict", "invoke", "vertex_count_tokens"}
+)
+"""Providers' own shapes, which no client asks for by a path: other operations are rewritten to them."""
 
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)

@@ -115,6 +115,14 @@ operations! {
     Converse = "converse",
     ConverseStream = "converse_stream",
     Responses = "responses",
+    ResponsesInputTokens = "responses_input_tokens",
+    // Providers' own, which no client asks for by a path
+    VoyageRerank = "voyage_rerank",
+    TeiRerank = "tei_rerank",
+    NimRanking = "nim_ranking",
+    Predict = "predict",
+    Invoke = "invoke",
+    VertexCountTokens = "vertex_count_tokens",
 }
 
 impl Operation {
@@ -138,6 +146,7 @@ impl Operation {
             Operation::CohereChat => Some(Format::Cohere),
             Operation::Converse | Operation::ConverseStream => Some(Format::Converse),
             Operation::Responses => Some(Format::Responses),
+            Operation::Completions => Some(Format::Completions),
             _ => None,
         }
     }
@@ -170,7 +179,7 @@ impl Operation {
 
     /// Counts tokens: no model runs, none is used.
     pub fn counts(self) -> bool {
-        matches!(self, Operation::CountTokens | Operation::GeminiCountTokens)
+        matches!(self, Operation::CountTokens | Operation::GeminiCountTokens | Operation::ResponsesInputTokens)
     }
 }
 
@@ -268,6 +277,9 @@ pub static TABLE: &[Endpoint] = &[
     responses("/responses",                                     Op::Responses),
     responses("/openai/v1/responses",                           Op::Responses),
     responses("/openai/responses",                              Op::Responses),
+    responses("/v1/responses/input_tokens",                     Op::ResponsesInputTokens),
+    responses("/responses/input_tokens",                        Op::ResponsesInputTokens),
+    responses("/openai/v1/responses/input_tokens",              Op::ResponsesInputTokens),
     // OpenAI: moderations, images, audio, and rerank
     plane("/v1/moderations",                                    Op::Moderations),
     plane("/moderations",                                       Op::Moderations),

@@ -203,6 +203,8 @@ pub struct Exchange {
     pub answer: Option<Box<Answer>>,
     /// The format of the provider asked last, where it is not the caller's.
     pub translation: Option<Format>,
+    /// What the provider asked last was asked in place of the caller's operation, where their shapes differ.
+    pub converted: Option<Operation>,
     // relay
     /// The deployment whose answer the caller gets.
     pub served: Option<u32>,
@@ -236,7 +238,9 @@ impl Exchange {
         if deployment.template(operation).is_some() {
             return Some(operation);
         }
-        operation.format()?;
+        if operation.format().is_none() {
+            return deployment.substitute(operation);
+        }
         deployment.conversation.map(|conversation| conversation.for_stream(self.call.stream))
     }
 

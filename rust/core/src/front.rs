@@ -190,6 +190,7 @@ impl Arrival {
             dropped: SmallVec::new(),
             answer: None,
             translation: None,
+            converted: None,
             served: None,
             guards: None,
             guarded: Vec::new(),

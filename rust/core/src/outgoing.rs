@@ -56,7 +56,7 @@ pub fn request_head(
     }
     let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
     put_line(&mut head, b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
-    let translated = exchange.translation.is_some();
+    let translated = exchange.translation.is_some() || exchange.converted.is_some();
     let forwarded = |name: &HeaderName| FORWARDED.contains(name) && !(translated && FAMILY.contains(name));
     for (name, value) in exchange.headers.iter().filter(|(name, _)| forwarded(name)) {
         put_line(&mut head, name.as_str().as_bytes(), value.as_bytes());

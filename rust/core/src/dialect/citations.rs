@@ -22,7 +22,7 @@ pub struct Source<'a> {
 /// The sources that citations name; what cannot be read is none.
 pub fn sources<'a>(citations: &Citations<'a>) -> Vec<Source<'a>> {
     match citations.format {
-        Format::Chat => chat(citations.raw),
+        Format::Chat | Format::Completions => chat(citations.raw),
         Format::Gemini => google(citations.raw).unwrap_or_default(),
         Format::Messages => messages(citations.raw),
         Format::Cohere => cohere(citations.raw),

@@ -20,9 +20,12 @@ pub enum Format {
     Converse,
     /// OpenAI Responses.
     Responses,
+    /// OpenAI's old text completions: only callers speak it.
+    Completions,
 }
 
 impl Format {
+    /// Those that providers are asked in.
     pub const ALL: [Format; 6] =
         [Format::Chat, Format::Messages, Format::Responses, Format::Gemini, Format::Cohere, Format::Converse];
 
@@ -35,13 +38,14 @@ impl Format {
             Format::Cohere => "Cohere chat",
             Format::Converse => "Bedrock Converse",
             Format::Responses => "OpenAI Responses",
+            Format::Completions => "OpenAI completions",
         }
     }
 
     /// What becomes of a feature when a request is written in this format.
     pub fn treatment(self, feature: Feature) -> Treatment {
         match self {
-            Format::Chat => openai_chat::treatment(feature),
+            Format::Chat | Format::Completions => openai_chat::treatment(feature),
             Format::Messages => anthropic_messages::treatment(feature),
             Format::Gemini => gemini::treatment(feature),
             Format::Cohere => cohere::treatment(feature),
@@ -53,7 +57,7 @@ impl Format {
     /// A stream may end behind its finish reason without another word: there is no last event, or many servers leave it out.
     pub fn may_end_silently(self) -> bool {
         match self {
-            Format::Chat | Format::Gemini => true,
+            Format::Chat | Format::Completions | Format::Gemini => true,
             Format::Messages | Format::Responses | Format::Cohere | Format::Converse => false,
         }
     }
@@ -61,9 +65,12 @@ impl Format {
     /// The content type of a stream.
     pub fn stream_type(self) -> &'static str {
         match self {
-            Format::Chat | Format::Messages | Format::Responses | Format::Gemini | Format::Cohere => {
-                "text/event-stream"
-            }
+            Format::Chat
+            | Format::Completions
+            | Format::Messages
+            | Format::Responses
+            | Format::Gemini
+            | Format::Cohere => "text/event-stream",
             Format::Converse => bedrock_converse::STREAM_TYPE,
         }
     }

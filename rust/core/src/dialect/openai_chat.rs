@@ -9,7 +9,7 @@ mod parts;
 mod request;
 mod stream;
 mod tools;
-mod write;
+pub(super) mod write;
 
 pub use answer::{decode_answer, encode_answer};
 pub use encode::encode_request;

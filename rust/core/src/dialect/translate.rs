@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::format::{Context, Fault, Format, Target};
 use super::hub::{Answer, Delta, Losses};
-use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat, openai_responses};
+use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat, openai_completions, openai_responses};
 use crate::kernel::cost::Usage;
 
 /// A request in the provider's format.
@@ -19,7 +19,12 @@ pub struct Request {
 /// # Errors
 /// [`Fault`]: the caller's request is at fault in all cases.
 pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Result<Request, Fault> {
+    let rewritten;
     let mut hub = match from {
+        Format::Completions => {
+            rewritten = openai_completions::as_chat(body)?;
+            openai_chat::decode_request(&rewritten)?
+        }
         Format::Chat => openai_chat::decode_request(body)?,
         Format::Messages => anthropic_messages::decode_request(body)?,
         Format::Gemini => gemini::decode_request(body)?,
@@ -30,7 +35,7 @@ pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Re
     hub.stream = target.stream;
     let mut losses = Losses::default();
     let body = match to {
-        Format::Chat => openai_chat::encode_request(&hub, target, &mut losses)?,
+        Format::Chat | Format::Completions => openai_chat::encode_request(&hub, target, &mut losses)?,
         Format::Messages => anthropic_messages::encode_request(&hub, target, &mut losses)?,
         Format::Gemini => gemini::encode_request(&hub, target, &mut losses)?,
         Format::Cohere => cohere::encode_request(&hub, target, &mut losses)?,
@@ -53,13 +58,14 @@ pub fn answer(from: Format, to: Format, body: &[u8], context: &Context) -> Resul
         Format::Cohere => cohere::encode_answer(&hub, context),
         Format::Converse => bedrock_converse::encode_answer(&hub, context),
         Format::Responses => openai_responses::encode_answer(&hub, context),
+        Format::Completions => openai_completions::encode_answer(&hub, context),
     };
     Ok((body, hub.usage))
 }
 
 fn decode_answer(from: Format, body: &[u8]) -> Result<Answer<'_>, Fault> {
     match from {
-        Format::Chat => openai_chat::decode_answer(body),
+        Format::Chat | Format::Completions => openai_chat::decode_answer(body),
         Format::Messages => anthropic_messages::decode_answer(body),
         Format::Gemini => gemini::decode_answer(body),
         Format::Cohere => cohere::decode_answer(body),
@@ -100,6 +106,7 @@ enum Encoder {
     Cohere(cohere::Encoder),
     Converse(bedrock_converse::Encoder),
     Responses(Box<openai_responses::Encoder>),
+    Completions(openai_completions::Encoder),
 }
 
 impl Encoder {
@@ -111,6 +118,7 @@ impl Encoder {
             Format::Cohere => Encoder::Cohere(cohere::Encoder::new(context)),
             Format::Converse => Encoder::Converse(bedrock_converse::Encoder::new(context)),
             Format::Responses => Encoder::Responses(Box::new(openai_responses::Encoder::new(context))),
+            Format::Completions => Encoder::Completions(openai_completions::Encoder::new(context)),
         }
     }
 
@@ -122,6 +130,7 @@ impl Encoder {
             Encoder::Cohere(encoder) => encoder.delta(delta, out),
             Encoder::Converse(encoder) => encoder.delta(delta, out),
             Encoder::Responses(encoder) => encoder.delta(delta, out),
+            Encoder::Completions(encoder) => encoder.delta(delta, out),
         }
     }
 }
@@ -152,7 +161,7 @@ impl Stream {
     pub fn new(from: Format, to: Format, context: Context) -> Self {
         Stream {
             decoder: match from {
-                Format::Chat => Decoder::Chat(openai_chat::Decoder::default()),
+                Format::Chat | Format::Completions => Decoder::Chat(openai_chat::Decoder::default()),
                 Format::Messages => Decoder::Messages(anthropic_messages::Decoder::default()),
                 Format::Gemini => Decoder::Gemini(gemini::Decoder::default()),
                 Format::Cohere => Decoder::Cohere(cohere::Decoder::default()),
@@ -233,8 +242,8 @@ impl Progress {
 /// What of the caller's request its answer repeats.
 pub fn remembered(format: Format, body: &[u8]) -> Bytes {
     match format {
-        Format::Chat | Format::Messages | Format::Gemini | Format::Cohere | Format::Converse => Bytes::new(),
         Format::Responses => openai_responses::remembered(body),
+        _ => Bytes::new(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
+use crate::dialect::family;
 use crate::endpoint::{Dialect, Operation};
 use crate::guard;
 use crate::kernel::price::Price;
@@ -100,6 +101,8 @@ pub struct Deployment {
     pub dialect: Dialect,
     pub origin: Origin,
     pub templates: [Option<RequestTemplate>; Operation::COUNT],
+    /// What is asked in place of operations that are not served, by operation.
+    pub substitutes: [Option<Operation>; Operation::COUNT],
     /// What a conversation in a format that is not served is translated to.
     pub conversation: Option<Operation>,
     /// Headers sent unless the caller sends his own.
@@ -130,6 +133,11 @@ pub struct Deployment {
 impl Deployment {
     pub fn template(&self, operation: Operation) -> Option<&RequestTemplate> {
         self.templates[operation as usize].as_ref()
+    }
+
+    /// What is asked in place of an operation that is no conversation and is not served.
+    pub fn substitute(&self, operation: Operation) -> Option<Operation> {
+        self.substitutes[operation as usize]
     }
 }
 
@@ -345,6 +353,11 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         }
         templates[operation as usize] = Some(template);
     }
+    let mut substitutes = [None; Operation::COUNT];
+    for operation in Operation::ALL {
+        let serves = |by: Operation| templates[by as usize].is_some();
+        substitutes[*operation as usize] = family::substitute(*operation, &wire.model, serves);
+    }
     let auth = match wire.auth.scheme.as_str() {
         "none" => Auth::None,
         "bearer" => Auth::Bearer,
@@ -382,6 +395,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         origin: base.origin,
         conversation: Operation::CONVERSATIONS.into_iter().find(|operation| templates[*operation as usize].is_some()),
         templates,
+        substitutes,
         defaults,
         auth,
         weight: wire.weight,

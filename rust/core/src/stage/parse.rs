@@ -293,7 +293,7 @@ fn required(operation: Operation, fields: [Option<Value>; 5]) -> Result<Option<V
         Operation::Embeddings => of_kind(input, "input", &text, "a string or an array"),
         Operation::Moderations => of_kind(input, "input", &text, "a string or an array"),
         // A stored prompt may take its place.
-        Operation::Responses => Ok(input),
+        Operation::Responses | Operation::ResponsesInputTokens => Ok(input),
         Operation::AudioSpeech => of_kind(input, "input", &[Kind::String], "a string"),
         Operation::Rerank => {
             of_kind(documents, "documents", &[Kind::Array], "an array")?;

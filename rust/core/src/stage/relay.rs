@@ -1,6 +1,7 @@
 //! Brings the provider's answer to the caller: whole JSON answers are checked and measured before they are sent, streams
 //! are polled through from socket to socket with a tap for usage, everything else passes as bytes.
 
+mod converted;
 pub mod translated;
 
 use std::time::Instant;
@@ -41,6 +42,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     exchange.served = Some(answer.deployment);
     let formats = exchange.translation.zip(exchange.endpoint.operation.format());
     let context = formats.map(|(_, to)| translated::context(exchange, to));
+    let recall = exchange.converted.and_then(|by| converted::recall(exchange, by, answer.deployment));
     // The request has been sent: its memory is free again.
     exchange.call.body = Bytes::new();
     if let Some(admission) = &mut exchange.admission {
@@ -48,6 +50,9 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     }
     if let (Some(formats), Some(context)) = (formats, context) {
         return translated::run(exchange, answer, formats, context).await.map(Flow::Answer);
+    }
+    if let Some(recall) = recall {
+        return Box::pin(converted::run(exchange, answer, recall)).await.map(Flow::Answer);
     }
     let content_type = answer.head.headers.get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
     let amazon = || is(content_type, dialect::bedrock_converse::STREAM_TYPE.as_bytes());
@@ -105,7 +110,12 @@ async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Respo
         return Err(Error::new(Code::UpstreamInvalid, "The provider's answer is not valid JSON."));
     };
     let usage = usage.filter(|value| value.kind == Kind::Object).map(|value| value.raw(&body));
-    let ending = match dialect::usage(dialect, exchange.endpoint.operation, usage) {
+    let usage = match exchange.endpoint.operation {
+        // Told in several places.
+        Operation::Rerank => dialect::family::rerank_usage(&body),
+        operation => dialect::usage(dialect, operation, usage),
+    };
+    let ending = match usage {
         Some(mut usage) => {
             if service.is_some() {
                 usage.service = dialect::openai_chat::service_of(&body, service);

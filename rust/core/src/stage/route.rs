@@ -6,13 +6,14 @@ mod sticky;
 mod tags;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response};
 use smallvec::SmallVec;
 
 use super::{Flow, Stage};
 use crate::body::Body;
 use crate::clock::{monotonic_ns, ns_at};
 use crate::decision::Dropped;
+use crate::dialect::family;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::facts::RequestFacts;
@@ -20,6 +21,9 @@ use crate::kernel::choice::{Candidate, Candidates, How, arrange};
 use crate::snapshot::Model;
 use crate::snapshot::Translation;
 use crate::unavailable::unavailable;
+
+/// Names what of an answer is no provider's word.
+const ESTIMATED: HeaderName = HeaderName::from_static("x-ailink-estimated");
 
 /// Added to the tier of what is to stand behind every other one; tiers are small.
 const BEHIND_ALL: u32 = 1 << 30;
@@ -52,6 +56,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     {
         let text = format!("The model '{}' has no deployment at '{provider}' for this request.", model.name);
         return Err(Error::new(Code::DialectUnsupported, text).param("model"));
+    }
+    if eligible.is_empty() && exchange.endpoint.operation.counts() {
+        return Ok(Flow::Answer(estimated(exchange)));
     }
     if eligible.is_empty() {
         let (operation, dialect) = (exchange.endpoint.operation, exchange.endpoint.dialect);
@@ -87,6 +94,16 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         }
     }
     Ok(Flow::Next)
+}
+
+/// A count that no provider of the model can give.
+fn estimated(exchange: &Exchange) -> Response<Body> {
+    let body = family::estimate(exchange.endpoint.operation, &exchange.call.body);
+    let mut response = Response::new(Body::full(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ESTIMATED, HeaderValue::from_static("tokens"));
+    response
 }
 
 /// The model that stands for this one because a condition holds. As with fallbacks, the key must be allowed to use it.

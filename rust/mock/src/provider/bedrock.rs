@@ -27,6 +27,10 @@ impl Fields {
             .map_err(|error| Failure::bad_request(format!("Malformed input: {error}")))
     }
 
+    pub fn body(&self) -> &Value {
+        &self.0
+    }
+
     fn list(&self, place: &str) -> impl DoubleEndedIterator<Item = &Value> {
         self.0.pointer(place).and_then(Value::as_array).into_iter().flatten()
     }

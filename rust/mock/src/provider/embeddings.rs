@@ -80,30 +80,45 @@ fn in_floats(vector: &[f32]) -> String {
 /// `POST /v1/rerank` (Cohere, Jina, Voyage): sorted by score, best first.
 pub fn rerank(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     let query = fields.query.ok_or_else(|| Failure::missing("query"))?;
-    let documents = fields.documents.as_ref().ok_or_else(|| Failure::missing("documents"))?;
+    let quoted = |text: &String| Quoted(text).to_string();
+    let texts: Option<Vec<String>> = fields.texts.as_ref().map(|texts| texts.iter().map(quoted).collect());
+    let given = fields.documents.as_ref().or(fields.passages.as_ref());
+    let given = given.map(|given| given.iter().map(|raw| raw.get().to_owned()).collect());
+    let documents: Vec<String> = texts.clone().or(given).ok_or_else(|| Failure::missing("documents"))?;
     let mut scored: Vec<(usize, f64)> = documents
         .iter()
         .enumerate()
         .map(|(index, document)| {
-            let text = format!("{}{}", query.get(), document.get());
+            let text = format!("{}{document}", query.get());
             (index, (hash(&text) % 10_000) as f64 / 10_000.0)
         })
         .collect();
     scored.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    scored.truncate(fields.top_n.unwrap_or(usize::MAX));
+    scored.truncate(fields.top_n.or(fields.top_k).unwrap_or(usize::MAX));
+    let (all, usage) = (scored.as_slice(), call.usage(0));
+    if texts.is_some() {
+        return Ok(Answer::json(format!("[{}]", lines(all, "score"))).with_usage(usage));
+    }
+    if fields.passages.is_some() {
+        return Ok(Answer::json(format!(r#"{{"rankings":[{}]}}"#, lines(all, "logit"))).with_usage(usage));
+    }
+    if fields.top_k.is_some() {
+        let (data, total) = (lines(all, "relevance_score"), usage.input);
+        let body = format!(r#"{{"object":"list","data":[{data}],"usage":{{"total_tokens":{total}}}}}"#);
+        return Ok(Answer::json(body).with_usage(usage));
+    }
     let results: Vec<String> = scored
         .iter()
         .map(|(index, score)| {
             let document = match documents.get(*index) {
                 Some(document) if fields.return_documents == Some(true) => {
-                    format!(r#","document":{}"#, as_document(document.get()))
+                    format!(r#","document":{}"#, as_document(document))
                 }
                 _ => String::new(),
             };
             format!(r#"{{"index":{index},"relevance_score":{score}{document}}}"#)
         })
         .collect();
-    let usage = call.usage(0);
     let body = format!(
         r#"{{"id":"rerank-mock{:012x}","model":{},"results":[{}],"meta":{{"api_version":{{"version":"2"}},"billed_units":{{"search_units":1}},"tokens":{{"input_tokens":{}}}}},"usage":{{"total_tokens":{}}}}}"#,
         call.number,
@@ -113,6 +128,13 @@ pub fn rerank(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
         usage.input
     );
     Ok(Answer::json(body).with_usage(usage))
+}
+
+/// Scores as those say them who have another shape: text-embeddings-inference, NVIDIA, Voyage.
+fn lines(scored: &[(usize, f64)], name: &str) -> String {
+    let lines: Vec<String> =
+        scored.iter().map(|(index, score)| format!(r#"{{"index":{index},"{name}":{score}}}"#)).collect();
+    lines.join(",")
 }
 
 /// A plain text becomes `{"text": …}`, as these APIs return it.

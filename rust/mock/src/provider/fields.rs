@@ -47,6 +47,11 @@ pub struct Fields<'a> {
     pub input_type: Option<Cow<'a, str>>,
     pub output_dimension: Option<usize>,
     pub top_n: Option<usize>,
+    /// Voyage's name for it.
+    pub top_k: Option<usize>,
+    /// NVIDIA's name for documents.
+    #[serde(borrow)]
+    pub passages: Option<Vec<&'a RawValue>>,
     pub return_documents: Option<bool>,
 }
 

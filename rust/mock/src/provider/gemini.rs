@@ -21,6 +21,8 @@ pub enum Verb {
     Count,
     Embed,
     EmbedBatch,
+    /// Vertex AI's, and Imagen's.
+    Predict,
 }
 
 impl Verb {
@@ -31,6 +33,7 @@ impl Verb {
             "countTokens" => Self::Count,
             "embedContent" => Self::Embed,
             "batchEmbedContents" => Self::EmbedBatch,
+            "predict" => Self::Predict,
             _ => return None,
         })
     }
@@ -83,6 +86,7 @@ pub fn answer(fields: &Fields, verb: Verb, call: &Call<'_>) -> Result<Answer, Fa
             let values = embedding(&fields.0, call)?;
             Ok(Answer::json(json!({"embedding": {"values": values}}).to_string()))
         }
+        Verb::Predict => predictions(fields.array("instances")?, &fields.0["parameters"], call),
         Verb::EmbedBatch => {
             let requests = fields.array("requests")?;
             let all = requests.iter().map(|request| Ok(json!({"values": embedding(request, call)?})));
@@ -101,6 +105,25 @@ fn embedding(request: &Value, call: &Call<'_>) -> Result<Vec<f32>, Failure> {
     let parts = request.pointer("/content/parts").ok_or_else(|| Failure::bad_request("content is not specified"))?;
     let dimensions = request.get("outputDimensionality").and_then(Value::as_u64).unwrap_or(DIMENSIONS as u64);
     Ok(vector(&parts.to_string(), dimensions.clamp(1, 16_384) as usize))
+}
+
+/// Vectors of texts, or images of prompts.
+fn predictions(instances: &[Value], parameters: &Value, call: &Call<'_>) -> Result<Answer, Failure> {
+    let dimensions = parameters["outputDimensionality"].as_u64().unwrap_or(DIMENSIONS as u64).clamp(1, 16_384);
+    let mut all = Vec::new();
+    for instance in instances {
+        if let Some(text) = instance["content"].as_str() {
+            let values = vector(text, dimensions as usize);
+            let count = input_tokens(text.len());
+            all.push(json!({"embeddings": {"values": values, "statistics": {"token_count": count}}}));
+        } else if instance["prompt"].is_string() {
+            let image = json!({"bytesBase64Encoded": "aW1hZ2U=", "mimeType": "image/png"});
+            all.extend(std::iter::repeat_n(image, parameters["sampleCount"].as_u64().unwrap_or(1).min(8) as usize));
+        } else {
+            return Err(Failure::bad_request("instances[0]: content or prompt is missing"));
+        }
+    }
+    Ok(Answer::json(json!({"predictions": all}).to_string()).with_usage(call.usage(0)))
 }
 
 /// What is said, and how it ends.

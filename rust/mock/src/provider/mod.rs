@@ -16,6 +16,7 @@ mod feed;
 mod fields;
 mod frames;
 mod gemini;
+mod invoke;
 mod journal;
 mod json;
 mod media;

@@ -5,7 +5,7 @@ use super::errors::{Dialect, Failure};
 use super::fields::{Call, Fields};
 use super::multipart::Form;
 use super::script::percent_decode;
-use super::{anthropic, bedrock, cohere, embeddings, gemini, media, openai, responses};
+use super::{anthropic, bedrock, cohere, embeddings, gemini, invoke, media, openai, responses};
 
 /// What the provider can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Operation {
     CohereEmbed,
     Converse,
     ConverseStream,
+    Invoke,
+    InputTokens,
 }
 
 /// A path taken apart: the script in a `mock:SCRIPT` segment, and what follows the version (`/v1/`, `/v2/`, `/v1beta/`) if there is
@@ -50,7 +52,7 @@ impl Operation {
             "fim/completions" => Self::Fim,
             "embeddings" => Self::Embeddings,
             "moderations" => Self::Moderations,
-            "rerank" => Self::Rerank,
+            "rerank" | "ranking" => Self::Rerank,
             "images/generations" => Self::ImagesGenerations,
             "images/edits" => Self::ImagesEdits,
             "images/variations" => Self::ImagesVariations,
@@ -58,12 +60,14 @@ impl Operation {
             "audio/transcriptions" => Self::Transcriptions,
             "audio/translations" => Self::Translations,
             "responses" => Self::Responses,
+            "responses/input_tokens" => Self::InputTokens,
             "messages" => Self::Messages,
             "messages/count_tokens" => Self::CountTokens,
             "chat" => Self::CohereChat,
             "embed" => Self::CohereEmbed,
             _ if tail.starts_with("model/") && tail.ends_with("/converse") => Self::Converse,
             _ if tail.starts_with("model/") && tail.ends_with("/converse-stream") => Self::ConverseStream,
+            _ if tail.starts_with("model/") && tail.ends_with("/invoke") => Self::Invoke,
             _ => Self::Gemini(gemini::Verb::of(tail.rsplit_once(':')?.1)?),
         })
     }
@@ -84,7 +88,7 @@ impl Operation {
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
             Self::Gemini(_) => Dialect::Gemini,
             Self::CohereChat | Self::CohereEmbed => Dialect::Cohere,
-            Self::Converse | Self::ConverseStream => Dialect::Bedrock,
+            Self::Converse | Self::ConverseStream | Self::Invoke => Dialect::Bedrock,
             _ => Dialect::OpenAi,
         }
     }
@@ -105,6 +109,8 @@ impl Operation {
                 | Self::Gemini(_)
                 | Self::Converse
                 | Self::ConverseStream
+                | Self::Invoke
+                | Self::Rerank
         )
     }
 }
@@ -161,11 +167,13 @@ impl<'a> Parsed<'a> {
             (Self::Json(fields), Operation::Responses) => responses::responses(fields, call),
             (Self::Json(fields), Operation::Messages) => anthropic::messages(fields, call),
             (Self::Json(fields), Operation::CountTokens) => anthropic::count_tokens(fields, call),
+            (Self::Json(fields), Operation::InputTokens) => responses::input_tokens(fields, call),
             (Self::Json(fields), Operation::CohereChat) => cohere::chat(fields, call),
             (Self::Json(fields), Operation::CohereEmbed) => cohere::embed(fields, call),
             (Self::Gemini(fields), Operation::Gemini(verb)) => gemini::answer(fields, verb, call),
             (Self::Bedrock(fields), Operation::Converse) => bedrock::converse(fields, call, false),
             (Self::Bedrock(fields), Operation::ConverseStream) => bedrock::converse(fields, call, true),
+            (Self::Bedrock(fields), Operation::Invoke) => invoke::invoke(fields.body(), call),
             (Self::Form(form), Operation::ImagesEdits) => media::edited(form, call, true),
             (Self::Form(form), Operation::ImagesVariations) => media::edited(form, call, false),
             (Self::Form(form), Operation::Transcriptions) => media::transcription(form, call, "transcribe"),

@@ -111,3 +111,8 @@ fn stream(call: &Call<'_>, speech: Speech, tool: Option<ToolCall>, item: &Value,
         frames: false,
     }
 }
+/// `POST /v1/responses/input_tokens`.
+pub fn input_tokens(_: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
+    let count = call.script.tokens.input.unwrap_or(super::answer::input_tokens(call.bytes_in));
+    Ok(Answer::json(format!(r#"{{"object":"response.input_tokens","input_tokens":{count}}}"#)))
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::dialect::{Fault, Format, Target, translate};
+use crate::dialect::{Fault, Format, Target, family, translate};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
@@ -20,11 +20,11 @@ pub fn prepare(
 ) -> Result<SmallVec<[Bytes; 5]>> {
     let asked = exchange.endpoint.operation;
     if operation == asked {
-        exchange.translation = None;
+        (exchange.translation, exchange.converted) = (None, None);
         return request_body(exchange, deployment, template);
     }
     let (Some(from), Some(to)) = (asked.format(), operation.format()) else {
-        return Err(Error::new(Code::Internal, "the operation cannot be translated"));
+        return converted(exchange, deployment, operation, template);
     };
     let target = Target {
         model: &deployment.model,
@@ -36,6 +36,27 @@ pub fn prepare(
     let request = request.map_err(|fault| refused(&fault, deployment, to))?;
     exchange.translation = Some(to);
     exchange.dropped = request.losses.names().map(Box::from).collect();
+    translated_body(exchange, deployment, template, request.body.into())
+}
+
+/// A request in another shape of its family.
+fn converted(
+    exchange: &mut Exchange,
+    deployment: &Deployment,
+    operation: Operation,
+    template: &RequestTemplate,
+) -> Result<SmallVec<[Bytes; 5]>> {
+    let pair = family::Pair { asked: exchange.endpoint.operation, by: operation, model: &deployment.model };
+    let request = family::request(pair, &exchange.call.body).map_err(|fault| match fault {
+        family::Fault::Invalid { path, reason } => refused(&Fault::Invalid { path, reason }, deployment, Format::Chat),
+        family::Fault::Unsupported { parameter, what, instead } => {
+            let text =
+                format!("Provider '{}' does not support {what} ('{parameter}'). {instead}.", deployment.provider);
+            Error::new(Code::FeatureUnsupported, text).param(parameter)
+        }
+    })?;
+    exchange.converted = Some(operation);
+    exchange.dropped = request.dropped.into_iter().collect();
     translated_body(exchange, deployment, template, request.body.into())
 }
 

@@ -74,9 +74,11 @@ fn passed_on(
     wait: Option<Duration>,
 ) -> Error {
     let same_dialect = match exchange.translation.zip(exchange.endpoint.operation.format()) {
-        None => true,
-        // OpenAI's two formats share their errors.
-        Some(formats) => matches!(formats, (Format::Chat, Format::Responses) | (Format::Responses, Format::Chat)),
+        None => exchange.converted.is_none(),
+        // OpenAI's formats share their errors.
+        Some((by, asked)) => {
+            [by, asked].iter().all(|format| matches!(format, Format::Chat | Format::Responses | Format::Completions))
+        }
     };
     let text = if same_dialect && dialect::is_error_shape(body) {
         None

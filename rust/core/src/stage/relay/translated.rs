@@ -16,7 +16,7 @@ use crate::metrics::Outcome;
 use crate::stream::{Translated, Upstream};
 
 /// Longest whole answer that is translated. Longer ones are no answers of a conversation.
-const TRANSLATED_MAX: usize = 32 * 1024 * 1024;
+pub const TRANSLATED_MAX: usize = 32 * 1024 * 1024;
 
 /// What the caller's codec must know of the request; taken before the request's memory is given back.
 pub fn context(exchange: &Exchange, format: Format) -> Context {
@@ -137,7 +137,7 @@ pub fn invalid(fault: &Fault) -> String {
 }
 
 /// Settles an attempt whose answer is of no use.
-fn spoilt(exchange: &Exchange, mut answer: Box<Answer>, text: String) -> Error {
+pub fn spoilt(exchange: &Exchange, mut answer: Box<Answer>, text: String) -> Error {
     let now = Instant::now();
     let ending = Ending::Estimated { status: answer.head.status.as_u16(), outcome: Outcome::InvalidResponse };
     answer.attempt.close(ending, exchange.overhead(now), now);

@@ -16,8 +16,10 @@ use crate::clock::coarse_ns;
 use crate::outbox;
 use crate::wire::http1::{self, BodyDecoder, Frame, Head, WireError};
 
-/// Bytes asked for in one read. An event of a stream is far smaller, a JSON answer usually fits.
-const READ_SIZE: usize = 8 * 1024;
+/// Bytes asked for in one read: an event of a stream is far smaller, a usual JSON answer fits, and every request that waits
+/// holds that much. Answers that fill it get more room with each read.
+const FIRST_READ: usize = 4 * 1024;
+const LARGEST_READ: usize = 64 * 1024;
 
 /// What can go wrong between us and a provider.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -90,6 +92,8 @@ pub struct Outgoing<'a> {
 pub struct Conn {
     stream: Stream,
     buffer: BytesMut,
+    /// Bytes to ask for in the next read.
+    room: usize,
     /// When it was opened, on the coarse clock.
     pub born_ns: u64,
     /// Spreads the retirement of connections that were opened together.
@@ -100,7 +104,8 @@ pub struct Conn {
 
 impl Conn {
     pub fn new(stream: Stream) -> Self {
-        Conn { stream, buffer: BytesMut::new(), born_ns: coarse_ns(), jitter: fastrand::u8(..), reused: false }
+        let room = FIRST_READ;
+        Conn { stream, buffer: BytesMut::new(), room, born_ns: coarse_ns(), jitter: fastrand::u8(..), reused: false }
     }
 
     /// True when the peer has closed, or sent what nobody asked for, while the connection was idle.
@@ -120,6 +125,7 @@ impl Conn {
     pub async fn send(&mut self, outgoing: &Outgoing<'_>) -> Result<bool, IoError> {
         let total: usize = outgoing.parts.iter().map(|part| part.len()).sum();
         let mut sent = 0;
+        self.room = FIRST_READ;
         std::future::poll_fn(|cx| {
             while sent < total {
                 let (slices, count) = unsent(outgoing.parts, sent);
@@ -191,8 +197,12 @@ impl Conn {
 
     /// Ready as soon as the peer closes or answers; used to notice it while a request body is still being sent.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.buffer.reserve(READ_SIZE);
-        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+        self.buffer.reserve(self.room);
+        let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx));
+        if matches!(read, Ok(count) if count >= self.room) {
+            self.room = (self.room * 4).min(LARGEST_READ);
+        }
+        Poll::Ready(read)
     }
 }
 

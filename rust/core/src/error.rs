@@ -58,6 +58,7 @@ pub enum Code {
     FeatureUnsupported = 48,
     UpstreamAuth = 49,
     GuardrailBlocked = 51,
+    IdempotencyMismatch = 52,
     ClientGone = 60,
 }
 
@@ -71,7 +72,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 38] = [
+    pub const ALL: [Code; 39] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -110,6 +111,7 @@ impl Code {
         Code::ParameterUnsupported,
         Code::FeatureUnsupported,
         Code::GuardrailBlocked,
+        Code::IdempotencyMismatch,
     ];
 
     #[rustfmt::skip]
@@ -153,6 +155,7 @@ impl Code {
             Code::PayloadMissing      => (400, "invalid_request_error", "missing_required_parameter", "invalid_request_error", Client),
             Code::FeatureUnsupported  => (400, "invalid_request_error", "unsupported_feature",     "invalid_request_error", Client),
             Code::GuardrailBlocked    => (400, "invalid_request_error", "content_policy_violation", "invalid_request_error", Client),
+            Code::IdempotencyMismatch => (422, "invalid_request_error", "idempotency_mismatch",    "invalid_request_error", Client),
             Code::ClientGone          => (499, "api_error",             "client_disconnected",     "api_error",             Client),
         };
         Facts { status, kind, code, anthropic, source }

@@ -43,6 +43,7 @@ pub mod portkey;
 mod pressure;
 pub mod query;
 mod refusal;
+pub mod repeat;
 pub mod rules;
 pub mod runtime;
 pub mod shard;

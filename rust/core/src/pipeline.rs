@@ -17,6 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::late;
 use crate::portkey;
+use crate::repeat;
 use crate::stage::{self, Flow, Stage};
 use crate::stage::{admit, attempt, authorize, cache, identify, inspect, parse, relay, reserve, route, settle};
 
@@ -43,6 +44,14 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
     if let Err(error) = parse::run(&mut exchange).await {
         return Box::pin(turn_away(exchange, error)).await;
     }
+    if exchange.headers.contains_key(repeat::HEADER) {
+        return Box::pin(repeat::run(exchange)).await;
+    }
+    through(exchange).await
+}
+
+/// From a request that has been read to its answer.
+pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
     match decided(&mut exchange, Stage::Authorize).await {
         Ok(None) => {}
         Ok(Some(response)) => {

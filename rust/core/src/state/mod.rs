@@ -11,6 +11,7 @@ pub mod limits;
 pub mod models;
 pub mod pattern;
 pub mod queue;
+pub mod repeats;
 pub mod rules;
 mod seed;
 pub mod subject;
@@ -36,6 +37,7 @@ pub struct State {
     pub keys: Keys,
     pub cache: cache::Cache,
     pub guards: crate::guard::record::Record,
+    pub repeats: Arc<repeats::Repeats>,
     pub ledger: Arc<Ledger>,
     deployments: Mutex<HashMap<String, Arc<DeploymentState>>>,
     models: Mutex<HashMap<String, Arc<ModelState>>>,
@@ -50,6 +52,7 @@ impl State {
             keys,
             cache: cache::Cache::new(),
             guards: crate::guard::record::Record::default(),
+            repeats: Arc::default(),
             ledger,
             deployments: Mutex::default(),
             models: Mutex::default(),

@@ -1,4 +1,6 @@
-"""Spend by team, user, organization, key, model and day: the ledger's sums, joined with whose each key is."""
+"""Spend by team, user, organization, key, model and day: the ledger's sums, by whose it was when it was
+spent.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,15 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def team(self) -> str | None:
-        return None if self.key is None else self.key.team_id
+        return self.cell.team
 
     @property
     def user(self) -> str | None:
-        return None if self.key is None else self.key.user_id
+        return self.cell.user
 
     @property
     def org(self) -> str | None:
-        return None if self.key is None else self.key.org_id
+        return self.cell.org
 
     @property
     def token(self) -> str:

@@ -35,25 +35,33 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """What one key spent on one model at one deployment on one day."""
+    """What one key spent on one model at one deployment on one day, and for whom: as the ledger says, which
+    remembers whose it was when it was spent.
+    """
 
     day: date
     key_id: str
+    org: str | None
+    team: str | None
+    user: str | None
     model: str
     deployment: str
     sums: Sums
 
 
 _SELECT = f"""
-    SELECT r.day, k.text, m.text, d.text, sum(r.requests), sum(r.errors), sum(r.input), sum(r.output),
-        sum(r.cache_read), sum(r.cache_write), sum(r.cost_usd),
+    SELECT r.day, k.text, o.text, t.text, u.text, m.text, d.text, sum(r.requests), sum(r.errors),
+        sum(r.input), sum(r.output), sum(r.cache_read), sum(r.cache_write), sum(r.cost_usd),
         sum(r.cost_pico / {HALF}), sum(r.cost_pico % {HALF})
     FROM rollup r
     LEFT JOIN dict k ON k.id = r.key_id
+    LEFT JOIN dict o ON o.id = r.org_id
+    LEFT JOIN dict t ON t.id = r.team_id
+    LEFT JOIN dict u ON u.id = r.user_id
     LEFT JOIN dict m ON m.id = r.model_id
     LEFT JOIN dict d ON d.id = r.deployment_id
     WHERE r.day BETWEEN ? AND ?
-    GROUP BY r.day, r.key_id, r.model_id, r.deployment_id
+    GROUP BY r.day, r.key_id, r.org_id, r.team_id, r.user_id, r.model_id, r.deployment_id
     ORDER BY r.day
 """
 
@@ -81,10 +89,14 @@ async def cells(source: LedgerSource, first: date, last: date) -> list[Cell]:
 
 
 def _cell(row: Sequence[Any]) -> Cell:
-    day, key, model, deployment, requests, errors, input_, output, read, write, usd, high, low = row
+    day, key, org, team, user, model, deployment, *sums = row
+    requests, errors, input_, output, read, write, usd, high, low = sums
     return Cell(
         day=date.fromordinal(EPOCH + day),
         key_id=key or "",
+        org=org or None,
+        team=team or None,
+        user=user or None,
         model=model or "",
         deployment=deployment or "",
         sums=Sums(

@@ -14,10 +14,12 @@ from msgspec import Meta
 
 from ailink.admin.call import Call, Nothing
 from ailink.admin.errors import ApiError, bad_request
+from ailink.admin.reports import providers
 from ailink.admin.services import Services
 from ailink.ledger.money import Usd
 from ailink.ledger.reader import LedgerError
 from ailink.ledger.report import DAY_US, Amounts, Dimension, Line, Question, Report, ask, forecast
+from ailink.shell import focus
 from ailink.shell.route import Content
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
@@ -48,7 +50,12 @@ class SpendQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     deployment: Name | None = None
     customer: Name | None = None
     tag: Name | None = None
-    format: Literal["json", "csv"] = "json"
+    format: Annotated[
+        Literal["json", "csv", "focus"],
+        Meta(
+            description="`focus`: CSV in the columns of FOCUS 1.2, a row per day, key, model and deployment."
+        ),
+    ] = "json"
 
 
 class SpendLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,12 +87,17 @@ class SpendReport(msgspec.Struct, frozen=True, kw_only=True):
 async def spend(services: Services, call: Call[Nothing, SpendQuery]) -> SpendReport | Content:
     """Exact sums over the range."""
     question = _question(call.query)
+    if call.query.format == "focus":
+        question = msgspec.structs.replace(question, group_by=focus.DIMENSIONS)
     now_us = time.time_ns() // 1_000
     try:
         report = await ask(services.ledger, question)
         projected = await forecast(services.ledger, question, now_us) if question.end_us > now_us else None
     except LedgerError as error:
         raise ApiError(503, str(error), type="api_error", code="ledger_unavailable") from error
+    if call.query.format == "focus":
+        columns = focus.to_csv(report, providers(services), _safe)
+        return Content(body=columns, media_type="text/csv; charset=utf-8")
     if call.query.format == "csv":
         return Content(body=_csv(question, report), media_type="text/csv; charset=utf-8")
     return SpendReport(

@@ -261,7 +261,7 @@ def test_load_is_balanced_by_weight(gateway: Gateway, key: Key) -> None:
         ({"api_key": "sk-theirs"}, "config.api_key: credentials and addresses are the gateway's"),
         ({"custom_host": "http://169.254.169.254"}, "config.custom_host: credentials"),
         ({"input_guardrails": [{"default.contains": {}}]}, "config.input_guardrails: guardrails"),
-        ({"cache": {"mode": "semantic"}}, "config.cache.mode"),
+        ({"cache": {"mode": "clever"}}, "config.cache.mode"),
         ({"retry": {}}, "config.retry.attempts"),
         ({"overide_params": {"a": 1}}, "did you mean `override_params`"),
         (tree("conditional", to("gpt", name="a"),

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ailink.config.cache import Cache, ModelCache
 from ailink.config.guardrails import Defaults, Guardrail
 from ailink.config.identity import Identity
 from ailink.config.limits import Budgets, Limit
@@ -232,19 +233,12 @@ class Model(Strict, frozen=True, kw_only=True):
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     """Attempts after the first, other deployments included; finer in `routing.retry`."""
     routing: ModelRouting = ModelRouting()
+    cache: ModelCache = ModelCache()
     aliases: tuple[_Name, ...] = ()
     guardrails: tuple[_Name, ...] = ()
     """Besides those of `defaults`."""
     owned_by: _Name | None = None
     mode: _Name = "chat"
-
-
-class Cache(Strict, frozen=True, kw_only=True):
-    """The exact cache in memory."""
-
-    enabled: bool = False
-    max_bytes: Size = Size(64 * 1024 * 1024)
-    ttl: Duration = Duration(300_000)
 
 
 class Observe(Strict, frozen=True, kw_only=True):

@@ -19,8 +19,8 @@ from ailink.pricing import Catalogue
 from ailink.pricing import Model as Facts
 from ailink.providers import Operation, ProviderRow, Registry
 from ailink.providers.rules import of as rules_of
+from ailink.snapshot import caching, prices
 from ailink.snapshot import model as wire
-from ailink.snapshot import prices
 from ailink.snapshot.guardrails import chosen, compile_guardrails
 from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.routing import compile_routing, tier
@@ -92,9 +92,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
             explain_percent=config.routing.explain.percent,
             block_status=config.compat.guardrail_status,
         ),
-        cache=wire.Cache(
-            enabled=config.cache.enabled, max_bytes=int(config.cache.max_bytes), ttl_ms=int(config.cache.ttl)
-        ),
+        cache=caching.store(config),
         configs={name: str(text) for name, text in config.routing.configs.items()},
         aliases={alias: model.name for model in config.models for alias in model.aliases},
         deployments=compiler.deployments,
@@ -193,6 +191,7 @@ class _Compiler:
             deployments=list(range(first, len(self.deployments))),
             fallbacks=[name for name in self._names(fallbacks) if name != model.name],
             routing=compile_routing(model, self._config, self._names),
+            cache=caching.policy(model, self._config),
             guardrails=chosen(model, self._config),
             owned_by=model.owned_by or self.deployments[first].provider,
             created=self._created,

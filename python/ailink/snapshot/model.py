@@ -90,9 +90,24 @@ class Settings(_Wire, frozen=True, kw_only=True):
 
 
 class Cache(_Wire, frozen=True, kw_only=True):
+    """The store of answers that all models share."""
+
     enabled: bool
     max_bytes: int
+    max_entry_bytes: int
+    single_flight: bool
+
+
+class CachePolicy(_Wire, frozen=True, kw_only=True):
+    """How the cache takes part in a model's requests. `namespace`: of the scope `shared`."""
+
+    mode: Literal["off", "on", "opt_in"]
+    scope: Literal["key", "user", "team", "organization", "shared"]
+    namespace: str
     ttl_ms: int
+    stale_ms: int
+    pace_ms: int
+    semantic: bool
 
 
 class Auth(_Wire, frozen=True, kw_only=True):
@@ -324,6 +339,7 @@ class Model(_Wire, frozen=True, kw_only=True):
     deployments: list[int]
     fallbacks: list[str]
     routing: Routing
+    cache: CachePolicy
     guardrails: list[int]
     owned_by: str
     created: int

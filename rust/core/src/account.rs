@@ -158,6 +158,16 @@ pub enum Ending {
     Unanswered { outcome: Outcome },
 }
 
+impl Ending {
+    /// What the provider said it used.
+    pub fn usage(&self) -> Option<&Usage> {
+        match self {
+            Ending::Reported { usage, .. } => Some(usage),
+            Ending::Refused { .. } | Ending::Estimated { .. } | Ending::Unanswered { .. } => None,
+        }
+    }
+}
+
 impl Attempt {
     pub fn new(start: AttemptStart) -> Self {
         Attempt {

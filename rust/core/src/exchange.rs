@@ -10,6 +10,9 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 
 use crate::account::{Admission, Attempt};
+use crate::cache::Fill;
+use crate::cache::flight::Follow;
+use crate::cache::key::CacheKey;
 use crate::connection::Connection;
 use crate::decision::Decision;
 use crate::dialect::Format;
@@ -22,7 +25,6 @@ use crate::shard::{Shard, SnapshotRef};
 use crate::sigv4::Claim;
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
 use crate::stage::reserve::Reservation;
-use crate::state::cache::CacheKey;
 use crate::state::draw::Quotas;
 use crate::state::keys::Key;
 use crate::upstream::Conn;
@@ -63,7 +65,7 @@ impl std::fmt::Display for RequestId {
 }
 
 /// What the caller asks for, as offsets into the bytes he sent.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Call {
     pub body: Bytes,
     /// The model as the caller named it.
@@ -95,6 +97,8 @@ pub struct Call {
     /// Who it is for, as OpenAI's clients say.
     pub user: Option<Value>,
     pub metadata: Option<Value>,
+    /// LiteLLM's controls of the cache, which were taken out of the body.
+    pub cache: Option<Box<serde_json::Value>>,
 }
 
 /// What came of counting the tokens of a request.
@@ -112,13 +116,15 @@ pub struct Signed {
     pub secret: String,
 }
 
-/// How the cache takes part.
+/// How the cache took part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheUse {
     Off,
     Bypass,
-    Miss(CacheKey),
+    Miss,
+    Refresh,
     Hit,
+    Semantic,
 }
 
 /// A provider's answer whose head has been read.
@@ -178,6 +184,12 @@ pub struct Exchange {
     pub guarded: Vec<String>,
     // cache
     pub cache: CacheUse,
+    /// What is to become of the answer.
+    pub fill: Option<Box<Fill>>,
+    /// The equal request whose answer is waited for.
+    pub follow: Option<Box<Follow>>,
+    /// The entry that the answer is, or became.
+    pub hit: Option<CacheKey>,
     /// What its config object makes of it.
     pub plan: Option<Box<Plan>>,
     /// Only deployments of this provider are wanted.

@@ -11,6 +11,7 @@ pub mod account;
 pub mod aead;
 pub mod body;
 mod bytes32;
+pub mod cache;
 pub mod clock;
 pub mod connection;
 pub mod decision;

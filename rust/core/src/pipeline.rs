@@ -8,9 +8,11 @@
 //! them is answered in the caller's dialect; `settle` sees every answer. What a request holds (places, reservations, the
 //! record of its attempt) is held by guards that settle themselves, so leaving early anywhere is safe.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::Response;
+use http_body::Body as _;
 
 use crate::body::Body;
 use crate::error::{Code, Error, Result};
@@ -52,35 +54,54 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
 
 /// From a request that has been read to its answer.
 pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
-    match decided(&mut exchange, Stage::Authorize).await {
-        Ok(None) => {}
-        Ok(Some(response)) => {
+    let decided = match decided(&mut exchange, Stage::Authorize).await {
+        Ok(Decided::Answer(response)) => {
             let answer = guarded(&mut exchange, response).await;
             return settle::run(exchange, answer);
         }
+        Ok(decided) => decided,
         Err(error) => return settle::run(exchange, Err(error)),
-    }
+    };
     let patience = exchange.snapshot.settings.keepalive_comment_ms;
     if patience == 0 || !exchange.call.stream || !exchange.endpoint.dialect.takes_comments() {
-        let answer = ask(&mut exchange).await;
+        let answer = ask(&mut exchange, decided).await;
         return settle::run(exchange, answer);
     }
     let (dialect, id) = (exchange.endpoint.dialect, exchange.request_id);
     let answering = Box::pin(async move {
-        let answer = ask(&mut exchange).await;
+        let answer = ask(&mut exchange, decided).await;
         settle::run(exchange, answer)
     });
     Box::pin(late::answer(answering, Duration::from_millis(patience), dialect, id)).await
 }
 
+/// Carries a request without a caller to its answer, which only the cache gets.
+pub async fn refresh(mut exchange: Box<Exchange>) {
+    let answer = match decided(&mut exchange, Stage::Route).await {
+        Ok(decided) => ask(&mut exchange, decided).await,
+        Err(error) => Err(error),
+    };
+    let mut body = settle::run(exchange, answer).into_body();
+    while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+}
+
+/// What the stages before the attempt came to.
+enum Decided {
+    Ask,
+    Answer(Response<Body>),
+    /// The cache has something to wait for.
+    Park,
+}
+
 /// The stages from `first` on, up to the attempt. They wait for nobody, but for the rare request that a limit makes wait.
-async fn decided(exchange: &mut Exchange, first: Stage) -> Result<Option<Response<Body>>> {
+async fn decided(exchange: &mut Exchange, first: Stage) -> Result<Decided> {
     let mut stage = first;
     loop {
         match decide(exchange, &mut stage)? {
             Flow::Wait(wait) => Box::pin(stage::wait(exchange, wait)).await?,
-            Flow::Answer(response) => return Ok(Some(response)),
-            Flow::Next | Flow::Again(_) => return Ok(None),
+            Flow::Answer(response) => return Ok(Decided::Answer(response)),
+            Flow::Park => return Ok(Decided::Park),
+            Flow::Next | Flow::Again(_) => return Ok(Decided::Ask),
         }
     }
 }
@@ -111,6 +132,7 @@ fn decide(exchange: &mut Exchange, at: &mut Stage) -> Result<Flow> {
             Flow::Next => stage = stage.next(),
             Flow::Again(earlier) => stage = earlier,
             Flow::Answer(response) => return Ok(Flow::Answer(response)),
+            Flow::Park => return Ok(Flow::Park),
             Flow::Wait(wait) => {
                 *at = stage;
                 return Ok(Flow::Wait(wait));
@@ -125,24 +147,31 @@ async fn guarded(exchange: &mut Exchange, response: Response<Body>) -> Result<Re
     if exchange.guards.is_none() {
         return Ok(response);
     }
-    Box::pin(inspect::answer(exchange, response)).await
+    let answer = Box::pin(inspect::answer(exchange, response)).await;
+    if let (Err(_), Some(key)) = (&answer, exchange.hit) {
+        exchange.shard.shared.state.cache.remove(&key);
+    }
+    answer
 }
 
-/// The stages that wait for providers; a fallback goes through the decisions again.
-async fn ask(exchange: &mut Exchange) -> Result<Response<Body>> {
+/// The stages that wait, for providers or for equal requests; a fallback goes through the decisions again.
+async fn ask(exchange: &mut Exchange, mut what: Decided) -> Result<Response<Body>> {
     loop {
-        let flow = match attempt::run(exchange).await? {
-            Flow::Next => relay::run(exchange).await?,
-            other => other,
+        let flow = match what {
+            Decided::Answer(response) => return guarded(exchange, response).await,
+            Decided::Park => match Box::pin(cache::wait(exchange)).await? {
+                Some(response) => return guarded(exchange, response).await,
+                None => Flow::Again(Stage::Route),
+            },
+            Decided::Ask => match attempt::run(exchange).await? {
+                Flow::Next => relay::run(exchange).await?,
+                other => other,
+            },
         };
-        match flow {
-            Flow::Answer(response) => return guarded(exchange, response).await,
-            Flow::Again(stage) => {
-                if let Some(response) = decided(exchange, stage).await? {
-                    return guarded(exchange, response).await;
-                }
-            }
-            Flow::Next | Flow::Wait(_) => return Err(Error::new(Code::Internal, "no stage answered")),
-        }
+        what = match flow {
+            Flow::Answer(response) => Decided::Answer(response),
+            Flow::Again(stage) => decided(exchange, stage).await?,
+            Flow::Next | Flow::Wait(_) | Flow::Park => return Err(Error::new(Code::Internal, "no stage answered")),
+        };
     }
 }

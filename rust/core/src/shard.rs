@@ -105,6 +105,7 @@ pub struct Shard {
     pub bounds: Bounds,
     pub decisions: Decisions,
     pub pressure: Pressure,
+    pub cache: crate::cache::count::Table,
     snapshot: ArcSwap<Arc<Snapshot>>,
     writer: Mutex<spool::Writer>,
 }
@@ -135,6 +136,7 @@ impl Shard {
             bounds,
             decisions: Decisions::default(),
             pressure: Pressure::default(),
+            cache: crate::cache::count::Table::default(),
             snapshot: ArcSwap::from_pointee(Arc::new(Snapshot::empty())),
             writer: Mutex::new(writer),
         }

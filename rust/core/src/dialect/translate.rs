@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::format::{Context, Fault, Format, Target};
-use super::hub::{Answer, Delta, Losses};
+use super::hub::{Answer, Delta, Gathered, Losses};
 use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat, openai_completions, openai_responses};
 use crate::kernel::cost::Usage;
 
@@ -51,16 +51,7 @@ pub fn request(from: Format, to: Format, body: &[u8], target: &Target<'_>) -> Re
 /// [`Fault::Invalid`]: the provider's answer is not what its format says.
 pub fn answer(from: Format, to: Format, body: &[u8], context: &Context) -> Result<(Vec<u8>, Option<Usage>), Fault> {
     let hub = decode_answer(from, body)?;
-    let body = match to {
-        Format::Chat => openai_chat::encode_answer(&hub, context),
-        Format::Messages => anthropic_messages::encode_answer(&hub, context),
-        Format::Gemini => gemini::encode_answer(&hub, context),
-        Format::Cohere => cohere::encode_answer(&hub, context),
-        Format::Converse => bedrock_converse::encode_answer(&hub, context),
-        Format::Responses => openai_responses::encode_answer(&hub, context),
-        Format::Completions => openai_completions::encode_answer(&hub, context),
-    };
-    Ok((body, hub.usage))
+    Ok((encode_answer(to, &hub, context), hub.usage))
 }
 
 fn decode_answer(from: Format, body: &[u8]) -> Result<Answer<'_>, Fault> {
@@ -86,6 +77,50 @@ pub fn replay(from: Format, to: Format, body: &[u8], context: Context) -> Result
     Ok((out, hub.usage))
 }
 
+/// A whole answer as the stream that it might have been, in its own format; `None` when the answer has parts that streams
+/// have no steps for.
+///
+/// # Errors
+/// [`Fault::Invalid`]: the answer is not what its format says.
+pub fn unfold(format: Format, body: &[u8], context: Context) -> Result<Option<Vec<u8>>, Fault> {
+    let hub = decode_answer(format, body)?;
+    if hub.choices.iter().flat_map(|choice| &choice.parts).any(|part| !part.streams()) {
+        return Ok(None);
+    }
+    let mut encoder = Encoder::new(format, context);
+    let mut out = Vec::with_capacity(body.len() * 2);
+    hub.replay(&mut |delta| encoder.delta(&delta, &mut out));
+    Ok(Some(out))
+}
+
+/// A complete stream, event by event, as the whole answer that it might have been, in its own format.
+///
+/// # Errors
+/// [`Fault::Invalid`]: an event is not what its format says, or the stream is not complete.
+pub fn fold<'e>(format: Format, events: impl Iterator<Item = &'e [u8]>, context: &Context) -> Result<Vec<u8>, Fault> {
+    let mut decoder = Decoder::new(format);
+    let mut gathered = Gathered::default();
+    for event in events {
+        decoder.event(event, &mut |delta| gathered.take(&delta))?;
+    }
+    if !gathered.is_complete() {
+        return Err(Fault::invalid("", "the stream is not complete"));
+    }
+    Ok(encode_answer(format, &gathered.answer(), context))
+}
+
+fn encode_answer(to: Format, hub: &Answer<'_>, context: &Context) -> Vec<u8> {
+    match to {
+        Format::Chat => openai_chat::encode_answer(hub, context),
+        Format::Messages => anthropic_messages::encode_answer(hub, context),
+        Format::Gemini => gemini::encode_answer(hub, context),
+        Format::Cohere => cohere::encode_answer(hub, context),
+        Format::Converse => bedrock_converse::encode_answer(hub, context),
+        Format::Responses => openai_responses::encode_answer(hub, context),
+        Format::Completions => openai_completions::encode_answer(hub, context),
+    }
+}
+
 /// Reads a provider's stream.
 #[derive(Debug)]
 enum Decoder {
@@ -107,6 +142,30 @@ enum Encoder {
     Converse(bedrock_converse::Encoder),
     Responses(Box<openai_responses::Encoder>),
     Completions(openai_completions::Encoder),
+}
+
+impl Decoder {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Chat | Format::Completions => Decoder::Chat(openai_chat::Decoder::default()),
+            Format::Messages => Decoder::Messages(anthropic_messages::Decoder::default()),
+            Format::Gemini => Decoder::Gemini(gemini::Decoder::default()),
+            Format::Cohere => Decoder::Cohere(cohere::Decoder::default()),
+            Format::Converse => Decoder::Converse(bedrock_converse::Decoder::default()),
+            Format::Responses => Decoder::Responses(openai_responses::Decoder::default()),
+        }
+    }
+
+    fn event(&mut self, event: &[u8], step: &mut dyn FnMut(Delta<'_>)) -> Result<(), Fault> {
+        match self {
+            Decoder::Chat(decoder) => decoder.event(event, step),
+            Decoder::Messages(decoder) => decoder.event(event, step),
+            Decoder::Gemini(decoder) => decoder.event(event, step),
+            Decoder::Cohere(decoder) => decoder.event(event, step),
+            Decoder::Converse(decoder) => decoder.event(event, step),
+            Decoder::Responses(decoder) => decoder.event(event, step),
+        }
+    }
 }
 
 impl Encoder {
@@ -159,18 +218,7 @@ pub struct Progress {
 
 impl Stream {
     pub fn new(from: Format, to: Format, context: Context) -> Self {
-        Stream {
-            decoder: match from {
-                Format::Chat | Format::Completions => Decoder::Chat(openai_chat::Decoder::default()),
-                Format::Messages => Decoder::Messages(anthropic_messages::Decoder::default()),
-                Format::Gemini => Decoder::Gemini(gemini::Decoder::default()),
-                Format::Cohere => Decoder::Cohere(cohere::Decoder::default()),
-                Format::Converse => Decoder::Converse(bedrock_converse::Decoder::default()),
-                Format::Responses => Decoder::Responses(openai_responses::Decoder::default()),
-            },
-            encoder: Encoder::new(to, context),
-            seen: Progress::default(),
-        }
+        Stream { decoder: Decoder::new(from), encoder: Encoder::new(to, context), seen: Progress::default() }
     }
 
     /// One event of the provider; what the caller gets is appended to `out`.
@@ -180,18 +228,10 @@ impl Stream {
     pub fn event(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<&Progress, Fault> {
         let Stream { decoder, encoder, seen } = self;
         seen.text = 0;
-        let mut step = |delta: Delta<'_>| {
+        decoder.event(event, &mut |delta: Delta<'_>| {
             seen.note(&delta);
             encoder.delta(&delta, out);
-        };
-        match decoder {
-            Decoder::Chat(decoder) => decoder.event(event, &mut step)?,
-            Decoder::Messages(decoder) => decoder.event(event, &mut step)?,
-            Decoder::Gemini(decoder) => decoder.event(event, &mut step)?,
-            Decoder::Cohere(decoder) => decoder.event(event, &mut step)?,
-            Decoder::Converse(decoder) => decoder.event(event, &mut step)?,
-            Decoder::Responses(decoder) => decoder.event(event, &mut step)?,
-        }
+        })?;
         Ok(&self.seen)
     }
 

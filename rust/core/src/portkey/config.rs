@@ -54,6 +54,14 @@ pub struct Settings {
     pub drops: Vec<String>,
     pub retry: Option<Retry>,
     pub timeout: Option<Duration>,
+    pub cache: Option<Caching>,
+}
+
+/// Whether the cache takes part, and what will do.
+#[derive(Clone, Copy, Debug)]
+pub struct Caching {
+    pub semantic: bool,
+    pub max_age_s: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -270,13 +278,6 @@ fn settings(members: &Map<String, Value>, path: &str) -> Result<Settings, Fault>
             Some(Duration::from_millis(ms))
         }
     };
-    if let Some(cache) = members.get("cache").filter(|cache| !cache.is_null()) {
-        let mode = cache.get("mode").and_then(Value::as_str);
-        if mode != Some("simple") {
-            let at = format!("{path}.cache.mode");
-            return Err(fault(&at, "only `simple` is supported in this version, where the gateway's cache is on"));
-        }
-    }
     let drops = match members.get("drop_params") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(items)) => {
@@ -300,7 +301,27 @@ fn settings(members: &Map<String, Value>, path: &str) -> Result<Settings, Fault>
             .map(|value| retry(value, &format!("{path}.retry")))
             .transpose()?,
         timeout,
+        cache: caching(members, path)?,
     })
+}
+
+fn caching(above: &Map<String, Value>, path: &str) -> Result<Option<Caching>, Fault> {
+    let Some(cache) = above.get("cache").filter(|cache| !cache.is_null()) else { return Ok(None) };
+    let at = format!("{path}.cache");
+    let settings = members(cache, &at)?;
+    let semantic = match settings.get("mode").and_then(Value::as_str) {
+        Some("simple") => false,
+        Some("semantic") => true,
+        _ => return Err(fault(&format!("{at}.mode"), "expected `simple` or `semantic`")),
+    };
+    let max_age_s = match settings.get("max_age").filter(|age| !age.is_null()) {
+        None => None,
+        Some(age) => {
+            let age = age.as_u64().filter(|age| *age > 0);
+            Some(age.ok_or_else(|| fault(&format!("{at}.max_age"), "expected seconds"))?)
+        }
+    };
+    Ok(Some(Caching { semantic, max_age_s }))
 }
 
 fn retry(value: &Value, path: &str) -> Result<Retry, Fault> {

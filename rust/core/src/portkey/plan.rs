@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use super::config::{Config, Mode, Retry, Settings};
+use super::config::{Caching, Config, Mode, Retry, Settings};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::facts::RequestFacts;
@@ -28,6 +28,7 @@ pub struct Step {
     pub provider: Option<Arc<str>>,
     pub retry: Option<Retry>,
     pub timeout: Option<Duration>,
+    pub cache: Option<Caching>,
     defaults: Map<String, Value>,
     overrides: Map<String, Value>,
     drops: Vec<String>,
@@ -125,6 +126,7 @@ impl Plan {
         let body = if unchanged { self.body.clone() } else { changed(&self.body, step) };
         let mut call = if before.root.is_some() { parse(&body)? } else { Call { ..take(before) } };
         call.body = body;
+        call.cache.clone_from(&before.cache);
         call.content_type.clone_from(&before.content_type);
         if call.model.is_empty() || before.root.is_none() {
             call.model.clone_from(&self.model);
@@ -191,6 +193,7 @@ fn flatten(
                 provider: config.settings.provider.as_deref().map(Arc::from),
                 retry: settings.retry.clone(),
                 timeout: settings.timeout,
+                cache: settings.cache,
                 defaults: settings.defaults.clone(),
                 overrides: settings.overrides.clone(),
                 drops: settings.drops.clone(),
@@ -238,6 +241,7 @@ fn inherited(own: &Settings, above: &Settings) -> Settings {
         drops: above.drops.iter().chain(&own.drops).cloned().collect(),
         retry: own.retry.clone().or_else(|| above.retry.clone()),
         timeout: own.timeout.or(above.timeout),
+        cache: own.cache.or(above.cache),
     }
 }
 

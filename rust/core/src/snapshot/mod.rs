@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
 
+use crate::cache::control::Policy;
 use crate::dialect::family;
 use crate::endpoint::{Dialect, Operation};
 use crate::guard;
@@ -152,6 +154,7 @@ pub struct Model {
     pub created: i64,
     pub mode: String,
     pub info: Option<wire::ModelInfo>,
+    pub cache: Policy,
     /// Its guardrails, in `Snapshot::plans`.
     pub plan: Option<u32>,
     pub ledger_id: u32,
@@ -167,6 +170,8 @@ pub struct Snapshot {
     pub configs: HashMap<String, Arc<portkey::Config>>,
     /// Sets of guardrails that hold together for a model.
     pub plans: Vec<guard::Plan>,
+    /// Of the rules of each plan: what was answered under others is not what these let pass.
+    pub guard_prints: Vec<[u8; 32]>,
     by_name: HashMap<String, u32>,
 }
 
@@ -185,11 +190,12 @@ impl Snapshot {
                 explain_percent: 0,
                 block_status: 400,
             },
-            cache: wire::Cache { enabled: false, max_bytes: 0, ttl_ms: 0 },
+            cache: wire::Cache { enabled: false, max_bytes: 0, max_entry_bytes: 0, single_flight: false },
             deployments: Vec::new(),
             models: Vec::new(),
             configs: HashMap::new(),
             plans: Vec::new(),
+            guard_prints: Vec::new(),
             by_name: HashMap::new(),
         }
     }
@@ -214,6 +220,7 @@ impl Snapshot {
             .into_iter()
             .map(|deployment| compile_deployment(deployment, state))
             .collect::<Result<Vec<_>, _>>()?;
+        let guard_prints = guard_prints(&wire.models, &wire.guardrails);
         let (plans, plan_of) = plans(&wire.models, &wire.guardrails, &wire.settings, state)?;
         let mut models = wire
             .models
@@ -255,6 +262,7 @@ impl Snapshot {
             models,
             configs,
             plans,
+            guard_prints,
             by_name,
         })
     }
@@ -282,6 +290,24 @@ fn header(value: &str, what: &str) -> Result<HeaderValue, SnapshotError> {
         // A name outside visible ASCII still needs a header form.
         HeaderValue::from_str(&value.escape_default().to_string()).map_err(|_| bad(format!("{what} {value:?}")))
     })
+}
+
+/// The prints of the plans, in their order.
+fn guard_prints(models: &[wire::Model], rules: &[wire::Guardrail]) -> Vec<[u8; 32]> {
+    let mut known: Vec<&[u32]> = Vec::new();
+    let mut prints = Vec::new();
+    for chosen in models.iter().map(|model| model.guardrails.as_slice()).filter(|chosen| !chosen.is_empty()) {
+        if known.contains(&chosen) {
+            continue;
+        }
+        known.push(chosen);
+        let mut hasher = Sha256::new();
+        for rule in chosen.iter().filter_map(|index| rules.get(*index as usize)) {
+            hasher.update(format!("{rule:?}"));
+        }
+        prints.push(hasher.finalize().into());
+    }
+    prints
 }
 
 /// The plans, and which of them each model has.
@@ -326,6 +352,7 @@ fn compile_model(
         name_json: serde_json::to_vec(name).map_err(|error| bad(error.to_string()))?.into(),
         ledger_id: state.intern(DictKind::Model, name).map_err(bad)?,
         state: state.model(name),
+        cache: Policy::compile(&model.cache).map_err(|error| bad(format!("model {name:?}: {error}")))?,
         name: model.name.into(),
         deployments: model.deployments,
         owned_by: model.owned_by,

@@ -44,9 +44,25 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
+    /// Some model uses it.
     pub enabled: bool,
     pub max_bytes: u64,
+    pub max_entry_bytes: u64,
+    /// Equal requests wait for one of them.
+    pub single_flight: bool,
+}
+
+/// How the cache takes part in the requests of a model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CachePolicy {
+    pub mode: String,
+    pub scope: String,
+    pub namespace: String,
     pub ttl_ms: u64,
+    pub stale_ms: u64,
+    pub pace_ms: u64,
+    pub semantic: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,6 +133,7 @@ pub struct Model {
     pub deployments: Vec<u32>,
     pub fallbacks: Vec<String>,
     pub routing: Routing,
+    pub cache: CachePolicy,
     /// Numbers of its guardrails, ascending.
     pub guardrails: Vec<u32>,
     pub owned_by: String,

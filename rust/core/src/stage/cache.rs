@@ -1,87 +1,266 @@
-//! The exact cache: off by default, per key, after the permission checks. A hit is answered here and costs nothing.
+//! The cache: off by default, behind the permission checks. A hit is answered here and costs nothing.
 //!
-//! The key is a hash over tenant, operation, model and the bytes of the body. Only `model` is left out of the bytes, since
-//! an alias and its model are the same question; a streamed and a whole answer are cached apart.
+//! What memory has is answered at once. A request that would have to wait (for an equal one that is being answered) parks,
+//! and goes on in [`wait`]; nothing has been reserved for it yet.
 
-use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response};
-use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_TYPE};
+use http::{HeaderValue, Response};
 
 use super::Flow;
+use super::parse::understand;
 use crate::body::Body;
+use crate::cache::control::{Mode, Wish, wish};
+use crate::cache::count::What;
+use crate::cache::entry::{About, Entry, Worth};
+use crate::cache::flight::{Joined, Lead, Part};
+use crate::cache::items::Items;
+use crate::cache::{Fill, key, replay};
 use crate::endpoint::Operation;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange};
+use crate::stage::refresh;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
-    if !exchange.snapshot.cache.enabled || !cacheable(exchange.endpoint.operation) || exchange.call.boundary.is_some() {
+    if let Some(earlier) = exchange.fill.take() {
+        // The model before this one had no answer.
+        earlier.failed();
+    }
+    if !exchange.snapshot.cache.enabled || !cacheable(exchange.endpoint.operation) {
         return Ok(Flow::Next);
     }
-    if refuses(&exchange.headers) {
-        exchange.cache = CacheUse::Bypass;
-        return Ok(Flow::Next);
-    }
-    let key = hash(exchange);
-    let metrics = &exchange.shard.metrics;
-    let Some(entry) = exchange.shard.shared.state.cache.get(&key) else {
-        metrics.cache_misses.add(1);
-        exchange.cache = CacheUse::Miss(key);
+    let snapshot = exchange.snapshot.clone();
+    let Some(policy) = exchange.model.and_then(|index| Some(&snapshot.models.get(index as usize)?.cache)) else {
         return Ok(Flow::Next);
     };
-    metrics.cache_hits.add(1);
-    exchange.cache = CacheUse::Hit;
-    let mut response = Response::new(Body::full(entry.body.clone()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, entry.content_type.clone());
-    headers.insert(AGE, HeaderValue::from(entry.stored.elapsed().as_secs()));
-    Ok(Flow::Answer(response))
+    if policy.mode == Mode::Off {
+        return Ok(Flow::Next);
+    }
+    let wish = wish(exchange)?;
+    if policy.mode == Mode::OptIn && !wish.wanted || wish.off {
+        return Ok(Flow::Next);
+    }
+    if wish.no_store {
+        return bypass(exchange, &wish);
+    }
+    let tenant: Arc<[u8]> = key::tenant(exchange.key.as_deref(), policy).into();
+    let namespace = wish.namespace.as_deref().unwrap_or_default();
+    let key = key::of(exchange, &tenant, namespace);
+    if !wish.refresh
+        && let Some(response) = hit(exchange, &key, &wish, policy.pace)
+    {
+        return Ok(Flow::Answer(response));
+    }
+    if wish.only {
+        return Err(not_cached());
+    }
+    let ttl_us = wish.ttl_s.map_or(policy.ttl_us, |seconds| i64::try_from(seconds * 1_000_000).unwrap_or(i64::MAX / 2));
+    let cache = &exchange.shard.shared.state.cache;
+    let mut fill = Box::new(Fill {
+        key,
+        epoch: cache.epoch(),
+        ttl_us,
+        stale_us: policy.stale_us,
+        about: about(exchange, tenant, namespace),
+        keep: true,
+        lead: None,
+        items: None,
+        asked_us: exchange.wall_us,
+    });
+    if exchange.endpoint.operation == Operation::Embeddings
+        && let Some(response) = by_item(exchange, &mut fill, wish.refresh)?
+    {
+        return Ok(Flow::Answer(response));
+    }
+    exchange.cache = if wish.refresh { CacheUse::Refresh } else { CacheUse::Miss };
+    // A purge between the look and here would have to be waited for by nobody.
+    let joined = if snapshot.cache.single_flight && !wish.refresh { cache_flight(exchange, &fill) } else { None };
+    match joined {
+        Some(Part::Follow(follow)) => {
+            exchange.fill = Some(fill);
+            exchange.follow = Some(Box::new(follow));
+            return Ok(Flow::Park);
+        }
+        Some(Part::Lead(lead)) => fill.lead = Some(lead),
+        None => {}
+    }
+    exchange.fill = Some(fill);
+    missed(exchange);
+    Ok(Flow::Next)
 }
 
+fn cache_flight(exchange: &Exchange, fill: &Fill) -> Option<Part> {
+    exchange.shard.shared.state.cache.flights.join(&fill.key)
+}
+
+/// What a parked request waits for. `None`: it asks for itself.
+///
+/// # Errors
+/// None of its own.
+pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
+    let Some(follow) = exchange.follow.take() else { return Ok(None) };
+    // OpenAI's chat alone lets the caller choose whether a stream tells its usage.
+    let streamed = exchange.call.stream.then_some(exchange.call.include_usage == Some(true));
+    let began = std::time::Instant::now();
+    let joined = follow.wait(streamed).await;
+    exchange.waited += began.elapsed();
+    let response = match joined {
+        Joined::Lead(lead) => {
+            lead_on(exchange, lead);
+            None
+        }
+        Joined::Entry(entry) => {
+            let pace = exchange.model().map_or(std::time::Duration::ZERO, |model| model.cache.pace);
+            let response = replay::response(exchange, &entry, pace);
+            if response.is_some() {
+                told(exchange, What::Joined, &entry.worth);
+            }
+            response
+        }
+        Joined::Stream(reader) => {
+            let admission = exchange.admission.take();
+            let mut response = Response::new(Body::stream(reader.with(admission)));
+            let format = replay::format(exchange.endpoint.operation);
+            let kind = format.map_or("text/event-stream", crate::dialect::Format::stream_type);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            replay::as_stream(response.headers_mut());
+            response.headers_mut().insert(AGE, HeaderValue::from(0));
+            told(exchange, What::Joined, &Worth::default());
+            Some(response)
+        }
+        Joined::Alone => None,
+    };
+    if response.is_some() {
+        exchange.fill = None;
+        exchange.cache = CacheUse::Hit;
+    } else {
+        missed(exchange);
+    }
+    Ok(response)
+}
+
+fn lead_on(exchange: &mut Exchange, lead: Lead) {
+    if let Some(fill) = &mut exchange.fill {
+        fill.lead = Some(lead);
+    }
+}
+
+/// Operations whose answers follow from their requests.
 fn cacheable(operation: Operation) -> bool {
     use Operation as Op;
     matches!(
         operation,
         Op::Chat
             | Op::Completions
-            | Op::Embeddings
             | Op::Fim
             | Op::Messages
-            | Op::Moderations
-            | Op::Rerank
+            | Op::Responses
             | Op::GenerateContent
             | Op::StreamGenerateContent
+            | Op::CohereChat
+            | Op::Converse
+            | Op::ConverseStream
+            | Op::Embeddings
             | Op::EmbedContent
             | Op::BatchEmbedContents
-            | Op::CohereChat
             | Op::CohereEmbed
+            | Op::Moderations
+            | Op::Rerank
+            | Op::ImagesGenerations
+            | Op::ImagesEdits
+            | Op::ImagesVariations
+            | Op::AudioTranscriptions
+            | Op::AudioTranslations
     )
 }
 
-/// The caller asked for a fresh answer, or for his not to be kept.
-fn refuses(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|directive| matches!(directive.trim(), "no-cache" | "no-store"))
+fn bypass(exchange: &mut Exchange, wish: &Wish) -> Result<Flow> {
+    if wish.only {
+        return Err(not_cached());
+    }
+    exchange.cache = CacheUse::Bypass;
+    told(exchange, What::Bypass, &Worth::default());
+    Ok(Flow::Next)
 }
 
-fn hash(exchange: &Exchange) -> [u8; 32] {
-    let call = &exchange.call;
-    let mut hasher = Sha256::new();
-    let mut text = |part: &[u8]| {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    };
-    text(exchange.key.as_ref().map_or(b"".as_slice(), |key| key.id.as_bytes()));
-    text(exchange.model().map_or(b"".as_slice(), |model| model.name.as_bytes()));
-    text(&[exchange.endpoint.operation as u8, u8::from(call.stream)]);
-    let (before, after) = match call.model_span {
-        Some((start, end)) => (call.body.get(..start as usize), call.body.get(end as usize..)),
-        None => (Some(&call.body[..]), None),
-    };
-    text(before.unwrap_or_default());
-    text(after.unwrap_or_default());
-    hasher.finalize().into()
+fn not_cached() -> Error {
+    let text = "There is no cached answer to this request, and it asked for nothing else (only-if-cached).";
+    // RFC 9111, section 5.2.1.7.
+    Error::new(Code::InvalidRequest, text).status(504)
+}
+
+fn about(exchange: &Exchange, tenant: Arc<[u8]>, namespace: &str) -> About {
+    About {
+        tenant,
+        key_id: exchange.key.as_ref().map_or_else(|| Arc::from(""), |key| key.id.clone()),
+        model: exchange.model().map_or_else(|| Arc::from(""), |model| model.name.clone()),
+        namespace: namespace.into(),
+        tags: exchange.key.iter().flat_map(|key| key.tags.iter()).chain(&exchange.tags).cloned().collect(),
+    }
+}
+
+/// The answer from memory, if it is there and young enough.
+fn hit(exchange: &mut Exchange, key: &key::CacheKey, wish: &Wish, pace: std::time::Duration) -> Option<Response<Body>> {
+    let now_us = exchange.wall_us;
+    let entry: Arc<Entry> = exchange.shard.shared.state.cache.get(key, now_us)?;
+    let age_us = now_us - entry.stored_us;
+    if wish.max_age_s.is_some_and(|age| age_us > i64::try_from(age.saturating_mul(1_000_000)).unwrap_or(i64::MAX)) {
+        return None;
+    }
+    let stale = entry.expires_us <= now_us;
+    if stale && !refresh::begin(exchange, key, &entry) {
+        return None;
+    }
+    let response = replay::response(exchange, &entry, pace)?;
+    exchange.cache = CacheUse::Hit;
+    exchange.hit = Some(*key);
+    told(exchange, if stale { What::Stale } else { What::Hit }, &entry.worth);
+    Some(response)
+}
+
+/// Looks the inputs of a list up one by one; asks only for those that are not known.
+fn by_item(exchange: &mut Exchange, fill: &mut Fill, fresh: bool) -> Result<Option<Response<Body>>> {
+    let about = &fill.about;
+    let Some(items) = Items::look_up(exchange, &about.tenant, &about.namespace, fresh) else { return Ok(None) };
+    if let Some(body) = items.answer() {
+        exchange.cache = CacheUse::Hit;
+        told(exchange, What::Hit, &items.worth());
+        let mut response = Response::new(Body::full(body));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let age = (exchange.wall_us - items.oldest_us()).max(0) / 1_000_000;
+        response.headers_mut().insert(AGE, HeaderValue::from(age));
+        return Ok(Some(response));
+    }
+    if items.known() > 0
+        && let Some(rest) = items.rest(exchange)
+    {
+        told(exchange, What::Hit, &items.worth());
+        understand(exchange, rest)?;
+    }
+    fill.items = Some(Box::new(items));
+    Ok(None)
+}
+
+fn missed(exchange: &Exchange) {
+    exchange.shard.metrics.cache_misses.add(1);
+    told(exchange, What::Miss, &Worth::default());
+}
+
+/// Counts what was done, and what it saved.
+fn told(exchange: &Exchange, what: What, worth: &Worth) {
+    if !matches!(what, What::Miss | What::Bypass) {
+        exchange.shard.metrics.cache_hits.add(1);
+    }
+    if let (Some(model), Some(key)) = (exchange.model(), &exchange.key) {
+        exchange.shard.cache.note(&model.name, &key.id, exchange.endpoint.operation, what, worth);
+    }
+}
+
+/// Keeps a whole answer, and gives it to those who wait for it. Returns what the caller gets.
+pub fn keep(exchange: &mut Exchange, content_type: HeaderValue, body: Bytes, worth: Worth) -> Bytes {
+    let Some(fill) = exchange.fill.take() else { return body };
+    exchange.hit = Some(fill.key);
+    exchange.shard.shared.state.cache.keep_whole(fill, content_type, body, worth)
 }

@@ -9,6 +9,7 @@ pub mod count;
 pub mod identify;
 pub mod inspect;
 pub mod parse;
+pub mod refresh;
 pub mod relay;
 pub mod reserve;
 pub mod route;
@@ -30,6 +31,8 @@ pub enum Flow {
     Again(Stage),
     /// Something has to be waited for; then the same stage runs again.
     Wait(Wait),
+    /// The cache has something to wait for; then the next stage runs, or the request is answered.
+    Park,
 }
 
 /// What a stage that decides waits for.

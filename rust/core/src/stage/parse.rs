@@ -51,7 +51,9 @@ pub fn understand(exchange: &mut Exchange, body: Bytes) -> Result<()> {
         Payload::Json => json_call(exchange.endpoint.operation, &body)?,
         Payload::Multipart => multipart_call(exchange, &body)?,
     };
-    call.body = body;
+    if call.body.is_empty() {
+        call.body = body;
+    }
     call.content_type = exchange.headers.get(CONTENT_TYPE).cloned();
     if let Some(model) = &exchange.path_model {
         call.model.clone_from(model);
@@ -187,7 +189,7 @@ fn invalid_json(error: &json::JsonError) -> Error {
     Error::new(Code::InvalidJson, format!("The request body is not valid JSON: {error}."))
 }
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "model",
     "stream",
     "stream_options",
@@ -202,6 +204,7 @@ const FIELDS: [&str; 14] = [
     "documents",
     "user",
     "metadata",
+    "cache",
 ];
 
 fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
@@ -209,8 +212,11 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
     }
     let scan = scan_object(body, &FIELDS).map_err(|error| invalid_json(&error))?;
+    if let Some(found) = scan.fields[FIELDS.len() - 1].filter(|found| found.kind == Kind::Object) {
+        return without_cache(operation, body, found);
+    }
     let [model, stream, stream_options, max_tokens, max_completion, max_output, n, content @ ..] = scan.fields;
-    let [messages, prompt, input, query, documents, user, metadata] = content;
+    let [messages, prompt, input, query, documents, user, metadata, _] = content;
     let mut call = Call { root: Some(scan.root), choices: 1, user, metadata, ..Call::default() };
     if let Some(model) = present(model) {
         let text = json::string(body, model).ok_or_else(|| wrong("model", "a string"))?;
@@ -253,6 +259,32 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         let text = content.and_then(|content| json::string(body, content)).unwrap_or_default();
         call.characters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
     }
+    Ok(call)
+}
+
+/// The same without LiteLLM's `cache`, which is meant for the gateway and no provider knows.
+fn without_cache(operation: Operation, body: &Bytes, found: Value) -> Result<Call> {
+    let bad = || wrong("cache", "an object");
+    let controls: serde_json::Value = serde_json::from_slice(found.raw(body)).map_err(|_| bad())?;
+    let (before, after) = body.split_at_checked(found.start as usize).ok_or_else(bad)?;
+    // The key's quotes and its colon stand before it, with white space anywhere between.
+    let key = before.iter().rposition(|byte| *byte == b'"').ok_or_else(bad)?;
+    let key = before.get(..key).and_then(|rest| rest.iter().rposition(|byte| *byte == b'"')).ok_or_else(bad)?;
+    let mut kept = before.get(..key).ok_or_else(bad)?.trim_ascii_end().to_vec();
+    let after = after.get((found.end - found.start) as usize..).ok_or_else(bad)?.trim_ascii_start();
+    // One of the commas around it goes, too.
+    let after = match after.strip_prefix(b",") {
+        Some(rest) => rest,
+        None => {
+            kept.truncate(kept.strip_suffix(b",").map_or(kept.len(), <[u8]>::len));
+            after
+        }
+    };
+    kept.extend_from_slice(after);
+    let kept = Bytes::from(kept);
+    let mut call = json_call(operation, &kept)?;
+    call.body = kept;
+    call.cache = Some(Box::new(controls));
     Ok(call)
 }
 

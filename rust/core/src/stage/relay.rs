@@ -13,13 +13,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use serde::de::IgnoredAny;
 use smallvec::SmallVec;
 
-use super::Flow;
+use super::{Flow, cache};
 use crate::account::Ending;
-use crate::body::Body;
+use crate::body::{Body, Source};
+use crate::cache::entry::Worth;
+use crate::cache::flight::Herald;
+use crate::cache::shared::Shared;
 use crate::dialect;
 use crate::endpoint::{Dialect, Operation};
 use crate::error::{Code, Error, Result};
-use crate::exchange::{Answer, CacheUse, Exchange};
+use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
 use crate::patience::within;
 use crate::stream::{Events, Raw, Upstream};
@@ -31,6 +34,14 @@ use crate::wire::json::{JsonErrorKind, Kind, Value, scan_object};
 /// Longest JSON answer that is read whole before it is sent; a longer one is passed on as it comes, its usage read in
 /// passing. It bounds what a client that does not read can make us hold.
 const WHOLE_MAX: usize = 256 * 1024;
+
+/// The same for answers that are to be cached: what fits the cache is read whole.
+fn whole_max(exchange: &Exchange) -> usize {
+    match &exchange.fill {
+        None => WHOLE_MAX,
+        Some(_) => exchange.shard.shared.state.cache.max_entry_bytes().max(WHOLE_MAX),
+    }
+}
 
 pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(mut answer) = exchange.answer.take() else {
@@ -58,7 +69,9 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let amazon = || is(content_type, dialect::bedrock_converse::STREAM_TYPE.as_bytes());
     if is(content_type, b"text/event-stream") || exchange.endpoint.dialect == Dialect::Bedrock && amazon() {
         Ok(Flow::Answer(events(exchange, answer)))
-    } else if is_json(content_type) && answer.head.body.remaining().is_none_or(|length| length <= WHOLE_MAX as u64) {
+    } else if is_json(content_type)
+        && answer.head.body.remaining().is_none_or(|length| length <= whole_max(exchange) as u64)
+    {
         whole(exchange, answer).await.map(Flow::Answer)
     } else if !is_json(content_type) && !answers_freely(exchange.endpoint.operation) {
         let kind: String = String::from_utf8_lossy(content_type).chars().take(60).collect();
@@ -88,7 +101,7 @@ fn answers_freely(operation: Operation) -> bool {
 
 /// Reads a JSON answer to its end, so that usage and cost are known and a broken one never reaches the caller.
 async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Response<Body>> {
-    let read = read_whole(exchange, &mut answer, WHOLE_MAX).await;
+    let read = read_whole(exchange, &mut answer, whole_max(exchange)).await;
     let now = Instant::now();
     exchange.waited += now - answer.received;
     let body = match read {
@@ -130,14 +143,15 @@ async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Respo
             Ending::Estimated { status: status.as_u16(), outcome: Outcome::Success }
         }
     };
-    exchange.cost_pico = Some(answer.attempt.close(ending, exchange.overhead(now), now));
+    let cost = answer.attempt.close(ending, exchange.overhead(now), now);
+    exchange.cost_pico = Some(cost);
+    let worth = Worth::new(cost, ending.usage(), 0);
     give_back(exchange, &mut answer.head.keep_alive, answer.conn, answer.deployment);
     let body = restamped(exchange, body, model);
-    if let CacheUse::Miss(key) = exchange.cache
-        && let Some(content_type) = answer.head.headers.get(CONTENT_TYPE)
-    {
-        exchange.shard.shared.state.cache.put(key, content_type.clone(), body.clone());
-    }
+    let body = match answer.head.headers.get(CONTENT_TYPE) {
+        Some(kind) if exchange.fill.is_some() => cache::keep(exchange, kind.clone(), body, worth),
+        _ => body,
+    };
     let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
     *response.headers_mut() = forwardable(answer.head.headers);
@@ -235,11 +249,20 @@ fn events(exchange: &mut Exchange, mut answer: Box<Answer>) -> Response<Body> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     let upstream = Upstream::new(exchange, answer, Bytes::new());
+    let herald = exchange.fill.as_ref().and_then(|fill| Some(fill.lead.as_ref()?.herald()));
     let source = Events::new(exchange, upstream);
-    let mut response = Response::new(Body::stream(source));
+    let mut response = Response::new(shared(exchange, herald, source));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// A stream as a body. Where equal requests may wait for it, they can listen.
+fn shared(exchange: &Exchange, herald: Option<Herald>, source: impl Source + 'static) -> Body {
+    let Some(herald) = herald else { return Body::stream(source) };
+    let shared = Shared::new(Box::new(source));
+    herald.streams(&shared, exchange.call.include_usage == Some(true));
+    Body::stream(shared.reader())
 }
 
 /// Bytes of any kind, as they come; `start` was read already.
@@ -247,7 +270,8 @@ fn raw(exchange: &mut Exchange, mut answer: Box<Answer>, start: Bytes) -> Respon
     let status = answer.head.status;
     let headers = forwardable(std::mem::take(&mut answer.head.headers));
     let upstream = Upstream::new(exchange, answer, start);
-    let source = Raw::new(exchange, upstream);
+    let kind = headers.get(CONTENT_TYPE).cloned();
+    let source = Raw::new(exchange, upstream, kind);
     let mut response = Response::new(Body::stream(source));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

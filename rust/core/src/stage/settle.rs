@@ -34,7 +34,6 @@ const DECISION: HeaderName = HeaderName::from_static("x-ailink-decision");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
 
 pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Response<Body> {
-    let metrics = &exchange.shard.metrics;
     let mut response = match answer {
         Ok(mut response) => {
             // Streams took their admission with them; it was kept when they were reserved.
@@ -45,10 +44,15 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
             response
         }
         Err(error) => {
+            if let Some(fill) = exchange.fill.take() {
+                fill.failed();
+            }
+            let metrics = &exchange.shard.metrics;
             metrics.error(error.code);
             error_response(exchange.endpoint.dialect, &error, &exchange.request_id)
         }
     };
+    let metrics = &exchange.shard.metrics;
     metrics.request(exchange.endpoint.operation, response.status().as_u16());
     if let Some(plan) = &exchange.plan {
         plan.tell(&exchange.headers, response.headers_mut());
@@ -92,8 +96,10 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
     let cache = match exchange.cache {
         CacheUse::Off => None,
         CacheUse::Bypass => Some("bypass"),
-        CacheUse::Miss(_) => Some("miss"),
+        CacheUse::Miss => Some("miss"),
+        CacheUse::Refresh => Some("refresh"),
         CacheUse::Hit => Some("hit"),
+        CacheUse::Semantic => Some("semantic"),
     };
     if let Some(cache) = cache {
         headers.insert(CACHE, HeaderValue::from_static(cache));

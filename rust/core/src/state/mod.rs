@@ -2,7 +2,6 @@
 //! credentials, the cache, counters.
 
 pub mod aws_pairs;
-pub mod cache;
 pub mod credentials;
 pub mod deployments;
 pub mod draw;
@@ -35,7 +34,7 @@ pub struct State {
     pub threads: usize,
     pub subjects: Arc<Subjects>,
     pub keys: Keys,
-    pub cache: cache::Cache,
+    pub cache: crate::cache::Cache,
     pub guards: crate::guard::record::Record,
     pub repeats: Arc<repeats::Repeats>,
     pub ledger: Arc<Ledger>,
@@ -50,7 +49,7 @@ impl State {
             threads,
             subjects: keys.subjects.clone(),
             keys,
-            cache: cache::Cache::new(),
+            cache: crate::cache::Cache::default(),
             guards: crate::guard::record::Record::default(),
             repeats: Arc::default(),
             ledger,

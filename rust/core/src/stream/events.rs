@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 
 use super::collect::Collect;
 use super::frames::Frames;
@@ -37,7 +38,8 @@ pub struct Events {
 }
 
 impl Events {
-    pub fn new(exchange: &Exchange, mut upstream: Upstream) -> Self {
+    pub fn new(exchange: &mut Exchange, mut upstream: Upstream) -> Self {
+        let collect = Collect::new(exchange);
         let patience = exchange.snapshot.settings.keepalive_comment_ms;
         upstream.comments =
             (patience > 0 && exchange.endpoint.dialect.takes_comments()).then(|| Duration::from_millis(patience));
@@ -54,7 +56,7 @@ impl Events {
                 .model()
                 .filter(|_| exchange.snapshot.settings.restamp_model)
                 .map(|model| model.name_json.clone()),
-            collect: Collect::new(exchange),
+            collect,
             upstream,
             terminated: false,
             finished: false,
@@ -75,6 +77,10 @@ impl Events {
             self.note(&seen);
             let hidden = self.hide_usage && seen.usage_only;
             let replaced = if hidden { None } else { self.restamp(event) };
+            if self.hide_usage {
+                // Who asks for the same with its usage shall get it.
+                self.collect.keep(replaced.as_deref().unwrap_or(event));
+            }
             if (hidden || replaced.is_some()) && edited.is_none() {
                 edited = Some(BytesMut::from(batch.bytes.get(..start).unwrap_or_default()));
             }
@@ -120,7 +126,13 @@ impl Events {
     /// Gives a whole stream to the cache, where it was kept for it.
     fn store(&mut self) {
         if !self.failed {
-            self.collect.put(&self.upstream.shard.shared.state, "text/event-stream");
+            let kind = match self.dialect {
+                Dialect::Bedrock => dialect::bedrock_converse::STREAM_TYPE,
+                _ => "text/event-stream",
+            };
+            let kind = HeaderValue::from_static(kind);
+            let Upstream { shard, worth, .. } = &self.upstream;
+            self.collect.put(&shard.shared.state, self.dialect, kind, *worth);
         }
     }
 
@@ -135,7 +147,10 @@ impl Events {
         if self.finished && self.framer.pending() == 0 && self.dialect == Dialect::OpenAi {
             // Some providers leave the terminator out; the answer itself is complete.
             self.settle();
-            return Poll::Ready(Some(Ok(Bytes::from_static(b"data: [DONE]\n\n"))));
+            let last = Bytes::from_static(b"data: [DONE]\n\n");
+            self.collect.keep(&last);
+            self.store();
+            return Poll::Ready(Some(Ok(last)));
         }
         if self.finished && self.framer.pending() == 0 && self.dialect == Dialect::Gemini {
             // Google's streams have no terminator.
@@ -191,7 +206,9 @@ impl Source for Events {
             };
             let bytes = self.pass(&batch);
             if !bytes.is_empty() {
-                self.collect.keep(&bytes);
+                if !self.hide_usage {
+                    self.collect.keep(&bytes);
+                }
                 return Poll::Ready(Some(Ok(bytes)));
             }
         }

@@ -12,7 +12,9 @@ mod translated;
 mod upstream;
 
 pub use array::as_array;
+pub use collect::Collect;
 pub use events::Events;
+pub use frames::Frames;
 pub use raw::Raw;
 pub use translated::Translated;
 pub use upstream::Upstream;

@@ -3,7 +3,9 @@
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 
+use super::collect::Collect;
 use super::upstream::{Heard, Upstream};
 use crate::account::Ending;
 use crate::body::{Broken, Source};
@@ -19,18 +21,22 @@ pub struct Raw {
     operation: Operation,
     head: BytesMut,
     tail: BytesMut,
+    collect: Collect,
+    content_type: Option<HeaderValue>,
 }
 
 /// How much of head and tail of a long answer is kept.
 const KEPT: usize = 8 * 1024;
 
 impl Raw {
-    pub fn new(exchange: &Exchange, upstream: Upstream) -> Self {
+    pub fn new(exchange: &mut Exchange, upstream: Upstream, content_type: Option<HeaderValue>) -> Self {
+        let collect = Collect::new(exchange);
         let (dialect, operation) = (exchange.endpoint.dialect, exchange.endpoint.operation);
-        Raw { upstream, dialect, operation, head: BytesMut::new(), tail: BytesMut::new() }
+        Raw { upstream, dialect, operation, head: BytesMut::new(), tail: BytesMut::new(), collect, content_type }
     }
 
     fn keep(&mut self, data: &Bytes) {
+        self.collect.keep(data);
         if self.operation == Operation::AudioSpeech {
             return;
         }
@@ -69,6 +75,10 @@ impl Source for Raw {
                 }
                 Heard::End => {
                     self.settle();
+                    if let Some(kind) = self.content_type.take() {
+                        let Upstream { shard, worth, .. } = &self.upstream;
+                        self.collect.put_whole(&shard.shared.state, kind, *worth);
+                    }
                     return Poll::Ready(None);
                 }
             }

@@ -4,13 +4,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::collect::Collect;
 use super::frames::Frames;
 use super::upstream::{Heard, Upstream};
 use crate::account::Ending;
 use crate::body::{Broken, Source};
-use crate::dialect::{self, Format, translate};
+use crate::dialect::{self, Format, Tap, translate};
 use crate::endpoint::Dialect;
 use crate::error::{Code, Error};
 use crate::exchange::{Exchange, RequestId};
@@ -31,17 +32,22 @@ pub struct Translated {
     dialect: Dialect,
     request_id: RequestId,
     collect: Collect,
+    /// The usage is written for the cache alone: the caller did not ask for it.
+    hides_usage: bool,
     settled: bool,
     done: bool,
 }
 
 impl Translated {
     pub fn new(
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         mut upstream: Upstream,
         (from, to): (Format, Format),
-        context: dialect::Context,
+        mut context: dialect::Context,
     ) -> Self {
+        let collect = Collect::new(exchange);
+        let hides_usage = collect.is_on() && to == Format::Chat && !context.include_usage;
+        context.include_usage |= hides_usage;
         let patience = exchange.snapshot.settings.keepalive_comment_ms;
         upstream.comments =
             (patience > 0 && exchange.endpoint.dialect.takes_comments()).then(|| Duration::from_millis(patience));
@@ -53,7 +59,8 @@ impl Translated {
             to,
             dialect: exchange.endpoint.dialect,
             request_id: exchange.request_id,
-            collect: Collect::new(exchange),
+            collect,
+            hides_usage,
             settled: false,
             done: false,
         }
@@ -66,15 +73,31 @@ impl Translated {
             if self.stream.progress().over() {
                 break;
             }
+            let before = out.len();
             let progress = self.stream.event(event, &mut out)?;
             if progress.text > 0 {
                 self.upstream.attempt.progress.content(progress.text);
             }
+            self.kept(&mut out, before);
         }
         if self.stream.progress().over() {
             self.settle();
         }
         Ok(out)
+    }
+
+    /// Gives the cache what was written from `start` on, and takes out what the caller did not ask for.
+    fn kept(&mut self, out: &mut Vec<u8>, start: usize) {
+        let written = out.get(start..).unwrap_or_default();
+        self.collect.keep(written);
+        if self.hides_usage
+            && self.stream.progress().usage.is_some()
+            && let Ok(batch) = Frames::new(false).push(Bytes::copy_from_slice(written))
+        {
+            let mut tap = Tap::new(Dialect::OpenAi);
+            out.truncate(start);
+            batch.events().filter(|event| !tap.event(event).usage_only).for_each(|event| out.extend_from_slice(event));
+        }
     }
 
     fn settle(&mut self) {
@@ -106,9 +129,11 @@ impl Translated {
             }
             self.stream.end(&mut last);
             self.settle();
-            self.collect.keep(&last);
+            self.kept(&mut last, 0);
         }
-        self.collect.put(&self.upstream.shard.shared.state, self.to.stream_type());
+        let kind = HeaderValue::from_static(self.to.stream_type());
+        let Upstream { shard, worth, .. } = &self.upstream;
+        self.collect.put(&shard.shared.state, self.dialect, kind, *worth);
         Poll::Ready((!last.is_empty()).then(|| Ok(last.into())))
     }
 
@@ -150,7 +175,6 @@ impl Source for Translated {
             match passed {
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => {
-                    self.collect.keep(&bytes);
                     return Poll::Ready(Some(Ok(bytes.into())));
                 }
                 Err(text) => return self.fail(Outcome::InvalidResponse, &Error::new(Code::UpstreamInvalid, text)),

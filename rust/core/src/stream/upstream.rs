@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::Sleep;
 
 use crate::account::{Admission, Attempt, Ending};
+use crate::cache::entry::Worth;
 use crate::error::{Code, Error};
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
@@ -30,6 +31,8 @@ pub struct Upstream {
     pub provider: Arc<str>,
     deployment: Arc<DeploymentState>,
     pub shard: Arc<Shard>,
+    /// What the answer came to, once it is settled.
+    pub worth: Worth,
     pub attempt: Attempt,
     overhead: Duration,
     idle: Duration,
@@ -79,6 +82,7 @@ impl Upstream {
             provider,
             deployment,
             shard: exchange.shard.clone(),
+            worth: Worth::default(),
             attempt: answer.attempt,
             overhead: exchange.overhead(now),
             idle: timeouts.map_or(Duration::from_secs(60), |timeouts| timeouts.idle),
@@ -159,7 +163,10 @@ impl Upstream {
     }
 
     pub fn close(&mut self, ending: Ending) {
-        self.attempt.close(ending, self.overhead, Instant::now());
+        let cost = self.attempt.close(ending, self.overhead, Instant::now());
+        if cost > 0 {
+            self.worth = Worth::new(cost, ending.usage(), 0);
+        }
     }
 
     pub fn estimated(&mut self, outcome: Outcome) {

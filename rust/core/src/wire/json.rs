@@ -26,6 +26,7 @@
 //! * One loop with a depth counter for scalars and containers: no difference.
 
 mod block;
+pub mod canonical;
 mod members;
 mod names;
 mod scanner;

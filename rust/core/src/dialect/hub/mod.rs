@@ -11,6 +11,7 @@
 mod answer;
 mod delta;
 mod feature;
+mod gathered;
 mod text;
 
 use serde_json::value::RawValue;
@@ -18,6 +19,7 @@ use serde_json::value::RawValue;
 pub use answer::{Answer, Choice, Finish};
 pub use delta::Delta;
 pub use feature::{Feature, Losses, Treatment, Unsupported, lose};
+pub use gathered::Gathered;
 pub use text::{Json, Members, Text};
 
 use super::Format;
@@ -162,6 +164,11 @@ pub enum Part<'a> {
 impl<'a> Part<'a> {
     pub fn text(text: impl Into<Text<'a>>) -> Self {
         Part::Text { text: text.into(), citations: None, cache: None, signature: None }
+    }
+
+    /// Streams have steps for it.
+    pub fn streams(&self) -> bool {
+        matches!(self, Part::Text { .. } | Part::ToolCall { .. } | Part::Reasoning { .. } | Part::Refusal { .. })
     }
 }
 

@@ -7,13 +7,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 
 use super::translated::{TRANSLATED_MAX, spoilt};
-use super::{Whole, forwardable, give_back, is_json, read_whole};
+use super::{Whole, cache, forwardable, give_back, is_json, read_whole};
 use crate::account::Ending;
 use crate::body::Body;
+use crate::cache::entry::Worth;
 use crate::dialect::family::{self, Fault, Recall};
 use crate::endpoint::Operation;
 use crate::error::Result;
-use crate::exchange::{Answer, CacheUse, Exchange};
+use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
 
 /// What the answer needs of the request; taken before the request's memory is given back.
@@ -62,13 +63,12 @@ pub async fn run(exchange: &mut Exchange, mut answer: Box<Answer>, recall: Recal
         Some(usage) => Ending::Reported { status: status.as_u16(), usage },
         None => Ending::Estimated { status: status.as_u16(), outcome: Outcome::Success },
     };
-    exchange.cost_pico = Some(answer.attempt.close(ending, exchange.overhead(now), now));
+    let cost = answer.attempt.close(ending, exchange.overhead(now), now);
+    exchange.cost_pico = Some(cost);
     give_back(exchange, &mut answer.head.keep_alive, answer.conn, answer.deployment);
-    let written = Bytes::from(written);
     let kind = HeaderValue::from_static("application/json");
-    if let CacheUse::Miss(key) = exchange.cache {
-        exchange.shard.shared.state.cache.put(key, kind.clone(), written.clone());
-    }
+    let worth = Worth::new(cost, usage.as_ref(), 0);
+    let written = cache::keep(exchange, kind.clone(), Bytes::from(written), worth);
     let mut headers = forwardable(answer.head.headers);
     headers.insert(CONTENT_TYPE, kind);
     let mut response = Response::new(Body::full(written));

@@ -6,14 +6,15 @@ use bytes::Bytes;
 use http::header::{self, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
 
-use super::{Whole, forwardable, give_back, is, is_json, read_whole};
+use super::{Whole, cache, forwardable, give_back, is, is_json, read_whole, shared};
 use crate::account::Ending;
 use crate::body::Body;
+use crate::cache::entry::Worth;
 use crate::dialect::{Context, Fault, Format, translate};
 use crate::error::{Code, Error, Result};
-use crate::exchange::{Answer, CacheUse, Exchange};
+use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
-use crate::stream::{Translated, Upstream};
+use crate::stream::{Collect, Translated, Upstream};
 
 /// Longest whole answer that is translated. Longer ones are no answers of a conversation.
 pub const TRANSLATED_MAX: usize = 32 * 1024 * 1024;
@@ -61,8 +62,9 @@ fn stream(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     let upstream = Upstream::new(exchange, answer, Bytes::new());
+    let herald = exchange.fill.as_ref().and_then(|fill| Some(fill.lead.as_ref()?.herald()));
     let source = Translated::new(exchange, upstream, (from, to), context);
-    let mut response = Response::new(Body::stream(source));
+    let mut response = Response::new(shared(exchange, herald, source));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -109,13 +111,21 @@ async fn whole(
             Ending::Estimated { status: status.as_u16(), outcome: Outcome::Success }
         }
     };
-    exchange.cost_pico = Some(answer.attempt.close(ending, exchange.overhead(now), now));
+    let cost = answer.attempt.close(ending, exchange.overhead(now), now);
+    exchange.cost_pico = Some(cost);
     give_back(exchange, &mut answer.head.keep_alive, answer.conn, answer.deployment);
     let written = Bytes::from(written);
     let kind = if exchange.call.stream { to.stream_type() } else { "application/json" };
     let kind = HeaderValue::from_static(kind);
-    if let CacheUse::Miss(key) = exchange.cache {
-        exchange.shard.shared.state.cache.put(key, kind.clone(), written.clone());
+    if exchange.fill.is_some() {
+        let worth = Worth::new(cost, usage.as_ref(), 0);
+        if exchange.call.stream {
+            let mut collect = Collect::new(exchange);
+            collect.keep(&written);
+            collect.put(&exchange.shard.shared.state, exchange.endpoint.dialect, kind.clone(), worth);
+        } else {
+            cache::keep(exchange, kind.clone(), written.clone(), worth);
+        }
     }
     let mut headers = forwardable(answer.head.headers);
     headers.insert(CONTENT_TYPE, kind);

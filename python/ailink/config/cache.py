@@ -1,0 +1,48 @@
+"""The cache: which answers are kept, for whom, how long."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ailink.config.section import Strict
+from ailink.config.units import Duration, Size
+
+Mode = Literal["on", "opt_in"]
+Scope = Literal["key", "user", "team", "organization", "shared"]
+_Namespace = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class ModelCache(Strict, frozen=True, kw_only=True):
+    """What a model does otherwise than `cache` says."""
+
+    enabled: bool | None = None
+    mode: Mode | None = None
+    ttl: Duration | None = None
+    stale: Duration | None = None
+    scope: Scope | None = None
+    namespace: _Namespace | None = None
+    replay_pace: Duration | None = None
+
+
+class Cache(Strict, frozen=True, kw_only=True):
+    """Answers kept in memory for requests that are the same."""
+
+    enabled: bool = False
+    mode: Mode = "on"
+    """`opt_in`: only for requests that ask for it."""
+    scope: Scope = "key"
+    """Who shares answers. A key that has no user, team or organization shares with nobody. `shared`: all keys
+    that may use the model.
+    """
+    namespace: _Namespace = "default"
+    """Of `shared` answers: models that name the same one share them."""
+    ttl: Duration = Duration(300_000)
+    stale: Duration = Duration(0)
+    """How long behind `ttl` an answer may still be given while a fresh one is fetched."""
+    max_bytes: Size = Size(64 * 1024 * 1024)
+    max_entry_bytes: Size = Size(4 * 1024 * 1024)
+    """Longest answer that is kept."""
+    single_flight: bool = True
+    """Equal requests at the same time wait for the answer to one of them."""
+    replay_pace: Duration = Duration(0)
+    """Between two events of a stream that is replayed; 0: all at once."""

@@ -1,0 +1,30 @@
+"""How the cache takes part in the requests of each model."""
+
+from ailink.config.schema import Config, Model
+from ailink.snapshot import model as wire
+
+
+def policy(model: Model, config: Config) -> wire.CachePolicy:
+    """The model's own settings over those of the file."""
+    general, own = config.cache, model.cache
+    enabled = general.enabled if own.enabled is None else own.enabled
+    return wire.CachePolicy(
+        mode=(own.mode or general.mode) if enabled else "off",
+        scope=own.scope or general.scope,
+        namespace=own.namespace or general.namespace,
+        ttl_ms=int(general.ttl if own.ttl is None else own.ttl),
+        stale_ms=int(general.stale if own.stale is None else own.stale),
+        pace_ms=int(general.replay_pace if own.replay_pace is None else own.replay_pace),
+        semantic=False,
+    )
+
+
+def store(config: Config) -> wire.Cache:
+    """The store that all models share; there is none when no model uses it."""
+    cache = config.cache
+    return wire.Cache(
+        enabled=any(policy(model, config).mode != "off" for model in config.models),
+        max_bytes=int(cache.max_bytes),
+        max_entry_bytes=min(int(cache.max_entry_bytes), int(cache.max_bytes)),
+        single_flight=cache.single_flight,
+    )

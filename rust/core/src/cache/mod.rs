@@ -1,0 +1,19 @@
+//! Answers kept for requests that are the same, and for those that mean the same.
+//!
+//! A request's [`key`] covers everything that changes its answer and whose it is; the [`control`] says how the cache takes
+//! part in it; the [`store`] holds complete, successful answers; a [`flight`] lets equal requests wait for one of them;
+//! [`replay`] makes of a stored answer what the caller asked for; [`count`] what it saved.
+
+pub mod control;
+pub mod count;
+pub mod entry;
+pub mod flight;
+pub mod items;
+pub mod key;
+pub mod purge;
+pub mod replay;
+pub mod shared;
+pub mod store;
+
+pub use entry::{Entry, Fill};
+pub use store::Cache;

@@ -1,0 +1,243 @@
+//! The first tier: answers in memory by their key, weighed in bytes, with a deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::HeaderValue;
+use quick_cache::sync::Cache as Quick;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+
+use super::entry::{About, Entry, Fill, Form, Worth};
+use super::flight::Flights;
+use super::items;
+use super::key::CacheKey;
+use super::purge::Purge;
+use crate::clock::wall_us;
+use crate::snapshot::wire;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<CacheKey, Arc<Entry>> for ByBytes {
+    fn weight(&self, _key: &CacheKey, entry: &Arc<Entry>) -> u64 {
+        entry.weight()
+    }
+}
+
+/// Counts what goes for want of room.
+#[derive(Clone, Default)]
+struct Evictions(Arc<AtomicU64>);
+
+impl Lifecycle<CacheKey, Arc<Entry>> for Evictions {
+    type RequestState = ();
+
+    fn begin_request(&self) {}
+
+    fn on_evict(&self, _: &mut (), _: CacheKey, _: Arc<Entry>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Store {
+    settings: wire::Cache,
+    entries: Quick<CacheKey, Arc<Entry>, ByBytes, DefaultHashBuilder, Evictions>,
+}
+
+/// Holds nothing until a snapshot enables it.
+#[derive(Default)]
+pub struct Cache {
+    store: ArcSwapOption<Store>,
+    pub flights: Flights,
+    epoch: AtomicU64,
+    evictions: Evictions,
+    pub stored: AtomicU64,
+    pub refused: AtomicU64,
+}
+
+/// An answer as it came.
+pub struct Made {
+    pub form: Form,
+    pub content_type: HeaderValue,
+    pub body: Bytes,
+    pub worth: Worth,
+    pub now_us: i64,
+}
+
+impl Cache {
+    /// Follows the settings of a new snapshot; what is cached stays unless the size changes.
+    pub fn configure(&self, settings: wire::Cache) {
+        if !settings.enabled {
+            self.store.store(None);
+            return;
+        }
+        let current = self.store.load();
+        if current.as_ref().is_some_and(|store| store.settings == settings) {
+            return;
+        }
+        let items = usize::try_from(settings.max_bytes / 2048).unwrap_or(usize::MAX).max(16);
+        // One shard would let one large entry push out everything else of its shard; a shard must hold the largest.
+        let shards = usize::try_from(settings.max_bytes / settings.max_entry_bytes.max(1) / 4).unwrap_or(1);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(items)
+            .weight_capacity(settings.max_bytes)
+            .shards(shards.clamp(1, 16).next_power_of_two())
+            .build();
+        let Ok(options) = options else { return };
+        let entries = Quick::with_options(options, ByBytes, DefaultHashBuilder::default(), self.evictions.clone());
+        if let Some(current) = current.as_ref() {
+            for (key, entry) in current.entries.iter() {
+                entries.insert(key, entry);
+            }
+        }
+        self.store.store(Some(Arc::new(Store { settings, entries })));
+    }
+
+    /// The entry, if it may still be given at `now_us`; a stale one is one that shall be replaced.
+    pub fn get(&self, key: &CacheKey, now_us: i64) -> Option<Arc<Entry>> {
+        let store = self.store.load();
+        let store = store.as_ref()?;
+        let entry = store.entries.get(key)?;
+        if entry.stale_us > now_us {
+            return Some(entry);
+        }
+        store.entries.remove(key);
+        None
+    }
+
+    /// Purges so far.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Keeps an answer and gives it to those who wait for it.
+    pub fn fill(&self, fill: Box<Fill>, made: Made) -> Arc<Entry> {
+        let expires_us = made.now_us.saturating_add(fill.ttl_us);
+        let entry = Arc::new(Entry {
+            form: made.form,
+            content_type: made.content_type,
+            // A slice of a larger read buffer would keep all of that buffer alive.
+            body: Bytes::copy_from_slice(&made.body),
+            stored_us: made.now_us,
+            expires_us,
+            stale_us: expires_us.saturating_add(fill.stale_us),
+            worth: made.worth,
+            about: fill.about,
+        });
+        if fill.keep && fill.ttl_us > 0 {
+            self.put(fill.key, &entry, fill.epoch);
+        }
+        if let Some(lead) = fill.lead {
+            lead.done(&entry);
+        }
+        entry
+    }
+
+    /// The same for a whole answer, whose inputs may be kept one by one. Returns what the caller gets.
+    pub fn keep_whole(&self, mut fill: Box<Fill>, content_type: HeaderValue, body: Bytes, worth: Worth) -> Bytes {
+        let now_us = wall_us();
+        let micros = u64::try_from(now_us - fill.asked_us).unwrap_or(0);
+        let mut made = Made { form: Form::Whole, content_type, body, worth: Worth { micros, ..worth }, now_us };
+        let expires_us = now_us.saturating_add(fill.ttl_us);
+        let ends = (expires_us, expires_us.saturating_add(fill.stale_us));
+        if let Some(mut items) = fill.items.take() {
+            let known = items.worth();
+            let epoch = fill.epoch;
+            match items::keep(&mut items, &made, &fill.about, ends) {
+                Some((whole, entries)) => {
+                    for (key, entry) in &entries {
+                        self.put(*key, entry, epoch);
+                    }
+                    made.body = whole;
+                    made.worth.pico += known.pico;
+                    made.worth.input += known.input;
+                }
+                // A provider that does not answer as OpenAI does was asked for a part only.
+                None if items.known() > 0 => {
+                    let body = made.body;
+                    fill.failed();
+                    return body;
+                }
+                None => {}
+            }
+        }
+        let body = made.body.clone();
+        self.fill(fill, made);
+        body
+    }
+
+    /// Keeps an entry unless it is too large or was purged meanwhile.
+    pub fn put(&self, key: CacheKey, entry: &Arc<Entry>, epoch: u64) -> bool {
+        let store = self.store.load();
+        let Some(store) = store.as_ref() else { return false };
+        if entry.body.len() as u64 > store.settings.max_entry_bytes || self.epoch() != epoch {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        store.entries.insert(key, entry.clone());
+        self.stored.fetch_add(1, Ordering::Relaxed);
+        // A purge that came between the look and the insertion has not seen the entry.
+        if self.epoch() != epoch {
+            store.entries.remove(&key);
+            return false;
+        }
+        true
+    }
+
+    pub fn remove(&self, key: &CacheKey) {
+        if let Some(store) = self.store.load().as_ref() {
+            store.entries.remove(key);
+        }
+    }
+
+    /// Removes what fits; what is being made now is not kept. Returns how many entries went.
+    pub fn purge(&self, purge: &Purge) -> u64 {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.flights.forget();
+        let store = self.store.load();
+        let Some(store) = store.as_ref() else { return 0 };
+        let gone = AtomicU64::new(0);
+        store.entries.retain(|key, entry| {
+            let goes = purge.fits(key, &entry.about);
+            gone.fetch_add(u64::from(goes), Ordering::Relaxed);
+            !goes
+        });
+        gone.into_inner()
+    }
+
+    /// Looks at every entry.
+    pub fn each(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
+        if let Some(store) = self.store.load().as_ref() {
+            for (key, entry) in store.entries.iter() {
+                look(&key, &entry);
+            }
+        }
+    }
+
+    pub fn max_entry_bytes(&self) -> usize {
+        let store = self.store.load();
+        store.as_ref().map_or(0, |store| usize::try_from(store.settings.max_entry_bytes).unwrap_or(usize::MAX))
+    }
+
+    /// Entries that went for want of room.
+    pub fn evicted(&self) -> u64 {
+        self.evictions.0.load(Ordering::Relaxed)
+    }
+
+    pub fn max_bytes(&self) -> u64 {
+        self.store.load().as_ref().map_or(0, |store| store.settings.max_bytes)
+    }
+
+    /// Number of entries and their weight in bytes.
+    pub fn size(&self) -> (u64, u64) {
+        self.store.load().as_ref().map_or((0, 0), |store| (store.entries.len() as u64, store.entries.weight()))
+    }
+}
+
+impl About {
+    /// The tenant as text: its kind and its id.
+    pub fn tenant_text(&self) -> String {
+        String::from_utf8_lossy(&self.tenant).replacen('\0', ":", 1)
+    }
+}

@@ -53,6 +53,10 @@ class Limits(Strict, frozen=True, kw_only=True):
     """Request bodies in memory, all together; null: a quarter of the memory the process may use."""
     h2_streams: Annotated[int, Meta(ge=1, le=65_535)] = 100
     shell_in_flight: Annotated[int, Meta(ge=1, le=65_535)] = 64
+    session_idle: Duration = Duration(600_000)
+    """Longest silence of both sides of a realtime session."""
+    session_message: Size = Size(16 * 1024 * 1024)
+    """Longest message of either side of a realtime session."""
 
 
 class Drain(Strict, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ Operation = Literal[
     "invoke",
     "responses_input_tokens",
     "vertex_count_tokens",
+    "realtime",
 ]
 """What can be asked of a model."""
 

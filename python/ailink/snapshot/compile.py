@@ -147,6 +147,8 @@ def compile_options(config: Config, process: Process) -> wire.PlaneOptions:
             else int(in_flight),
             h2_streams=limits.h2_streams,
             shell_in_flight=limits.shell_in_flight,
+            session_idle_ms=int(limits.session_idle),
+            session_message_bytes=int(limits.session_message),
         ),
         drain=wire.Drain(delay_ms=delay_ms, timeout_ms=int(server.drain.timeout)),
         trusted_proxies=list(server.trusted_proxies),

@@ -46,6 +46,8 @@ class Limits(_Wire, frozen=True, kw_only=True):
     body_bytes_in_flight: int
     h2_streams: int
     shell_in_flight: int
+    session_idle_ms: int
+    session_message_bytes: int
 
 
 class Drain(_Wire, frozen=True, kw_only=True):

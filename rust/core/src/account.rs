@@ -76,7 +76,8 @@ pub struct AttemptStart {
     /// What it has reserved, and who pays.
     pub hold: Hold,
     pub deployment: Arc<DeploymentState>,
-    pub place: InFlight,
+    /// Its place at the deployment, unless a session holds one.
+    pub place: Option<InFlight>,
     pub price: Option<Arc<Price>>,
     pub breaker: breaker::Settings,
     pub measures: Measures,
@@ -95,7 +96,7 @@ pub struct Attempt {
     shard: Arc<Shard>,
     hold: Hold,
     deployment: Arc<DeploymentState>,
-    _place: InFlight,
+    place: Option<InFlight>,
     price: Option<Arc<Price>>,
     breaker: breaker::Settings,
     measures: Measures,
@@ -124,7 +125,7 @@ pub struct Progress {
     pub told: Option<Usage>,
     /// The provider has begun to answer.
     pub answered: bool,
-    status: u16,
+    pub status: u16,
 }
 
 impl Progress {
@@ -175,7 +176,7 @@ impl Attempt {
             shard: start.shard,
             hold: start.hold,
             deployment: start.deployment,
-            _place: start.place,
+            place: start.place,
             price: start.price,
             breaker: start.breaker,
             measures: start.measures,
@@ -211,6 +212,11 @@ impl Attempt {
 
     fn tell(&self, sign: Sign, now: Instant) {
         passive_health::tell(&self.shard, &self.deployment, &self.breaker, sign, now);
+    }
+
+    /// Gives its place at the deployment to what goes on after it.
+    pub fn take_place(&mut self) -> Option<InFlight> {
+        self.place.take()
     }
 
     /// Nothing was sent: no row, no cost.

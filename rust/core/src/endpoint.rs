@@ -123,6 +123,7 @@ operations! {
     Predict = "predict",
     Invoke = "invoke",
     VertexCountTokens = "vertex_count_tokens",
+    Realtime = "realtime",
 }
 
 impl Operation {
@@ -174,7 +175,13 @@ impl Operation {
                 | Operation::CohereChat
                 | Operation::Converse
                 | Operation::ConverseStream
+                | Operation::Realtime
         )
+    }
+
+    /// A conversation over a WebSocket instead of one request with one answer.
+    pub fn is_session(self) -> bool {
+        matches!(self, Operation::Realtime)
     }
 
     /// Counts tokens: no model runs, none is used.
@@ -240,6 +247,11 @@ const fn cohere(pattern: &'static str, operation: Operation) -> Endpoint {
 const fn get(pattern: &'static str, owner: Owner) -> Endpoint {
     let (operation, dialect, payload) = (Operation::None, Dialect::OpenAi, Payload::None);
     Endpoint { method: Method::GET, pattern, owner, operation, dialect, payload }
+}
+
+const fn session(pattern: &'static str, operation: Operation) -> Endpoint {
+    let (dialect, payload) = (Dialect::OpenAi, Payload::None);
+    Endpoint { method: Method::GET, pattern, owner: Owner::Plane, operation, dialect, payload }
 }
 
 const fn shell(method: Method, pattern: &'static str) -> Endpoint {
@@ -310,6 +322,11 @@ pub static TABLE: &[Endpoint] = &[
     plane("/v1/rerank",                                         Op::Rerank),
     plane("/v2/rerank",                                         Op::Rerank),
     plane("/rerank",                                            Op::Rerank),
+    // OpenAI: realtime, over a WebSocket
+    session("/v1/realtime",                                     Op::Realtime),
+    session("/realtime",                                        Op::Realtime),
+    session("/openai/v1/realtime",                              Op::Realtime),
+    session("/openai/realtime",                                 Op::Realtime),
     // Anthropic
     anthropic("/v1/messages",                                   Op::Messages),
     anthropic("/anthropic/v1/messages",                         Op::Messages),

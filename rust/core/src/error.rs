@@ -59,6 +59,7 @@ pub enum Code {
     UpstreamAuth = 49,
     GuardrailBlocked = 51,
     IdempotencyMismatch = 52,
+    UpgradeRequired = 53,
     ClientGone = 60,
 }
 
@@ -72,7 +73,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 39] = [
+    pub const ALL: [Code; 40] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -112,6 +113,7 @@ impl Code {
         Code::FeatureUnsupported,
         Code::GuardrailBlocked,
         Code::IdempotencyMismatch,
+        Code::UpgradeRequired,
     ];
 
     #[rustfmt::skip]
@@ -156,6 +158,7 @@ impl Code {
             Code::FeatureUnsupported  => (400, "invalid_request_error", "unsupported_feature",     "invalid_request_error", Client),
             Code::GuardrailBlocked    => (400, "invalid_request_error", "content_policy_violation", "invalid_request_error", Client),
             Code::IdempotencyMismatch => (422, "invalid_request_error", "idempotency_mismatch",    "invalid_request_error", Client),
+            Code::UpgradeRequired     => (426, "invalid_request_error", "upgrade_required",         "invalid_request_error", Client),
             Code::ClientGone          => (499, "api_error",             "client_disconnected",     "api_error",             Client),
         };
         Facts { status, kind, code, anthropic, source }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Uri};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use smallvec::SmallVec;
 
 use crate::account::{Admission, Attempt};
@@ -24,6 +25,7 @@ use crate::portkey::Plan;
 use crate::shard::{Shard, SnapshotRef};
 use crate::sigv4::Claim;
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
+use crate::spool::Intent;
 use crate::stage::reserve::Reservation;
 use crate::state::draw::Quotas;
 use crate::state::keys::Key;
@@ -137,6 +139,8 @@ pub struct Answer {
     pub deployment: u32,
     /// When the head was complete.
     pub received: Instant,
+    /// What the ledger was told.
+    pub intent: Intent,
 }
 
 /// The request on its way through the pipeline.
@@ -155,6 +159,8 @@ pub struct Exchange {
     pub client: IpAddr,
     pub inbound: Option<Incoming>,
     pub connection: Arc<Connection>,
+    /// The connection itself, for a session that takes it over.
+    pub upgrade: Option<OnUpgrade>,
     /// Path and host as they travelled, of requests that may be signed.
     pub uri: Option<Box<Uri>>,
     // identify

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use http::header::{ALLOW, CONNECTION, HOST, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
@@ -58,7 +58,7 @@ pub async fn serve(shard: Arc<Shard>, connection: Arc<Connection>, request: Requ
     };
     if version == Version::HTTP_2 {
         response.headers_mut().remove(CONNECTION);
-    } else if shard.shared.phase() >= Phase::LameDuck {
+    } else if shard.shared.phase() >= Phase::LameDuck && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.map(|body| body.with_active(active))
@@ -148,7 +148,7 @@ impl Arrival {
     }
 
     fn exchange(self, endpoint: &'static Endpoint, path_model: Option<String>, request: Request<Incoming>) -> Exchange {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let client = client_address(&self.shard, &self.connection, &parts.headers);
         let snapshot = self.shard.snapshot();
         let decision = Decision::wanted(&snapshot.settings, &parts.headers, endpoint);
@@ -167,6 +167,7 @@ impl Arrival {
             client,
             inbound: Some(body),
             connection: self.connection,
+            upgrade: if endpoint.operation.is_session() { parts.extensions.remove() } else { None },
             key: None,
             call: Call::default(),
             model: None,
@@ -342,7 +343,7 @@ fn client_address(shard: &Shard, connection: &Connection, headers: &HeaderMap) -
 }
 
 /// Percent-decodes one captured piece of a path.
-fn decode(text: &str) -> Result<String> {
+pub fn decode(text: &str) -> Result<String> {
     let bad = || Error::new(Code::InvalidRequest, "The path is not valid percent-encoded UTF-8.");
     if !text.contains('%') {
         return Ok(text.to_string());

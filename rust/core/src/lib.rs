@@ -43,6 +43,7 @@ pub mod plane;
 pub mod portkey;
 mod pressure;
 pub mod query;
+pub mod realtime;
 mod refusal;
 pub mod repeat;
 pub mod rules;

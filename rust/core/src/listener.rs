@@ -251,7 +251,7 @@ async fn live(open: Open, place: Place, socket: Socket, connection: Arc<Connecti
         async { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let builder = builder(&open.0.shared.options.limits, place.registry().clone());
-    let mut serving = pin!(builder.serve_connection(io, service));
+    let mut serving = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut leaving = false;
     std::future::poll_fn(|cx| {
         place.watch(cx);

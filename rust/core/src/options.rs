@@ -67,6 +67,9 @@ pub struct Limits {
     pub body_bytes_in_flight: u64,
     pub h2_streams: u32,
     pub shell_in_flight: u64,
+    /// Longest silence of both sides of a session, and the longest message.
+    pub session_idle_ms: u64,
+    pub session_message_bytes: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]

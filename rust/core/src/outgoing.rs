@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::clock::wall_us;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
+use crate::realtime::handshake;
 use crate::rules::Refusal;
 use crate::sigv4::{Credentials, Signer, payload_hash};
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
@@ -33,8 +34,13 @@ pub fn request_head(
     let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
     let mut head = BytesMut::with_capacity(512 + template.block.len() + secret.len());
     head.put_slice(&template.line);
+    let mut queried = template.line.contains(&b'?');
+    let session = exchange.endpoint.operation.is_session();
+    if session {
+        queried = handshake::put_query(&mut head, queried, exchange.query.as_deref());
+    }
     if let Auth::Query(name) = &deployment.auth {
-        head.put_u8(if template.line.contains(&b'?') { b'&' } else { b'?' });
+        head.put_u8(if queried { b'&' } else { b'?' });
         head.put_slice(name.as_bytes());
         head.put_u8(b'=');
         head.put_slice(secret);
@@ -54,8 +60,10 @@ pub fn request_head(
         },
         Auth::Query(_) | Auth::None => {}
     }
-    let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
-    put_line(&mut head, b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
+    if !session {
+        let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
+        put_line(&mut head, b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
+    }
     let translated = exchange.translation.is_some() || exchange.converted.is_some();
     let forwarded = |name: &HeaderName| FORWARDED.contains(name) && !(translated && FAMILY.contains(name));
     for (name, value) in exchange.headers.iter().filter(|(name, _)| forwarded(name)) {
@@ -66,13 +74,17 @@ pub fn request_head(
         put_line(&mut head, name.as_str().as_bytes(), value.as_bytes());
     }
     put_line(&mut head, b"x-ailink-attempt", itoa::Buffer::new().format(attempt_id).as_bytes());
-    let length = body.iter().map(Bytes::len).sum::<usize>();
-    put_line(&mut head, b"content-length", itoa::Buffer::new().format(length).as_bytes());
+    if session {
+        handshake::put_offer(&mut head, &exchange.headers, &exchange.request_id);
+    } else {
+        let length = body.iter().map(Bytes::len).sum::<usize>();
+        put_line(&mut head, b"content-length", itoa::Buffer::new().format(length).as_bytes());
+    }
     head.put_slice(b"\r\n");
     head
 }
 
-fn put_line(head: &mut BytesMut, name: &[u8], value: &[u8]) {
+pub fn put_line(head: &mut BytesMut, name: &[u8], value: &[u8]) {
     head.put_slice(name);
     head.put_slice(b": ");
     head.put_slice(value);

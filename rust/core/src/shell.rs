@@ -71,7 +71,7 @@ impl HandOver<'_> {
                 complete = send_body(&mut conn, body, chunked, idle).await?;
             }
             // The shell may refuse before it has read everything, and close: its answer is there all the same.
-            let mut head = conn.head().await.map_err(broken)?;
+            let mut head = conn.head(false).await.map_err(broken)?;
             head.keep_alive &= complete;
             Ok(head)
         };

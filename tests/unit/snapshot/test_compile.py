@@ -248,6 +248,8 @@ def test_options_from_defaults(config):
             "body_bytes_in_flight": 2**31,
             "h2_streams": 100,
             "shell_in_flight": 64,
+            "session_idle_ms": 600_000,
+            "session_message_bytes": 16 * 1024 * 1024,
         },
         "drain": {"delay_ms": 0, "timeout_ms": 600_000},
         "trusted_proxies": [],

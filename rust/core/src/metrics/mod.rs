@@ -139,7 +139,7 @@ pub struct ShardMetrics {
 impl ShardMetrics {
     pub fn new() -> Self {
         ShardMetrics {
-            requests: Default::default(),
+            requests: std::array::from_fn(|_| Default::default()),
             errors: [const { Counter(AtomicU64::new(0)) }; 64],
             overhead: Histogram::new(&OVERHEAD_US),
             connections: Counter::default(),

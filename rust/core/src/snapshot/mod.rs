@@ -374,7 +374,8 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
     for (operation, suffix) in &wire.operations {
         let operation =
             Operation::parse(operation).ok_or_else(|| fail(format!("operation {operation:?} is not known")))?;
-        let mut template = template(&base, suffix, &fixed).map_err(&fail)?;
+        let method = if operation.is_session() { "GET" } else { "POST" };
+        let mut template = template(&base, method, suffix, &fixed).map_err(&fail)?;
         if let Some(rules) = wire.rules.get(operation.name()) {
             template.rules = Rules::compile(rules).map_err(|error| fail(error.to_string()))?;
         }

@@ -38,7 +38,7 @@ pub fn static_headers(headers: &std::collections::BTreeMap<String, String>) -> R
     Ok((fixed, defaults))
 }
 
-pub fn template(base: &BaseUrl, suffix: &str, fixed: &[u8]) -> Result<RequestTemplate, String> {
+pub fn template(base: &BaseUrl, method: &str, suffix: &str, fixed: &[u8]) -> Result<RequestTemplate, String> {
     // `../` steps out of the base URL's path, for APIs that stand beside one another.
     let (mut prefix, mut suffix) = (base.prefix.as_str(), suffix);
     while suffix.starts_with("/../") {
@@ -60,5 +60,5 @@ pub fn template(base: &BaseUrl, suffix: &str, fixed: &[u8]) -> Result<RequestTem
     )
     .into_bytes();
     block.extend_from_slice(fixed);
-    Ok(RequestTemplate { line: format!("POST {target}").into_bytes().into(), block: block.into(), rules: None })
+    Ok(RequestTemplate { line: format!("{method} {target}").into_bytes().into(), block: block.into(), rules: None })
 }

@@ -9,6 +9,7 @@ use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Exchange, Signed};
+use crate::realtime::handshake;
 use crate::sigv4::{Claim, Mismatch, payload_hash};
 use crate::state::keys::{Key, Keys};
 
@@ -87,7 +88,8 @@ pub fn find(keys: &Keys, headers: &HeaderMap, query: Option<&str>, connection: &
             keys.find(&connection.digest(credential, || keys.digest(secret)))
         }
         None => {
-            let key = query.and_then(key_parameter).ok_or_else(missing)?;
+            let offered = || handshake::offered_key(headers);
+            let key = query.and_then(key_parameter).or_else(offered).ok_or_else(missing)?;
             keys.find(&keys.digest(key.as_bytes()))
         }
     };

@@ -14,6 +14,11 @@ use crate::wire::multipart;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(plan) = exchange.model().and_then(|model| model.plan) else { return Ok(Flow::Next) };
+    if exchange.endpoint.operation.is_session() {
+        let text =
+            "The model has guardrails, and they cannot look into a realtime session. Ask for a model without any.";
+        return Err(Error::new(Code::FeatureUnsupported, text).param("model"));
+    }
     exchange.guards.get_or_insert(plan);
     let snapshot = exchange.snapshot.clone();
     let plan = snapshot.plans.get(plan as usize);

@@ -21,6 +21,7 @@ use crate::endpoint::{Dialect, Operation, Payload};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::patience::promptly;
+use crate::realtime::handshake;
 use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
 use crate::wire::multipart;
 pub use planned::planned;
@@ -41,6 +42,11 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
 /// Finds in a body what is asked for; again when it was rewritten.
 pub fn understand(exchange: &mut Exchange, body: Bytes) -> Result<()> {
     let mut call = match exchange.endpoint.payload {
+        Payload::None if exchange.endpoint.operation.is_session() => {
+            let model = handshake::model(exchange.query.as_deref())?;
+            handshake::check(&exchange.headers, exchange.upgrade.is_some())?;
+            Call { model, choices: 1, ..Call::default() }
+        }
         Payload::None => Call::default(),
         Payload::Json if exchange.endpoint.dialect == Dialect::Gemini => {
             gemini::call(exchange.endpoint.operation, &body)?

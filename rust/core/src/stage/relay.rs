@@ -25,6 +25,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
 use crate::patience::within;
+use crate::realtime;
 use crate::stream::{Events, Raw, Upstream};
 use crate::upstream::IoError;
 use crate::wire::encoding::{EncodingError, Inflate};
@@ -51,6 +52,9 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         answer.inflate = Inflate::for_coding(coding.as_bytes()).map_err(|error| undecodable(&error))?;
     }
     exchange.served = Some(answer.deployment);
+    if exchange.endpoint.operation.is_session() {
+        return realtime::begin(exchange, *answer).map(Flow::Answer);
+    }
     let formats = exchange.translation.zip(exchange.endpoint.operation.format());
     let context = formats.map(|(_, to)| translated::context(exchange, to));
     let recall = exchange.converted.and_then(|by| converted::recall(exchange, by, answer.deployment));

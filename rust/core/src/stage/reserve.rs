@@ -4,6 +4,8 @@
 //! The reservation goes into the attempt and is settled with it. The next attempt, at another deployment with another
 //! price, makes its own. Should the settlement be lost, the ledger's row is priced at what was reserved.
 
+use std::sync::Arc;
+
 use super::admit::announce;
 use super::{Flow, Wait};
 use crate::endpoint::Operation;
@@ -11,12 +13,14 @@ use crate::error::Result;
 use crate::exchange::{Counted, Exchange};
 use crate::hold::{Extra, Hold};
 use crate::kernel::cost::{Usage, cost};
+use crate::kernel::price::Price;
 use crate::kernel::tokens::Encoding;
 use crate::refusal;
 use crate::snapshot::Deployment;
 use crate::state::draw::{Ask, Refused, Told};
+use crate::state::keys::Key;
 use crate::state::rules::{Amounts, Metric, Now};
-use crate::state::subjects::Kind;
+use crate::state::subjects::{Kind, Subject};
 
 /// What one attempt has set aside.
 pub struct Reservation {
@@ -70,32 +74,24 @@ fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refus
     };
     let (input, margin) = input(exchange, deployment);
     let (output, elastic) = output(exchange, deployment);
-    let usage = Usage { input: margin, output, ..Usage::default() };
-    let pico = deployment.price.as_deref().and_then(|price| cost(price, &usage)).unwrap_or(0);
     let places = places(exchange, deployment);
-    let needed = |subject: &std::sync::Arc<crate::state::subjects::Subject>| subject.limits(Metric::USAGE);
-    let limited = !places.is_empty()
-        || exchange.extra.iter().any(needed)
-        || exchange.key.as_ref().is_some_and(|key| key.subjects.iter().any(needed));
-    let payers = || exchange.extra.iter().chain(&places).cloned().collect::<Extra>();
-    let hold = if limited {
-        let spend = u64::try_from(pico).unwrap_or(0);
-        let amounts: Amounts = [1, 1, margin, output, margin.saturating_add(output), spend];
-        let ask = Ask {
-            model: exchange.model().map_or("", |model| &model.name),
-            metrics: Metric::USAGE,
-            amounts,
-            elastic,
-            now: Now::at(exchange.started, exchange.wall_us),
-        };
-        let mut told = Told { quotas: exchange.quotas, passed: Vec::new() };
-        let hold = Hold::take(exchange.key.as_ref(), payers(), &ask, &mut told);
-        exchange.quotas = told.quotas;
-        announce(exchange, told.passed);
-        hold?
-    } else {
-        Hold::nothing(exchange.key.clone(), payers())
+    let terms = Terms {
+        payers: exchange.extra.iter().chain(&places).cloned().collect(),
+        placed: !places.is_empty(),
+        model: exchange.model().map_or("", |model| &model.name),
+        price: deployment.price.as_deref(),
+        input: margin,
+        output,
+        elastic,
+        now: Now::at(exchange.started, exchange.wall_us),
     };
+    let mut told = Told { quotas: exchange.quotas, passed: Vec::new() };
+    let taken = terms.take(exchange.key.as_ref(), &mut told);
+    exchange.quotas = told.quotas;
+    if !told.passed.is_empty() {
+        announce(exchange, told.passed);
+    }
+    let (hold, pico) = taken?;
     Ok(Reservation { deployment: index, hold, pico, input })
 }
 
@@ -141,8 +137,45 @@ fn may_fit(exchange: &Exchange, index: u32, refused: &Refused) -> bool {
     refused.asked.saturating_sub(slack) <= refused.refusal.remaining
 }
 
+/// What is set aside, and with whom.
+pub struct Terms<'a> {
+    /// Who pays besides the key.
+    pub payers: Extra,
+    /// The deployment or its provider is among them.
+    pub placed: bool,
+    pub model: &'a str,
+    pub price: Option<&'a Price>,
+    /// Tokens, with a margin where they are an estimate.
+    pub input: u64,
+    pub output: u64,
+    /// The output is an assumption.
+    pub elastic: bool,
+    pub now: Now,
+}
+
+impl Terms<'_> {
+    /// The hold, and the most it may cost in pico-USD.
+    ///
+    /// # Errors
+    /// The limit that refuses.
+    pub fn take(self, key: Option<&Arc<Key>>, told: &mut Told) -> Result<(Hold, i64), Box<Refused>> {
+        let usage = Usage { input: self.input, output: self.output, ..Usage::default() };
+        let pico = self.price.and_then(|price| cost(price, &usage)).unwrap_or(0);
+        let needed = |subject: &Arc<Subject>| subject.limits(Metric::USAGE);
+        let limited =
+            self.placed || self.payers.iter().any(needed) || key.is_some_and(|key| key.subjects.iter().any(needed));
+        if !limited {
+            return Ok((Hold::nothing(key.cloned(), self.payers), pico));
+        }
+        let spend = u64::try_from(pico).unwrap_or(0);
+        let amounts: Amounts = [1, 1, self.input, self.output, self.input.saturating_add(self.output), spend];
+        let ask = Ask { model: self.model, metrics: Metric::USAGE, amounts, elastic: self.elastic, now: self.now };
+        Ok((Hold::take(key, self.payers, &ask, told)?, pico))
+    }
+}
+
 /// Most tokens the answer may have, and whether that is an assumption because the caller gave no maximum.
-fn output(exchange: &Exchange, deployment: &Deployment) -> (u64, bool) {
+pub fn output(exchange: &Exchange, deployment: &Deployment) -> (u64, bool) {
     let call = &exchange.call;
     if !exchange.endpoint.operation.generates() {
         return (call.max_output.unwrap_or(0), false);
@@ -154,7 +187,7 @@ fn output(exchange: &Exchange, deployment: &Deployment) -> (u64, bool) {
 }
 
 /// The deployment and its provider, where they have limits.
-fn places(exchange: &Exchange, deployment: &Deployment) -> Extra {
+pub fn places(exchange: &Exchange, deployment: &Deployment) -> Extra {
     let mut found = Extra::new();
     let subjects = &exchange.shard.shared.state.subjects;
     if subjects.has_scopes() {

@@ -5,13 +5,13 @@
 
 use std::time::Instant;
 
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::Body;
 use crate::dialect;
 use crate::endpoint::Dialect;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange, RequestId};
 use crate::refusal;
 
@@ -144,6 +144,9 @@ pub fn error_response(dialect: Dialect, error: &Error, id: &RequestId) -> Respon
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         headers.insert(RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000).max(1)));
         headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(millis.max(1)));
+    }
+    if error.code == Code::UpgradeRequired {
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     if dialect == Dialect::Bedrock {
         let kind = HeaderValue::from_static(dialect::bedrock_converse::error_type(error));

@@ -121,6 +121,11 @@ impl Conn {
         self.buffer = BytesMut::new();
     }
 
+    /// The socket, and what was read of it beyond the head of the answer.
+    pub fn into_parts(self) -> (Stream, BytesMut) {
+        (self.stream, self.buffer)
+    }
+
     /// Writes the request. Returns early, with `Ok(false)`, when the provider answers before it has read everything.
     pub async fn send(&mut self, outgoing: &Outgoing<'_>) -> Result<bool, IoError> {
         let total: usize = outgoing.parts.iter().map(|part| part.len()).sum();
@@ -153,10 +158,10 @@ impl Conn {
         .await
     }
 
-    /// Waits for the response head.
-    pub async fn head(&mut self) -> Result<Head, IoError> {
+    /// Waits for the response head. `upgrades`: the request asked for another protocol.
+    pub async fn head(&mut self, upgrades: bool) -> Result<Head, IoError> {
         loop {
-            if let Some(head) = http1::parse_head(&mut self.buffer)? {
+            if let Some(head) = http1::parse_head(&mut self.buffer, upgrades)? {
                 return Ok(head);
             }
             let read = std::future::poll_fn(|cx| self.poll_fill(cx)).await;

@@ -46,8 +46,8 @@ pub struct Head {
 }
 
 /// Takes one response head off the front of `buffer`; `None` when more bytes are needed.
-/// Interim 1xx heads are skipped; 101 is refused, as nothing here asks for an upgrade.
-pub fn parse_head(buffer: &mut BytesMut) -> Result<Option<Head>, WireError> {
+/// Interim 1xx heads are skipped; 101 is refused unless the request asked for an upgrade.
+pub fn parse_head(buffer: &mut BytesMut, upgrades: bool) -> Result<Option<Head>, WireError> {
     loop {
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut []);
@@ -61,10 +61,10 @@ pub fn parse_head(buffer: &mut BytesMut) -> Result<Option<Head>, WireError> {
             Err(_) => return Err(WireError::BadHead),
         };
         let code = response.code.ok_or(WireError::BadHead)?;
-        if code == 101 {
+        if code == 101 && !upgrades {
             return Err(WireError::BadFraming);
         }
-        if code < 200 {
+        if code < 200 && code != 101 {
             buffer.advance(length);
             continue;
         }
@@ -165,7 +165,7 @@ impl BodyDecoder {
             }
         }
         let state = match (coding, length) {
-            _ if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED => State::End,
+            _ if matches!(status.as_u16(), 101 | 204 | 304) => State::End,
             (Some(_), Some(_)) => return Err(WireError::BadFraming),
             (Some(value), None) if codings.next().is_none() && value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
                 CHUNK_START
@@ -290,7 +290,7 @@ mod tests {
         let mut buffer = BytesMut::new();
         let mut pieces = [&wire[..cut], &wire[cut..]].into_iter();
         let mut head = loop {
-            if let Some(head) = parse_head(&mut buffer)? {
+            if let Some(head) = parse_head(&mut buffer, false)? {
                 break head;
             }
             match pieces.next() {

@@ -73,6 +73,10 @@ where
     match takeover {
         None => {}
         Some(Takeover::Reset) => reset_on_close(&http.into_parts().io.inner().io),
+        Some(Takeover::Session(session)) => {
+            let parts = http.into_parts();
+            session.run(parts.io.into_inner().io, parts.read_buf).await;
+        }
         Some(Takeover::Answer(answer)) => answer.send(http.into_parts().io.into_inner().io).await,
     }
 }

@@ -26,6 +26,7 @@ mod operation;
 mod options;
 mod plan;
 mod raw;
+mod realtime;
 mod requests;
 mod responses;
 mod script;

@@ -97,7 +97,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// The query parameter `mock`, still percent-encoded but for its own separators.
-fn query_script(query: Option<&str>) -> Option<&str> {
+pub fn query_script(query: Option<&str>) -> Option<&str> {
     query?.split('&').find_map(|pair| pair.strip_prefix("mock="))
 }
 
@@ -121,7 +121,7 @@ fn limit_failures(shared: &Shared, script: &mut Script, model: &str) {
 }
 
 /// Anthropic's version header is required; a key is, if the instance has keys.
-fn check_caller(shared: &Shared, dialect: Dialect, asked: &Asked<'_>) -> Result<(), Failure> {
+pub fn check_caller(shared: &Shared, dialect: Dialect, asked: &Asked<'_>) -> Result<(), Failure> {
     let headers = asked.headers;
     if dialect == Dialect::Anthropic && !headers.contains_key("anthropic-version") {
         return Err(Failure::bad_request("anthropic-version: header is required"));

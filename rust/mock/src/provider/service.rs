@@ -21,6 +21,7 @@ use super::errors::{Dialect, amazon};
 use super::feed::Feed;
 use super::plan::{Asked, Plan};
 use super::raw::RawAnswer;
+use super::realtime;
 use super::requests::End;
 use super::state::{Exchange, Received, Shared};
 use crate::clock::monotonic_ns;
@@ -61,6 +62,7 @@ impl Drop for IdleClose {
 /// What follows when hyper gave a connection up.
 pub enum Takeover {
     Answer(Box<RawAnswer>),
+    Session(Box<realtime::Session>),
     Reset,
 }
 
@@ -120,7 +122,19 @@ pub async fn handle(
     let number = exchange.number;
     let asked =
         Asked { method: &parts.method, path, query: parts.uri.query(), headers: &parts.headers, body: &body, number };
-    let Plan { script, answer, model, dialect } = Plan::make(&shared, &asked);
+    let planned = if realtime::is_asked(path, &parts.headers) {
+        match realtime::plan(&shared, &asked) {
+            Ok((script, model)) => {
+                exchange.journal_receipt(&model, body.len()).await;
+                let session = realtime::Session::new(&parts.headers, script, model, exchange, shared.fork_random());
+                connection.hand_over(Takeover::Session(Box::new(session))).await;
+            }
+            Err(refusal) => *refusal,
+        }
+    } else {
+        Plan::make(&shared, &asked)
+    };
+    let Plan { script, answer, model, dialect } = planned;
     exchange.usage = answer.usage;
     exchange.status = answer.status;
     exchange.journal_receipt(&model, body.len()).await;

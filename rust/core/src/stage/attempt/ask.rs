@@ -85,7 +85,7 @@ pub async fn ask(
         shard: exchange.shard.clone(),
         hold: reservation.hold,
         deployment: deployment.state.clone(),
-        place,
+        place: Some(place),
         price: deployment.price.clone(),
         breaker: deployment.breaker,
         measures: deployment.measures,
@@ -107,7 +107,8 @@ pub async fn ask(
             if deployment.measures.usage {
                 quota_told(&deployment.state.quota, &head.headers, ns_at(now));
             }
-            let answer = Box::new(Answer { conn, head, inflate: None, attempt, deployment: index, received: now });
+            let answer =
+                Box::new(Answer { conn, head, inflate: None, attempt, deployment: index, received: now, intent });
             judge(exchange, deployment, answer).await
         }
         Err(error) => {
@@ -137,6 +138,7 @@ fn quota_told(quota: &Quota, headers: &http::HeaderMap, now: u64) {
     }
 }
 
+/// What the ledger is told before anything is sent.
 fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservation, tags: u32) -> Intent {
     let owners = exchange.key.as_ref().map(|key| key.owners).unwrap_or_default();
     Intent {
@@ -188,7 +190,7 @@ async fn converse(
     let limit = deployment.timeouts.first_byte.min(total).min(wanted);
     let received = tokio::time::timeout(limit, async {
         let complete = conn.send(&Outgoing { parts }).await?;
-        let mut head = conn.head().await?;
+        let mut head = conn.head(exchange.endpoint.operation.is_session()).await?;
         // A provider that answered before it read everything will not find the next request where it looks.
         head.keep_alive &= complete;
         Ok(head)

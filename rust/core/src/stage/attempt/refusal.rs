@@ -23,7 +23,7 @@ pub async fn judge(
     deployment: &Deployment,
     answer: Box<Answer>,
 ) -> Result<Box<Answer>, Failed> {
-    if answer.head.status.is_success() {
+    if answer.head.status.is_success() || answer.head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer);
     }
     Err(Box::pin(refused(exchange, deployment, answer)).await)

@@ -1,0 +1,88 @@
+//! Sessions over WebSockets (OpenAI's Realtime): the pipeline decides about the upgrade as about any request; once the
+//! provider has agreed too, messages go both ways and every response of the model is accounted like a request.
+
+pub mod handshake;
+mod link;
+mod meter;
+mod relay;
+mod tap;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Response, StatusCode};
+
+use crate::account::{Admission, Ending};
+use crate::body::Body;
+use crate::connection::Connection;
+use crate::error::{Code, Error, Result};
+use crate::exchange::{Answer, Exchange};
+use crate::metrics::Outcome;
+use crate::shard::Shard;
+use crate::upstream::Conn;
+use meter::Meter;
+
+/// A session whose handshakes are done.
+pub struct Session {
+    shard: Arc<Shard>,
+    conn: Conn,
+    meter: Meter,
+    /// Of the client's socket: its peer, and that it is open.
+    _connection: Arc<Connection>,
+    _open: Open,
+    /// The places that the session holds while it lasts.
+    _admission: Option<Admission>,
+    /// Name of the model as the provider knows it, a JSON string.
+    model: bytes::Bytes,
+    deadline: Instant,
+}
+
+/// Counts the client's connection for as long as the session has it.
+struct Open(Arc<Shard>);
+
+impl Open {
+    fn new(shard: Arc<Shard>) -> Self {
+        shard.metrics.connections_open.add(1);
+        Open(shard)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.connections_open.add(-1);
+    }
+}
+
+/// Takes the client's connection over when the provider has agreed to the upgrade.
+///
+/// # Errors
+/// The provider answered, but did not upgrade.
+pub fn begin(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<Body>> {
+    let agreed = answer.head.status == StatusCode::SWITCHING_PROTOCOLS
+        && handshake::is_accepted(&answer.head.headers, &exchange.request_id);
+    let upgrade = exchange.upgrade.take().filter(|_| agreed);
+    let snapshot = exchange.snapshot.clone();
+    let deployment = snapshot.deployments.get(answer.deployment as usize);
+    let (Some(upgrade), Some(deployment)) = (upgrade, deployment) else {
+        let now = Instant::now();
+        let ending = Ending::Estimated { status: answer.head.status.as_u16(), outcome: Outcome::InvalidResponse };
+        answer.attempt.close(ending, exchange.overhead(now), now);
+        let text = "The provider did not agree to a WebSocket although it did not refuse one.";
+        return Err(Error::new(Code::UpstreamInvalid, text));
+    };
+    let session = Session {
+        shard: exchange.shard.clone(),
+        meter: Meter::new(exchange, deployment, answer.attempt, answer.intent),
+        conn: answer.conn,
+        _connection: exchange.connection.clone(),
+        _open: Open::new(exchange.shard.clone()),
+        _admission: exchange.admission.take().map(|mut admission| {
+            admission.keep();
+            admission
+        }),
+        model: deployment.model_json.clone(),
+        deadline: exchange.started + deployment.timeouts.total,
+    };
+    tokio::spawn(session.run(upgrade));
+    Ok(handshake::accept(&exchange.headers))
+}

@@ -52,6 +52,7 @@ impl Exchange {
             path_model: self.path_model.clone(),
             client: self.client,
             inbound: None,
+            upgrade: None,
             connection: self.connection.clone(),
             uri: None,
             signed: None,

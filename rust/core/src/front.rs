@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
+use crate::arrival::{Arrival, Caller};
 use crate::body::Body;
 use crate::clock::wall_us;
 use crate::connection::Connection;
@@ -26,7 +27,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Call, Exchange, RequestId};
 use crate::shard::{Phase, Shard};
 use crate::stage::parse::discard;
-use crate::stage::settle::{error_response, stamp};
+use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
 use crate::stream::as_array;
 use crate::{health, models, pipeline, shell};
@@ -74,15 +75,6 @@ async fn unless_cut<F: Future>(shard: &Shard, mut answering: Pin<&mut F>) -> Opt
     .await
 }
 
-/// A request before it is known whose it is.
-struct Arrival {
-    started: Instant,
-    wall_us: i64,
-    request_id: RequestId,
-    shard: Arc<Shard>,
-    connection: Arc<Connection>,
-}
-
 impl Arrival {
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let (endpoint, captured) = match self.place(&request) {
@@ -91,13 +83,15 @@ impl Arrival {
         };
         match endpoint.owner {
             Owner::Plane => {
-                let mut exchange = Box::new(self.exchange(endpoint, captured, request));
+                let mut quotas = Quotas::default();
+                let caller = match pipeline::enter(&self, endpoint, &request, &mut quotas) {
+                    Ok(caller) => caller,
+                    Err(error) => return Box::pin(self.turn_away(endpoint, request, error, quotas)).await,
+                };
+                let exchange = Box::new(self.exchange(endpoint, captured, request, caller));
                 let array = endpoint.operation == Operation::StreamGenerateContent && !exchange.asks_for_events();
                 // On the heap: this future is moved by hyper with every request and must stay small.
-                let response = match pipeline::enter(&mut exchange) {
-                    Ok(()) => Box::pin(pipeline::run(exchange)).await,
-                    Err(error) => Box::pin(pipeline::turn_away(exchange, error)).await,
-                };
+                let response = Box::pin(pipeline::run(exchange)).await;
                 if array { as_array(response) } else { response }
             }
             Owner::Models => self.models(captured, &request),
@@ -147,7 +141,28 @@ impl Arrival {
         response
     }
 
-    fn exchange(self, endpoint: &'static Endpoint, path_model: Option<String>, request: Request<Incoming>) -> Exchange {
+    /// Answers a caller who is refused at the door.
+    async fn turn_away(
+        self,
+        endpoint: &Endpoint,
+        mut request: Request<Incoming>,
+        mut error: Error,
+        quotas: Quotas,
+    ) -> Response<Body> {
+        if !error.close {
+            let headers = std::mem::take(request.headers_mut());
+            error.close = !discard(request.body_mut(), &headers).await;
+        }
+        settle::refused(&self, endpoint, &error, &quotas)
+    }
+
+    fn exchange(
+        self,
+        endpoint: &'static Endpoint,
+        path_model: Option<String>,
+        request: Request<Incoming>,
+        caller: Caller,
+    ) -> Exchange {
         let (mut parts, body) = request.into_parts();
         let client = client_address(&self.shard, &self.connection, &parts.headers);
         let snapshot = self.shard.snapshot();
@@ -161,14 +176,14 @@ impl Arrival {
             endpoint,
             query: parts.uri.query().map(str::to_string),
             uri: (endpoint.dialect == Dialect::Bedrock).then(|| Box::new(parts.uri.clone())),
-            signed: None,
+            signed: caller.signed,
             headers: parts.headers,
             path_model,
             client,
             inbound: Some(body),
             connection: self.connection,
             upgrade: if endpoint.operation.is_session() { parts.extensions.remove() } else { None },
-            key: None,
+            key: Some(caller.key),
             call: Call::default(),
             model: None,
             admission: None,
@@ -176,7 +191,7 @@ impl Arrival {
             extra: SmallVec::new(),
             customer: 0,
             tags: Vec::new(),
-            quotas: Quotas::default(),
+            quotas: caller.quotas,
             cache: CacheUse::Off,
             fill: None,
             follow: None,

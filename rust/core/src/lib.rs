@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod aead;
+mod arrival;
 pub mod body;
 mod bytes32;
 pub mod cache;

@@ -11,10 +11,12 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use http::Response;
+use http::{Request, Response};
 use http_body::Body as _;
 
+use crate::arrival::{Arrival, Caller};
 use crate::body::Body;
+use crate::endpoint::{Dialect, Endpoint};
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::late;
@@ -22,18 +24,21 @@ use crate::portkey;
 use crate::repeat;
 use crate::stage::{self, Flow, Stage};
 use crate::stage::{admit, attempt, authorize, cache, identify, inspect, parse, relay, reserve, route, settle};
+use crate::state::draw::Quotas;
 
-/// Who is calling, and whether his rate is used up: a flood of refusals costs no more than this.
+/// Who is calling, and whether his rate is used up. A flood of refusals costs no more than this: there is no exchange yet.
 ///
 /// # Errors
-/// The refusal, for [`turn_away`].
-pub fn enter(exchange: &mut Exchange) -> Result<()> {
-    identify::run(exchange)?;
-    admit::at_the_door(exchange)
+/// The refusal; `quotas` tells how the limits stand all the same.
+pub fn enter<B>(arrival: &Arrival, endpoint: &Endpoint, request: &Request<B>, quotas: &mut Quotas) -> Result<Caller> {
+    let mut caller = identify::run(arrival, endpoint.dialect == Dialect::Bedrock, request)?;
+    let admitted = admit::at_the_door(arrival, request.headers(), &mut caller);
+    *quotas = caller.quotas;
+    admitted.map(|()| caller)
 }
 
-/// Answers a request that is refused before its body was read.
-pub async fn turn_away(mut exchange: Box<Exchange>, mut error: Error) -> Response<Body> {
+/// Answers a request that is refused before its body was read whole.
+async fn turn_away(mut exchange: Box<Exchange>, mut error: Error) -> Response<Body> {
     if let Some(mut unread) = exchange.inbound.take().filter(|_| !error.close) {
         error.close = !parse::discard(&mut unread, &exchange.headers).await;
     }

@@ -101,7 +101,7 @@ fn put(headers: &mut HeaderMap, [limit, remaining, until]: [HeaderName; 3], quot
     headers.insert(limit, HeaderValue::from(quota.limit));
     headers.insert(remaining, HeaderValue::from(quota.remaining));
     if quota.reset_ns != u64::MAX
-        && let Ok(text) = HeaderValue::from_str(&reset(quota.reset_ns))
+        && let Ok(text) = HeaderValue::try_from(reset(quota.reset_ns))
     {
         headers.insert(until, text);
     }
@@ -111,12 +111,26 @@ fn put(headers: &mut HeaderMap, [limit, remaining, until]: [HeaderName; 3], quot
 fn reset(ns: u64) -> String {
     let ms = ns.div_ceil(1_000_000);
     let s = ms.div_ceil(1_000);
+    // Without the machinery of formatting: every answer says it.
+    let mut text = String::with_capacity(16);
+    let mut add = |count: u64, unit: &str| {
+        text.push_str(itoa::Buffer::new().format(count));
+        text.push_str(unit);
+    };
     match s {
-        _ if ms < 1_000 => format!("{ms}ms"),
-        0..60 => format!("{s}s"),
-        60..3_600 => format!("{}m{}s", s / 60, s % 60),
-        _ => format!("{}h{}m{}s", s / 3_600, s / 60 % 60, s % 60),
+        _ if ms < 1_000 => add(ms, "ms"),
+        0..60 => add(s, "s"),
+        60..3_600 => {
+            add(s / 60, "m");
+            add(s % 60, "s");
+        }
+        _ => {
+            add(s / 3_600, "h");
+            add(s / 60 % 60, "m");
+            add(s % 60, "s");
+        }
     }
+    text
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 use super::Flow;
 use crate::account::Admission;
+use crate::arrival::{Arrival, Caller};
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -28,20 +29,23 @@ const CUSTOMER_HEADERS: [HeaderName; 2] =
 const ONE: Amounts = [1, 1, 0, 0, 0, 0];
 
 /// Turns a caller whose limits have no room away as soon as he is known, before his body is read. Takes nothing yet.
-pub fn at_the_door(exchange: &mut Exchange) -> Result<()> {
-    let low = || exchange.headers.get("x-ailink-priority").is_some_and(|priority| priority == "low");
-    if exchange.shard.pressure.part() > 0 && exchange.shard.pressure.sheds(low()) {
+///
+/// # Errors
+/// The refusal of the tightest limit.
+pub fn at_the_door(arrival: &Arrival, headers: &HeaderMap, caller: &mut Caller) -> Result<()> {
+    let low = || headers.get("x-ailink-priority").is_some_and(|priority| priority == "low");
+    if arrival.shard.pressure.part() > 0 && arrival.shard.pressure.sheds(low()) {
         let text = "The gateway has more work than it can do. Retry shortly.";
         return Err(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1)));
     }
-    let Some(key) = exchange.key.as_ref() else { return Ok(()) };
+    let key = &caller.key;
     if !key.subjects.iter().any(|subject| subject.limits(Metric::ARRIVAL)) {
         return Ok(());
     }
-    let now = Now::at(exchange.started, exchange.wall_us);
+    let now = Now::at(arrival.started, arrival.wall_us);
     let ask = Ask { model: "", metrics: Metric::ARRIVAL, amounts: ONE, elastic: false, now };
-    peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut exchange.quotas)
-        .map_err(|refused| refusal::error(&refused, exchange.snapshot.settings.budget_status))
+    peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut caller.quotas)
+        .map_err(|refused| refusal::error(&refused, arrival.shard.snapshot().settings.budget_status))
 }
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {

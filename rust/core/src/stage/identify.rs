@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Request};
 
-use super::Flow;
+use crate::arrival::{Arrival, Caller};
 use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Exchange, Signed};
 use crate::realtime::handshake;
 use crate::sigv4::{Claim, Mismatch, payload_hash};
+use crate::state::draw::Quotas;
 use crate::state::keys::{Key, Keys};
 
 /// Headers that may carry a key, in the order they are looked at.
@@ -22,21 +23,22 @@ pub const KEY_HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-litellm-api-key"),
 ];
 
-pub fn run(exchange: &mut Exchange) -> Result<Flow> {
-    let keys = &exchange.shard.shared.state.keys;
-    let key = if exchange.uri.is_some() && is_signed(&exchange.headers) {
-        let (key, signed) = signer(keys, &exchange.headers, exchange.wall_us)?;
-        exchange.signed = Some(Box::new(signed));
-        key
+/// # Errors
+/// The key is missing, unknown, blocked or expired.
+pub fn run<B>(arrival: &Arrival, signable: bool, request: &Request<B>) -> Result<Caller> {
+    let keys = &arrival.shard.shared.state.keys;
+    let headers = request.headers();
+    let (key, signed) = if signable && is_signed(headers) {
+        let (key, signed) = signer(keys, headers, arrival.wall_us)?;
+        (key, Some(Box::new(signed)))
     } else {
-        find(keys, &exchange.headers, exchange.query.as_deref(), &exchange.connection)?
+        (find(keys, headers, request.uri().query(), &arrival.connection)?, None)
     };
     check(&key)?;
-    if exchange.signed.is_none() {
-        key.state.used(exchange.wall_us);
+    if signed.is_none() {
+        key.state.used(arrival.wall_us);
     }
-    exchange.key = Some(key);
-    Ok(Flow::Next)
+    Ok(Caller { key, signed, quotas: Quotas::default() })
 }
 
 /// AWS's clients sign their requests where they are not given a key.

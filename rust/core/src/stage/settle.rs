@@ -8,12 +8,14 @@ use std::time::Instant;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response};
 
+use crate::arrival::Arrival;
 use crate::body::Body;
 use crate::dialect;
-use crate::endpoint::Dialect;
+use crate::endpoint::{Dialect, Endpoint};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange, RequestId};
 use crate::refusal;
+use crate::state::draw::Quotas;
 
 /// Room for the headers of an error, so that the map never grows.
 const ERROR_HEADERS: usize = 12;
@@ -63,6 +65,20 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
     let overhead = exchange.overhead(Instant::now());
     metrics.overhead.record(overhead);
     tell(&exchange, response.headers_mut(), u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
+    response
+}
+
+/// The answer to a caller who was refused at the door.
+pub fn refused(arrival: &Arrival, endpoint: &Endpoint, error: &Error, quotas: &Quotas) -> Response<Body> {
+    let metrics = &arrival.shard.metrics;
+    metrics.error(error.code);
+    let mut response = error_response(endpoint.dialect, error, &arrival.request_id);
+    metrics.request(endpoint.operation, response.status().as_u16());
+    let overhead = arrival.started.elapsed();
+    metrics.overhead.record(overhead);
+    let headers = response.headers_mut();
+    refusal::tell(quotas, headers);
+    headers.insert(OVERHEAD, HeaderValue::from(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)));
     response
 }
 

@@ -55,6 +55,15 @@ class Plane:
     def explain(self, request_id: str) -> str | None:
         """The decision about a request as JSON, if it was kept."""
 
+    def cache_report(self) -> bytes:
+        """What the cache holds, and what it did by model, key and endpoint: a MessagePack map."""
+
+    def cache_entry(self, key: str) -> bytes | None:
+        """What is known of the entry under a key of 64 hex digits: a MessagePack map."""
+
+    def cache_purge(self, purge: bytes) -> int:
+        """Removes entries that fit all that is named; how many went. Raises ValueError."""
+
     def guard_report(self) -> bytes:
         """What guardrails found: per rule the counts of input, output and both in shadow; latest verdicts."""
 

@@ -53,6 +53,15 @@ class Plane(Protocol):
     def explain(self, request_id: str) -> str | None:
         """The decision about a request as JSON, if it was kept."""
 
+    def cache_report(self) -> bytes:
+        """MessagePack of what the cache holds and did."""
+
+    def cache_entry(self, key: str) -> bytes | None:
+        """MessagePack of what is known of one entry."""
+
+    def cache_purge(self, purge: bytes) -> int:
+        """Removes what fits; how many entries went."""
+
     def guard_report(self) -> bytes:
         """MessagePack of the counts per rule and the latest verdicts of guardrails."""
 

@@ -6,6 +6,7 @@ from typing import Final
 import typer
 
 from ailink.cli import (
+    cache,
     check,
     doctor,
     explain,
@@ -44,6 +45,7 @@ def build() -> typer.Typer:
     app.add_typer(providers.build(), name="providers")
     app.command()(explain.explain)
     app.add_typer(guardrails.build(), name="guardrails")
+    app.add_typer(cache.build(), name="cache")
     app.command()(stages.stages)
     app.command(context_settings=mock.FORWARDED)(mock.mock)
     app.command(context_settings=mock.FORWARDED)(mock.bench)

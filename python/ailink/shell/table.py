@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ailink.admin import cache_handlers as cache
 from ailink.admin import credential_handlers as creds
 from ailink.admin import guard_handlers as guards
 from ailink.admin import health_handlers as health
@@ -80,6 +81,20 @@ ROUTES: tuple[Route, ...] = (
           query=guards.ReportQuery, response=guards.ReportView),
     route("POST", "/guardrails/test", ADMIN, guards.test, "Try guardrails on a text", tag="Guardrails",
           body=guards.Try, response=guards.TriedView),
+
+    # Cache
+    route("GET", "/cache/ping", ADMIN, cache.ping, "Whether the cache is on", tag="Cache",
+          response=cache.PingView),
+    route("GET", "/cache/stats", ADMIN, cache.stats, "What the cache holds and saved", tag="Cache",
+          response=cache.StatsView),
+    route("GET", "/cache/explain", ADMIN, cache.explain, "One entry", tag="Cache",
+          query=cache.ExplainQuery, response=cache.EntryView),
+    route("POST", "/cache/purge", ADMIN, cache.purge, "Remove entries by what they are",
+          tag="Cache", body=cache.PurgeBody, response=cache.PurgedView),
+    route("POST", "/cache/delete", ADMIN, cache.delete, "Remove entries by their keys", tag="Cache",
+          body=cache.DeleteBody, response=cache.PurgedView),
+    route("POST", "/cache/flushall", ADMIN, cache.flush_all, "Remove all entries", tag="Cache",
+          response=cache.PurgedView),
 
     # Operation
     route("GET", "/health/readiness/details", ADMIN, health.readiness_details, "State of the gateway",

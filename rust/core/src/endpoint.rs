@@ -448,6 +448,8 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::POST,   "/utils/token_counter"),
     shell(Method::POST,   "/v1/cost/estimate"),
     shell(Method::GET,    "/global/{rest}"),
+    shell(Method::GET,    "/cache/{rest}"),
+    shell(Method::POST,   "/cache/{rest}"),
     shell(Method::GET,    "/guardrails"),
     shell(Method::GET,    "/guardrails/{rest}"),
     shell(Method::POST,   "/guardrails/{rest}"),

@@ -194,7 +194,7 @@ pub struct Exchange {
     pub fill: Option<Box<Fill>>,
     /// The equal request whose answer is waited for.
     pub follow: Option<Box<Follow>>,
-    /// The entry that the answer is, or became.
+    /// The key of the entry that the answer is, or becomes.
     pub hit: Option<CacheKey>,
     /// What its config object makes of it.
     pub plan: Option<Box<Plan>>,

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::cache::report::{self, Explained};
+use crate::clock;
 use crate::deployment_health;
 use crate::event::{Event, Events};
 use crate::ledger::{self, Ledger};
@@ -182,6 +184,11 @@ impl Plane {
         for (name, help, value) in [
             ("ailink_cache_entries", "Answers in the cache.", entries),
             ("ailink_cache_bytes", "Weight of the answers in the cache.", bytes),
+            (
+                "ailink_cache_in_flight",
+                "Requests whose answers equal ones may wait for.",
+                self.shared.state.cache.flights.len() as u64,
+            ),
             ("ailink_keys", "Virtual and admin keys known.", self.shared.state.keys.len() as u64),
             ("ailink_snapshot_version", "Version of the configuration in force.", self.published.lock().version),
             ("ailink_spool_bytes", "Size of the spool's files.", usage.bytes),
@@ -230,6 +237,35 @@ impl Plane {
             })
             .collect();
         rmp_serde::to_vec_named(&(counts, guards.latest())).map_err(|error| PlaneError(error.to_string()))
+    }
+
+    /// What the cache holds and did, as MessagePack.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn cache_report(&self) -> Result<Vec<u8>, PlaneError> {
+        let report = report::report(&self.shared.state.cache, self.shards.iter().map(|shard| &shard.cache));
+        rmp_serde::to_vec_named(&report).map_err(|error| PlaneError(error.to_string()))
+    }
+
+    /// One entry of the cache by its key in hexadecimal, as MessagePack.
+    ///
+    /// # Errors
+    /// The key is none; it cannot be written.
+    pub fn cache_entry(&self, key: &str) -> Result<Option<Vec<u8>>, PlaneError> {
+        let key = report::parse_key(key).ok_or_else(|| PlaneError(format!("{key:?} is no key")))?;
+        let entry = self.shared.state.cache.get(&key, clock::wall_us());
+        let packed = entry.map(|entry| rmp_serde::to_vec_named(&Explained::new(&entry)));
+        packed.transpose().map_err(|error| PlaneError(error.to_string()))
+    }
+
+    /// Removes entries; how many went.
+    ///
+    /// # Errors
+    /// The bytes do not say which.
+    pub fn cache_purge(&self, purge: &[u8]) -> Result<u64, PlaneError> {
+        let purge = rmp_serde::from_slice(purge).map_err(|error| PlaneError(format!("purge: {error}")))?;
+        Ok(self.shared.state.cache.purge(&purge))
     }
 
     pub fn event_fd(&self) -> i32 {

@@ -85,6 +85,20 @@ impl Plane {
         self.0.explain(request_id)
     }
 
+    fn cache_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let report = py.detach(|| self.0.cache_report()).map_err(bad)?;
+        Ok(PyBytes::new(py, &report))
+    }
+
+    fn cache_entry<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let entry = self.0.cache_entry(key).map_err(bad)?;
+        Ok(entry.map(|entry| PyBytes::new(py, &entry)))
+    }
+
+    fn cache_purge(&self, py: Python<'_>, purge: &[u8]) -> PyResult<u64> {
+        py.detach(|| self.0.cache_purge(purge)).map_err(bad)
+    }
+
     fn guard_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let report = py.detach(|| self.0.guard_report()).map_err(bad)?;
         Ok(PyBytes::new(py, &report))

@@ -60,6 +60,16 @@ class FakePlane:
     def subject_spend(self, kind: str, ids: list[str]) -> list[int]:
         return [self.spent.get(f"{kind}:{name}", 0) for name in ids]
 
+    def cache_report(self) -> bytes:
+        names = ("entries", "bytes", "max_bytes", "stored", "refused", "evicted", "in_flight")
+        return msgspec.msgpack.encode(dict.fromkeys(names, 0) | {"enabled": False, "rows": []})
+
+    def cache_entry(self, key: str) -> bytes | None:
+        return None
+
+    def cache_purge(self, purge: bytes) -> int:
+        return 0
+
     def guard_report(self) -> bytes:
         return msgspec.msgpack.encode(([], []))
 

@@ -31,7 +31,7 @@ pub struct Counts {
     pub joined: u64,
     pub misses: u64,
     pub bypassed: u64,
-    pub saved_pico: i128,
+    pub saved_pico: i64,
     pub saved_input: u64,
     pub saved_output: u64,
     pub saved_us: u64,
@@ -49,7 +49,7 @@ impl Counts {
         };
         *counter += 1;
         if !matches!(what, What::Miss | What::Bypass) {
-            self.saved_pico += i128::from(worth.pico);
+            self.saved_pico = self.saved_pico.saturating_add(worth.pico);
             self.saved_input += worth.input;
             self.saved_output += worth.output;
             self.saved_us += worth.micros;
@@ -63,7 +63,7 @@ impl Counts {
         self.joined += other.joined;
         self.misses += other.misses;
         self.bypassed += other.bypassed;
-        self.saved_pico += other.saved_pico;
+        self.saved_pico = self.saved_pico.saturating_add(other.saved_pico);
         self.saved_input += other.saved_input;
         self.saved_output += other.saved_output;
         self.saved_us += other.saved_us;

@@ -12,6 +12,7 @@ pub mod items;
 pub mod key;
 pub mod purge;
 pub mod replay;
+pub mod report;
 pub mod shared;
 pub mod store;
 

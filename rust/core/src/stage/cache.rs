@@ -48,6 +48,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let tenant: Arc<[u8]> = key::tenant(exchange.key.as_deref(), policy).into();
     let namespace = wish.namespace.as_deref().unwrap_or_default();
     let key = key::of(exchange, &tenant, namespace);
+    exchange.hit = Some(key);
     if !wish.refresh
         && let Some(response) = hit(exchange, &key, &wish, policy.pace)
     {
@@ -215,7 +216,6 @@ fn hit(exchange: &mut Exchange, key: &key::CacheKey, wish: &Wish, pace: std::tim
     }
     let response = replay::response(exchange, &entry, pace)?;
     exchange.cache = CacheUse::Hit;
-    exchange.hit = Some(*key);
     told(exchange, if stale { What::Stale } else { What::Hit }, &entry.worth);
     Some(response)
 }
@@ -261,6 +261,5 @@ fn told(exchange: &Exchange, what: What, worth: &Worth) {
 /// Keeps a whole answer, and gives it to those who wait for it. Returns what the caller gets.
 pub fn keep(exchange: &mut Exchange, content_type: HeaderValue, body: Bytes, worth: Worth) -> Bytes {
     let Some(fill) = exchange.fill.take() else { return body };
-    exchange.hit = Some(fill.key);
     exchange.shard.shared.state.cache.keep_whole(fill, content_type, body, worth)
 }

@@ -29,6 +29,7 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-ailink-provider");
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-ailink-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-ailink-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
+const CACHE_KEY: HeaderName = HeaderName::from_static("x-ailink-cache-key");
 const GUARDRAILS: HeaderName = HeaderName::from_static("x-ailink-guardrails");
 const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
 const DROPPED: HeaderName = HeaderName::from_static("x-ailink-dropped");
@@ -120,6 +121,9 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
     if let Some(cache) = cache {
         headers.insert(CACHE, HeaderValue::from_static(cache));
     }
+    if let Some(key) = &exchange.hit {
+        headers.insert(CACHE_KEY, hex(key));
+    }
     if !exchange.dropped.is_empty() {
         headers.extend(HeaderValue::from_str(&exchange.dropped.join(", ")).ok().map(|dropped| (DROPPED, dropped)));
     }
@@ -173,6 +177,16 @@ pub fn error_response(dialect: Dialect, error: &Error, id: &RequestId) -> Respon
     }
     stamp(headers, dialect, id);
     response
+}
+
+/// As 64 hex digits.
+fn hex(key: &[u8; 32]) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(key) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// A small number, without an allocation for the usual ones.

@@ -1,0 +1,87 @@
+"""`ailink cache`: what the cache of a running gateway saved, and how entries are removed."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ailink.cli import lazy, source
+from ailink.cli.keys import AdminKey, Url
+from ailink.cli.source import ConfigOption, JsonOption
+
+
+def build() -> typer.Typer:
+    """The `cache` command group."""
+    app = typer.Typer(help="The cache of a running gateway.", no_args_is_help=True)
+    app.command("stats")(stats)
+    app.command("purge")(purge)
+    app.command("explain")(explain)
+    return app
+
+
+def stats(
+    by: Annotated[str, typer.Option(help="model, key or endpoint.")] = "model",
+    url: Url = None,
+    key: AdminKey = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What the cache holds, its hit rate and what it saved since the start."""
+    if by not in {"model", "key", "endpoint"}:
+        raise source.fail("--by takes model, key or endpoint")
+    found = _call((url, key, config), "GET", "/cache/stats")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    typer.echo(f"{found['entries']} entries, {found['bytes']} of {found['max_bytes']} bytes")
+    columns = (by, "hits", "misses", "hit rate", "saved USD", "saved tokens", "saved seconds")
+    rows = [
+        (row["name"] or "all", str(row["hits"]), str(row["misses"]), f"{row['hit_rate']:.1%}",
+         f"{row['saved_usd']:.6f}", str(row["saved_input_tokens"] + row["saved_output_tokens"]),
+         f"{row['saved_seconds']:.1f}")
+        for row in [*found[f"by_{by}"], found["total"]]
+    ]  # fmt: skip
+    lazy.render.table(columns, rows)
+
+
+def purge(
+    cache_key: Annotated[list[str] | None, typer.Option(help="As x-ailink-cache-key tells it.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Of the key or the request.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Such as team:ID or key:ID.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that was asked for.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Within its tenant.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All entries.")] = False,
+    url: Url = None,
+    key: AdminKey = None,
+    config: ConfigOption = None,
+) -> None:
+    """Remove entries that fit all that is named."""
+    named: dict[str, Any] = {"tag": tag, "tenant": tenant, "model": model, "namespace": namespace}
+    body = {name: value for name, value in named.items() if value is not None}
+    if cache_key:
+        body["keys"] = cache_key
+    if bool(body) == everything:
+        raise source.fail("name what is to go, or --all")
+    path = "/cache/flushall" if everything else "/cache/purge"
+    found = _call((url, key, config), "POST", path, body)
+    typer.echo(f"{found['deleted']} entries removed")
+
+
+def explain(
+    cache_key: Annotated[str, typer.Argument(help="As x-ailink-cache-key tells it.")],
+    url: Url = None,
+    key: AdminKey = None,
+    config: ConfigOption = None,
+) -> None:
+    """Whose an entry is, how old, and what it once cost."""
+    found = _call((url, key, config), "GET", "/cache/explain", query={"key": cache_key})
+    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _call(
+    where: tuple[Any, Any, Any], method: str, path: str, body: Any = None, query: dict[str, str] | None = None
+) -> Any:
+    try:
+        return lazy.client.call(lazy.client.target(*where), method, path, body=body, query=query)
+    except lazy.client.ClientError as error:
+        raise source.fail(str(error)) from None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ailink import serve
     from ailink.cli import client, doctor_checks, migration, render
     from ailink.config import data_dir, loader, problems
+    from ailink.moving import offline as moving
     from ailink.pricing import files as price_files
     from ailink.providers import registry
 
@@ -23,6 +24,7 @@ _MODULES: Final = {
     "doctor_checks": "ailink.cli.doctor_checks",
     "loader": "ailink.config.loader",
     "migration": "ailink.cli.migration",
+    "moving": "ailink.moving.offline",
     "price_files": "ailink.pricing.files",
     "problems": "ailink.config.problems",
     "registry": "ailink.providers.registry",
@@ -37,6 +39,7 @@ __all__ = [
     "doctor_checks",
     "loader",
     "migration",
+    "moving",
     "price_files",
     "problems",
     "registry",

@@ -1,0 +1,1 @@
+"""Moving in from other gateways: what their databases hold becomes ours."""

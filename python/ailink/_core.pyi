@@ -34,6 +34,28 @@ class Plane:
     def limit_usage(self, subjects: bytes) -> bytes:
         """For each (kind, id) of a list: its limits with what is `used` or reserved of each."""
 
+    def lease_fd(self) -> int:
+        """A non-blocking eventfd that is readable while the coordinator is to be asked. ValueError, as for
+        all that follow: limits are not shared.
+        """
+
+    def lease_calls(self) -> bytes:
+        """What it is to be asked for: a list of leases as they stand, with what is wanted of each."""
+
+    def lease_report(self, which: str) -> bytes:
+        """Leases as they stand: those "changed" since the last report, "all", or all "anew" for a coordinator
+        that knows nothing.
+        """
+
+    def lease_grant(self, grants: bytes) -> None:
+        """Puts its decisions in force and wakes the requests that wait for them."""
+
+    def lease_shrink(self, leases: bytes) -> bytes:
+        """Gives leases up, all but so much: a list of kind, id, serial, amount; how they stand then."""
+
+    def lease_heard(self, online: bool, valid_s: float | None) -> None:
+        """Whether the coordinator answers, and for how long leases hold from now on."""
+
     def push_credentials(self, rows: bytes) -> None:
         """Fills credential slots from a map of id to secret bytes."""
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,17 +20,17 @@ from typing import Final
 import msgspec
 import uvloop
 
-from ailink import __version__, _core, pricing, store
+from ailink import __version__, _core, coordination, pricing, store
 from ailink.admin import services as shell_services
+from ailink.admin.follower import Follower
 from ailink.admin.upkeep import Upkeep
 from ailink.config import inherited, loader, watch
 from ailink.config.checks import is_loopback
 from ailink.config.data_dir import DataDir, DataDirError
-from ailink.config.identity import secrets_of
 from ailink.config.loader import Loaded, Overrides
 from ailink.config.problems import ConfigError
 from ailink.config.schema import Config
-from ailink.config.secret import Secret
+from ailink.config.secrets import secrets_in
 from ailink.identities import Refresher
 from ailink.observe import logging as log_lines
 from ailink.observe.events import EventReader
@@ -160,7 +160,7 @@ class Gateway:
         return loader.load(self._options.file, self._registry, env, overrides)
 
     def _logging(self, config: Config) -> None:
-        for secret in _secrets(config):
+        for secret in secrets_in(config):
             self._redactor.add(secret.reveal())
         log_lines.configure(config.observe.log_format, config.observe.log_level, self._redactor)
 
@@ -202,7 +202,11 @@ class Gateway:
             )
         )
         await self._start_shell(services, socket)
-        await self._fill(services)
+        follower = Follower(services)
+        await self._fill(services, follower)
+        self._share_limits(config)
+        follower.start()
+        self._ends.push_async_callback(follower.stop)
         upkeep = Upkeep(services)
         upkeep.start()
         self._ends.push_async_callback(upkeep.stop)
@@ -234,10 +238,11 @@ class Gateway:
         self._ends.push_async_callback(shell.stop, SHELL_STOP_SECONDS)
         self._shell = shell
 
-    async def _fill(self, services: shell_services.Services) -> None:
+    async def _fill(self, services: shell_services.Services, follower: Follower) -> None:
         """Gives the data plane all it needs before the first request."""
         try:
             await self._reloader.start(self._loaded)
+            await follower.begin()
             self._plane.push_credentials(await services.credentials.load())
             subjects = await services.changes.sync.load_subjects(self._database)
             await asyncio.to_thread(self._plane.apply_subjects, subjects, msgspec.msgpack.encode([]))
@@ -246,6 +251,14 @@ class Gateway:
                 await asyncio.to_thread(self._plane.upsert_keys, rows)
         except (watch.ApplyError, EnvelopeError, DatabaseError) as error:
             raise StartError(str(error)) from error
+
+    def _share_limits(self, config: Config) -> None:
+        try:
+            leases = coordination.share_limits(config, self._plane)
+        except ValueError as error:
+            raise StartError(str(error)) from None
+        if leases is not None:
+            self._ends.push_async_callback(leases.stop)
 
     def _accept(self) -> None:
         try:
@@ -378,14 +391,3 @@ class Gateway:
         await asyncio.wait({stopping}, timeout=FORCED_STOP_SECONDS)
         logging.shutdown()
         os._exit(128 + self._signal)
-
-
-def _secrets(config: Config) -> Iterator[Secret]:
-    """Every secret of the file."""
-    found = [config.master_key, config.encryption_key]
-    found += [provider.api_key for provider in config.providers.values()]
-    found += [deployment.api_key for model in config.models for deployment in model.deployments]
-    given = [provider.identity for provider in config.providers.values()]
-    given += [deployment.identity for model in config.models for deployment in model.deployments]
-    found += [secret for identity in given if identity is not None for secret in secrets_of(identity)]
-    return (secret for secret in found if secret is not None)

@@ -9,13 +9,14 @@
     provider.requests(); provider.journal()                # what the provider saw, and its own truth on disk
 
 Modules: `process` (child processes, logs), `provider` (mock, script, journal), `canned` (a provider of fixed
-bytes), `config` (files), `gateway`, `ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse`
-(events), `servers` (real PostgreSQL and Redis; fixtures `redis_url` and `database_url`), `relay` (a network
-that can fail), `load` (threads), `until` (polling with a deadline), `certificates` (TLS pairs), `tenants`
-(calls as one key or another), `json_corpus` and `http_corpus` (bad input). What a script of the mock may say:
-`rust/mock`.
+bytes), `config` (files), `gateway`, `cluster` (several of them as one), `ledger` (rows of a stopped gateway),
+`raw` (bytes over a socket), `sse` (events), `servers` (real PostgreSQL and Redis; fixtures `redis_url` and
+`database_url`), `relay` (a network that can fail), `load` (threads), `until` (polling with a deadline),
+`certificates` (TLS pairs), `tenants` (calls as one key or another), `json_corpus` and `http_corpus` (bad
+input). What a script of the mock may say: `rust/mock`.
 """
 
+from tests.harness.cluster import Cluster
 from tests.harness.config import (
     AWS_KEY,
     chat,
@@ -40,6 +41,7 @@ __all__ = [
     "AWS_KEY",
     "Background",
     "Child",
+    "Cluster",
     "Event",
     "Gateway",
     "Key",

@@ -4,6 +4,7 @@ committed; all or nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -15,8 +16,8 @@ from ailink.admin.errors import ApiError, bad_request, conflict
 from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.subjects import KINDS, Subject
 from ailink.snapshot.model import SubjectKind
-from ailink.store import archive, audit, keys
-from ailink.store.database import ConflictError, Database, Queries
+from ailink.store import archive, audit, change_log, keys
+from ailink.store.database import ConflictError, Database, DatabaseError, Queries
 from ailink.store.keys import Holder, KeyRecord
 from ailink.store.rows import Record, Rows
 
@@ -152,6 +153,8 @@ class Changes:
         self.database = database
         self.sync = sync
         self.now_us = now_us
+        # Undone in the plane as soon as the database can be read again.
+        self._unsettled: list[Change] = []
 
     @asynccontextmanager
     async def make(self, caller: Caller) -> AsyncIterator[Change]:
@@ -167,12 +170,28 @@ class Changes:
                 # Holders before the keys that draw on them.
                 await self.sync.push_subjects(queries, change.subjects)
                 await self.sync.push(queries, change.keys, change.digests, change.told)
+                what = change_log.What(
+                    keys=tuple(sorted(change.keys)),
+                    digests=tuple(sorted(change.digests)),
+                    subjects=tuple(sorted(change.subjects)),
+                )
+                await change_log.append(self.database, queries, what, caller.request_id, change.now_us)
         except BaseException as error:
             if change is not None and pushed:
-                await self._restore(change)
+                self._unsettled.append(change)
+                with contextlib.suppress(DatabaseError):
+                    await self.settle()
             if isinstance(error, ConflictError):
                 raise taken(error) from error
             raise
+
+    async def settle(self) -> None:
+        """Sets the plane back to what the database says wherever a change did not come to its end. Raises
+        `DatabaseError`: later, then.
+        """
+        while self._unsettled:
+            await self._restore(self._unsettled[0])
+            self._unsettled.pop(0)
 
     async def _restore(self, change: Change) -> None:
         # Read under the write lock: a later change may not be overtaken by this older truth.

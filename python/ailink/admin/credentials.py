@@ -18,7 +18,7 @@ from ailink.admin.plane import Plane
 from ailink.admin.served import ConfigView
 from ailink.observe.redaction import Redactor
 from ailink.secrets.keyring import Keyring, credential_place
-from ailink.store import audit, credentials
+from ailink.store import audit, change_log, credentials
 from ailink.store.credentials import CredentialRecord, slot
 from ailink.store.database import ConflictError, Database, Queries
 
@@ -124,6 +124,8 @@ class CredentialService:
         try:
             async with self._database.transaction() as queries:
                 yield queries
+                what = change_log.What(credentials=True)
+                await change_log.append(self._database, queries, what, None, self._now_us())
         except ConflictError as error:
             raise bad_request(
                 f"credential {name!r} exists already: change it with PATCH",

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ailink.config import limits
+from ailink.config import limits, store_checks
 from ailink.config.circles import cycles
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
 from ailink.config.guardrail_checks import faults as guardrail_faults
@@ -226,20 +226,8 @@ class _Checks:
             self._report(("encryption_key",), text)
 
     def _database(self) -> None:
-        url = self.config.database_url
-        scheme, found, name = url.partition("://")
-        if scheme in ("postgresql", "postgres"):
-            if not name or name.startswith("/"):
-                self._report(("database_url",), "expected `postgresql://USER:PASSWORD@HOST/DATABASE`")
-        elif scheme != "sqlite":
-            shown = f"`{scheme}://`" if found else "this"
-            text = (
-                f"{shown} is no database of ours; use `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`"
-            )
-            self._report(("database_url",), text)
-        elif not name.startswith("/") or len(name) < 2 or "?" in name:
-            text = "expected `sqlite:///FILE`, relative to `data_dir`, or `sqlite:////FILE`"
-            self._report(("database_url",), text)
+        for path, text in store_checks.problems(self.config):
+            self._report(path, text)
 
     def _providers(self) -> None:
         for name, provider in self.config.providers.items():

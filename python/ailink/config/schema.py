@@ -261,12 +261,17 @@ class Compat(Strict, frozen=True, kw_only=True):
     """The status of what a guardrail blocks; 446 is Portkey's."""
 
 
+class Coordination(Strict, frozen=True, kw_only=True):
+    """Among several nodes."""
+
+    lease: Duration = Duration(150_000)
+    """How long a node that has lost Redis goes on with its shares of limits; only then others get them."""
+
+
 class Config(Strict, frozen=True, kw_only=True):
     """The whole file."""
 
-    reserved: ClassVar[frozenset[str]] = frozenset(
-        {"agents", "mcp", "plugins", "policies", "redis_url"} | {"secrets"}
-    )
+    reserved: ClassVar[frozenset[str]] = frozenset({"agents", "mcp", "plugins", "policies"} | {"secrets"})
 
     server: Server = Server()
     data_dir: _Name = ".ailink"
@@ -277,6 +282,9 @@ class Config(Strict, frozen=True, kw_only=True):
     """Encrypts provider keys at rest; null: generated into `data_dir`."""
     database_url: _Name = "sqlite:///ailink.db"
     """`sqlite:///file`, relative to `data_dir`, or `postgresql://user:password@host/database`."""
+    redis_url: Secret | None = None
+    """Redis or Valkey, between several nodes: `redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://`."""
+    coordination: Coordination = Coordination()
     providers: dict[str, Provider] = msgspec.field(default_factory=dict)
     models: tuple[Model, ...] = ()
     prices: tuple[_Name, ...] = ()

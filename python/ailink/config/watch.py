@@ -29,7 +29,7 @@ FIRST_LOOK_MS: Final = 1_000
 RETRY_SECONDS: Final = 1.0
 
 _LIVE_SERVER_KEYS: Final = frozenset({"keepalive_comment"})
-_RESTART_KEYS: Final = ("data_dir", "master_key", "encryption_key", "database_url")
+_RESTART_KEYS: Final = ("data_dir", "master_key", "encryption_key", "database_url", "redis_url")
 
 
 class ApplyError(Exception):

@@ -157,6 +157,7 @@ def compile_options(config: Config, process: Process) -> wire.PlaneOptions:
             max_bytes=int(server.ledger.max_bytes),
             flush_ms=int(server.ledger.flush),
         ),
+        shared_limits=config.redis_url is not None,
     )
 
 

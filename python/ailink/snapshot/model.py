@@ -76,6 +76,7 @@ class PlaneOptions(_Wire, frozen=True, kw_only=True):
     drain: Drain
     trusted_proxies: list[str]
     ledger: Ledger
+    shared_limits: bool
 
 
 class Settings(_Wire, frozen=True, kw_only=True):

@@ -61,6 +61,11 @@ class Database(Queries, Protocol):
         Writers are serialized: whatever else is done inside the block happens in the order of the commits.
         """
 
+    def quiet(self) -> AbstractAsyncContextManager[None]:
+        """No transaction of this process is open inside the block: what is read there is not older than what
+        was told of it.
+        """
+
     async def has_table(self, name: str) -> bool:
         """Whether a table of this name exists."""
 

@@ -157,10 +157,8 @@ class PostgresDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Queries]:
         async with self._writing, self.connection(BEGIN_WRITE) as connection:
-            try:
+            async with _within():
                 await connection.fetch("SELECT pg_advisory_xact_lock($1)", WRITE_LOCK)
-            except TROUBLE as error:
-                raise UnavailableError(f"the database is busy: {_reason(error)}") from error
             yield _Guarded(connection)
 
     @asynccontextmanager
@@ -201,6 +199,11 @@ class PostgresDatabase:
             self._why = str(translated)
             self._cool_until = time.monotonic() + COOL_S
             raise translated from error
+
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        async with self._writing:
+            yield
 
     async def has_table(self, name: str) -> bool:
         found = await self.fetch("SELECT to_regclass(?) IS NOT NULL AS found", (name,))

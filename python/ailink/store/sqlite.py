@@ -162,6 +162,11 @@ class SqliteDatabase:
                 await self._writer.rollback()
                 raise
 
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        async with self._writing:
+            yield
+
     async def has_table(self, name: str) -> bool:
         found = await self.fetch("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,))
         return bool(found)

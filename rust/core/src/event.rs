@@ -39,12 +39,10 @@ struct Ring {
     dropped: u64,
 }
 
-pub struct Events {
-    ring: Mutex<Ring>,
-    wake: OwnedFd,
-}
+/// A descriptor that is readable from a signal until it is drained.
+pub struct Wake(OwnedFd);
 
-impl Events {
+impl Wake {
     /// # Errors
     /// The system has no file descriptor left.
     #[allow(unsafe_code)]
@@ -57,11 +55,42 @@ impl Events {
             }
             OwnedFd::from_raw_fd(fd)
         };
-        Ok(Events { ring: Mutex::default(), wake })
+        Ok(Wake(wake))
     }
 
     pub fn fd(&self) -> RawFd {
-        self.wake.as_raw_fd()
+        self.0.as_raw_fd()
+    }
+
+    #[allow(unsafe_code)]
+    pub fn signal(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: writes eight bytes of a live array to a descriptor we own.
+        unsafe { libc::write(self.fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    #[allow(unsafe_code)]
+    pub fn drain(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: reads at most eight bytes into a live array from a descriptor we own.
+        unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+}
+
+pub struct Events {
+    ring: Mutex<Ring>,
+    wake: Wake,
+}
+
+impl Events {
+    /// # Errors
+    /// The system has no file descriptor left.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Events { ring: Mutex::default(), wake: Wake::new()? })
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.wake.fd()
     }
 
     pub fn push(&self, mut event: Event) {
@@ -73,7 +102,7 @@ impl Events {
         event.dropped = std::mem::take(&mut ring.dropped);
         ring.waiting.push_back(event);
         if ring.waiting.len() == 1 {
-            self.signal();
+            self.wake.signal();
         }
     }
 
@@ -82,24 +111,10 @@ impl Events {
         let events = {
             let mut ring = self.ring.lock();
             // Under the lock: a push after it sees an empty ring and signals anew.
-            self.drain_signal();
+            self.wake.drain();
             std::mem::take(&mut ring.waiting)
         };
         rmp_serde::to_vec_named(&events).unwrap_or_else(|_| vec![0x90])
-    }
-
-    #[allow(unsafe_code)]
-    fn signal(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: writes eight bytes of a live array to a descriptor we own.
-        unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-    }
-
-    #[allow(unsafe_code)]
-    fn drain_signal(&self) {
-        let mut count = [0u8; 8];
-        // SAFETY: reads at most eight bytes into a live array from a descriptor we own.
-        unsafe { libc::read(self.wake.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 }
 

@@ -177,6 +177,8 @@ pub struct Exchange {
     pub admitted: bool,
     /// Who pays besides the key's own subjects.
     pub extra: Extra,
+    /// How long it waits for this node's share of a limit to grow.
+    pub share_until: Option<Instant>,
     /// The end user's number in the ledger.
     pub customer: u32,
     /// Tags beyond the key's own: all of the request's.

@@ -189,6 +189,7 @@ impl Arrival {
             admission: None,
             admitted: false,
             extra: SmallVec::new(),
+            share_until: None,
             customer: 0,
             tags: Vec::new(),
             quotas: caller.quotas,

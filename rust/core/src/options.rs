@@ -21,6 +21,8 @@ pub struct Options {
     pub drain: Drain,
     pub trusted_proxies: Vec<String>,
     pub ledger: Ledger,
+    /// Limits are shared with other nodes.
+    pub shared_limits: bool,
 }
 
 /// How the I/O threads share work; see `docs/decisions/001-runtime.md` for the figures.

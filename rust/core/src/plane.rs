@@ -24,6 +24,7 @@ use crate::spool::{self, Spool};
 use crate::state::State;
 use crate::state::credentials::Secret;
 use crate::state::keys::{Keys, networks};
+use crate::state::leases::Leases;
 use crate::tenants::seed_spend;
 use crate::tls::Tls;
 use crate::upstream::Origin;
@@ -70,7 +71,8 @@ impl Plane {
         let (spool, ledger) = open_money(&options)?;
         let keys = Keys::new(&options.pepper);
         seed_spend(&keys, &ledger)?;
-        let state = State::new(threads, keys, Arc::new(ledger));
+        let leases = options.shared_limits.then(Leases::new).transpose().map_err(failed("eventfd"))?;
+        let state = State::new(threads, keys, Arc::new(ledger), leases.map(Arc::new));
         let shell = Origin::Unix(Arc::new(options.shell_socket.clone()));
         let events = Events::new().map_err(failed("eventfd"))?;
         let shared = Arc::new(Shared::new(options, trusted_proxies, state, shell, events));

@@ -1,8 +1,11 @@
 //! The plane's side of who may call, who pays and who is limited: rows that Python pushes, and what it asks of them.
 
+use std::time::Duration;
+
 use crate::ledger::{DictKind, Ledger};
 use crate::plane::{Plane, PlaneError};
 use crate::state::keys::{KeyDigest, KeyRow, Keys};
+use crate::state::leases::{Grant, Leases, Which};
 use crate::state::limits::{self, Change};
 use crate::state::rules::SubjectRow;
 use crate::state::subjects::Kind;
@@ -53,6 +56,74 @@ impl Plane {
         limits::usage(&self.shared.state, subjects)
     }
 
+    fn leases(&self) -> Result<&Leases, PlaneError> {
+        self.shared
+            .state
+            .leases
+            .as_deref()
+            .ok_or_else(|| PlaneError("limits are not shared with other nodes".to_string()))
+    }
+
+    /// Readable while the coordinator is to be asked for something.
+    ///
+    /// # Errors
+    /// Limits are not shared, as for all that follow.
+    pub fn lease_fd(&self) -> Result<i32, PlaneError> {
+        self.leases().map(Leases::fd)
+    }
+
+    /// What the coordinator is to be asked for; MessagePack as for all that follow.
+    ///
+    /// # Errors
+    /// As [`Plane::lease_fd`].
+    pub fn lease_calls(&self) -> Result<Vec<u8>, PlaneError> {
+        packed(&self.leases()?.take_calls(&self.shared.state.subjects))
+    }
+
+    /// How leases stand: `changed` since the last report, `all`, or all `anew` for a coordinator that knows nothing.
+    ///
+    /// # Errors
+    /// As [`Plane::lease_fd`]; another word.
+    pub fn lease_report(&self, which: &str) -> Result<Vec<u8>, PlaneError> {
+        let which = match which {
+            "changed" => Which::Changed,
+            "all" => Which::All,
+            "anew" => Which::Anew,
+            other => return Err(PlaneError(format!("a report is changed, all or anew, not {other:?}"))),
+        };
+        packed(&self.leases()?.report(&self.shared.state.subjects, which))
+    }
+
+    /// Puts the coordinator's decisions in force.
+    ///
+    /// # Errors
+    /// As [`Plane::lease_fd`]; bytes that are no list of grants.
+    pub fn lease_grant(&self, grants: &[u8]) -> Result<(), PlaneError> {
+        let grants: Vec<Grant> =
+            rmp_serde::from_slice(grants).map_err(|error| PlaneError(format!("grants: {error}")))?;
+        self.leases()?.grant(&self.shared.state.subjects, &grants);
+        Ok(())
+    }
+
+    /// Gives leases up, all but so much each; how they stand then.
+    ///
+    /// # Errors
+    /// As [`Plane::lease_fd`]; bytes that are no list of kind, id, serial and amount.
+    pub fn lease_shrink(&self, leases: &[u8]) -> Result<Vec<u8>, PlaneError> {
+        let leases: Vec<(Kind, String, u64, u64)> =
+            rmp_serde::from_slice(leases).map_err(|error| PlaneError(format!("leases: {error}")))?;
+        packed(&self.leases()?.shrink(&self.shared.state.subjects, &leases))
+    }
+
+    /// Whether the coordinator answers, and for how long leases hold from now on.
+    ///
+    /// # Errors
+    /// As [`Plane::lease_fd`].
+    pub fn lease_heard(&self, online: bool, valid: Option<Duration>) -> Result<(), PlaneError> {
+        self.leases()?.heard(online, valid);
+        Ok(())
+    }
+
     pub fn remove_keys(&self, digests: &[KeyDigest]) -> usize {
         self.shared.state.keys.remove(digests)
     }
@@ -76,6 +147,10 @@ impl Plane {
     pub fn last_used(&self, ids: &[String]) -> Vec<i64> {
         ids.iter().map(|id| self.shared.state.keys.cell(id).last_used_us()).collect()
     }
+}
+
+fn packed<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, PlaneError> {
+    rmp_serde::to_vec_named(value).map_err(|error| PlaneError(error.to_string()))
 }
 
 /// Gives every key and every tenant what it has spent so far.

@@ -56,6 +56,35 @@ impl Plane {
         Ok(PyBytes::new(py, &usage))
     }
 
+    fn lease_fd(&self) -> PyResult<i32> {
+        self.0.lease_fd().map_err(bad)
+    }
+
+    fn lease_calls<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let calls = py.detach(|| self.0.lease_calls()).map_err(bad)?;
+        Ok(PyBytes::new(py, &calls))
+    }
+
+    fn lease_report<'py>(&self, py: Python<'py>, which: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let report = py.detach(|| self.0.lease_report(which)).map_err(bad)?;
+        Ok(PyBytes::new(py, &report))
+    }
+
+    fn lease_grant(&self, py: Python<'_>, grants: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.lease_grant(grants)).map_err(bad)
+    }
+
+    fn lease_shrink<'py>(&self, py: Python<'py>, leases: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let left = py.detach(|| self.0.lease_shrink(leases)).map_err(bad)?;
+        Ok(PyBytes::new(py, &left))
+    }
+
+    fn lease_heard(&self, online: bool, valid_s: Option<f64>) -> PyResult<()> {
+        let valid = valid_s.map(Duration::try_from_secs_f64).transpose();
+        let valid = valid.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        self.0.lease_heard(online, valid).map_err(bad)
+    }
+
     fn push_credentials(&self, rows: &[u8]) -> PyResult<()> {
         self.0.push_credentials(rows).map_err(bad)
     }

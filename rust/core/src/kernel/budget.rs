@@ -163,6 +163,12 @@ impl Budget {
         self.start_us.max(self.since_us)
     }
 
+    /// Names the period that holds `now_us`, as grants do.
+    pub fn period(&mut self, now_us: i64) -> u64 {
+        self.see(now_us);
+        self.end_us.cast_unsigned()
+    }
+
     pub fn used(&mut self, now_us: i64) -> u64 {
         self.see(now_us);
         self.used

@@ -7,6 +7,7 @@ pub mod condition;
 pub mod cost;
 pub mod ewma;
 pub mod failure;
+pub mod lease;
 pub mod limiter;
 pub mod nearest;
 pub mod patterns;

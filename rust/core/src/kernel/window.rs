@@ -125,20 +125,27 @@ impl Window {
     }
 
     /// Adds `n` to what `slot` took, beyond the limit if it must be; nothing happens if the slot has left the window.
-    pub fn charge(&mut self, slot: u64, n: u64) {
+    /// Returns how much was added.
+    pub fn charge(&mut self, slot: u64, n: u64) -> u64 {
         if n > 0 && slot <= self.slot && self.slot - slot < SLOTS {
             let room = u64::MAX - self.sum;
             let n = n.min(room);
             self.taken.add(index(slot), n, self.limit);
             self.sum += n;
+            return n;
         }
+        0
     }
 
     /// Gives back `n` of what `slot` reserved; nothing happens if the slot has left the window.
-    pub fn refund(&mut self, slot: u64, n: u64) {
+    /// Returns how much was given back.
+    pub fn refund(&mut self, slot: u64, n: u64) -> u64 {
         if slot <= self.slot && self.slot - slot < SLOTS {
-            self.sum -= self.taken.sub(index(slot), n);
+            let back = self.taken.sub(index(slot), n);
+            self.sum -= back;
+            return back;
         }
+        0
     }
 
     /// Counts `n` that were used at `at_ns`, before this window was made.
@@ -373,7 +380,9 @@ mod tests {
             let mut window = Window::new(limit, period);
             for (now, n, action) in history {
                 match action {
-                    0 => window.refund(now, n),
+                    0 => {
+                        window.refund(now, n);
+                    }
                     1 => window.set_limit(n),
                     _ => match window.try_take(now, n) {
                         Ok(grant) => prop_assert!(grant.remaining <= window.limit() - n),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use super::Flow;
+use super::{Flow, Wait, share};
 use crate::account::Admission;
 use crate::arrival::{Arrival, Caller};
 use crate::error::{Code, Error, Result};
@@ -83,7 +83,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let mut told = Told { quotas: exchange.quotas, passed: Vec::new() };
     let taken = Hold::take(exchange.key.as_ref(), exchange.extra.clone(), &ask, &mut told);
     exchange.quotas = told.quotas;
-    admission.holds(taken.map_err(|refused| refusal::error(&refused, exchange.snapshot.settings.budget_status))?);
+    match taken {
+        Ok(hold) => admission.holds(hold),
+        Err(refused) if share::may_help(exchange, &refused) => return Ok(Flow::Wait(Wait::Share)),
+        Err(refused) => return Err(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
+    }
     announce(exchange, told.passed);
     Ok(Flow::Next)
 }

@@ -14,6 +14,7 @@ pub mod relay;
 pub mod reserve;
 pub mod route;
 pub mod settle;
+pub mod share;
 
 use http::Response;
 
@@ -40,6 +41,8 @@ pub enum Flow {
 pub enum Wait {
     /// The tokens of the request, counted for the model of this deployment.
     Count(u32),
+    /// More of a limit that several nodes share.
+    Share,
 }
 
 /// The stages in the order they run.
@@ -106,6 +109,7 @@ impl Stage {
 pub async fn wait(exchange: &mut Exchange, wait: Wait) -> Result<()> {
     match wait {
         Wait::Count(deployment) => count::run(exchange, deployment).await,
+        Wait::Share => share::run(exchange).await,
     }
     Ok(())
 }

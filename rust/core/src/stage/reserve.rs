@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::admit::announce;
-use super::{Flow, Wait};
+use super::{Flow, Wait, share};
 use crate::endpoint::Operation;
 use crate::error::Result;
 use crate::exchange::{Counted, Exchange};
@@ -37,6 +37,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if let Some(index) = exchange.candidates.first().copied() {
         match reserve(exchange, index) {
             Ok(reservation) => exchange.reservation = Some(reservation),
+            Err(refused) if share::may_help(exchange, &refused) => return Ok(Flow::Wait(Wait::Share)),
             // Another deployment may have room: the attempt stage asks them in turn.
             Err(refused) if is_place(&refused) => {}
             Err(refused) if may_fit(exchange, index, &refused) => return Ok(Flow::Wait(Wait::Count(index))),
@@ -50,10 +51,15 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
 ///
 /// # Errors
 /// The limit that refuses.
-pub fn take(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refused>> {
+pub async fn take(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refused>> {
     let reservation = match exchange.reservation.take().filter(|reservation| reservation.deployment == index) {
         Some(reservation) => reservation,
-        None => reserve(exchange, index)?,
+        None => loop {
+            match reserve(exchange, index) {
+                Err(refused) if share::may_help(exchange, &refused) => Box::pin(share::run(exchange)).await,
+                other => break other?,
+            }
+        },
     };
     // Nothing refuses the request any more: it counts, whatever becomes of it.
     if let Some(admission) = &mut exchange.admission {

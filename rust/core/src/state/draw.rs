@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::rules::{Amounts, Metric, Now, Rule};
 use super::subject::{Cell, Meter, Subject};
 use super::subjects::Kind;
+use crate::kernel::lease::Lack;
 use crate::kernel::window::Refusal;
 
 /// What was taken from one counter.
@@ -102,6 +103,8 @@ pub struct Refused {
     pub used: u64,
     pub asked: u64,
     pub refusal: Refusal,
+    /// Only this node's share does not suffice: waiting for more may help.
+    pub short: bool,
 }
 
 /// A soft limit that was passed.
@@ -118,6 +121,9 @@ pub struct Told {
     pub quotas: Quotas,
     pub passed: Vec<Passed>,
 }
+
+/// What a caller is told to wait when only the share of this node is used up.
+const SHORT_NS: u64 = 1_000_000_000;
 
 type Locked<'s> = SmallVec<[(u8, &'s Subject, MutexGuard<'s, Cell>); 8]>;
 
@@ -136,6 +142,11 @@ pub fn draw<'s>(
     for (_, subject, cell) in &mut locked {
         check(subject, cell, ask, &mut worst);
     }
+    if worst.is_none() {
+        for (_, subject, cell) in &mut locked {
+            check_shares(subject, cell, ask, &mut worst);
+        }
+    }
     if let Some(worst) = worst {
         return Err(told.quotas.refused(worst));
     }
@@ -144,7 +155,13 @@ pub fn draw<'s>(
         for meter in cell.meters.iter_mut().filter(|meter| concerns(subject, meter, ask)) {
             let metric = meter.rule.row.metric;
             let amount = ask.amount(&meter.rule);
-            let grant = meter.count.take(ask.now, amount);
+            let grant = meter.take(ask.now, amount);
+            let serial = meter.serial;
+            if let Some((share, totals)) = meter.shared(ask.now)
+                && share.lease.took(totals, ask.now.ns)
+            {
+                share.leases.call((subject.kind, subject.id.clone(), serial));
+            }
             grants.push(Granted { payer: *payer, metric, serial: meter.serial, slot: grant.slot, amount });
             if meter.rule.row.soft {
                 if grant.remaining == 0 && meter.told != grant.slot.wrapping_add(1) {
@@ -211,8 +228,48 @@ fn check(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut Option<B
         }
     }
     if let Some((rule, used, asked, refusal)) = found {
-        *worst =
-            Some(Box::new(Refused { kind: subject.kind, who: subject.describe(cell), rule, used, asked, refusal }));
+        let (kind, who) = (subject.kind, subject.describe(cell));
+        *worst = Some(Box::new(Refused { kind, who, rule, used, asked, refusal, short: false }));
+    }
+}
+
+/// Whether this node's shares suffice, where the limits are other nodes' too. What is short is called for, all of it.
+#[inline]
+fn check_shares(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut Option<Box<Refused>>) {
+    if cell.meters.iter().any(|meter| meter.share.is_some()) {
+        short_shares(subject, cell, ask, worst);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn short_shares(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut Option<Box<Refused>>) {
+    let mut found = None;
+    for meter in cell.meters.iter_mut().filter(|meter| concerns(subject, meter, ask)) {
+        let asked = ask.amount(&meter.rule);
+        let (rule, serial) = (meter.rule.clone(), meter.serial);
+        let Some((share, totals)) = meter.shared(ask.now) else { continue };
+        let valid = share.leases.are_valid(ask.now);
+        let (short, refusal) = match share.lease.check(totals, asked, ask.now.ns, valid) {
+            Ok(()) => continue,
+            Err(Lack::Short { ask: call, left }) => {
+                if call {
+                    share.leases.call((subject.kind, subject.id.clone(), serial));
+                }
+                (true, Refusal { remaining: left, retry_after_ns: SHORT_NS })
+            }
+            Err(Lack::Exhausted { left, renewed_ns }) => {
+                (false, Refusal { remaining: left, retry_after_ns: renewed_ns.max(SHORT_NS) })
+            }
+        };
+        // One that is reached for good outweighs those that may get more.
+        if worst.as_ref().is_none_or(|worst| worst.short) {
+            found = Some((rule, meter.count.used(ask.now), asked, refusal, short));
+        }
+    }
+    if let Some((rule, used, asked, refusal, short)) = found {
+        let (kind, who) = (subject.kind, subject.describe(cell));
+        *worst = Some(Box::new(Refused { kind, who, rule, used, asked, refusal, short }));
     }
 }
 

@@ -20,7 +20,7 @@ fn subject(subjects: &Subjects, kind: Kind, id: &str, limits: Vec<LimitRule>) ->
     let row = SubjectRow { kind, id: id.to_string(), alias: None, parents: vec![], blocked: false, limits: vec![] };
     let subject = subjects.put(&row);
     let rules = limits.into_iter().map(|row| Arc::new(Rule::compile(row).expect("valid"))).collect();
-    subject.set_rules(rules, Vec::new(), now(0));
+    subject.set_rules(rules, Vec::new(), now(0), None);
     subject
 }
 
@@ -272,9 +272,9 @@ fn a_change_of_rules_keeps_what_counts_the_same() {
     let first = take(&payers, &ask).expect("room");
     take(&payers, &ask).expect("room");
     let rules = [requests(2)].map(|row| Arc::new(Rule::compile(row).expect("valid")));
-    let fresh = payer.fresh(&rules);
+    let fresh = payer.fresh(&rules, None);
     assert!(fresh.is_empty());
-    payer.set_rules(rules.to_vec(), fresh, now(1));
+    payer.set_rules(rules.to_vec(), fresh, now(1), None);
     let refused = take(&payers, &ask).expect_err("the new limit is reached");
     assert_eq!((refused.used, refused.rule.row.max, refused.kind), (2, 2, Kind::User));
     assert!(refused.who.contains("user 'u'"), "{}", refused.who);

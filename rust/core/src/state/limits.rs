@@ -27,7 +27,8 @@ pub struct Change {
 /// The ledger could not say what was used before.
 pub fn install(state: &State, changes: Vec<Change>) -> Result<(), PlaneError> {
     let now = Now::at(Instant::now(), wall_us());
-    let mut fresh: Vec<_> = changes.iter().map(|change| change.subject.fresh(&change.rules)).collect();
+    let mut fresh: Vec<_> =
+        changes.iter().map(|change| change.subject.fresh(&change.rules, state.leases.as_ref())).collect();
     let learners = changes.iter().zip(&mut fresh).map(|(change, fresh)| Learner {
         subject: &change.subject,
         parents: &change.parents,
@@ -36,7 +37,7 @@ pub fn install(state: &State, changes: Vec<Change>) -> Result<(), PlaneError> {
     let mut learners: Vec<_> = learners.filter(|learner| !learner.fresh.is_empty()).collect();
     learn(state, &mut learners, now).map_err(|error| PlaneError(format!("what was used before: {error}")))?;
     for (change, fresh) in changes.into_iter().zip(fresh) {
-        change.subject.set_rules(change.rules, fresh, now);
+        change.subject.set_rules(change.rules, fresh, now, state.leases.as_ref());
     }
     Ok(())
 }

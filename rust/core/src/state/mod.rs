@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod deployments;
 pub mod draw;
 pub mod keys;
+pub mod leases;
 pub mod limits;
 pub mod models;
 pub mod pattern;
@@ -38,13 +39,15 @@ pub struct State {
     pub guards: crate::guard::record::Record,
     pub repeats: Arc<repeats::Repeats>,
     pub ledger: Arc<Ledger>,
+    /// Where limits are shared with other nodes.
+    pub leases: Option<Arc<leases::Leases>>,
     deployments: Mutex<HashMap<String, Arc<DeploymentState>>>,
     models: Mutex<HashMap<String, Arc<ModelState>>>,
     credentials: Mutex<HashMap<String, Arc<CredentialSlot>>>,
 }
 
 impl State {
-    pub fn new(threads: usize, keys: Keys, ledger: Arc<Ledger>) -> Self {
+    pub fn new(threads: usize, keys: Keys, ledger: Arc<Ledger>, leases: Option<Arc<leases::Leases>>) -> Self {
         State {
             threads,
             subjects: keys.subjects.clone(),
@@ -53,6 +56,7 @@ impl State {
             guards: crate::guard::record::Record::default(),
             repeats: Arc::default(),
             ledger,
+            leases,
             deployments: Mutex::default(),
             models: Mutex::default(),
             credentials: Mutex::default(),

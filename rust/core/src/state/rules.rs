@@ -280,16 +280,25 @@ impl Count {
         }
     }
 
-    /// What was reserved becomes what was used.
+    /// What was reserved becomes what was used. Returns what that added to the count and took from it.
     #[inline]
-    pub fn settle(&mut self, slot: u64, reserved: u64, actual: u64) {
+    pub fn settle(&mut self, slot: u64, reserved: u64, actual: u64) -> (u64, u64) {
         let (more, less) = (actual.saturating_sub(reserved), reserved.saturating_sub(actual));
         match self {
-            Count::Sliding(window) if more > 0 => window.charge(slot, more),
-            Count::Sliding(window) => window.refund(slot, less),
+            Count::Sliding(window) if more > 0 => return (window.charge(slot, more), 0),
+            Count::Sliding(window) => return (0, window.refund(slot, less)),
             Count::Periods(budget) if more > 0 => budget.charge(slot, more),
             Count::Periods(budget) => budget.refund(slot, less),
             Count::Held { held, .. } => *held = held.saturating_add(more).saturating_sub(less),
+        }
+        (more, less)
+    }
+
+    /// The period that the count is of; 0 where nothing begins anew.
+    pub fn period(&mut self, now: Now) -> u64 {
+        match self {
+            Count::Periods(budget) => budget.period(now.us),
+            Count::Sliding(_) | Count::Held { .. } => 0,
         }
     }
 

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::draw::Granted;
+use super::leases::{Leases, Standing, Which};
 use super::rules::{Amounts, Count, LimitRule, Metric, Now, Rule};
 use super::subjects::Kind;
+use crate::kernel::lease::{Decision, Lease};
+use crate::kernel::window::Grant;
 
 /// One subject.
 pub struct Subject {
@@ -32,6 +35,14 @@ pub(super) struct Cell {
     pub(super) meters: Vec<Meter>,
 }
 
+/// This node's share of a limit.
+pub(super) struct Share {
+    pub(super) leases: Arc<Leases>,
+    pub(super) lease: Lease,
+    /// Taken from a sliding window since the counter was made, net.
+    net: u64,
+}
+
 /// A rule and its counter.
 pub(super) struct Meter {
     /// Names the counter in grants that outlive a change of the rules.
@@ -40,6 +51,56 @@ pub(super) struct Meter {
     pub(super) count: Count,
     /// The soft limit's passing was told in this slot.
     pub(super) told: u64,
+    /// Where the limit is shared with other nodes.
+    pub(super) share: Option<Box<Share>>,
+}
+
+impl Meter {
+    fn new(rule: Arc<Rule>, leases: Option<&Arc<Leases>>) -> Meter {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let count = Count::new(&rule.row);
+        // What is only told is told by each node of its own.
+        let leases = leases.filter(|_| !rule.row.soft);
+        let share = leases.map(|leases| Box::new(Share { leases: leases.clone(), lease: Lease::default(), net: 0 }));
+        Meter { serial, rule, count, told: 0, share }
+    }
+
+    /// The share with the period and what is taken in it.
+    pub(super) fn shared(&mut self, now: Now) -> Option<(&mut Share, (u64, u64))> {
+        let share = self.share.as_mut()?;
+        let taken = match &mut self.count {
+            Count::Sliding(_) => share.net,
+            count => count.used(now),
+        };
+        Some((share, (self.count.period(now), taken)))
+    }
+
+    fn standing(&mut self, subject: &Subject, now: Now) -> Option<Standing> {
+        let (_, (period, taken)) = self.shared(now)?;
+        let row = &self.rule.row;
+        Some(Standing {
+            kind: subject.kind,
+            id: subject.id.to_string(),
+            serial: self.serial,
+            metric: row.metric,
+            window: row.window.clone(),
+            models: row.models.clone(),
+            max: row.max,
+            period,
+            taken,
+            granted: 0,
+            wanted: 0,
+            idle_ms: 0,
+        })
+    }
+
+    pub(super) fn take(&mut self, now: Now, n: u64) -> Grant {
+        let grant = self.count.take(now, n);
+        if let Some(share) = &mut self.share {
+            share.net = share.net.saturating_add(n);
+        }
+        grant
+    }
 }
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -103,23 +164,21 @@ impl Subject {
     }
 
     /// Counters for those of `rules` that count what nothing here counts yet.
-    pub fn fresh(&self, rules: &[Arc<Rule>]) -> Vec<(usize, Fresh)> {
+    pub fn fresh(&self, rules: &[Arc<Rule>], leases: Option<&Arc<Leases>>) -> Vec<(usize, Fresh)> {
         let cell = self.cell.lock();
         let new = rules
             .iter()
             .enumerate()
             .filter(|(_, rule)| !cell.meters.iter().any(|meter| meter.rule.counts_as(&rule.row)));
         new.map(|(index, rule)| {
-            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-            let count = Count::new(&rule.row);
-            let meter = Meter { serial, rule: rule.clone(), count, told: 0 };
+            let meter = Meter::new(rule.clone(), leases);
             (index, Fresh { meter, spend_before: cell.spend_pico })
         })
         .collect()
     }
 
     /// Puts rules in place of the former ones. Counters that count the same go on, `fresh` ones come in.
-    pub fn set_rules(&self, rules: Vec<Arc<Rule>>, fresh: Vec<(usize, Fresh)>, now: Now) {
+    pub fn set_rules(&self, rules: Vec<Arc<Rule>>, fresh: Vec<(usize, Fresh)>, now: Now, leases: Option<&Arc<Leases>>) {
         let mut fresh: HashMap<usize, Fresh> = fresh.into_iter().collect();
         let mut cell = self.cell.lock();
         let mut old = std::mem::take(&mut cell.meters);
@@ -141,10 +200,7 @@ impl Subject {
                     }
                     new.meter
                 }
-                (None, None) => {
-                    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-                    Meter { serial, count: Count::new(&rule.row), rule, told: 0 }
-                }
+                (None, None) => Meter::new(rule, leases),
             };
             cell.meters.push(meter);
         }
@@ -174,9 +230,64 @@ impl Subject {
         for grant in grants {
             // The rules may have changed meanwhile; a counter that is gone needs no settlement.
             if let Some(meter) = cell.meters.iter_mut().find(|meter| meter.serial == grant.serial) {
-                meter.count.settle(grant.slot, grant.amount, actual[grant.metric as usize]);
+                let (more, less) = meter.count.settle(grant.slot, grant.amount, actual[grant.metric as usize]);
+                if let Some(share) = &mut meter.share {
+                    share.net = share.net.saturating_add(more).saturating_sub(less);
+                }
             }
         }
+    }
+
+    fn lease<T>(&self, serial: u64, act: impl FnOnce(&mut Meter) -> Option<T>) -> Option<T> {
+        self.cell.lock().meters.iter_mut().find(|meter| meter.serial == serial).and_then(act)
+    }
+
+    /// What is to be asked of the coordinator for a counter.
+    pub(super) fn lease_call(&self, serial: u64, now: Now) -> Option<Standing> {
+        self.lease(serial, |meter| {
+            let standing = meter.standing(self, now)?;
+            let (share, (period, _)) = meter.shared(now)?;
+            let (granted, wanted) = share.lease.asking(period);
+            Some(Standing { granted, wanted, ..standing })
+        })
+    }
+
+    /// How a counter's share stands, if that is worth telling, and whether it is over; `None`: there is no such counter.
+    pub(super) fn lease_report(&self, serial: u64, now: Now, which: Which) -> Option<(Option<Standing>, bool)> {
+        self.lease(serial, |meter| {
+            let used = meter.count.used(now);
+            if let Some(share) =
+                meter.share.as_mut().filter(|_| which == Which::Anew && matches!(meter.count, Count::Sliding(_)))
+            {
+                share.lease.rebase(std::mem::replace(&mut share.net, used), used);
+            }
+            let standing = meter.standing(self, now)?;
+            let (share, totals) = meter.shared(now)?;
+            let report = share.lease.report(totals, now.ns, which != Which::Changed);
+            let told = report.map(|(granted, idle)| Standing { granted, idle_ms: idle / 1_000_000, ..standing });
+            Some((told, used == 0 && share.lease.is_idle(totals.1)))
+        })
+    }
+
+    /// Puts a decision in force; false: there is no such counter any more.
+    pub(super) fn lease_decide(&self, serial: u64, decision: &Decision, now: Now) -> bool {
+        let decided = self.lease(serial, |meter| {
+            let (share, (period, _)) = meter.shared(now)?;
+            share.lease.asked_of(period);
+            share.lease.decide(decision, now.ns);
+            Some(())
+        });
+        decided.is_some()
+    }
+
+    /// Gives up all but `keep` of what is left.
+    pub(super) fn lease_shrink(&self, serial: u64, keep: u64, now: Now) -> Option<Standing> {
+        self.lease(serial, |meter| {
+            let standing = meter.standing(self, now)?;
+            let (share, totals) = meter.shared(now)?;
+            let granted = share.lease.shrink(totals, keep);
+            Some(Standing { granted, ..standing })
+        })
     }
 
     pub(super) fn describe(&self, cell: &Cell) -> String {

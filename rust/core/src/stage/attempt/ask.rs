@@ -65,7 +65,7 @@ pub async fn ask(
             return Err(Failed::Skipped(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))));
         }
     };
-    let reservation = reserve::take(exchange, index).map_err(|refused| match reserve::is_place(&refused) {
+    let reservation = reserve::take(exchange, index).await.map_err(|refused| match reserve::is_place(&refused) {
         true => Failed::Skipped(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
         false => Failed::Last(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
     })?;

@@ -1,0 +1,18 @@
+"""Every secret of a configuration, for whoever keeps them out of logs."""
+
+from collections.abc import Iterator
+
+from ailink.config.identity import secrets_of
+from ailink.config.schema import Config
+from ailink.config.secret import Secret
+
+
+def secrets_in(config: Config) -> Iterator[Secret]:
+    """Every secret of the file."""
+    found = [config.master_key, config.encryption_key, config.redis_url]
+    found += [provider.api_key for provider in config.providers.values()]
+    found += [deployment.api_key for model in config.models for deployment in model.deployments]
+    given = [provider.identity for provider in config.providers.values()]
+    given += [deployment.identity for model in config.models for deployment in model.deployments]
+    found += [secret for identity in given if identity is not None for secret in secrets_of(identity)]
+    return (secret for secret in found if secret is not None)

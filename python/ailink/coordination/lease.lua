@@ -1,0 +1,123 @@
+-- Shares of limits. KEYS[1]: the base of all names, whose {tag} puts them into one slot of a cluster.
+-- ARGV: run id of the server, node, incarnation, ms that leases hold, rows as JSON, "1" at the end of a full report, peers
+-- as JSON. Answers JSON: {run} when the server is another than the node believes, else {now, rows, ready}.
+--
+-- A limit is one hash: U used (and reserved), O granted and not used, per node n:<node> = taken, granted, incarnation;
+-- of a sliding window also s:<slot>, and L, the oldest slot that counts. U + O never grows beyond the limit.
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if run ~= ARGV[1] then return cjson.encode({run = run}) end
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local node, inc, ttl = ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- The run id in every name: what an older server left behind is not found.
+local base = KEYS[1] .. ':' .. string.sub(run, 1, 12)
+local of_node = base .. ':of:' .. node
+
+redis.call('ZADD', base .. ':nodes', now, node)
+if redis.call('SET', base .. ':born', now, 'NX') then
+  for _, peer in ipairs(cjson.decode(ARGV[7])) do
+    if peer ~= node then redis.call('SADD', base .. ':expected', peer) end
+  end
+end
+if ARGV[6] == '1' then redis.call('SREM', base .. ':expected', node) end
+local ready = redis.call('SCARD', base .. ':expected') == 0
+  or now > tonumber(redis.call('GET', base .. ':born')) + ttl
+local nodes = redis.call('ZCOUNT', base .. ':nodes', now - ttl, '+inf')
+
+local function number(text) return tonumber(text or '0') or 0 end
+local function text(n) return string.format('%.0f', n) end
+
+local answers = {}
+for index, row in ipairs(cjson.decode(ARGV[5])) do
+  local key = base .. ':l:' .. row.key
+  local field = 'n:' .. node
+  local found = redis.call('HMGET', key, 'U', 'O', field, 'L')
+  local used, out, low = number(found[1]), number(found[2]), number(found[4])
+  local taken, granted, before = 0, 0, nil
+  if found[3] then
+    local a, b, c = string.match(found[3], '^(%d+) (%d+) (.*)$')
+    taken, granted, before = tonumber(a), tonumber(b), c
+  end
+  local sliding = row.slot_ms > 0
+  local slot = sliding and math.floor(now / row.slot_ms) or 0
+  if sliding then
+    -- Any window touches 61 slots at most.
+    if low == 0 then low = slot end
+    local last = math.min(slot - 61, low + 122)
+    while low <= last do
+      local gone = number(redis.call('HGET', key, 's:' .. text(low)))
+      if gone > 0 then
+        used = used - gone
+        redis.call('HDEL', key, 's:' .. text(low))
+      end
+      low = low + 1
+    end
+    if low <= slot - 61 then low = slot - 60 end
+  end
+  local function spend(n)
+    used = used + n
+    if sliding and n > 0 then redis.call('HINCRBY', key, 's:' .. text(slot), text(n)) end
+    -- Of what is given back the oldest is taken, so that nothing is free earlier than it should be.
+    local at = low
+    while sliding and n < 0 and at <= slot do
+      local there = number(redis.call('HGET', key, 's:' .. text(at)))
+      local part = math.min(there, -n)
+      if part > 0 then redis.call('HINCRBY', key, 's:' .. text(at), text(-part)) end
+      n = n + part
+      at = at + 1
+    end
+  end
+  if before ~= nil and before ~= inc then
+    -- Another process on the same node. What its predecessor held is not in use any more; of a sliding window nobody
+    -- knows how much of it was.
+    out = out - math.max(granted - taken, 0)
+    if sliding then spend(math.max(granted - taken, 0)) else used = used - taken end
+    taken, granted = 0, 0
+  end
+  local mine = math.max(row.granted, row.taken)
+  out = out - math.max(granted - taken, 0) + (mine - row.taken)
+  spend(row.taken - taken)
+  taken, granted = row.taken, mine
+
+  local status, give, renewed = 'ok', 0, -1
+  if row.want > 0 then
+    local free = row.max - used - out
+    if not ready then
+      status = 'settling'
+    elseif free >= row.want then
+      give = math.max(row.want, math.min(row.good, math.floor(free / (2 * nodes))))
+    elseif row.ahead == 1 then
+      -- Nobody waits for it: what other nodes have is theirs.
+      give = 0
+    else
+      give = math.max(free, 0)
+      local others = out - (granted - taken)
+      if others > 0 then
+        status = 'recall'
+        redis.call('HSET', key, 'R', now)
+        redis.call('PUBLISH', KEYS[1] .. ':recall', row.key)
+      else
+        status = 'exhausted'
+        if sliding then
+          local at, back = low, 0
+          while at <= slot and back < row.want - give do
+            back = back + number(redis.call('HGET', key, 's:' .. text(at)))
+            at = at + 1
+          end
+          renewed = (at + 60) * row.slot_ms - now
+        end
+      end
+    end
+    granted = granted + give
+    out = out + give
+  end
+  redis.call('HSET', key, 'U', text(used), 'O', text(out), 'L', text(low), 'S', text(row.slot_ms), 'H', row.held,
+    field, text(taken) .. ' ' .. text(granted) .. ' ' .. inc)
+  if row.keep_ms > 0 then redis.call('PEXPIRE', key, text(row.keep_ms)) end
+  if granted > taken then redis.call('SADD', of_node, row.key) else redis.call('SREM', of_node, row.key) end
+  local recall = now - number(redis.call('HGET', key, 'R')) < 1000
+  answers[index] = {granted = granted, status = status, renewed = renewed, recall = recall, free = row.max - used - out}
+end
+redis.call('PEXPIRE', of_node, 40 * 86400000)
+local live = redis.call('ZRANGEBYSCORE', base .. ':nodes', now - ttl, '+inf')
+return cjson.encode({now = now, rows = answers, ready = ready, peers = live})

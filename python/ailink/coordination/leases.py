@@ -1,0 +1,349 @@
+"""This node's shares of limits: asked for when requests need them, reported as they are used, given back when
+somebody else needs them or nobody does.
+
+One exchange with Redis at a time; whatever is needed meanwhile goes with the next, so a thousand requests
+cost one call. Without an answer the node goes on with what it has, for as long as leases hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any, Protocol
+
+import msgspec
+
+from ailink.coordination import link
+from ailink.coordination.shapes import (
+    MARGIN_MS,
+    Answer,
+    Grant,
+    Reply,
+    Row,
+    Standing,
+    keep_ms,
+    key_of,
+    scale_of,
+    until_end,
+)
+
+log = logging.getLogger(__name__)
+
+# From a use to its report, at most.
+REPORT_S = 0.25
+# What nobody drew upon for so long is given back.
+IDLE_MS = 5_000
+# A limit that is used up is asked about again after so long.
+AGAIN_MS = 100
+# Asking again while other nodes give back.
+RECALL_S = 0.005
+RECALLS = 40
+RECLAIM_S = 2.0
+RETRY_S = 0.25
+BATCH = 200
+
+
+class LeasePlane(Protocol):
+    """The part of the data plane that this module uses."""
+
+    def lease_fd(self) -> int: ...
+    def lease_calls(self) -> bytes: ...
+    def lease_report(self, which: str) -> bytes: ...
+    def lease_grant(self, grants: bytes) -> None: ...
+    def lease_shrink(self, leases: bytes) -> bytes: ...
+    def lease_heard(self, online: bool, valid_s: float | None) -> None: ...
+
+
+# By serial: how a lease stands, and how much is asked for: -1, nothing; 0, whatever may be had ahead of need.
+Asking = dict[int, tuple[Standing, int]]
+REPORT_ONLY = -1
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`node`: its name among the nodes, the same after a restart. `ttl_ms`: how long leases hold unheard."""
+
+    url: str
+    node: str
+    ttl_ms: int
+    peers: tuple[str, ...] = ()
+
+
+class Leases:
+    """Make it in the event loop; `start`, `stop`."""
+
+    def __init__(self, plane: LeasePlane, options: Options) -> None:
+        self._plane = plane
+        self._options = options
+        self._client = link.connect(options.url)
+        self._incarnation = secrets.token_hex(4)
+        self._lease_script = _script("lease.lua")
+        self._reclaim_script = _script("reclaim.lua")
+        self._wake = asyncio.Event()
+        self._calls: dict[int, Standing] = {}
+        self._joined = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._run_id = ""
+        self._online = False
+        self._peers: Sequence[str] = options.peers
+        self._rates: dict[int, tuple[float, int, float]] = {}
+        self._serials: dict[str, set[int]] = {}
+        self._places: dict[int, tuple[str, str]] = {}
+        self._recalled: set[str] = set()
+
+    @property
+    def online(self) -> bool:
+        return self._online
+
+    def start(self) -> None:
+        asyncio.get_running_loop().add_reader(self._plane.lease_fd(), self._called)
+        self._tasks = [asyncio.create_task(task) for task in (self._serve(), self._listen(), self._reclaim())]
+
+    async def stop(self) -> None:
+        """Gives everything back."""
+        asyncio.get_running_loop().remove_reader(self._plane.lease_fd())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(*link.TROUBLE):
+            if self._online:
+                left = self._shrink(self._decode(self._plane.lease_report("changed")))
+                await self._exchange([(one, REPORT_ONLY) for one in left])
+        with contextlib.suppress(*link.TROUBLE):
+            await self._client.aclose()
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _called(self) -> None:
+        for one in self._decode(self._plane.lease_calls()):
+            known = self._calls.get(one.serial)
+            wanted = one.wanted + (known.wanted if known is not None else 0)
+            self._calls[one.serial] = msgspec.structs.replace(one, wanted=wanted)
+        self._wake.set()
+
+    async def _serve(self) -> None:
+        reported = 0.0
+        while True:
+            try:
+                if not self._run_id:
+                    await self._join()
+                now = time.monotonic()
+                due = now - reported >= REPORT_S
+                reported = now if due else reported
+                rows = self._to_ask()
+                rows |= {
+                    one.serial: (one, REPORT_ONLY) for one in self._given_back(due) if one.serial not in rows
+                }
+                if rows or due:
+                    await self._settle(rows)
+                if self._calls or self._recalled:
+                    continue
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, reported + REPORT_S - time.monotonic())):
+                        await self._wake.wait()
+            except link.TROUBLE as error:
+                self._lost(error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _join(self) -> None:
+        """Tells a server that does not know this node all that it holds."""
+        async with asyncio.timeout(link.ANSWER_S + link.CONNECT_S):
+            self._run_id = await link.run_id(self._client)
+        report = "all" if self._run_id == self._joined else "anew"
+        everything = self._decode(self._plane.lease_report(report))
+        await self._exchange([(one, REPORT_ONLY) for one in everything], complete=True)
+        self._joined = self._run_id
+
+    def _to_ask(self) -> Asking:
+        calls, self._calls = self._calls, {}
+        return {serial: (one, one.wanted) for serial, one in calls.items()}
+
+    def _given_back(self, due: bool) -> list[Standing]:
+        """What changed; with all that nobody uses or somebody else needs given up."""
+        recalled = {serial for key in self._recalled for serial in self._serials.get(key, ())}
+        self._recalled.clear()
+        if not due and not recalled:
+            return []
+        changed = (
+            {one.serial: one for one in self._decode(self._plane.lease_report("changed"))} if due else {}
+        )
+        spare = [one for one in changed.values() if one.serial in recalled or one.idle_ms >= IDLE_MS]
+        spare += [self._stub(serial) for serial in recalled if serial not in changed]
+        changed |= {one.serial: one for one in self._shrink(spare)}
+        return list(changed.values())
+
+    def _stub(self, serial: int) -> Standing:
+        kind, name = self._places[serial]
+        return Standing(
+            kind=kind, id=name, serial=serial, metric="", window=None, models=None, max=0, period=0, taken=0,
+            granted=0, wanted=0, idle_ms=0,
+        )  # fmt: skip
+
+    def _shrink(self, leases: Iterable[Standing]) -> list[Standing]:
+        rows = [(one.kind, one.id, one.serial, 0) for one in leases]
+        return self._decode(self._plane.lease_shrink(msgspec.msgpack.encode(rows))) if rows else []
+
+    async def _settle(self, rows: Asking) -> None:
+        """Reports and asks; asks again while other nodes are giving back."""
+        for attempt in range(RECALLS + 1):
+            rows = await self._exchange(list(rows.values()), last=attempt == RECALLS)
+            if not rows:
+                return
+            await asyncio.sleep(RECALL_S)
+            more = self._to_ask() | {one.serial: (one, REPORT_ONLY) for one in self._given_back(False)}
+            rows |= {serial: row for serial, row in more.items() if serial not in rows}
+
+    async def _exchange(
+        self, rows: Sequence[tuple[Standing, int]], *, complete: bool = False, last: bool = True
+    ) -> Asking:
+        """One call per batch. `complete`: these are all there are. Returns what is to be asked again, unless
+        it is the `last` time.
+        """
+        again: Asking = {}
+        for start in range(0, max(1, len(rows)), BATCH):
+            part = rows[start : start + BATCH]
+            packed = [self._row(one, want, scale_of(one.max)) for one, want in part]
+            sent = time.monotonic()
+            reply = await self._call(packed, complete and start + BATCH >= len(rows))
+            if reply.run is not None:
+                # Another server, or the same anew: it knows nothing of what is held here.
+                raise ConnectionError("Redis is another one than before")
+            self._heard(sent, reply)
+            answers = reply.rows if isinstance(reply.rows, list) else []
+            grants = []
+            for (one, want), answer in zip(part, answers, strict=True):
+                granted = answer.granted * scale_of(one.max)
+                if answer.status in ("recall", "settling") and not last:
+                    left = max(1, want - max(0, granted - one.granted))
+                    again[one.serial] = (msgspec.structs.replace(one, granted=granted), left)
+                if want != REPORT_ONLY:
+                    grants.append(self._grant(one, answer))
+                elif answer.recall and one.granted > one.taken:
+                    self._recalled.add(key_of(one))
+            if grants:
+                self._plane.lease_grant(msgspec.msgpack.encode(grants))
+        return again
+
+    async def _call(self, rows: list[Row], complete: bool) -> Reply:
+        arguments = (
+            self._run_id, self._options.node, self._incarnation, self._options.ttl_ms,
+            msgspec.json.encode(rows), "1" if complete else "0", msgspec.json.encode(list(self._peers)),
+        )  # fmt: skip
+        async with asyncio.timeout(link.ANSWER_S):
+            answer = await self._eval(self._lease_script, arguments)
+        return msgspec.json.decode(answer, type=Reply)
+
+    async def _eval(self, script: str, arguments: Sequence[Any]) -> Any:
+        # By digest; the text goes over the wire once per server.
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        try:
+            return await self._client.evalsha(digest, 1, link.BASE, *arguments)
+        except Exception as error:
+            if "NOSCRIPT" not in str(error) and type(error).__name__ != "NoScriptError":
+                raise
+            return await self._client.eval(script, 1, link.BASE, *arguments)
+
+    # ── shapes ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _row(self, one: Standing, want: int, scale: int) -> Row:
+        key = key_of(one)
+        self._serials.setdefault(key, set()).add(one.serial)
+        self._places[one.serial] = (one.kind, one.id)
+        sliding = one.window is not None and one.window["kind"] == "sliding"
+        length = int(one.window["length_ms"]) if one.window is not None and sliding else 0
+        return Row(
+            key=key,
+            max=one.max // scale,
+            slot_ms=max(1, -(-length // 60)) if sliding else 0,
+            held=int(one.window is None),
+            keep_ms=keep_ms(one, length, self._options.ttl_ms),
+            # Used is rounded up, granted down: what is lost is less than a grain per node.
+            taken=-(-one.taken // scale),
+            granted=one.granted // scale,
+            want=0 if want == REPORT_ONLY else max(1, -(-want // scale)),
+            ahead=int(want == 0),
+            good=-(-max(want, self._expected(one)) // scale),
+        )
+
+    def _expected(self, one: Standing) -> int:
+        """What will be used while leases hold, as it went lately."""
+        now = time.monotonic()
+        at, taken, rate = self._rates.get(one.serial, (now, one.taken, 0.0))
+        if now - at >= REPORT_S / 2:
+            latest = max(0, one.taken - taken) / (now - at)
+            rate = latest if rate == 0.0 else 0.7 * rate + 0.3 * latest
+            at, taken = now, one.taken
+        self._rates[one.serial] = (at, taken, rate)
+        return int(rate * self._options.ttl_ms / 1_000)
+
+    def _grant(self, one: Standing, answer: Answer) -> Grant:
+        granted = answer.granted * scale_of(one.max)
+        exhausted = answer.status == "exhausted"
+        renewed = answer.renewed if answer.renewed >= 0 else until_end(one.period)
+        return Grant(
+            kind=one.kind,
+            id=one.id,
+            serial=one.serial,
+            period=one.period,
+            granted=granted,
+            low=0 if answer.status != "ok" or answer.free <= 0 else max(0, granted - one.taken) // 2,
+            exhausted_ms=(AGAIN_MS, renewed) if exhausted else None,
+        )
+
+    def _decode(self, packed: bytes) -> list[Standing]:
+        return msgspec.msgpack.decode(packed, type=list[Standing])
+
+    # ── state of the link ────────────────────────────────────────────────────────────────────────────────
+
+    def _heard(self, sent: float, reply: Reply) -> None:
+        if isinstance(reply.peers, list):
+            self._peers = reply.peers
+        if not self._online:
+            self._online = True
+            log.info("the coordinator answers")
+        self._plane.lease_heard(True, max(0.0, self._options.ttl_ms / 1_000 - (time.monotonic() - sent)))
+
+    def _lost(self, error: BaseException) -> None:
+        if self._online:
+            why = str(error) or type(error).__name__
+            log.warning("the coordinator does not answer; limits go on with what was leased: %s", why)
+        self._online = False
+        self._run_id = ""
+        self._plane.lease_heard(False, None)
+
+    async def _listen(self) -> None:
+        """Hears what other nodes are short of. Without it the next report tells, a little later."""
+        while hasattr(self._client, "pubsub"):
+            try:
+                async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(f"{link.BASE}:recall")
+                    while True:
+                        message = await channel.get_message(timeout=5.0)
+                        if message is not None:
+                            key = message["data"]
+                            self._recalled.add(key.decode() if isinstance(key, bytes) else str(key))
+                            self._wake.set()
+            except link.TROUBLE:
+                await asyncio.sleep(RETRY_S)
+
+    async def _reclaim(self) -> None:
+        """Frees what dead nodes held; any node may do it, the script does it once."""
+        while True:
+            await asyncio.sleep(RECLAIM_S)
+            silence = self._options.ttl_ms + MARGIN_MS
+            with contextlib.suppress(*link.TROUBLE):
+                if self._run_id:
+                    async with asyncio.timeout(link.ANSWER_S):
+                        freed = await self._eval(self._reclaim_script, (self._run_id, silence, 1_000))
+                    if freed:
+                        log.warning("took back %s leases of nodes that are gone", freed)
+
+
+def _script(name: str) -> str:
+    return (resources.files("ailink.coordination") / name).read_text(encoding="utf-8")

@@ -1,0 +1,106 @@
+"""What goes to the script and to the data plane, and how a limit is named and counted between nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import msgspec
+
+# Numbers in Lua are exact below 2^53; larger limits are counted in coarser grains.
+EXACT = 2**50
+# Redis reclaims this much later than the node stops using its leases.
+MARGIN_MS = 5_000
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """One lease as the data plane has it."""
+
+    kind: str
+    id: str
+    serial: int
+    metric: str
+    window: dict[str, Any] | None
+    models: list[str] | None
+    max: int
+    period: int
+    taken: int
+    granted: int
+    wanted: int
+    idle_ms: int
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    id: str
+    serial: int
+    period: int
+    granted: int
+    low: int
+    exhausted_ms: tuple[int, int] | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One lease as the script takes it."""
+
+    key: str
+    max: int
+    slot_ms: int
+    held: int
+    keep_ms: int
+    taken: int
+    granted: int
+    want: int
+    ahead: int
+    good: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    granted: int
+    status: str
+    renewed: int
+    recall: bool
+    free: int
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    run: str | None = None
+    now: int = 0
+    ready: bool = True
+    # An empty table is an object in Lua's JSON.
+    rows: list[Answer] | dict[str, Any] = []
+    peers: list[str] | dict[str, Any] = []
+
+
+def scale_of(most: int) -> int:
+    scale = 1
+    while most // scale > EXACT:
+        scale *= 1_000
+    return scale
+
+
+def key_of(one: Standing) -> str:
+    """Names the limit, and its period, alike on every node."""
+    window = dict(one.window or {})
+    # When the clock of the zone changes next is told by each node as of its start.
+    for field in ("shift_us", "shifted_offset_s"):
+        window.pop(field, None)
+    identity = [one.kind, one.id, one.metric, sorted(window.items()), one.models, one.period]
+    return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:24]
+
+
+def until_end(period: int) -> int:
+    """ms until the period ends; for ever: a year."""
+    if period == 0 or period >= 2**63 - 1:
+        return 366 * 86_400_000
+    return max(0, period // 1_000 - time.time_ns() // 1_000_000)
+
+
+def keep_ms(one: Standing, length: int, ttl_ms: int) -> int:
+    """How long Redis keeps a limit that nobody mentions; 0: for ever."""
+    if length:
+        return 2 * length + ttl_ms + MARGIN_MS
+    if one.window is None or one.period >= 2**63 - 1:
+        return 0
+    return until_end(one.period) + ttl_ms + MARGIN_MS

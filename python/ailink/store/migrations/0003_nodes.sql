@@ -1,0 +1,1 @@
+-- What several nodes have to tell each other. A database of one process needs none of it; see 0003_nodes.pg.sql.

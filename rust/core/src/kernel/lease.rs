@@ -1,0 +1,176 @@
+//! A node's share of a limit that several nodes have in common.
+//!
+//! The coordinator says how much a node may have taken in all, net of what it gave back; the node admits up to that
+//! without asking. Both sides speak in totals, so a message that comes twice or late does no harm: a node that knows of
+//! less than was granted uses less. The sum of all grants never exceeds the limit, so neither does what is admitted.
+
+/// How a share stands.
+#[derive(Clone, Debug, Default)]
+pub struct Lease {
+    /// What the totals are of: the end of a budget's period; 0 where nothing begins anew.
+    period: u64,
+    granted: u64,
+    /// Below so much that is left, more is asked for ahead of need.
+    low: u64,
+    /// What requests have found missing since the last grant.
+    wanted: u64,
+    /// The coordinator is to be asked and does not know it yet.
+    queued: bool,
+    /// Nobody has any left: until then nobody asks again, and when more may come.
+    exhausted_ns: u64,
+    renewed_ns: u64,
+    /// When it was last drawn upon.
+    used_ns: u64,
+    /// The total that was reported last.
+    reported: Option<(u64, u64)>,
+}
+
+/// Why a share does not suffice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// More may be had; `ask`: somebody has to ask for it.
+    Short { ask: bool, left: u64 },
+    /// The limit itself is reached, over all nodes.
+    Exhausted { left: u64, renewed_ns: u64 },
+}
+
+/// What the coordinator decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub period: u64,
+    pub granted: u64,
+    pub low: u64,
+    /// For how long asking again is useless, and until more comes.
+    pub exhausted_ns: Option<(u64, u64)>,
+}
+
+impl Lease {
+    /// A new period: what was granted for the former one is void.
+    fn see(&mut self, period: u64) {
+        if self.period != period {
+            *self = Lease { period, queued: self.queued, ..Lease::default() };
+        }
+    }
+
+    /// Whether `n` more may be taken where `taken` are. Notes what is missing.
+    ///
+    /// # Errors
+    /// [`Lack`].
+    pub fn check(&mut self, (period, taken): (u64, u64), n: u64, now_ns: u64, valid: bool) -> Result<(), Lack> {
+        self.see(period);
+        let left = if valid { self.granted.saturating_sub(taken) } else { 0 };
+        if n <= left {
+            return Ok(());
+        }
+        if now_ns < self.exhausted_ns {
+            return Err(Lack::Exhausted { left, renewed_ns: self.renewed_ns.saturating_sub(now_ns) });
+        }
+        self.wanted = self.wanted.saturating_add(n);
+        Err(Lack::Short { ask: !std::mem::replace(&mut self.queued, true), left })
+    }
+
+    /// Something was taken, `taken` now in all. True: more should be asked for, ahead of need.
+    pub fn took(&mut self, (period, taken): (u64, u64), now_ns: u64) -> bool {
+        self.see(period);
+        self.used_ns = now_ns;
+        let ask = !self.queued && self.low > 0 && self.granted.saturating_sub(taken) < self.low;
+        self.queued |= ask;
+        ask
+    }
+
+    /// What is to be asked for, now that somebody asks.
+    pub fn asking(&mut self, period: u64) -> (u64, u64) {
+        self.see(period);
+        self.queued = false;
+        (self.granted, std::mem::take(&mut self.wanted))
+    }
+
+    /// The count begins at another total, with as much left as before.
+    pub fn rebase(&mut self, before: u64, now: u64) {
+        self.granted = now.saturating_add(self.granted.saturating_sub(before));
+    }
+
+    /// Which period it is now.
+    pub fn asked_of(&mut self, period: u64) {
+        self.see(period);
+    }
+
+    /// Puts a decision in force; one about another period is void.
+    pub fn decide(&mut self, decision: &Decision, now_ns: u64) {
+        if decision.period == self.period {
+            self.granted = decision.granted;
+            self.low = decision.low;
+            let (again, renewed) = decision.exhausted_ns.unwrap_or_default();
+            self.exhausted_ns = if again > 0 { now_ns.saturating_add(again) } else { 0 };
+            self.renewed_ns = now_ns.saturating_add(renewed);
+        }
+    }
+
+    /// Gives up all but `keep` of what is left; the new total.
+    pub fn shrink(&mut self, (period, taken): (u64, u64), keep: u64) -> u64 {
+        self.see(period);
+        self.granted = self.granted.min(taken.saturating_add(keep));
+        self.low = 0;
+        self.granted
+    }
+
+    /// The totals and for how long nobody drew, if anything changed since they were asked for last or something is left.
+    pub fn report(&mut self, (period, taken): (u64, u64), now_ns: u64, all: bool) -> Option<(u64, u64)> {
+        self.see(period);
+        let granted = self.granted.max(taken);
+        let changed = self.reported != Some((taken, granted));
+        self.reported = Some((taken, granted));
+        (all || changed || granted > taken).then(|| (self.granted, now_ns.saturating_sub(self.used_ns)))
+    }
+
+    /// Nothing is left and nothing was taken: there is nothing to tell.
+    #[must_use]
+    pub fn is_idle(&self, taken: u64) -> bool {
+        self.granted <= taken && !self.queued
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(period: u64, granted: u64) -> Decision {
+        Decision { period, granted, low: 0, exhausted_ns: None }
+    }
+
+    #[test]
+    fn nothing_is_taken_beyond_the_grant() {
+        let mut lease = Lease::default();
+        assert_eq!(lease.check((7, 0), 2, 0, true), Err(Lack::Short { ask: true, left: 0 }));
+        assert_eq!(lease.check((7, 0), 3, 0, true), Err(Lack::Short { ask: false, left: 0 }));
+        assert_eq!(lease.asking(7), (0, 5));
+        lease.decide(&granted(7, 4), 0);
+        assert_eq!(lease.check((7, 0), 4, 0, true), Ok(()));
+        assert_eq!(lease.check((7, 2), 3, 0, true), Err(Lack::Short { ask: true, left: 2 }));
+        // A lease that has lapsed admits nothing; the next period begins with nothing.
+        assert_eq!(lease.check((7, 0), 1, 0, false), Err(Lack::Short { ask: false, left: 0 }));
+        assert_eq!(lease.check((8, 0), 1, 0, true), Err(Lack::Short { ask: false, left: 0 }));
+        lease.decide(&granted(7, 100), 0);
+        assert_eq!(lease.check((8, 0), 1, 0, true), Err(Lack::Short { ask: false, left: 0 }));
+    }
+
+    #[test]
+    fn what_is_exhausted_is_not_asked_for_again_at_once() {
+        let mut lease = Lease::default();
+        lease.decide(&Decision { exhausted_ns: Some((100, 900)), ..granted(0, 5) }, 50);
+        assert_eq!(lease.check((0, 5), 1, 60, true), Err(Lack::Exhausted { left: 0, renewed_ns: 890 }));
+        assert_eq!(lease.check((0, 5), 1, 150, true), Err(Lack::Short { ask: true, left: 0 }));
+    }
+
+    #[test]
+    fn more_is_asked_for_ahead_of_need_and_given_back_on_demand() {
+        let mut lease = Lease::default();
+        lease.decide(&Decision { low: 3, ..granted(0, 10) }, 0);
+        assert!(!lease.took((0, 7), 1));
+        assert!(lease.took((0, 8), 2));
+        assert!(!lease.took((0, 9), 3), "it is asked for already");
+        assert_eq!(lease.shrink((0, 9), 0), 9);
+        assert_eq!(lease.report((0, 9), 10, false), Some((9, 7)));
+        assert_eq!(lease.report((0, 9), 10, false), None);
+    }
+}

@@ -62,6 +62,7 @@ impl Exchange {
             admission: None,
             admitted: true,
             extra: self.extra.clone(),
+            share_until: None,
             customer: self.customer,
             tags: self.tags.clone(),
             quotas: self.quotas,

@@ -35,6 +35,8 @@ from ailink.identities import Refresher
 from ailink.observe import logging as log_lines
 from ailink.observe.events import EventReader
 from ailink.observe.redaction import Redactor
+from ailink.plugins.host import PluginHost
+from ailink.plugins.runner import PluginError
 from ailink.pricing import files as price_files
 from ailink.pricing.files import PriceFileError
 from ailink.providers import CatalogError, Registry
@@ -130,6 +132,7 @@ class Gateway:
         self._shell: ShellServer
         self._background: asyncio.Task[None]
         self._identities: Refresher
+        self._plugins: PluginHost
 
     async def run(self) -> Outcome:
         """Start, wait, end. Raises ConfigError and StartError; nothing is left running then."""
@@ -180,6 +183,8 @@ class Gateway:
         process = compiler.Process(
             shell_socket=str(socket), pepper=keyring.pepper, fds=self._fds, memory_bytes=available_memory()
         )
+        self._plugins = PluginHost(socket.with_name("plug.sock"))
+        self._ends.push_async_callback(self._plugins.stop)
         self._plane = self._new_plane(config, process)
         self._publisher = Publisher(self._plane)
         self._reloader = watch.Reloader(self._load, self._apply, self._report)
@@ -286,13 +291,15 @@ class Gateway:
                 overlays=overlays,
                 env=env,
                 stored=stored,
+                plugin_socket=str(self._plugins.socket),
             )
             if await asyncio.to_thread(compiler.needs_mock, loaded.config, inputs):
                 inputs = msgspec.structs.replace(inputs, mock_url=await self._start_mock())
             created = loaded.modified or int(time.time())
             compiled = await asyncio.to_thread(compiler.compile_snapshot, loaded.config, inputs, created)
-            version = await self._publisher.publish(compiled)
-        except (compiler.CompileError, PublishError, DatabaseError, PriceFileError) as error:
+            async with self._plugins.using(loaded.config, loaded.file):
+                version = await self._publisher.publish(compiled)
+        except (compiler.CompileError, PublishError, DatabaseError, PriceFileError, PluginError) as error:
             raise watch.ApplyError(str(error)) from error
         await self._identities.use(compiled.identities)
         for secret in compiled.secrets.values():

@@ -20,6 +20,8 @@ from ailink.providers.registry import base_url_fault, placeholders
 from ailink.providers.vocabulary import SETTINGS, Cloud
 
 MOCK_URL = "http://127.0.0.1:0"
+PLUGIN_URL = "http://plugin.invalid"
+"""Stands for the socket of providers written in Python; the data plane gets `unix:` and its path."""
 """Stands for the in-process mock while it has no port yet."""
 
 
@@ -100,6 +102,17 @@ def provider_row(name: str, config: Config, registry: Registry) -> ProviderRow:
 
 def _template(name: str, own: Provider, registry: Registry) -> ProviderRow:
     """A provider that the catalogue does not know starts from a generic row of its dialect."""
+    if own.plugin is not None:
+        return ProviderRow(
+            id=name,
+            title=name,
+            base_url=f"{PLUGIN_URL}/{name}",
+            dialect="openai",
+            operations={"chat": "/chat/completions", "embeddings": "/embeddings"},
+            auth=Auth(scheme="none", optional=True),
+            stream_usage="none",
+            pool_idle_ms=4_000,
+        )
     if own.dialect is None:
         raise PlacementError("dialect", f"provider `{name}` is not in the catalogue, so it needs `dialect`")
     if own.base_url is None:

@@ -16,7 +16,7 @@ from ailink.config.limits import Budgets, Limit
 from ailink.config.routing import ModelRouting, Routing
 from ailink.config.secret import Secret
 from ailink.config.section import Strict as Strict
-from ailink.config.units import Duration, PicoUsd, Size
+from ailink.config.units import Duration, PicoUsd, Size, Tree
 from ailink.pricing import Service
 from ailink.providers import AuthScheme, Operation, StreamUsage
 from ailink.providers.vocabulary import SUFFIX
@@ -125,6 +125,10 @@ class Provider(Strict, frozen=True, kw_only=True):
     stream_usage: StreamUsage | None = None
     pool_idle: Duration | None = None
     price_family: _Name | None = None
+    plugin: Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    """`module:Class` of a provider written in Python. Modules may stand beside the file."""
+    options: Tree | None = None
+    """What the class is made with: a mapping of anything."""
 
 
 class PriceRates(Strict, frozen=True, kw_only=True):

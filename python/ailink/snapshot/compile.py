@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from ailink.config.checks import is_loopback
-from ailink.config.deployments import MOCK_URL, Credential, Placed, place
+from ailink.config.deployments import MOCK_URL, PLUGIN_URL, Credential, Placed, place
 from ailink.config.identity import Identity
 from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
 from ailink.pricing import Catalogue
@@ -44,6 +44,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration's own price files, which stand over the catalogue."""
     env: Mapping[str, str]
     mock_url: str = MOCK_URL
+    plugin_socket: str = ""
+    """Where providers written in Python are reached."""
     stored: Collection[str] | None = None
     """Names of the credentials in the store; None: not known, so not checked."""
 
@@ -221,7 +223,7 @@ class _Compiler:
             provider=row.id,
             dialect=row.dialect,
             model=name,
-            base_url=placed.base_url,
+            base_url=_reached(placed.base_url, inputs.plugin_socket),
             operations=placed.operations,
             rules=_rules(row),
             auth=_auth(placed),
@@ -299,6 +301,12 @@ class _Compiler:
         if found is None:
             return (prices.free(), "free") if placed.row.free else (None, "")
         return prices.listed(found), version
+
+
+def _reached(base_url: str, plugin_socket: str) -> str:
+    """The base URL as the data plane knows it: `unix:SOCKET:/NAME` for a provider written in Python."""
+    name = base_url.removeprefix(f"{PLUGIN_URL}/")
+    return base_url if name == base_url else f"unix:{plugin_socket}:/{name}"
 
 
 def _rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:

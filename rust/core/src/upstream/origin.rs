@@ -28,11 +28,19 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// Parses `http(s)://host[:port][/prefix]`.
+    /// Parses `http(s)://host[:port][/prefix]`, or `unix:SOCKET:/prefix`.
     ///
     /// # Errors
     /// Says what is wrong with the URL; user information and fragments are refused.
     pub fn parse(url: &str) -> Result<BaseUrl, String> {
+        if let Some((path, prefix)) = url.strip_prefix("unix:").and_then(|rest| rest.rsplit_once(':')) {
+            return Ok(BaseUrl {
+                origin: Origin::Unix(Arc::new(PathBuf::from(path))),
+                authority: "localhost".to_string(),
+                prefix: prefix.trim_end_matches('/').to_string(),
+                query: None,
+            });
+        }
         let uri: http::Uri = url.parse().map_err(|error| format!("base_url {url:?}: {error}"))?;
         let scheme = uri.scheme_str().ok_or_else(|| format!("base_url {url:?} must begin with http:// or https://"))?;
         let secure = match scheme {
@@ -107,6 +115,9 @@ mod tests {
         let base = BaseUrl::parse("http://[::1]:9000/x?api-version=1").expect("valid");
         assert!(matches!(&base.origin, Origin::Tcp { host, .. } if &**host == "::1"));
         assert_eq!(base.query.as_deref(), Some("api-version=1"));
+        let base = BaseUrl::parse("unix:/run/a b/plug.sock:/mine").expect("valid");
+        assert_eq!((base.authority.as_str(), base.prefix.as_str()), ("localhost", "/mine"));
+        assert!(matches!(&base.origin, Origin::Unix(path) if path.ends_with("plug.sock")));
     }
 
     #[test]

@@ -4,39 +4,25 @@ use super::answer::{Answer, Event, EventStream, Usage, input_tokens};
 use super::errors::{Dialect, Failure, stream_error};
 use super::fields::{Call, Fields};
 use super::json::Quoted;
-use super::openai::argument_pieces;
-use super::text::{Speech, last_user_text};
+use super::said::{SIGNATURE, Said, argument_pieces};
 use super::tools::ToolCall;
 
 /// `POST /v1/messages`.
 pub fn messages(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     let limit = fields.max_tokens.ok_or_else(|| required("max_tokens"))?;
-    let messages = fields.messages.ok_or_else(|| required("messages"))?;
-    let said = if call.script.echo { last_user_text(messages) } else { None };
-    let speech = Speech::plan(call.script, said.as_deref(), Some(limit));
-    let tool = ToolCall::plan(fields, call.script);
-    let output = tool.as_ref().map_or(speech.tokens, |tool| (tool.arguments.len() as u64).div_ceil(4));
-    let mut usage = call.usage(output);
+    fields.messages.ok_or_else(|| required("messages"))?;
+    let said = fields.said(call.script, Some(limit));
+    let mut usage = call.usage(said.output);
     usage.told = call.tells_usage();
-    let natural = match (&tool, speech.cut_short) {
-        (Some(_), _) => "tool_use",
-        (None, true) => "max_tokens",
-        (None, false) => "end_turn",
-    };
-    let finish = Quoted(call.script.finish.as_deref().unwrap_or(natural)).to_string();
+    let finish = Quoted(&said.finish(call.script, ["tool_use", "max_tokens", "end_turn"])).to_string();
     if fields.stream == Some(true) {
-        return Ok(Answer::events(stream(call, speech, tool, &finish, &usage)).with_usage(usage));
+        return Ok(Answer::events(stream(call, &said, &finish, &usage)).with_usage(usage));
     }
-    let block = match &tool {
-        Some(tool) => format!(
-            r#"{{"type":"tool_use","id":"toolu_mock{:08x}","name":{},"input":{}}}"#,
-            call.number,
-            Quoted(&tool.name),
-            tool.arguments
-        ),
-        None => format!(r#"{{"type":"text","text":{}}}"#, Quoted(&speech.pieces.joined())),
-    };
-    let body = message(call, &block, &finish, &usage, usage.output);
+    let thought = call.script.think.as_deref().map(|text| thinking(text, SIGNATURE));
+    let text = said.tools.is_empty().then(|| text_block(call, &said.speech.pieces.joined()));
+    let calls = said.tools.iter().enumerate().map(|(index, tool)| tool_use(call, index, tool, &tool.arguments));
+    let blocks: Vec<String> = thought.into_iter().chain(text).chain(calls).collect();
+    let body = message(call, &blocks.join(","), &finish, &usage, usage.output);
     Ok(Answer::json(body).with_usage(usage))
 }
 
@@ -68,39 +54,96 @@ fn usage_json(usage: &Usage, output: u64) -> String {
     )
 }
 
-fn stream(call: &Call<'_>, speech: Speech, tool: Option<ToolCall>, finish: &str, usage: &Usage) -> EventStream {
-    let event =
-        |name: &'static str, rest: &str| Event { name: Some(name), data: format!(r#"{{"type":"{name}"{rest}}}"#) };
+fn thinking(text: &str, signature: &str) -> String {
+    format!(r#"{{"type":"thinking","thinking":{},"signature":"{signature}"}}"#, Quoted(text))
+}
+
+fn text_block(call: &Call<'_>, text: &str) -> String {
+    let cited = call.script.cite.as_deref();
+    let cited = cited.map_or_else(String::new, |url| format!(r#","citations":[{}]"#, citation(url)));
+    format!(r#"{{"type":"text","text":{}{cited}}}"#, Quoted(text))
+}
+
+fn citation(url: &str) -> String {
+    format!(
+        r#"{{"type":"web_search_result_location","url":{},"title":"Mock","encrypted_index":"bW9jaw==","cited_text":"mock"}}"#,
+        Quoted(url)
+    )
+}
+
+fn tool_use(call: &Call<'_>, index: usize, tool: &ToolCall, input: &str) -> String {
+    format!(
+        r#"{{"type":"tool_use","id":"toolu_mock{:08x}_{index}","name":{},"input":{input}}}"#,
+        call.number,
+        Quoted(&tool.name)
+    )
+}
+
+/// An event of this name, with its members behind the type.
+fn event(name: &'static str, rest: &str) -> Event {
+    Event { name: Some(name), data: format!(r#"{{"type":"{name}"{rest}}}"#) }
+}
+
+fn begun(index: usize, block: &str) -> Event {
+    event("content_block_start", &format!(r#","index":{index},"content_block":{block}"#))
+}
+
+fn delta(index: usize, kind: &str, member: &str, text: &str) -> Event {
+    let rest = format!(r#","index":{index},"delta":{{"type":"{kind}","{member}":{}}}"#, Quoted(text));
+    event("content_block_delta", &rest)
+}
+
+fn ended(index: usize) -> Event {
+    event("content_block_stop", &format!(r#","index":{index}"#))
+}
+
+fn stream(call: &Call<'_>, said: &Said, finish: &str, usage: &Usage) -> EventStream {
     let start = message(call, "", "null", usage, 1);
-    let (block, before) = match &tool {
-        Some(tool) => (
-            format!(
-                r#"{{"type":"tool_use","id":"toolu_mock{:08x}","name":{},"input":{{}}}}"#,
-                call.number,
-                Quoted(&tool.name)
-            ),
-            r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":""#,
-        ),
-        None => (
-            r#"{"type":"text","text":""}"#.to_owned(),
-            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""#,
-        ),
+    let mut opening = vec![event("message_start", &format!(r#","message":{start}"#))];
+    let mut block = 0;
+    if let Some(text) = call.script.think.as_deref() {
+        opening.push(begun(block, &thinking("", "")));
+        opening.push(delta(block, "thinking_delta", "thinking", text));
+        opening.push(delta(block, "signature_delta", "signature", SIGNATURE));
+        opening.push(ended(block));
+        block += 1;
+    }
+    for (index, tool) in said.earlier() {
+        opening.push(begun(block, &tool_use(call, index, tool, "{}")));
+        let pieces = argument_pieces(&tool.arguments);
+        let piece = |at| delta(block, "input_json_delta", "partial_json", pieces.get(at));
+        opening.extend((0..pieces.count()).map(piece));
+        opening.push(ended(block));
+        block += 1;
+    }
+    let mut closing = Vec::new();
+    let kind = match said.tools.last() {
+        Some(tool) => {
+            opening.push(begun(block, &tool_use(call, said.tools.len() - 1, tool, "{}")));
+            r#""type":"input_json_delta","partial_json""#
+        }
+        None => {
+            opening.push(begun(block, r#"{"type":"text","text":""}"#));
+            if let Some(url) = call.script.cite.as_deref() {
+                let rest =
+                    format!(r#","index":{block},"delta":{{"type":"citations_delta","citation":{}}}"#, citation(url));
+                closing.push(event("content_block_delta", &rest));
+            }
+            r#""type":"text_delta","text""#
+        }
     };
+    opening.push(event("ping", ""));
+    closing.push(ended(block));
     let told = if usage.told { format!(r#","usage":{{"output_tokens":{}}}"#, usage.output) } else { String::new() };
+    closing.push(event("message_delta", &format!(r#","delta":{{"stop_reason":{finish},"stop_sequence":null}}{told}"#)));
+    let before = format!(r#"{{"type":"content_block_delta","index":{block},"delta":{{{kind}:""#);
     EventStream {
         frames: false,
-        opening: vec![
-            event("message_start", &format!(r#","message":{start}"#)),
-            event("content_block_start", &format!(r#","index":0,"content_block":{block}"#)),
-            event("ping", ""),
-        ],
+        opening,
         delta_name: Some("content_block_delta"),
-        delta_templates: vec![(before.to_owned(), r#""}}"#.to_owned())],
-        pieces: tool.map_or(speech.pieces, |tool| argument_pieces(&tool.arguments)),
-        closing: vec![
-            event("content_block_stop", r#","index":0"#),
-            event("message_delta", &format!(r#","delta":{{"stop_reason":{finish},"stop_sequence":null}}{told}"#)),
-        ],
+        delta_templates: vec![(before, r#""}}"#.to_owned())],
+        pieces: said.pieces(),
+        closing,
         terminator: Some(event("message_stop", "")),
         error: stream_error(Dialect::Anthropic, call.script),
     }

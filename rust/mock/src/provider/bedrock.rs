@@ -1,24 +1,16 @@
 //! Amazon Bedrock's Converse, whole and in frames.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::{Answer, Event, EventStream, Usage};
 use super::errors::{Dialect, Failure, stream_error};
 use super::fields::Call;
 use super::json::Quoted;
-use super::openai::argument_pieces;
-use super::text::{Pieces, Speech};
-use super::tools::{ToolCall, asks_for_tool, example};
+use super::said::{SIGNATURE, Said, Wish, argument_pieces};
+use super::tools::ToolCall;
 
 /// A request body.
 pub struct Fields(Value);
-
-/// What is said, and how it ends.
-struct Said {
-    speech: Speech,
-    tools: Vec<ToolCall>,
-    finish: String,
-}
 
 impl Fields {
     pub fn parse(body: &[u8]) -> Result<Self, Failure> {
@@ -85,51 +77,26 @@ impl Fields {
 /// `POST /model/MODEL/converse[-stream]`.
 pub fn converse(fields: &Fields, call: &Call<'_>, stream: bool) -> Result<Answer, Failure> {
     fields.check()?;
-    let text = fields.last_user_text();
-    let limit = fields.0.pointer("/inferenceConfig/maxTokens").and_then(Value::as_u64);
     let schema = fields.0.pointer("/outputConfig/textFormat/structure/jsonSchema/schema").and_then(Value::as_str);
-    let schema = schema.and_then(|schema| serde_json::from_str::<Value>(schema).ok());
-    let speech = match schema.filter(|_| call.script.text.is_none()) {
-        Some(schema) => {
-            let json = example(&schema, 0).to_string();
-            let tokens = (json.len() as u64).div_ceil(4);
-            Speech { pieces: Pieces::Parts(vec![json]), tokens, cut_short: false }
-        }
-        None => Speech::plan(call.script, Some(&text), limit),
+    let choice = fields.0.pointer("/toolConfig/toolChoice");
+    let named = choice.and_then(|choice| choice.pointer("/tool/name")?.as_str());
+    let any = choice.is_some_and(|choice| choice.get("any").is_some());
+    let wish = Wish {
+        limit: fields.0.pointer("/inferenceConfig/maxTokens").and_then(Value::as_u64),
+        schema: schema.and_then(|schema| serde_json::from_str(schema).ok()),
+        tools: fields.list("/toolConfig/tools").filter_map(|tool| tool.get("toolSpec")).cloned().collect(),
+        named,
+        forced: (named.is_some() || any).then_some(true),
     };
-    let tools = tool_calls(fields, call, &text);
-    let output = match tools.first() {
-        Some(tool) => (tool.arguments.len() as u64).div_ceil(4) * tools.len() as u64,
-        None => speech.tokens,
-    };
-    let mut usage = call.usage(output);
+    let said = Said::plan(call.script, &wish, || Some(fields.last_user_text()));
+    let mut usage = call.usage(said.output);
     usage.told = call.tells_usage();
-    let natural = match (tools.is_empty(), speech.cut_short) {
-        (false, _) => "tool_use",
-        (true, true) => "max_tokens",
-        (true, false) => "end_turn",
-    };
-    let said = Said { finish: call.script.finish.as_deref().unwrap_or(natural).to_owned(), speech, tools };
     let answer =
-        if stream { Answer::frames(frames(call, said, &usage)) } else { Answer::json(whole(call, &said, &usage)) };
+        if stream { Answer::frames(frames(call, &said, &usage)) } else { Answer::json(whole(call, &said, &usage)) };
     Ok(answer.with_usage(usage))
 }
 
-fn tool_calls(fields: &Fields, call: &Call<'_>, text: &str) -> Vec<ToolCall> {
-    let choice = fields.0.pointer("/toolConfig/toolChoice");
-    let named = choice.and_then(|choice| choice.pointer("/tool/name")?.as_str());
-    let forced = named.is_some() || choice.is_some_and(|choice| choice.get("any").is_some());
-    let wanted = forced || asks_for_tool(text);
-    if !call.script.tool.unwrap_or(wanted) {
-        return Vec::new();
-    }
-    let specs: Vec<Value> = fields
-        .list("/toolConfig/tools")
-        .filter_map(|tool| tool.get("toolSpec"))
-        .map(|spec| json!({"name": spec["name"], "input_schema": spec["inputSchema"]["json"]}))
-        .collect();
-    (0..call.script.calls).filter_map(|_| ToolCall::of(&specs, named)).collect()
-}
+const REASONS: [&str; 3] = ["tool_use", "max_tokens", "end_turn"];
 
 fn tool_id(call: &Call<'_>, index: usize) -> String {
     format!("tooluse_mock{:08x}_{index}", call.number)
@@ -154,9 +121,15 @@ fn metadata(usage: &Usage) -> String {
 fn whole(call: &Call<'_>, said: &Said, usage: &Usage) -> String {
     let thought = call.script.think.as_deref().map(|text| {
         let text = Quoted(text);
-        format!(r#"{{"reasoningContent":{{"reasoningText":{{"text":{text},"signature":"bW9jayBzaWduYXR1cmU="}}}}}}"#)
+        format!(r#"{{"reasoningContent":{{"reasoningText":{{"text":{text},"signature":"{SIGNATURE}"}}}}}}"#)
     });
-    let text = said.tools.is_empty().then(|| format!(r#"{{"text":{}}}"#, Quoted(&said.speech.pieces.joined())));
+    let text = said.tools.is_empty().then(|| {
+        let text = format!(r#"{{"text":{}}}"#, Quoted(&said.speech.pieces.joined()));
+        match call.script.cite.as_deref() {
+            Some(url) => format!(r#"{{"citationsContent":{{"content":[{text}],"citations":[{}]}}}}"#, citation(url)),
+            None => text,
+        }
+    });
     let calls = said.tools.iter().enumerate().map(|(index, tool)| {
         let (id, name) = (tool_id(call, index), Quoted(&tool.name));
         format!(r#"{{"toolUse":{{"toolUseId":"{id}","name":{name},"input":{}}}}}"#, tool.arguments)
@@ -165,46 +138,68 @@ fn whole(call: &Call<'_>, said: &Said, usage: &Usage) -> String {
     format!(
         r#"{{"output":{{"message":{{"role":"assistant","content":[{}]}}}},"stopReason":{},{}}}"#,
         blocks.join(","),
-        Quoted(&said.finish),
+        Quoted(&said.finish(call.script, REASONS)),
         metadata(usage)
     )
 }
 
-fn frames(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
-    let event = |name: &'static str, data: String| Event { name: Some(name), data };
-    let delta = |index: usize, delta: &str| {
-        event("contentBlockDelta", format!(r#"{{"contentBlockIndex":{index},"delta":{{{delta}}},"p":"abcdefgh"}}"#))
-    };
-    let stop = |index: usize| event("contentBlockStop", format!(r#"{{"contentBlockIndex":{index},"p":"ab"}}"#));
+fn citation(url: &str) -> String {
+    let url = Quoted(url);
+    format!(
+        r#"{{"title":"Mock","source":{url},"sourceContent":[{{"text":"mock"}}],"location":{{"web":{{"url":{url},"domain":"mock"}}}}}}"#
+    )
+}
+
+fn event(name: &'static str, data: String) -> Event {
+    Event { name: Some(name), data }
+}
+
+fn delta(index: usize, delta: &str) -> Event {
+    event("contentBlockDelta", format!(r#"{{"contentBlockIndex":{index},"delta":{{{delta}}},"p":"abcdefgh"}}"#))
+}
+
+fn stop(index: usize) -> Event {
+    event("contentBlockStop", format!(r#"{{"contentBlockIndex":{index},"p":"ab"}}"#))
+}
+
+fn start(call: &Call<'_>, index: usize, number: usize, tool: &ToolCall) -> Event {
+    let (id, name) = (tool_id(call, number), Quoted(&tool.name));
+    let start = format!(r#"{{"toolUse":{{"toolUseId":"{id}","name":{name}}}}}"#);
+    event("contentBlockStart", format!(r#"{{"contentBlockIndex":{index},"start":{start},"p":"a"}}"#))
+}
+
+fn frames(call: &Call<'_>, said: &Said, usage: &Usage) -> EventStream {
     let mut opening = vec![event("messageStart", r#"{"role":"assistant","p":"abcd"}"#.to_owned())];
     let mut index = 0;
     if let Some(thought) = call.script.think.as_deref() {
         opening.push(delta(0, &format!(r#""reasoningContent":{{"text":{}}}"#, Quoted(thought))));
-        opening.push(delta(0, r#""reasoningContent":{"signature":"bW9jayBzaWduYXR1cmU="}"#));
+        opening.push(delta(0, &format!(r#""reasoningContent":{{"signature":"{SIGNATURE}"}}"#)));
         opening.push(stop(0));
         index = 1;
     }
-    let start = |index: usize, number: usize, tool: &ToolCall| {
-        let (id, name) = (tool_id(call, number), Quoted(&tool.name));
-        let start = format!(r#"{{"toolUse":{{"toolUseId":"{id}","name":{name}}}}}"#);
-        event("contentBlockStart", format!(r#"{{"contentBlockIndex":{index},"start":{start},"p":"a"}}"#))
-    };
-    let mut closing = Vec::new();
-    // The last call is streamed piece by piece, those before it at once.
-    for (number, tool) in said.tools.iter().enumerate() {
-        opening.push(start(index, number, tool));
-        if number + 1 < said.tools.len() {
-            opening.push(delta(index, &format!(r#""toolUse":{{"input":{}}}"#, Quoted(&tool.arguments))));
-            opening.push(stop(index));
-            index += 1;
-        }
+    for (number, tool) in said.earlier() {
+        opening.push(start(call, index, number, tool));
+        let pieces = argument_pieces(&tool.arguments);
+        let piece = |at| delta(index, &format!(r#""toolUse":{{"input":{}}}"#, Quoted(pieces.get(at))));
+        opening.extend((0..pieces.count()).map(piece));
+        opening.push(stop(index));
+        index += 1;
     }
-    let (pieces, before, after) = match said.tools.last() {
-        Some(tool) => (argument_pieces(&tool.arguments), r#""toolUse":{"input":""#, r#""}"#),
-        None => (said.speech.pieces, r#""text":""#, r#"""#),
+    let mut closing = Vec::new();
+    let (before, after) = match said.tools.last() {
+        Some(tool) => {
+            opening.push(start(call, index, said.tools.len() - 1, tool));
+            (r#""toolUse":{"input":""#, r#""}"#)
+        }
+        None => {
+            let cited = call.script.cite.as_deref();
+            closing.extend(cited.map(|url| delta(index, &format!(r#""citation":{}"#, citation(url)))));
+            (r#""text":""#, r#"""#)
+        }
     };
     closing.push(stop(index));
-    closing.push(event("messageStop", format!(r#"{{"stopReason":{},"p":"abc"}}"#, Quoted(&said.finish))));
+    let finish = said.finish(call.script, REASONS);
+    closing.push(event("messageStop", format!(r#"{{"stopReason":{},"p":"abc"}}"#, Quoted(&finish))));
     EventStream {
         frames: true,
         opening,
@@ -213,7 +208,7 @@ fn frames(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
             format!(r#"{{"contentBlockIndex":{index},"delta":{{{before}"#),
             format!(r#"{after}}},"p":"abcdefghijkl"}}"#),
         )],
-        pieces,
+        pieces: said.pieces(),
         closing,
         terminator: Some(event("metadata", format!(r#"{{{},"p":"abcdef"}}"#, metadata(usage)))),
         error: stream_error(Dialect::Bedrock, call.script),

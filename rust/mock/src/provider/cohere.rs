@@ -7,9 +7,8 @@ use super::embeddings::vector;
 use super::errors::{Dialect, Failure, stream_error};
 use super::fields::{Call, Fields};
 use super::json::Quoted;
-use super::openai::argument_pieces;
-use super::text::{Pieces, Speech, last_user_text};
-use super::tools::{ToolCall, example};
+use super::said::{Said, argument_pieces};
+use super::tools::ToolCall;
 
 /// Length of a vector that is not asked for.
 const DIMENSIONS: usize = 1536;
@@ -18,43 +17,20 @@ const PLAN: &str = "I will use a tool.";
 
 /// `POST /v2/chat`.
 pub fn chat(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
-    let messages = fields.messages.ok_or_else(|| Failure::bad_request("invalid request: messages are required"))?;
-    let said = last_user_text(messages);
-    let format: serde_json::Value =
-        fields.response_format.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-    let speech = match format.get("json_schema").filter(|_| call.script.text.is_none()) {
-        Some(schema) => {
-            let json = example(schema, 0).to_string();
-            let tokens = (json.len() as u64).div_ceil(4);
-            Speech { pieces: Pieces::Parts(vec![json]), tokens, cut_short: false }
-        }
-        None => Speech::plan(call.script, said.as_deref(), fields.max_tokens),
-    };
-    let first = ToolCall::plan(fields, call.script);
-    let tools: Vec<ToolCall> = match &first {
-        Some(_) => (0..call.script.calls).filter_map(|_| ToolCall::plan(fields, call.script)).collect(),
-        None => Vec::new(),
-    };
-    let output = match tools.first() {
-        Some(tool) => (tool.arguments.len() as u64).div_ceil(4) * tools.len() as u64,
-        None => speech.tokens,
-    };
-    let mut usage = call.usage(output);
+    fields.messages.ok_or_else(|| Failure::bad_request("invalid request: messages are required"))?;
+    let said = fields.said(call.script, fields.max_tokens);
+    let mut usage = call.usage(said.output);
     usage.told = call.tells_usage();
-    let natural = match (tools.is_empty(), speech.cut_short) {
-        (false, _) => "TOOL_CALL",
-        (true, true) => "MAX_TOKENS",
-        (true, false) => "COMPLETE",
-    };
-    let finish = Quoted(call.script.finish.as_deref().unwrap_or(natural)).to_string();
+    let finish = Quoted(&said.finish(call.script, ["TOOL_CALL", "MAX_TOKENS", "COMPLETE"])).to_string();
     if fields.stream == Some(true) {
-        return Ok(Answer::events(stream(call, speech, &tools, &finish, &usage)).with_usage(usage));
+        return Ok(Answer::events(stream(call, &said, &finish, &usage)).with_usage(usage));
     }
-    let body = whole(call, &speech, &tools, &finish, &usage);
+    let body = whole(call, &said, &finish, &usage);
     Ok(Answer::json(body).with_usage(usage))
 }
 
-fn whole(call: &Call<'_>, speech: &Speech, tools: &[ToolCall], finish: &str, usage: &Usage) -> String {
+fn whole(call: &Call<'_>, said: &Said, finish: &str, usage: &Usage) -> String {
+    let Said { speech, tools, .. } = said;
     let thought =
         call.script.think.as_deref().map(|text| format!(r#"{{"type":"thinking","thinking":{}}}"#, Quoted(text)));
     let text = tools.is_empty().then(|| format!(r#"{{"type":"text","text":{}}}"#, Quoted(&speech.pieces.joined())));
@@ -100,7 +76,7 @@ fn told(usage: &Usage) -> String {
     format!(r#","usage":{{"billed_units":{units},"tokens":{units}{cached}}}"#)
 }
 
-fn stream(call: &Call<'_>, speech: Speech, tools: &[ToolCall], finish: &str, usage: &Usage) -> EventStream {
+fn stream(call: &Call<'_>, said: &Said, finish: &str, usage: &Usage) -> EventStream {
     let event =
         |name: &'static str, rest: String| Event { name: Some(name), data: format!(r#"{{"type":"{name}"{rest}}}"#) };
     let message = |index: usize, inner: &str| format!(r#","index":{index},"delta":{{"message":{{{inner}}}}}"#);
@@ -118,30 +94,30 @@ fn stream(call: &Call<'_>, speech: Speech, tools: &[ToolCall], finish: &str, usa
         index = 1;
     }
     let mut closing = Vec::new();
-    let (name, before, after, pieces) = if tools.is_empty() {
+    let last = said.tools.len().saturating_sub(1);
+    let (name, before, after) = if said.tools.is_empty() {
         opening.push(event("content-start", message(index, r#""content":{"type":"text","text":""}"#)));
         closing.push(event("content-end", format!(r#","index":{index}"#)));
         let before = format!(r#"{{"type":"content-delta","index":{index},"delta":{{"message":{{"content":{{"text":""#);
-        ("content-delta", before, r#""}}}}"#, speech.pieces)
+        ("content-delta", before, r#""}}}}"#)
     } else {
         opening.push(event("tool-plan-delta", format!(r#","delta":{{"message":{{"tool_plan":"{PLAN}"}}}}"#)));
-        let mut calls = tools.iter().enumerate();
-        // The first call comes piece by piece, as content would; the others follow.
-        let mut pieces = Pieces::Words(0);
-        if let Some((at, tool)) = calls.next() {
+        for (at, tool) in said.tools.iter().enumerate() {
             let inner = format!(r#""tool_calls":{}"#, tool_call(call, at, tool, false));
             opening.push(event("tool-call-start", message(at, &inner)));
-            closing.push(event("tool-call-end", format!(r#","index":{at}"#)));
-            pieces = argument_pieces(&tool.arguments);
+            if at < last {
+                let pieces = argument_pieces(&tool.arguments);
+                let inner =
+                    |piece| format!(r#""tool_calls":{{"function":{{"arguments":{}}}}}"#, Quoted(pieces.get(piece)));
+                opening.extend((0..pieces.count()).map(|piece| event("tool-call-delta", message(at, &inner(piece)))));
+                opening.push(event("tool-call-end", format!(r#","index":{at}"#)));
+            }
         }
-        for (at, tool) in calls {
-            let inner = format!(r#""tool_calls":{}"#, tool_call(call, at, tool, true));
-            closing.push(event("tool-call-start", message(at, &inner)));
-            closing.push(event("tool-call-end", format!(r#","index":{at}"#)));
-        }
-        let before =
-            r#"{"type":"tool-call-delta","index":0,"delta":{"message":{"tool_calls":{"function":{"arguments":""#;
-        ("tool-call-delta", before.to_owned(), r#""}}}}}"#, pieces)
+        closing.push(event("tool-call-end", format!(r#","index":{last}"#)));
+        let before = format!(
+            r#"{{"type":"tool-call-delta","index":{last},"delta":{{"message":{{"tool_calls":{{"function":{{"arguments":""#
+        );
+        ("tool-call-delta", before, r#""}}}}}"#)
     };
     if let Some(url) = &call.script.cite {
         closing.push(event("citation-start", message(0, &format!(r#""citations":{}"#, citation(url)))));
@@ -153,7 +129,7 @@ fn stream(call: &Call<'_>, speech: Speech, tools: &[ToolCall], finish: &str, usa
         opening,
         delta_name: Some(name),
         delta_templates: vec![(before, after.to_owned())],
-        pieces,
+        pieces: said.pieces(),
         closing,
         terminator: Some(event("message-end", end)),
         error: stream_error(Dialect::Cohere, call.script),

@@ -4,11 +4,15 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::Usage;
 use super::errors::Failure;
+use super::said::{Said, Wish};
 use super::script::{Script, UsageMode};
+use super::text::last_user_text;
+use super::tools;
 
 /// One JSON request of any operation.
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +40,11 @@ pub struct Fields<'a> {
     pub dimensions: Option<usize>,
     #[serde(borrow)]
     pub response_format: Option<&'a RawValue>,
+    /// Where Responses and Anthropic ask for structured output.
+    #[serde(borrow)]
+    pub text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub output_config: Option<&'a RawValue>,
     #[serde(borrow)]
     pub voice: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -71,6 +80,32 @@ impl<'a> Fields<'a> {
     /// The text of `response_format` if it is a string, as images and audio have it.
     pub fn response_format_text(&self) -> Option<&str> {
         self.response_format.map(|raw| raw.get().trim_matches('"'))
+    }
+
+    /// What is said in answer, in the formats of OpenAI, Anthropic and Cohere.
+    pub fn said(&self, script: &Script, limit: Option<u64>) -> Said {
+        let read = |raw: Option<&RawValue>| -> Value {
+            raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+        };
+        let choice = read(self.tool_choice);
+        let asked = [(self.response_format, ""), (self.text, "/format"), (self.output_config, "/format")];
+        let schema = asked.into_iter().find_map(|(raw, place)| {
+            let format = read(Some(raw?)).pointer(place)?.clone();
+            let places = ["/json_schema/schema", "/json_schema", "/schema"];
+            places.iter().find_map(|place| format.pointer(place)).cloned()
+        });
+        let tools = self.tools.map(|raw| read(Some(raw))).and_then(|tools| tools.as_array().cloned());
+        let wish = Wish {
+            limit,
+            schema,
+            tools: tools.unwrap_or_default(),
+            named: tools::named(&choice),
+            forced: tools::forced(&choice),
+        };
+        Said::plan(script, &wish, || {
+            let raw = self.messages.or(self.input)?;
+            serde_json::from_str(raw.get()).ok().or_else(|| last_user_text(raw))
+        })
     }
 
     /// The most output tokens that are wanted.

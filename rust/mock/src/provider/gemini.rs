@@ -7,8 +7,9 @@ use super::embeddings::vector;
 use super::errors::{Dialect, Failure, stream_error};
 use super::fields::Call;
 use super::json::Quoted;
-use super::text::{Pieces, Speech};
-use super::tools::{ToolCall, asks_for_tool, example};
+use super::said::{SIGNATURE, Said, Wish};
+use super::text::Pieces;
+use super::tools::ToolCall;
 
 /// Length of a vector that is not asked for.
 const DIMENSIONS: usize = 3072;
@@ -126,61 +127,35 @@ fn predictions(instances: &[Value], parameters: &Value, call: &Call<'_>) -> Resu
     Ok(Answer::json(json!({"predictions": all}).to_string()).with_usage(call.usage(0)))
 }
 
-/// What is said, and how it ends.
-struct Said {
-    speech: Speech,
-    tools: Vec<ToolCall>,
-    finish: String,
-}
-
 fn generate(fields: &Fields, call: &Call<'_>, stream: bool) -> Result<Answer, Failure> {
     if fields.array("contents")?.is_empty() {
         return Err(Failure::bad_request("* GenerateContentRequest.contents: contents is not specified"));
     }
-    let text = fields.last_user_text();
-    let limit = fields.config("maxOutputTokens").and_then(Value::as_u64);
-    let schema = ["responseJsonSchema", "responseSchema"].iter().find_map(|name| fields.config(name));
-    let speech = match schema.filter(|_| call.script.text.is_none()) {
-        Some(schema) => {
-            let json = example(schema, 0).to_string();
-            let tokens = (json.len() as u64).div_ceil(4);
-            Speech { pieces: Pieces::Parts(vec![json]), tokens, cut_short: false }
-        }
-        None => Speech::plan(call.script, Some(&text), limit),
+    let config = fields.0.pointer("/toolConfig/functionCallingConfig").cloned().unwrap_or_default();
+    let wish = Wish {
+        limit: fields.config("maxOutputTokens").and_then(Value::as_u64),
+        schema: ["responseJsonSchema", "responseSchema"].iter().find_map(|name| fields.config(name)).cloned(),
+        tools: fields.functions(),
+        named: config.pointer("/allowedFunctionNames/0").and_then(Value::as_str),
+        forced: match config.get("mode").and_then(Value::as_str) {
+            Some("NONE") => Some(false),
+            Some("ANY") => Some(true),
+            _ => None,
+        },
     };
-    let tools = tool_calls(fields, call, &text);
-    let output = match tools.first() {
-        Some(tool) => (tool.arguments.len() as u64).div_ceil(4) * tools.len() as u64,
-        None => speech.tokens,
-    };
-    let mut usage = call.usage(output);
+    let said = Said::plan(call.script, &wish, || Some(fields.last_user_text()));
+    let mut usage = call.usage(said.output);
     usage.told = call.tells_usage();
-    let natural = if speech.cut_short && tools.is_empty() { "MAX_TOKENS" } else { "STOP" };
-    let said = Said { finish: call.script.finish.as_deref().unwrap_or(natural).to_owned(), speech, tools };
     let answer = if stream {
-        Answer::events(chunks(call, said, &usage))
+        Answer::events(chunks(call, &said, &usage))
     } else {
         let parts = parts(call, &said, &said.speech.pieces.joined());
-        Answer::json(chunk(call, &parts.join(","), Some(&said.finish), &usage, usage.output))
+        Answer::json(chunk(call, &parts.join(","), Some(&said.finish(call.script, REASONS)), &usage, usage.output))
     };
     Ok(answer.with_usage(usage))
 }
 
-fn tool_calls(fields: &Fields, call: &Call<'_>, text: &str) -> Vec<ToolCall> {
-    let config = fields.0.pointer("/toolConfig/functionCallingConfig").cloned().unwrap_or_default();
-    let mode = config.get("mode").and_then(Value::as_str).unwrap_or("AUTO");
-    let wanted = match mode {
-        "NONE" => false,
-        "ANY" => true,
-        _ => asks_for_tool(text),
-    };
-    if !call.script.tool.unwrap_or(wanted) {
-        return Vec::new();
-    }
-    let functions = fields.functions();
-    let chosen = config.pointer("/allowedFunctionNames/0").and_then(Value::as_str);
-    (0..call.script.calls).filter_map(|_| ToolCall::of(&functions, chosen)).collect()
-}
+const REASONS: [&str; 3] = ["STOP", "MAX_TOKENS", "STOP"];
 
 /// The parts of a whole answer, as JSON texts.
 fn parts(call: &Call<'_>, said: &Said, text: &str) -> Vec<String> {
@@ -196,8 +171,11 @@ fn thought(text: &str) -> String {
 
 /// The first of parallel calls carries the signature, as Google's do.
 fn function_call(call: &Call<'_>, index: usize, tool: &ToolCall) -> String {
-    let signature =
-        if call.script.think.is_some() && index == 0 { r#","thoughtSignature":"bW9jayBzaWduYXR1cmU=""# } else { "" };
+    let signature = if call.script.think.is_some() && index == 0 {
+        format!(r#","thoughtSignature":"{SIGNATURE}""#)
+    } else {
+        String::new()
+    };
     format!(r#"{{"functionCall":{{"name":{},"args":{}}}{signature}}}"#, Quoted(&tool.name), tool.arguments)
 }
 
@@ -239,7 +217,7 @@ fn grounding(url: &str) -> String {
     )
 }
 
-fn chunks(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
+fn chunks(call: &Call<'_>, said: &Said, usage: &Usage) -> EventStream {
     let event = |parts: &str, finish: Option<&str>, output: u64| Event {
         name: None,
         data: chunk(call, parts, finish, usage, output),
@@ -248,14 +226,16 @@ fn chunks(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
     let calls = said.tools.iter().enumerate().map(|(index, tool)| event(&function_call(call, index, tool), None, 0));
     let after = format!(r#""}}],"role":"model"}},"index":0}}]{}}}"#, tail(call, usage, 1));
     let calls: Vec<Event> = calls.collect();
-    let pieces = if calls.is_empty() { said.speech.pieces } else { Pieces::Words(0) };
+    // Google sends calls whole.
+    let pieces = if calls.is_empty() { said.pieces() } else { Pieces::Words(0) };
+    let finish = said.finish(call.script, REASONS);
     EventStream {
         frames: false,
         opening: thoughts.into_iter().collect(),
         delta_name: None,
         delta_templates: vec![(r#"{"candidates":[{"content":{"parts":[{"text":""#.to_owned(), after)],
         pieces,
-        closing: calls.into_iter().chain([event(r#"{"text":""}"#, Some(&said.finish), usage.output)]).collect(),
+        closing: calls.into_iter().chain([event(r#"{"text":""}"#, Some(&finish), usage.output)]).collect(),
         terminator: None,
         error: stream_error(Dialect::Gemini, call.script),
     }

@@ -29,6 +29,7 @@ mod raw;
 mod realtime;
 mod requests;
 mod responses;
+mod said;
 mod script;
 mod service;
 mod sigv4;

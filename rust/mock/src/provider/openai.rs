@@ -4,7 +4,7 @@ use super::answer::{Answer, Event, EventStream, Usage};
 use super::errors::{Dialect, Failure, stream_error};
 use super::fields::{Call, Fields};
 use super::json::Quoted;
-use super::text::{Pieces, Speech, last_user_text};
+use super::said::{Said, Wish, argument_pieces, joined, member};
 use super::tools::ToolCall;
 
 /// What all chunks of a stream carry besides the choice.
@@ -18,64 +18,46 @@ pub fn chat(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
         failure.param = Some("messages".to_owned());
         return Err(failure);
     }
-    let said = if call.script.echo { last_user_text(messages) } else { None };
-    let speech = Speech::plan(call.script, said.as_deref(), fields.output_limit());
-    Ok(completion(fields, call, speech, ToolCall::plan(fields, call.script)))
+    let said = fields.said(call.script, fields.output_limit());
+    Ok(completion(fields, call, said))
 }
 
 /// `POST /v1/fim/completions`: answers as chat does.
 pub fn fim(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     fields.prompt.ok_or_else(|| Failure::missing("prompt"))?;
-    let speech = Speech::plan(call.script, None, fields.output_limit());
-    Ok(completion(fields, call, speech, None))
+    let said = Said::plan(call.script, &Wish { limit: fields.output_limit(), ..Wish::default() }, || None);
+    Ok(completion(fields, call, said))
 }
 
-fn completion(fields: &Fields<'_>, call: &Call<'_>, speech: Speech, tool: Option<ToolCall>) -> Answer {
+const REASONS: [&str; 3] = ["tool_calls", "length", "stop"];
+
+fn completion(fields: &Fields<'_>, call: &Call<'_>, said: Said) -> Answer {
     let choices = fields.n.unwrap_or(1).clamp(1, 128);
-    let output = tool.as_ref().map_or(speech.tokens, |tool| (tool.arguments.len() as u64).div_ceil(4));
-    let mut usage = call.usage(output * choices);
-    let said = Said { choices, finish: finish(call, &speech, tool.is_some()), speech, tool };
+    let mut usage = call.usage(said.output * choices);
     if fields.stream == Some(true) {
         let asked = fields.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
         usage.told = call.stream_tells_usage(asked);
-        return Answer::events(chat_stream(call, said, &usage)).with_usage(usage);
+        return Answer::events(chat_stream(call, &said, choices, &usage)).with_usage(usage);
     }
     usage.told = call.tells_usage();
-    Answer::json(chat_whole(call, &said, &usage)).with_usage(usage)
+    Answer::json(chat_whole(call, &said, choices, &usage)).with_usage(usage)
 }
 
-/// What the choices of an answer hold.
-struct Said {
-    choices: u64,
-    speech: Speech,
-    tool: Option<ToolCall>,
-    finish: String,
-}
-
-fn finish(call: &Call<'_>, speech: &Speech, calls_tool: bool) -> String {
-    let natural = match (calls_tool, speech.cut_short) {
-        (true, _) => "tool_calls",
-        (false, true) => "length",
-        (false, false) => "stop",
+fn chat_whole(call: &Call<'_>, said: &Said, count: u64, usage: &Usage) -> String {
+    let calls: Vec<String> = (0..).zip(&said.tools).map(|(index, tool)| tool_call(call, index, tool, true)).collect();
+    let message = match calls.is_empty() {
+        true => format!(r#""content":{}"#, Quoted(&said.speech.pieces.joined())),
+        false => format!(r#""content":null,"tool_calls":[{}]"#, calls.join(",")),
     };
-    call.script.finish.as_deref().unwrap_or(natural).to_owned()
-}
-
-fn chat_whole(call: &Call<'_>, said: &Said, usage: &Usage) -> String {
-    let message = match &said.tool {
-        Some(tool) => format!(
-            r#""content":null,"tool_calls":[{{"id":"call_mock{:08x}","type":"function","function":{{"name":{},"arguments":{}}}}}]"#,
-            call.number,
-            Quoted(&tool.name),
-            Quoted(&tool.arguments)
-        ),
-        None => format!(r#""content":{}"#, Quoted(&said.speech.pieces.joined())),
-    };
-    let choices: Vec<String> = (0..said.choices)
+    let thought = member("reasoning_content", call.script.think.as_deref());
+    let cited = call.script.cite.as_deref().map_or_else(String::new, annotation);
+    let message = joined([thought, Some(message)]);
+    let finish = said.finish(call.script, REASONS);
+    let choices: Vec<String> = (0..count)
         .map(|index| {
             format!(
-                r#"{{"index":{index},"message":{{"role":"assistant",{message},"refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":{}}}"#,
-                Quoted(&said.finish)
+                r#"{{"index":{index},"message":{{"role":"assistant",{message},"refusal":null,"annotations":[{cited}]}},"logprobs":null,"finish_reason":{}}}"#,
+                Quoted(&finish)
             )
         })
         .collect();
@@ -89,7 +71,26 @@ fn chat_whole(call: &Call<'_>, said: &Said, usage: &Usage) -> String {
     )
 }
 
-fn chat_stream(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
+/// One call; the index stands in streams only.
+fn tool_call(call: &Call<'_>, index: u64, tool: &ToolCall, whole: bool) -> String {
+    let arguments = if whole { tool.arguments.as_str() } else { "" };
+    let counted = if whole { String::new() } else { format!(r#""index":{index},"#) };
+    format!(
+        r#"{{{counted}"id":"call_mock{:08x}_{index}","type":"function","function":{{"name":{},"arguments":{}}}}}"#,
+        call.number,
+        Quoted(&tool.name),
+        Quoted(arguments)
+    )
+}
+
+fn annotation(url: &str) -> String {
+    format!(
+        r#"{{"type":"url_citation","url_citation":{{"start_index":0,"end_index":4,"url":{},"title":"Mock"}}}}"#,
+        Quoted(url)
+    )
+}
+
+fn chat_stream(call: &Call<'_>, said: &Said, count: u64, usage: &Usage) -> EventStream {
     let head = format!(
         r#"{{"id":"chatcmpl-mock{:012x}","object":"chat.completion.chunk","created":{},"model":{},{ENVELOPE}"#,
         call.number,
@@ -102,55 +103,65 @@ fn chat_stream(call: &Call<'_>, said: Said, usage: &Usage) -> EventStream {
     let choice = |index: u64, delta: &str, finish: &str| {
         format!(r#"{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":{finish}}}"#)
     };
-    let (first, before, after) = match &said.tool {
-        Some(tool) => (
-            format!(
-                r#"{{"role":"assistant","content":null,"tool_calls":[{{"index":0,"id":"call_mock{:08x}","type":"function","function":{{"name":{},"arguments":""}}}}],"refusal":null}}"#,
-                call.number,
-                Quoted(&tool.name)
-            ),
-            r#"{"tool_calls":[{"index":0,"function":{"arguments":""#,
-            r#""}}]}"#,
-        ),
-        None => (r#"{"role":"assistant","content":"","refusal":null}"#.to_owned(), r#"{"content":""#, r#""}"#),
+    let mut deltas = match said.tools.is_empty() {
+        true => vec![r#"{"role":"assistant","content":"","refusal":null}"#.to_owned()],
+        false => vec![r#"{"role":"assistant","content":null,"refusal":null}"#.to_owned()],
     };
-    let delta_templates = (0..said.choices)
+    deltas.extend(member("reasoning_content", call.script.think.as_deref()).map(|thought| format!("{{{thought}}}")));
+    let fragment = |index: usize, piece: &str| {
+        format!(r#"{{"tool_calls":[{{"index":{index},"function":{{"arguments":{}}}}}]}}"#, Quoted(piece))
+    };
+    let last = said.tools.len().saturating_sub(1);
+    for (index, tool) in said.tools.iter().enumerate() {
+        deltas.push(format!(r#"{{"tool_calls":[{}]}}"#, tool_call(call, index as u64, tool, false)));
+        if index < last {
+            let pieces = argument_pieces(&tool.arguments);
+            deltas.extend((0..pieces.count()).map(|at| fragment(index, pieces.get(at))));
+        }
+    }
+    let (before, after) = match said.tools.is_empty() {
+        true => (r#"{"content":""#.to_owned(), r#""}"#),
+        false => (format!(r#"{{"tool_calls":[{{"index":{last},"function":{{"arguments":""#), r#""}}]}"#),
+    };
+    let delta_templates = (0..count)
         .map(|index| {
             let start = format!(r#"{head}"choices":[{{"index":{index},"delta":{before}"#);
             (start, format!(r#"{after},"logprobs":null,"finish_reason":null}}]{tail}"#))
         })
         .collect();
-    let finish = Quoted(&said.finish).to_string();
-    let mut closing: Vec<Event> = (0..said.choices).map(|index| event(choice(index, "{}", &finish))).collect();
+    let finish = Quoted(&said.finish(call.script, REASONS)).to_string();
+    let cited = call.script.cite.as_deref().map(|url| format!(r#"{{"annotations":[{}]}}"#, annotation(url)));
+    let mut closing: Vec<Event> = Vec::new();
+    for index in 0..count {
+        closing.extend(cited.iter().map(|delta| event(choice(index, delta, "null"))));
+        closing.push(event(choice(index, "{}", &finish)));
+    }
     if usage.told {
         closing.push(Event { name: None, data: format!(r#"{head}"choices":[],"usage":{}}}"#, usage_json(usage)) });
     }
+    let opening = (0..count).flat_map(|index| deltas.iter().map(move |delta| (index, delta)));
     EventStream {
         frames: false,
-        opening: (0..said.choices).map(|index| event(choice(index, &first, "null"))).collect(),
+        opening: opening.map(|(index, delta)| event(choice(index, delta, "null"))).collect(),
         delta_name: None,
         delta_templates,
-        pieces: said.tool.map_or(said.speech.pieces, |tool| argument_pieces(&tool.arguments)),
+        pieces: said.pieces(),
         closing,
         terminator: Some(done()),
         error: stream_error(Dialect::OpenAi, call.script),
     }
 }
 
-/// Tool arguments come in pieces of a few characters.
-pub fn argument_pieces(arguments: &str) -> Pieces {
-    let characters: Vec<char> = arguments.chars().collect();
-    Pieces::Parts(characters.chunks(5).map(|piece| piece.iter().collect()).collect())
-}
-
 /// `POST /v1/completions`.
 pub fn completions(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
     let prompt = fields.prompt.ok_or_else(|| Failure::missing("prompt"))?;
     let said: Option<String> = serde_json::from_str(prompt.get()).ok();
-    let speech = Speech::plan(call.script, said.as_deref(), fields.output_limit());
+    let wish = Wish { limit: fields.output_limit(), ..Wish::default() };
+    let said = Said::plan(call.script, &wish, || said.clone());
     let choices = fields.n.unwrap_or(1).clamp(1, 128);
-    let mut usage = call.usage(speech.tokens * choices);
-    let finish = finish(call, &speech, false);
+    let mut usage = call.usage(said.output * choices);
+    let finish = said.finish(call.script, REASONS);
+    let speech = said.speech;
     let head = format!(
         r#"{{"id":"cmpl-mock{:012x}","object":"text_completion","created":{},"model":{},"#,
         call.number,

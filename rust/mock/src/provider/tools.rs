@@ -2,10 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::Fields;
-use super::script::Script;
-use super::text::last_user_text;
-
 /// A user message that contains this gets a tool call.
 const MAGIC: &str = "call the tool";
 
@@ -17,26 +13,14 @@ pub struct ToolCall {
 }
 
 impl ToolCall {
-    /// The call to answer with: when the script says so, a tool choice forces one, or the last user message asks to
-    /// `call the tool`. None without tools.
-    pub fn plan(fields: &Fields<'_>, script: &Script) -> Option<Self> {
-        let tools: Vec<Value> = serde_json::from_str(fields.tools?.get()).ok()?;
-        let choice: Value = fields.tool_choice.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        let wanted = script.tool.unwrap_or_else(|| forced(&choice) || asked(fields));
-        if !wanted {
-            return None;
-        }
-        let chosen = choice.pointer("/function/name").or_else(|| choice.get("name")).and_then(Value::as_str);
-        Self::of(&tools, chosen)
-    }
-
-    /// A call of the tool of that name, or of the first one.
-    pub fn of(tools: &[Value], chosen: Option<&str>) -> Option<Self> {
+    /// A call of the tool of that name, or of the one whose turn it is.
+    pub fn of(tools: &[Value], chosen: Option<&str>, turn: usize) -> Option<Self> {
         let tool = match chosen {
             Some(name) => tools.iter().find(|tool| name_of(tool) == Some(name))?,
-            None => tools.first()?,
+            None => tools.get(turn % tools.len().max(1))?,
         };
         let places = [
+            "/inputSchema/json",
             "/function/parameters",
             "/input_schema",
             "/parameters",
@@ -59,16 +43,18 @@ fn name_of(tool: &Value) -> Option<&str> {
 }
 
 /// `required` or one function (OpenAI), `any` or one tool (Anthropic).
-fn forced(choice: &Value) -> bool {
-    match choice {
-        Value::String(choice) => choice.eq_ignore_ascii_case("required"),
-        Value::Object(choice) => choice.get("type").is_some_and(|kind| kind != "auto" && kind != "none"),
-        _ => false,
+pub fn forced(choice: &Value) -> Option<bool> {
+    let kind = choice.as_str().or_else(|| choice.get("type")?.as_str()).unwrap_or("auto");
+    match kind.to_ascii_lowercase().as_str() {
+        "auto" => None,
+        "none" => Some(false),
+        _ => Some(true),
     }
 }
 
-fn asked(fields: &Fields<'_>) -> bool {
-    fields.messages.or(fields.input).and_then(last_user_text).is_some_and(|text| asks_for_tool(&text))
+/// The tool that a choice names.
+pub fn named(choice: &Value) -> Option<&str> {
+    choice.pointer("/function/name").or_else(|| choice.get("name")).and_then(Value::as_str)
 }
 
 /// A value that fits a JSON schema's type; of objects the required properties, or all if none is.
@@ -107,20 +93,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forced_asked_and_neither() {
-        let body = |choice: &str, text: &str| {
-            format!(
-                r#"{{"messages":[{{"role":"user","content":"{text}"}}],"tool_choice":{choice},"tools":[{{"type":"function",
-                "function":{{"name":"look","parameters":{{"type":"object","required":["q"],"properties":{{
-                "q":{{"type":"string"}},"n":{{"type":"integer"}}}}}}}}}}]}}"#
-            )
-        };
-        let plan = |body: &str| ToolCall::plan(&Fields::parse(body.as_bytes()).unwrap(), &Script::default());
-        let call = plan(&body("\"required\"", "hi")).unwrap();
+    fn forced_named_and_neither() {
+        let tools: Vec<Value> = ["look", "go"]
+            .map(|name| {
+                json!({"type": "function", "function": {"name": name, "parameters": {"type": "object", "required": ["q"],
+                    "properties": {"q": {"type": "string"}, "n": {"type": "integer"}}}}})
+            })
+            .to_vec();
+        let call = ToolCall::of(&tools, None, 0).unwrap();
         assert_eq!((call.name.as_str(), call.arguments.as_str()), ("look", r#"{"q":"mock"}"#));
-        assert!(plan(&body(r#"{"type":"function","function":{"name":"look"}}"#, "hi")).is_some());
-        assert!(plan(&body("\"auto\"", "please Call the tool now")).is_some());
-        assert!(plan(&body("\"auto\"", "hi")).is_none());
-        assert!(plan(&body("\"none\"", "hi")).is_none());
+        assert_eq!(ToolCall::of(&tools, None, 3).unwrap().name, "go");
+        assert_eq!(ToolCall::of(&tools, Some("go"), 0).unwrap().name, "go");
+        assert!(ToolCall::of(&tools, Some("stay"), 0).is_none() && ToolCall::of(&[], None, 1).is_none());
+        let choice = json!({"type": "function", "function": {"name": "look"}});
+        assert_eq!((forced(&choice), named(&choice)), (Some(true), Some("look")));
+        for (choice, wanted) in
+            [(json!("required"), Some(true)), (json!("NONE"), Some(false)), (json!({"type": "auto"}), None)]
+        {
+            assert_eq!(forced(&choice), wanted, "{choice}");
+        }
     }
 }

@@ -74,15 +74,13 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
 
 /// Writes the object in Cohere's accounting.
 pub(super) fn write_usage(out: &mut Writer, usage: &Usage) {
-    let parts = [usage.input, usage.cache_read, usage.cache_write, usage.audio_input];
-    let input = parts.into_iter().fold(0, u64::saturating_add);
-    let output = usage.output.saturating_add(usage.audio_output);
+    let (input, output) = (usage.prompt(), usage.answer());
     out.begin_object();
     for name in ["billed_units", "tokens"] {
         out.key(name).begin_object().key("input_tokens").uint(input).key("output_tokens").uint(output).end_object();
     }
-    if usage.cache_read > 0 {
-        out.key("cached_tokens").uint(usage.cache_read);
+    if usage.cached() > 0 {
+        out.key("cached_tokens").uint(usage.cached());
     }
     out.end_object();
 }

@@ -23,6 +23,8 @@ use memchr::memmem::{self, Finder};
 use crate::endpoint::{Dialect, Operation};
 use crate::error::Error;
 use crate::kernel::cost::Usage;
+use crate::kernel::price::Service;
+use crate::wire::json::{Value, scan_value_object};
 
 /// What one event of a stream means to the gateway; the bytes themselves are never changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +137,28 @@ pub fn usage_member<'p>(piece: &'p [u8], name: &str) -> Option<&'p [u8]> {
     let mut values = serde_json::Deserializer::from_slice(value).into_iter::<&serde_json::value::RawValue>();
     let raw = values.next()?.ok()?.get();
     raw.starts_with('{').then_some(raw.as_bytes())
+}
+
+/// The member of a whole JSON answer that tells how urgently the provider worked.
+pub fn tier_name(dialect: Dialect) -> &'static str {
+    if dialect == Dialect::Bedrock { "serviceTier" } else { "service_tier" }
+}
+
+/// How urgently the provider worked, from that member.
+pub fn service(dialect: Dialect, body: &[u8], value: Option<Value>) -> Service {
+    let inner = match dialect {
+        Dialect::Bedrock => value.and_then(|value| scan_value_object(body, value, &["type"]).ok()?.fields[0]),
+        _ => value,
+    };
+    openai_chat::service_of(body, inner)
+}
+
+/// How urgently a provider says it worked, in a piece of JSON that may begin and end anywhere.
+pub fn tier_member(piece: &[u8]) -> Option<&str> {
+    let key = b"\"service_tier\"";
+    let after = &piece[memmem::rfind(piece, key)? + key.len()..];
+    let value = after.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    std::str::from_utf8(&value[..memchr::memchr(b'"', value)?]).ok()
 }
 
 /// The body of an error answer in the caller's dialect.
@@ -268,6 +292,18 @@ mod tests {
         assert_eq!(usage_member(piece, "usage"), Some(br#"{"prompt_tokens":3,"total_tokens":3}"#.as_slice()));
         for none in [&br#""usage":null}"#[..], br#""usage":{"prompt"#, br#""text":"\"usage\":{}""#, b""] {
             assert_eq!(usage_member(none, "usage"), None);
+        }
+    }
+
+    #[test]
+    fn tiers_are_found_in_a_piece_of_json() {
+        for (piece, tier) in [
+            (&br#"..],"usage":{},"service_tier" : "flex"}"#[..], Some("flex")),
+            (br#""text":"\"service_tier\":\"flex\""}"#, None),
+            (br#""service_tier":null}"#, None),
+            (br#""service_tier":"fl"#, None),
+        ] {
+            assert_eq!(tier_member(piece), tier);
         }
     }
 

@@ -11,6 +11,7 @@ mod stream;
 mod tools;
 pub(super) mod write;
 
+pub(super) use answer::served;
 pub use answer::{decode_answer, encode_answer};
 pub use encode::encode_request;
 pub use encoder::Encoder;

@@ -1,6 +1,7 @@
 //! OpenAI's Responses format.
 
 mod answer;
+mod elements;
 mod encode;
 mod encoder;
 mod features;

@@ -96,6 +96,17 @@ pub enum Service {
 }
 
 impl Service {
+    /// Its name in answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Standard => "standard",
+            Service::Batch => "batch",
+            Service::Flex => "flex",
+            Service::Priority => "priority",
+        }
+    }
+
     /// What providers call it in requests and answers; anything else is the standard.
     #[must_use]
     pub fn parse(name: &str) -> Service {

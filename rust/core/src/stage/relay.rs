@@ -120,7 +120,7 @@ async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Respo
     let status = answer.head.status;
     let dialect = exchange.endpoint.dialect;
     let name = dialect::usage_name(dialect, exchange.endpoint.operation);
-    let Ok([usage, model, service]) = check(&body, name) else {
+    let Ok([usage, model, service]) = check(&body, [name, "model", dialect::tier_name(dialect)]) else {
         answer.attempt.progress.plain(body.len());
         let ending = Ending::Estimated { status: status.as_u16(), outcome: Outcome::InvalidResponse };
         answer.attempt.close(ending, exchange.overhead(now), now);
@@ -135,7 +135,7 @@ async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Respo
     let ending = match usage {
         Some(mut usage) => {
             if service.is_some() {
-                usage.service = dialect::openai_chat::service_of(&body, service);
+                usage.service = dialect::service(dialect, &body, service);
             }
             Ending::Reported { status: status.as_u16(), usage }
         }
@@ -217,9 +217,9 @@ fn undecodable(error: &EncodingError) -> Error {
     Error::new(Code::UpstreamInvalid, format!("The provider's answer cannot be read: {error}."))
 }
 
-/// Refuses what is not JSON; finds the top-level usage and `model` otherwise.
-fn check(body: &Bytes, usage: &str) -> Result<[Option<Value>; 3], ()> {
-    match scan_object(body, &[usage, "model", "service_tier"]) {
+/// Refuses what is not JSON; finds the top-level members otherwise.
+fn check(body: &Bytes, names: [&str; 3]) -> Result<[Option<Value>; 3], ()> {
+    match scan_object(body, &names) {
         Ok(scan) => Ok(scan.fields),
         // Some providers answer with a bare array.
         Err(error) if error.kind == JsonErrorKind::NotAnObject => {

@@ -12,6 +12,8 @@ use crate::body::{Broken, Source};
 use crate::dialect;
 use crate::endpoint::{Dialect, Operation};
 use crate::exchange::Exchange;
+use crate::kernel::cost::Usage;
+use crate::kernel::price::Service;
 use crate::metrics::Outcome;
 
 /// Plain bytes. Of JSON, head and tail are kept, where providers put the usage.
@@ -52,7 +54,11 @@ impl Raw {
         let name = dialect::usage_name(self.dialect, self.operation);
         let member = dialect::usage_member(&self.tail, name).or_else(|| dialect::usage_member(&self.head, name));
         match dialect::usage(self.dialect, self.operation, member) {
-            Some(usage) => self.upstream.close(Ending::Reported { status: self.upstream.status, usage }),
+            Some(usage) => {
+                let tier = dialect::tier_member(&self.tail).or_else(|| dialect::tier_member(&self.head));
+                let usage = Usage { service: tier.map_or(usage.service, Service::parse), ..usage };
+                self.upstream.close(Ending::Reported { status: self.upstream.status, usage });
+            }
             None => self.upstream.estimated(Outcome::Success),
         }
     }

@@ -6,8 +6,9 @@ use serde_json::value::RawValue;
 use super::blocks::block;
 use super::content::is_object;
 use super::parse_usage;
+use crate::dialect::citations::sources;
 use crate::dialect::format::{Context, Fault, Format};
-use crate::dialect::hub::{Answer, Choice, Citations, Finish, Part, Text};
+use crate::dialect::hub::{Answer, Choice, Citations, Finish, Part, Text, sealed};
 use crate::dialect::read;
 use crate::kernel::cost::Usage;
 use crate::wire::json::write::Writer;
@@ -112,10 +113,21 @@ pub fn encode_answer(answer: &Answer<'_>, context: &Context) -> Vec<u8> {
 
 /// Anthropic counts what was read from and written to the cache apart from the input.
 pub(super) fn write_usage(out: &mut Writer, usage: &Usage) {
-    out.begin_object().key("input_tokens").uint(usage.input.saturating_add(usage.audio_input));
-    out.key("cache_creation_input_tokens").uint(usage.cache_write);
-    out.key("cache_read_input_tokens").uint(usage.cache_read);
-    out.key("output_tokens").uint(usage.output.saturating_add(usage.audio_output)).end_object();
+    let written = usage.written();
+    let input = usage.prompt().saturating_sub(usage.cached()).saturating_sub(written);
+    out.begin_object().key("input_tokens").uint(input);
+    out.key("cache_creation_input_tokens").uint(written);
+    out.key("cache_read_input_tokens").uint(usage.cached());
+    if written > 0 {
+        out.key("cache_creation").begin_object().key("ephemeral_5m_input_tokens").uint(usage.cache_write);
+        out.key("ephemeral_1h_input_tokens").uint(usage.cache_write_long).end_object();
+    }
+    out.key("output_tokens").uint(usage.answer());
+    if usage.searches > 0 {
+        out.key("server_tool_use").begin_object();
+        out.key("web_search_requests").uint(u64::from(usage.searches)).end_object();
+    }
+    out.member("service_tier", usage.service.name()).end_object();
 }
 
 fn write_block(out: &mut Writer, part: &Part<'_>) {
@@ -130,8 +142,18 @@ fn write_block(out: &mut Writer, part: &Part<'_>) {
             out.end_object();
         }
         Part::Refusal { text } => _ = out.begin_object().member("type", "text").member("text", text).end_object(),
-        Part::Reasoning { encrypted: Some(data), signature: None, .. } => {
-            out.begin_object().member("type", "redacted_thinking").member("data", data).end_object();
+        Part::Reasoning { text, encrypted: Some(data), signature: None, id } => {
+            if !text.is_empty() {
+                out.begin_object()
+                    .member("type", "thinking")
+                    .member("thinking", text)
+                    .member("signature", "")
+                    .end_object();
+            }
+            out.begin_object()
+                .member("type", "redacted_thinking")
+                .member("data", &sealed(data, id.as_deref()))
+                .end_object();
         }
         Part::Reasoning { text, signature, .. } => {
             out.begin_object().member("type", "thinking").member("thinking", text);
@@ -165,36 +187,18 @@ fn write_block(out: &mut Writer, part: &Part<'_>) {
     }
 }
 
-/// Web sources in Anthropic's form; its own citations as they came.
+/// Its own citations as they came, those of others as web sources.
 pub(super) fn write_citations(out: &mut Writer, citations: &Citations<'_>) {
-    #[derive(Deserialize)]
-    struct Annotation<'a> {
-        #[serde(default, borrow)]
-        url_citation: Option<Source<'a>>,
-        #[serde(default, borrow)]
-        url: Option<Text<'a>>,
-        #[serde(default, borrow)]
-        title: Option<Text<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Source<'a> {
-        #[serde(borrow)]
-        url: Text<'a>,
-        #[serde(default, borrow)]
-        title: Option<Text<'a>>,
-    }
-    let raws = serde_json::from_str::<Vec<&RawValue>>(citations.raw.get()).unwrap_or_else(|_| vec![citations.raw]);
-    for raw in raws {
-        if citations.format == Format::Messages {
+    if citations.format == Format::Messages {
+        for raw in citations.each() {
             out.raw(raw);
-            continue;
         }
-        let Ok(annotation) = serde_json::from_str::<Annotation<'_>>(raw.get()) else { continue };
-        let flat = (annotation.url, annotation.title);
-        let nested = annotation.url_citation.map(|source| (Some(source.url), source.title));
-        let (Some(url), title) = nested.unwrap_or(flat) else { continue };
+        return;
+    }
+    for source in sources(citations) {
+        let Some(url) = source.url else { continue };
         out.begin_object().member("type", "web_search_result_location").member("url", &url);
-        out.member("title", title.as_deref().unwrap_or("")).member("encrypted_index", "");
-        out.member("cited_text", "").end_object();
+        out.member("title", source.title.as_deref().unwrap_or("")).member("encrypted_index", "");
+        out.member("cited_text", source.cited.as_deref().unwrap_or("")).end_object();
     }
 }

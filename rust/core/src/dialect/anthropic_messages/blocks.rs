@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::format::{Fault, Format};
-use crate::dialect::hub::{Citations, Media, Part, Text};
+use crate::dialect::hub::{Citations, Media, Part, Text, unsealed};
 use crate::dialect::read::{self, CacheControl, Shape, shape};
 
 /// Whether parts are results of tools.
@@ -126,7 +126,8 @@ pub fn block<'a>(at: &str, raw: &'a RawValue) -> Result<Part<'a>, Fault> {
         },
         "redacted_thinking" => {
             let data = wire.data.ok_or_else(|| missing("data"))?;
-            Part::Reasoning { text: Text::default(), signature: None, encrypted: Some(data), id: None }
+            let (data, id) = unsealed(data);
+            Part::Reasoning { text: Text::default(), signature: None, encrypted: Some(data), id }
         }
         _ => Part::Foreign { format: Format::Messages, kind: wire.kind, raw },
     })

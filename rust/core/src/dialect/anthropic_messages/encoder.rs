@@ -1,8 +1,10 @@
 //! Message streams, written.
 
+use serde_json::value::RawValue;
+
 use super::answer::{finish_name, write_citations, write_usage};
 use crate::dialect::format::Context;
-use crate::dialect::hub::{Delta, Finish};
+use crate::dialect::hub::{Delta, Finish, sealed};
 use crate::kernel::cost::Usage;
 use crate::wire::json::write::{Writer, escape};
 
@@ -63,21 +65,23 @@ impl Encoder {
                 self.piece(b"{\"type\":\"signature_delta\",\"signature\":", signature, out);
                 self.close(out);
             }
-            Delta::ReasoningEncrypted { data, .. } => {
+            Delta::ReasoningEncrypted { data, id, .. } => {
                 self.begin(Open::Thinking, out, |json| {
-                    _ = json.member("type", "redacted_thinking").member("data", data)
+                    _ = json.member("type", "redacted_thinking").member("data", &sealed(data, id.as_deref()));
                 });
                 self.close(out);
             }
             Delta::Citation { citations, .. } => {
-                self.text_block(out);
                 let mut json = Writer::default();
+                json.begin_array();
                 write_citations(&mut json, citations);
-                let written = json.finish();
-                if !written.is_empty() {
+                json.end_array();
+                // One event for each.
+                for raw in serde_json::from_slice::<Vec<&RawValue>>(&json.finish()).unwrap_or_default() {
+                    self.text_block(out);
                     self.head(out);
                     out.extend_from_slice(b"{\"type\":\"citations_delta\",\"citation\":");
-                    out.extend_from_slice(&written);
+                    out.extend_from_slice(raw.get().as_bytes());
                     out.extend_from_slice(b"}}\n\n");
                 }
             }

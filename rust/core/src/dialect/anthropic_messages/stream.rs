@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::UsageWire;
 use super::answer::finish;
 use crate::dialect::format::{Fault, Format};
-use crate::dialect::hub::{Citations, Delta, Text};
+use crate::dialect::hub::{Citations, Delta, Text, unsealed};
 use crate::dialect::read::{self, Shape, shape};
 use crate::wire::sse;
 
@@ -158,7 +158,8 @@ impl Decoder {
                 }
             }
             "redacted_thinking" => {
-                step(Delta::ReasoningEncrypted { choice, data: block.data.unwrap_or_default(), id: None });
+                let (data, id) = unsealed(block.data.unwrap_or_default());
+                step(Delta::ReasoningEncrypted { choice, data, id });
             }
             "tool_use" => {
                 let id = block.id.ok_or_else(|| Fault::invalid("content_block.id", "missing"))?;

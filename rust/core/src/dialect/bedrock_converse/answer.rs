@@ -1,5 +1,7 @@
 //! A whole Converse answer.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -7,11 +9,20 @@ use serde_json::value::RawValue;
 
 use super::blocks::blocks;
 use super::write::allowed;
+use crate::dialect::citations::{Source, sources};
 use crate::dialect::format::{Context, Fault, Format};
-use crate::dialect::hub::{Answer, Choice, Finish, Media, Part, Text};
+use crate::dialect::hub::{Answer, Choice, Citations, Finish, Media, Part, Text, sealed, unsealed};
+use crate::dialect::openai_chat::served;
 use crate::dialect::read;
 use crate::kernel::cost::Usage;
 use crate::wire::json::write::Writer;
+
+/// How urgently the model was served.
+#[derive(Deserialize)]
+pub struct Tier<'a> {
+    #[serde(rename = "type", borrow)]
+    pub kind: Text<'a>,
+}
 
 /// Tokens as Bedrock counts them: those of the cache are apart from the input.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -46,10 +57,11 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
 
 /// Members of a usage object, in Bedrock's accounting.
 pub fn write_usage(out: &mut Writer, usage: &Usage) {
-    let (input, output) = (usage.input + usage.audio_input, usage.output + usage.audio_output);
+    let (prompt, output) = (usage.prompt(), usage.answer());
+    let input = prompt.saturating_sub(usage.cached()).saturating_sub(usage.written());
     out.key("inputTokens").uint(input).key("outputTokens").uint(output);
-    out.key("totalTokens").uint(input + output + usage.cache_read + usage.cache_write);
-    out.key("cacheReadInputTokens").uint(usage.cache_read).key("cacheWriteInputTokens").uint(usage.cache_write);
+    out.key("totalTokens").uint(prompt.saturating_add(output));
+    out.key("cacheReadInputTokens").uint(usage.cached()).key("cacheWriteInputTokens").uint(usage.written());
 }
 
 pub fn finish(reason: &str) -> Finish {
@@ -101,11 +113,6 @@ pub fn decode_answer(body: &[u8]) -> Result<Answer<'_>, Fault> {
         #[serde(borrow)]
         content: &'a RawValue,
     }
-    #[derive(Deserialize)]
-    struct Tier<'a> {
-        #[serde(rename = "type", borrow)]
-        kind: Text<'a>,
-    }
     let wire: Wire<'_> = read::document(body)?;
     let choice = Choice {
         parts: blocks("output.message.content", wire.output.message.content)?,
@@ -114,7 +121,7 @@ pub fn decode_answer(body: &[u8]) -> Result<Answer<'_>, Fault> {
     };
     Ok(Answer {
         choices: vec![choice],
-        usage: wire.usage.map(Usage::from),
+        usage: wire.usage.map(|usage| served(usage.into(), wire.service_tier.as_ref().map(|tier| &*tier.kind))),
         service_tier: wire.service_tier.map(|tier| tier.kind),
         ..Answer::default()
     })
@@ -144,13 +151,19 @@ pub fn encode_answer(answer: &Answer<'_>, context: &Context) -> Vec<u8> {
 
 fn write_part(out: &mut Writer, part: &Part<'_>) {
     match part {
-        Part::Text { text, citations: Some(citations), .. } if citations.format == Format::Converse => {
+        Part::Text { text, citations: Some(citations), .. } => {
             out.begin_object().key("citationsContent").begin_object();
             out.key("content").begin_array().begin_object().member("text", text).end_object().end_array();
-            out.key("citations").raw(citations.raw).end_object().end_object();
+            out.key("citations").begin_array();
+            write_citations(out, citations);
+            out.end_array().end_object().end_object();
         }
         Part::Text { text, .. } | Part::Refusal { text } => _ = out.begin_object().member("text", text).end_object(),
-        Part::ToolCall { id, name, arguments, .. } => {
+        Part::ToolCall { id, name, arguments, signature, .. } => {
+            if let Some(signature) = signature {
+                // A call has no place for its proof here: a thought that clients give back carries it.
+                said(out, "", Some(signature));
+            }
             out.begin_object().key("toolUse").begin_object().member("toolUseId", &allowed(id)).member("name", name);
             out.key("input");
             match serde_json::from_str::<&RawValue>(arguments) {
@@ -161,17 +174,13 @@ fn write_part(out: &mut Writer, part: &Part<'_>) {
             };
             out.end_object().end_object();
         }
-        Part::Reasoning { text, signature, encrypted, .. } => {
-            if let Some(data) = encrypted.as_deref().filter(|data| is_blob(data) && text.is_empty()) {
+        Part::Reasoning { text, signature, encrypted, id } => {
+            if !text.is_empty() || signature.is_some() {
+                said(out, text, signature.as_deref());
+            }
+            if let (None, Some(data)) = (signature, encrypted) {
                 out.begin_object().key("reasoningContent").begin_object();
-                out.member("redactedContent", data).end_object().end_object();
-            } else if !text.is_empty() {
-                out.begin_object().key("reasoningContent").begin_object().key("reasoningText").begin_object();
-                out.member("text", text);
-                if let Some(signature) = signature {
-                    out.member("signature", signature);
-                }
-                out.end_object().end_object().end_object();
+                out.member("redactedContent", &blob(data, id.as_deref())).end_object().end_object();
             }
         }
         Part::Image { media: Media::Base64 { mime, data }, .. } => {
@@ -184,7 +193,60 @@ fn write_part(out: &mut Writer, part: &Part<'_>) {
     }
 }
 
-/// AWS's clients decode blobs as they read them.
-pub fn is_blob(data: &str) -> bool {
-    STANDARD.decode(data).is_ok()
+fn said(out: &mut Writer, text: &str, signature: Option<&str>) {
+    out.begin_object().key("reasoningContent").begin_object().key("reasoningText").begin_object();
+    out.member("text", text);
+    if let Some(signature) = signature {
+        out.member("signature", signature);
+    }
+    out.end_object().end_object().end_object();
+}
+
+/// Its own citations as they came, those of others as web pages.
+fn write_citations(out: &mut Writer, citations: &Citations<'_>) {
+    if citations.format == Format::Converse {
+        for raw in citations.each() {
+            out.raw(raw);
+        }
+        return;
+    }
+    for source in sources(citations) {
+        citation(out, &source);
+    }
+}
+
+/// One citation of another provider.
+pub fn citation(out: &mut Writer, source: &Source<'_>) {
+    out.begin_object().member("title", source.title.as_deref().unwrap_or(""));
+    if let Some(name) = source.id.as_deref().or(source.url.as_deref()) {
+        out.member("source", name);
+    }
+    if let Some(text) = &source.cited {
+        out.key("sourceContent").begin_array().begin_object().member("text", text).end_object().end_array();
+    }
+    if let Some(url) = &source.url {
+        out.key("location").begin_object().key("web").begin_object().member("url", url).end_object().end_object();
+    }
+    out.end_object();
+}
+
+/// Before encrypted reasoning of another provider: AWS's clients decode blobs as they read them.
+const FOREIGN: &[u8] = b"ailink:";
+
+/// Encrypted reasoning as the base64 that AWS's clients expect.
+pub fn blob<'t>(data: &'t str, id: Option<&str>) -> Cow<'t, str> {
+    if id.is_none() && STANDARD.decode(data).is_ok() {
+        return Cow::Borrowed(data);
+    }
+    Cow::Owned(STANDARD.encode([FOREIGN, sealed(data, id).as_bytes()].concat()))
+}
+
+/// What [`blob`] was made of, and the id that belongs to it.
+pub fn unblobbed(data: Text<'_>) -> (Text<'_>, Option<Text<'_>>) {
+    let decoded = STANDARD.decode(data.as_bytes()).ok();
+    let foreign = decoded.as_ref().and_then(|bytes| std::str::from_utf8(bytes.strip_prefix(FOREIGN)?).ok());
+    match foreign {
+        Some(text) => unsealed(text.to_string().into()),
+        None => (data, None),
+    }
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::answer::unblobbed;
 use super::media::{self, AUDIO, DOCUMENT, IMAGE, VIDEO};
 use crate::dialect::format::{Fault, Format};
 use crate::dialect::hub::{CacheMark, Citations, Media, Members, Part, Text};
@@ -260,7 +261,8 @@ fn reasoning<'a>(at: &str, raw: &'a RawValue) -> Result<Part<'a>, Fault> {
             id: None,
         }),
         (None, Some(data)) => {
-            Ok(Part::Reasoning { text: Text::default(), signature: None, encrypted: Some(data), id: None })
+            let (data, id) = unblobbed(data);
+            Ok(Part::Reasoning { text: Text::default(), signature: None, encrypted: Some(data), id })
         }
         (None, None) => Err(Fault::invalid(at, "reasoningText or redactedContent is expected")),
     }

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use memchr::memmem::{self, Finder};
 
 use super::answer::parse_usage;
-use crate::dialect::{Seen, text_length};
+use crate::dialect::{Seen, service, text_length};
+use crate::endpoint::Dialect;
 use crate::kernel::cost::Usage;
 use crate::wire::eventstream::Frame;
 use crate::wire::json::{Kind, scan_object};
@@ -30,10 +31,11 @@ impl Tap {
             Some("messageStop") => Seen { finished: true, ..Seen::default() },
             Some("metadata") => {
                 if memmem::find(frame.payload, b"\"usage\"").is_some()
-                    && let Ok(scan) = scan_object(frame.payload, &["usage"])
+                    && let Ok(scan) = scan_object(frame.payload, &["usage", "serviceTier"])
                     && let Some(usage) = scan.fields[0].filter(|usage| usage.kind == Kind::Object)
                 {
-                    self.usage = parse_usage(usage.raw(frame.payload));
+                    let service = service(Dialect::Bedrock, frame.payload, scan.fields[1]);
+                    self.usage = parse_usage(usage.raw(frame.payload)).map(|usage| Usage { service, ..usage });
                 }
                 Seen { terminal: true, ..Seen::default() }
             }

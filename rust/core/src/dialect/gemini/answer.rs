@@ -10,7 +10,7 @@ use super::usage::{parse_usage, write_usage};
 use super::wire::{ContentWire, Proof, call_id, part, wrapped};
 use crate::dialect::citations::{Source, sources};
 use crate::dialect::format::{Context, Fault, Format};
-use crate::dialect::hub::{Answer, Choice, Citations, Finish, Part, Text};
+use crate::dialect::hub::{Answer, Choice, Citations, Finish, Part, Text, sealed};
 use crate::dialect::read;
 use crate::wire::json::write::Writer;
 
@@ -211,10 +211,10 @@ pub fn tail(out: &mut Writer, id: &str, model: &str, context: &Context) {
 fn write_part(out: &mut Writer, part: &Part<'_>) -> bool {
     match part {
         Part::Text { text, .. } | Part::Refusal { text } => _ = out.begin_object().member("text", text).end_object(),
-        Part::Reasoning { text, signature, encrypted, .. } => {
+        Part::Reasoning { text, signature, encrypted, id } => {
             let proof = match (signature, encrypted) {
                 (Some(signature), _) => Some(Proof::Signature(signature.clone())),
-                (None, Some(data)) => Some(Proof::Encrypted(data.clone())),
+                (None, Some(data)) => Some(Proof::Encrypted(sealed(data, id.as_deref()).into_owned().into())),
                 (None, None) => None,
             };
             thought(out, text, proof.as_ref());

@@ -6,7 +6,7 @@ use super::usage::write_usage;
 use super::wire::Proof;
 use crate::dialect::citations::sources;
 use crate::dialect::format::Context;
-use crate::dialect::hub::{Delta, Finish};
+use crate::dialect::hub::{Delta, Finish, sealed};
 use crate::kernel::cost::Usage;
 use crate::wire::json::write::{Writer, escape};
 
@@ -59,8 +59,9 @@ impl Encoder {
             Delta::ReasoningSignature { choice, signature } => {
                 self.thought(*choice, "", Some(&Proof::Signature(signature.clone())), out);
             }
-            Delta::ReasoningEncrypted { choice, data, .. } => {
-                self.thought(*choice, "", Some(&Proof::Encrypted(data.clone())), out);
+            Delta::ReasoningEncrypted { choice, data, id } => {
+                let proof = Proof::Encrypted(sealed(data, id.as_deref()).into_owned().into());
+                self.thought(*choice, "", Some(&proof), out);
             }
             Delta::ToolStart { choice, index, id, name, signature } => {
                 self.complete(Some(*choice), out);

@@ -6,7 +6,7 @@ use super::answer::{AnswerWire, CandidateWire, finish};
 use super::usage::parse_usage;
 use super::wire::{PartWire, Proof, call_id, unwrapped};
 use crate::dialect::format::Fault;
-use crate::dialect::hub::{Delta, Finish, Text};
+use crate::dialect::hub::{Delta, Finish, Text, unsealed};
 use crate::dialect::read;
 use crate::wire::sse;
 
@@ -118,7 +118,10 @@ impl Decoder {
         }
         match signature.map(unwrapped) {
             Some(Proof::Signature(signature)) => step(Delta::ReasoningSignature { choice, signature }),
-            Some(Proof::Encrypted(data)) => step(Delta::ReasoningEncrypted { choice, data, id: None }),
+            Some(Proof::Encrypted(data)) => {
+                let (data, id) = unsealed(data);
+                step(Delta::ReasoningEncrypted { choice, data, id });
+            }
             None => {}
         }
     }

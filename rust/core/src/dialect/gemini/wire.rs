@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::format::{Fault, Format};
-use crate::dialect::hub::{Media, Part, Text};
+use crate::dialect::hub::{Media, Part, Text, unsealed};
 use crate::dialect::read;
 
 #[derive(Default, Deserialize)]
@@ -131,7 +131,10 @@ pub fn part<'a>(at: &str, raw: &'a RawValue) -> Result<Part<'a>, Fault> {
             of_kind(if fetched { Media::Url { url: uri, mime } } else { Media::File { id: uri } }, None)
         }
         PartWire { text: Some(text), thought: Some(true), .. } => match signature.map(unwrapped) {
-            Some(Proof::Encrypted(data)) => Part::Reasoning { text, signature: None, encrypted: Some(data), id: None },
+            Some(Proof::Encrypted(data)) => {
+                let (data, id) = unsealed(data);
+                Part::Reasoning { text, signature: None, encrypted: Some(data), id }
+            }
             Some(Proof::Signature(proof)) => {
                 Part::Reasoning { text, signature: Some(proof), encrypted: None, id: None }
             }

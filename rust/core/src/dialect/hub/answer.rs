@@ -44,6 +44,9 @@ impl Answer<'_> {
 
 impl Choice<'_> {
     fn replay(&self, choice: u32, step: &mut dyn FnMut(Delta<'_>)) {
+        if let Some(raw) = self.logprobs.as_deref() {
+            step(Delta::Logprobs { choice, raw });
+        }
         let mut index = 0;
         for part in &self.parts {
             match part.clone() {
@@ -80,9 +83,6 @@ impl Choice<'_> {
                 | Part::ToolResult { .. }
                 | Part::Foreign { .. } => {}
             }
-        }
-        if let Some(raw) = self.logprobs.as_deref() {
-            step(Delta::Logprobs { choice, raw });
         }
         let reason = self.finish.unwrap_or(Finish::Stop);
         step(Delta::Finish { choice, reason, stopped_by: self.stopped_by.clone() });

@@ -60,6 +60,7 @@ pub enum Delta<'a> {
         index: u32,
         json: Text<'a>,
     },
+    /// Of the text that follows.
     Logprobs {
         choice: u32,
         raw: &'a RawValue,

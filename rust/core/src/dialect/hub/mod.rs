@@ -12,6 +12,7 @@ mod answer;
 mod delta;
 mod feature;
 mod gathered;
+mod proof;
 mod text;
 
 use serde_json::value::RawValue;
@@ -20,6 +21,7 @@ pub use answer::{Answer, Choice, Finish};
 pub use delta::Delta;
 pub use feature::{Feature, Losses, Treatment, Unsupported, lose};
 pub use gathered::Gathered;
+pub use proof::{sealed, unsealed};
 pub use text::{Json, Members, Text};
 
 use super::Format;
@@ -199,6 +201,13 @@ pub enum Media<'a> {
 pub struct Citations<'a> {
     pub format: Format,
     pub raw: &'a RawValue,
+}
+
+impl<'a> Citations<'a> {
+    /// They come as an array, or one by one.
+    pub fn each(&self) -> Vec<&'a RawValue> {
+        serde_json::from_str(self.raw.get()).unwrap_or_else(|_| vec![self.raw])
+    }
 }
 
 /// "Cache the prompt up to here".

@@ -9,6 +9,8 @@ use super::write::{self, write_usage};
 use crate::dialect::format::{Context, Fault, Format};
 use crate::dialect::hub::{Answer, Choice, Citations, Finish, Json, Part, Text};
 use crate::dialect::read::{self, Shape, shape};
+use crate::kernel::cost::Usage;
+use crate::kernel::price::Service;
 use crate::wire::json::write::Writer;
 
 #[derive(Deserialize)]
@@ -65,12 +67,13 @@ struct MessageWire<'a> {
 pub fn decode_answer(body: &[u8]) -> Result<Answer<'_>, Fault> {
     let wire: AnswerWire<'_> = read::document(body)?;
     let choices = wire.choices.into_iter().map(choice).collect::<Result<Vec<_>, _>>()?;
+    let usage = wire.usage.and_then(|raw| parse_usage(raw.get().as_bytes()));
     Ok(Answer {
         id: wire.id.unwrap_or_default(),
         model: wire.model.unwrap_or_default(),
         created: wire.created.map(|created| created as i64),
         choices,
-        usage: wire.usage.and_then(|raw| parse_usage(raw.get().as_bytes())),
+        usage: usage.map(|usage| served(usage, wire.service_tier.as_deref())),
         service_tier: wire.service_tier,
         fingerprint: wire.system_fingerprint,
     })
@@ -114,6 +117,11 @@ fn choice(wire: ChoiceWire<'_>) -> Result<Choice<'_>, Fault> {
         stopped_by: stopped_by.map(|raw| read::value("stop_reason", raw)).transpose()?,
         logprobs: wire.logprobs.filter(|raw| shape(raw) != Shape::Null).map(Json::Borrowed),
     })
+}
+
+/// The usage with what the answer says of how urgently the provider worked: it is priced by that.
+pub(in crate::dialect) fn served(usage: Usage, tier: Option<&str>) -> Usage {
+    Usage { service: tier.map_or(usage.service, Service::parse), ..usage }
 }
 
 /// DeepSeek's name, or the one of OpenRouter and others.

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{finish, reasoning};
+use super::answer::{finish, reasoning, served};
 use super::parse_usage;
-use super::parts::{ExtraWire, content};
+use super::parts::{ExtraWire, ThinkingWire, content};
 use crate::dialect::format::{Fault, Format};
 use crate::dialect::hub::{Citations, Delta, Part, Text};
 use crate::dialect::read::{self, Shape, shape};
@@ -26,6 +26,8 @@ struct ChunkWire<'a> {
     choices: Option<Vec<ChoiceWire<'a>>>,
     #[serde(default, borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    service_tier: Option<Text<'a>>,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
 }
@@ -54,6 +56,8 @@ struct DeltaWire<'a> {
     reasoning_content: Option<Text<'a>>,
     #[serde(default, borrow)]
     reasoning: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    thinking_blocks: Option<Vec<ThinkingWire<'a>>>,
     #[serde(default, borrow)]
     annotations: Option<&'a RawValue>,
 }
@@ -124,16 +128,31 @@ impl Decoder {
             self.choice(choice, step)?;
         }
         if let Some(usage) = chunk.usage.and_then(|raw| parse_usage(raw.get().as_bytes())) {
-            step(Delta::Usage(usage));
+            step(Delta::Usage(served(usage, chunk.service_tier.as_deref())));
         }
         Ok(())
     }
 
     fn choice<'a>(&mut self, wire: ChoiceWire<'a>, step: &mut dyn FnMut(Delta<'_>)) -> Result<(), Fault> {
         let choice = wire.index;
+        if let Some(raw) = wire.logprobs.filter(|raw| shape(raw) == Shape::Object) {
+            step(Delta::Logprobs { choice, raw });
+        }
         if let Some(delta) = wire.delta {
             if let Some(text) = reasoning(delta.reasoning_content, delta.reasoning)? {
                 step(Delta::Reasoning { choice, text });
+            }
+            for block in delta.thinking_blocks.into_iter().flatten() {
+                // The text of the block came before, as `reasoning_content`.
+                match block.part() {
+                    Part::Reasoning { signature: Some(signature), .. } => {
+                        step(Delta::ReasoningSignature { choice, signature });
+                    }
+                    Part::Reasoning { encrypted: Some(data), id, .. } => {
+                        step(Delta::ReasoningEncrypted { choice, data, id });
+                    }
+                    _ => {}
+                }
             }
             if let Some(raw) = delta.content {
                 text(choice, raw, step)?;
@@ -147,9 +166,6 @@ impl Decoder {
             for call in delta.tool_calls.into_iter().flatten() {
                 self.call(choice, call, step)?;
             }
-        }
-        if let Some(raw) = wire.logprobs.filter(|raw| shape(raw) == Shape::Object) {
-            step(Delta::Logprobs { choice, raw });
         }
         if let Some(reason) = wire.finish_reason.filter(|reason| !reason.is_empty()) {
             let called = self.calls.iter().any(|call| call.choice == choice);

@@ -10,15 +10,13 @@ use crate::wire::json::write::Writer;
 
 /// OpenAI counts everything read as prompt and everything written as completion.
 pub fn write_usage(out: &mut Writer, usage: &Usage) {
-    let prompt = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
-    let prompt = prompt.saturating_add(usage.audio_input);
-    let completion = usage.output.saturating_add(usage.audio_output);
+    let (prompt, completion) = (usage.prompt(), usage.answer());
     out.begin_object().key("prompt_tokens").uint(prompt).key("completion_tokens").uint(completion);
     out.key("total_tokens").uint(prompt.saturating_add(completion));
-    out.key("prompt_tokens_details").begin_object().key("cached_tokens").uint(usage.cache_read);
-    out.key("audio_tokens").uint(usage.audio_input);
-    if usage.cache_write > 0 {
-        out.key("cache_creation_tokens").uint(usage.cache_write);
+    out.key("prompt_tokens_details").begin_object().key("cached_tokens").uint(usage.cached());
+    out.key("audio_tokens").uint(usage.audio_input.saturating_add(usage.cache_read_audio));
+    if usage.written() > 0 {
+        out.key("cache_creation_tokens").uint(usage.written());
     }
     out.end_object();
     out.key("completion_tokens_details").begin_object().key("reasoning_tokens").uint(usage.reasoning);

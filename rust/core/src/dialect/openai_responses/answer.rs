@@ -6,9 +6,10 @@ use serde_json::value::RawValue;
 use super::encoder::Encoder;
 use super::input::{SummaryWire, thought};
 use crate::dialect::format::{Context, Fault, Format};
-use crate::dialect::hub::{Answer, Choice, Citations, Finish, Part, Text};
-use crate::dialect::openai_chat::parse_usage;
+use crate::dialect::hub::{Answer, Choice, Citations, Finish, Json, Part, Text};
+use crate::dialect::openai_chat::{parse_usage, served};
 use crate::dialect::read::{self, Shape, shape};
+use crate::kernel::cost::Usage;
 
 #[derive(Deserialize)]
 pub(super) struct ResponseWire<'a> {
@@ -47,6 +48,11 @@ pub(super) struct ErrorWire<'a> {
 }
 
 impl ResponseWire<'_> {
+    pub fn usage(&self) -> Option<Usage> {
+        let usage = parse_usage(self.usage?.get().as_bytes())?;
+        Some(served(usage, self.service_tier.as_deref()))
+    }
+
     pub fn finish(&self, called: bool) -> Finish {
         match self.incomplete_details.as_ref().and_then(|details| details.reason.as_deref()) {
             Some("max_output_tokens") => Finish::Length,
@@ -88,6 +94,8 @@ struct ContentWire<'a> {
     refusal: Option<Text<'a>>,
     #[serde(default, borrow)]
     annotations: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    logprobs: Option<&'a RawValue>,
 }
 
 /// # Errors
@@ -100,15 +108,16 @@ pub fn decode_answer(body: &[u8]) -> Result<Answer<'_>, Fault> {
     }
     let output = wire.output.take().ok_or_else(|| Fault::invalid("output", "missing"))?;
     let mut parts = Vec::with_capacity(output.len());
+    let mut logprobs = None;
     for (index, raw) in output.into_iter().enumerate() {
-        item(read::value(format_args!("output[{index}]"), raw)?, raw, &mut parts);
+        item(read::value(format_args!("output[{index}]"), raw)?, raw, &mut parts, &mut logprobs);
     }
     let called = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
     let finish = Some(wire.finish(called));
     Ok(Answer {
         created: wire.created_at.map(|created| created as i64),
-        choices: vec![Choice { parts, finish, stopped_by: None, logprobs: None }],
-        usage: wire.usage.and_then(|raw| parse_usage(raw.get().as_bytes())),
+        choices: vec![Choice { parts, finish, stopped_by: None, logprobs }],
+        usage: wire.usage(),
         id: wire.id.unwrap_or_default(),
         model: wire.model.unwrap_or_default(),
         service_tier: wire.service_tier,
@@ -116,10 +125,19 @@ pub fn decode_answer(body: &[u8]) -> Result<Answer<'_>, Fault> {
     })
 }
 
-fn item<'a>(wire: OutputWire<'a>, raw: &'a RawValue, parts: &mut Vec<Part<'a>>) {
+/// Log probabilities as chat has them: in an object. None for none.
+pub(super) fn chat_logprobs(raw: &RawValue) -> Option<Box<RawValue>> {
+    let some = shape(raw) == Shape::Array && raw.get().len() > 2;
+    some.then(|| RawValue::from_string(format!("{{\"content\":{}}}", raw.get())).ok())?
+}
+
+fn item<'a>(wire: OutputWire<'a>, raw: &'a RawValue, parts: &mut Vec<Part<'a>>, logprobs: &mut Option<Json<'a>>) {
     match &*wire.kind {
         "message" => {
             for content in wire.content.into_iter().flatten() {
+                if logprobs.is_none() {
+                    *logprobs = content.logprobs.and_then(chat_logprobs).map(Json::Owned);
+                }
                 match (&*content.kind, content.text, content.refusal) {
                     ("refusal", _, Some(text)) => parts.push(Part::Refusal { text }),
                     (_, Some(text), _) => {

@@ -1,14 +1,12 @@
 //! Streams of responses, written.
 
+use super::elements::{KEPT_MAX, append, append_logprobs, write_array};
 use super::{ENCRYPTED, SIGNATURE};
 use crate::dialect::format::Context;
 use crate::dialect::hub::{Citations, Delta, Finish};
 use crate::dialect::openai_chat::flat_annotations;
 use crate::kernel::cost::Usage;
 use crate::wire::json::write::Writer;
-
-/// Longest text of one item that is repeated when the item ends, and longest output that is repeated at the end.
-const KEPT_MAX: usize = 16 * 1024 * 1024;
 
 /// The item that is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +31,9 @@ pub struct Encoder {
     /// Text, thought or arguments of the open item.
     text: String,
     sources: Vec<u8>,
+    /// Log probabilities of the open item, and of the text that is to come: elements of an array.
+    logprobs: Vec<u8>,
+    upcoming: Vec<u8>,
     encrypted: Option<String>,
     /// Items that are complete, as the inside of an array.
     pub(super) output: Vec<u8>,
@@ -54,6 +55,8 @@ impl Encoder {
             open: Open::Nothing,
             text: String::new(),
             sources: Vec::new(),
+            logprobs: Vec::new(),
+            upcoming: Vec::new(),
             encrypted: None,
             output: Vec::new(),
             items: 0,
@@ -76,7 +79,8 @@ impl Encoder {
             | Delta::ToolStart { choice: 1.., .. }
             | Delta::ToolArguments { choice: 1.., .. }
             | Delta::Finish { choice: 1.., .. }
-            | Delta::Logprobs { .. } => {}
+            | Delta::Logprobs { choice: 1.., .. } => {}
+            Delta::Logprobs { raw, .. } => append_logprobs(&mut self.upcoming, raw),
             Delta::Text { text, .. } => self.piece(Open::Text, "response.output_text.delta", text, out),
             Delta::Refusal { text, .. } => self.piece(Open::Refusal, "response.refusal.delta", text, out),
             Delta::Reasoning { text, .. } => {
@@ -89,7 +93,11 @@ impl Encoder {
                 self.seal(if own { data.to_string() } else { format!("{ENCRYPTED}{}", &**data) }, out);
             }
             Delta::Citation { citations, .. } => self.citation(citations, out),
-            Delta::ToolStart { index, id, name, .. } => {
+            Delta::ToolStart { index, id, name, signature, .. } => {
+                if let Some(signature) = signature {
+                    // A call has no place for its proof here: reasoning that clients give back carries it.
+                    self.seal(format!("{SIGNATURE}{}", &**signature), out);
+                }
                 self.begin(Open::Call { number: *index, id: id.to_string(), name: name.to_string() }, out);
             }
             Delta::ToolArguments { index, json, .. } => {
@@ -180,7 +188,8 @@ impl Encoder {
         self.place(&mut json);
         json.member("delta", text);
         if self.open == Open::Text {
-            json.key("logprobs").begin_array().end_array();
+            write_array(&mut json, "logprobs", &self.upcoming);
+            append(&mut self.logprobs, &std::mem::take(&mut self.upcoming));
         }
         sent(json, out);
     }
@@ -227,14 +236,11 @@ impl Encoder {
             Open::Refusal => _ = json.member("type", "refusal").member("refusal", text),
             Open::Thinking => _ = json.member("type", "summary_text").member("text", text),
             _ => {
-                json.member("type", "output_text").member("text", text).key("annotations").begin_array();
-                if done
-                    && let Ok(sources) = std::str::from_utf8(&self.sources)
-                    && !sources.is_empty()
-                {
-                    json.json(sources);
-                }
-                json.end_array().key("logprobs").begin_array().end_array();
+                json.member("type", "output_text").member("text", text);
+                let (sources, logprobs) =
+                    if done { (&self.sources[..], &self.logprobs[..]) } else { (&[][..], &[][..]) };
+                write_array(json, "annotations", sources);
+                write_array(json, "logprobs", logprobs);
             }
         }
         json.end_object();
@@ -279,6 +285,9 @@ impl Encoder {
             Open::Thinking => "response.reasoning_summary_text.done",
             Open::Call { .. } => "response.function_call_arguments.done",
         };
+        if self.open == Open::Text {
+            append(&mut self.logprobs, &std::mem::take(&mut self.upcoming));
+        }
         let call = matches!(self.open, Open::Call { .. });
         if call && self.text.trim().is_empty() {
             // Clients parse the arguments: none at all is an empty object.
@@ -293,7 +302,7 @@ impl Encoder {
         };
         json.member(member, &self.text);
         if self.open == Open::Text {
-            json.key("logprobs").begin_array().end_array();
+            write_array(&mut json, "logprobs", &self.logprobs);
         }
         sent(json, out);
         self.part("done", out);
@@ -309,16 +318,12 @@ impl Encoder {
         let mut json = Writer::default();
         self.item(&mut json, true);
         let item = json.finish();
-        if self.output.len() + item.len() <= KEPT_MAX {
-            if !self.output.is_empty() {
-                self.output.push(b',');
-            }
-            self.output.extend_from_slice(&item);
-        }
+        append(&mut self.output, &item);
         self.items += 1;
         self.open = Open::Nothing;
         self.text.clear();
         self.sources.clear();
+        self.logprobs.clear();
         self.encrypted = None;
     }
 
@@ -353,10 +358,7 @@ impl Encoder {
             _ => json.null(),
         };
         sent(json, out);
-        if !self.sources.is_empty() {
-            self.sources.push(b',');
-        }
-        self.sources.extend_from_slice(&written);
+        append(&mut self.sources, &written);
     }
 
     /// An event that carries the whole response.

@@ -11,11 +11,13 @@ pub struct Items<'l> {
     losses: &'l mut Losses,
     /// The role of the message that is open.
     open: Option<&'static str>,
+    /// A thought without proof. The encrypted one behind it is the same: other formats tell text and proof apart.
+    thought: Option<String>,
 }
 
 impl<'l> Items<'l> {
     pub fn new(out: Writer, losses: &'l mut Losses) -> Self {
-        Items { out, losses, open: None }
+        Items { out, losses, open: None, thought: None }
     }
 
     pub fn finish(self) -> Writer {
@@ -31,9 +33,20 @@ impl<'l> Items<'l> {
             Role::Assistant => "assistant",
         };
         for part in &message.parts {
+            if !matches!(part, Part::Reasoning { .. }) {
+                self.forget()?;
+            }
             self.part(role, part)?;
         }
         self.close();
+        self.forget()
+    }
+
+    /// The thought that waited for its proof got none.
+    fn forget(&mut self) -> Result<(), Fault> {
+        if self.thought.take().is_some() {
+            lose(self.losses, Feature::ReasoningHistory, HERE)?;
+        }
         Ok(())
     }
 
@@ -81,10 +94,16 @@ impl<'l> Items<'l> {
             Part::Reasoning { text, encrypted: Some(data), id: Some(id), .. } => {
                 self.close();
                 self.out.begin_object().member("type", "reasoning").member("id", id).key("summary").begin_array();
+                let before = self.thought.take();
+                let text = if text.is_empty() { before.as_deref().unwrap_or_default() } else { text };
                 if !text.is_empty() {
                     self.out.begin_object().member("type", "summary_text").member("text", text).end_object();
                 }
                 self.out.end_array().member("encrypted_content", data).end_object();
+            }
+            Part::Reasoning { text, signature: None, encrypted: None, .. } => {
+                self.forget()?;
+                self.thought = Some(text.to_string());
             }
             Part::Reasoning { .. } => _ = lose(self.losses, Feature::ReasoningHistory, HERE)?,
             Part::Foreign { format: HERE, raw, .. } => {

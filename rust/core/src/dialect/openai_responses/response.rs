@@ -3,6 +3,7 @@
 use super::encoder::Encoder;
 use crate::dialect::hub::Finish;
 use crate::kernel::cost::Usage;
+use crate::kernel::price::Service;
 use crate::wire::json::write::{Writer, escape};
 
 impl Encoder {
@@ -38,7 +39,8 @@ impl Encoder {
         {
             json.json(output);
         }
-        json.end_array().key("previous_response_id").null().member("service_tier", "default").key("store").bool(false);
+        json.end_array().key("previous_response_id").null();
+        json.member("service_tier", openai_tier(self.usage)).key("store").bool(false);
         json.key("usage");
         match self.usage.filter(|_| over) {
             Some(usage) => write_usage(json, &usage),
@@ -48,12 +50,18 @@ impl Encoder {
     }
 }
 
+/// OpenAI's name of how urgently the provider worked.
+fn openai_tier(usage: Option<Usage>) -> &'static str {
+    match usage.map(|usage| usage.service) {
+        None | Some(Service::Standard) => "default",
+        Some(service) => service.name(),
+    }
+}
+
 fn write_usage(json: &mut Writer, usage: &Usage) {
-    let input = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
-    let input = input.saturating_add(usage.audio_input);
-    let output = usage.output.saturating_add(usage.audio_output);
+    let (input, output) = (usage.prompt(), usage.answer());
     json.begin_object().key("input_tokens").uint(input);
-    json.key("input_tokens_details").begin_object().key("cached_tokens").uint(usage.cache_read).end_object();
+    json.key("input_tokens_details").begin_object().key("cached_tokens").uint(usage.cached()).end_object();
     json.key("output_tokens").uint(output).key("output_tokens_details").begin_object();
     json.key("reasoning_tokens").uint(usage.reasoning).end_object();
     json.key("total_tokens").uint(input.saturating_add(output)).end_object();

@@ -3,11 +3,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{OutputWire, ResponseWire};
+use super::answer::{OutputWire, ResponseWire, chat_logprobs};
 use super::{ENCRYPTED, SIGNATURE};
 use crate::dialect::format::{Fault, Format};
 use crate::dialect::hub::{Citations, Delta, Text};
-use crate::dialect::openai_chat::parse_usage;
 use crate::dialect::read;
 use crate::wire::sse;
 
@@ -23,6 +22,8 @@ struct EventWire<'a> {
     output_index: Option<u64>,
     #[serde(default, borrow)]
     delta: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    logprobs: Option<&'a RawValue>,
     #[serde(default, borrow)]
     annotation: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -64,6 +65,9 @@ impl Decoder {
             "response.output_item.added" => self.item(wire, step)?,
             "response.output_item.done" => self.done(wire, step),
             "response.output_text.delta" => {
+                if let Some(raw) = wire.logprobs.and_then(chat_logprobs) {
+                    step(Delta::Logprobs { choice, raw: &raw });
+                }
                 if let Some(text) = text(wire.delta)? {
                     step(Delta::Text { choice, text });
                 }
@@ -101,7 +105,7 @@ impl Decoder {
             "response.completed" | "response.incomplete" => {
                 let response = wire.response.ok_or_else(|| Fault::invalid("response", "missing"))?;
                 step(Delta::Finish { choice, reason: response.finish(self.calls > 0), stopped_by: None });
-                if let Some(usage) = response.usage.and_then(|raw| parse_usage(raw.get().as_bytes())) {
+                if let Some(usage) = response.usage() {
                     step(Delta::Usage(usage));
                 }
                 step(Delta::End);

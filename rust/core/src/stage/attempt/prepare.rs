@@ -30,7 +30,7 @@ pub fn prepare(
         model: &deployment.model,
         stream: exchange.call.stream,
         ask_usage: exchange.call.stream && deployment.stream_usage == StreamUsage::Inject,
-        max_output: None,
+        max_output: Some(u64::from(deployment.max_output)).filter(|most| *most > 0),
     };
     let request = translate::request(from, to, &exchange.call.body, &target);
     let request = request.map_err(|fault| refused(&fault, deployment, to))?;

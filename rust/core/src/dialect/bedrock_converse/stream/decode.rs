@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::answer::{UsageWire, finish};
+use super::super::answer::{Tier, UsageWire, finish, unblobbed};
 use crate::dialect::format::{Fault, Format};
 use crate::dialect::hub::{Citations, Delta, Text};
+use crate::dialect::openai_chat::served;
 use crate::dialect::read;
-use crate::kernel::cost::Usage;
 use crate::wire::eventstream::Frame;
 
 #[derive(Debug, Default)]
@@ -89,9 +89,12 @@ struct MessageStop<'a> {
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
     #[serde(default)]
     usage: Option<UsageWire>,
+    #[serde(default, borrow)]
+    service_tier: Option<Tier<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -135,9 +138,10 @@ impl Decoder {
                 step(Delta::Finish { choice: 0, reason: finish(&stop.stop_reason), stopped_by: None });
             }
             "metadata" => {
-                let metadata: Metadata = read::document(frame.payload)?;
+                let metadata: Metadata<'_> = read::document(frame.payload)?;
                 if let Some(usage) = metadata.usage {
-                    step(Delta::Usage(Usage::from(usage)));
+                    let tier = metadata.service_tier.as_ref().map(|tier| &*tier.kind);
+                    step(Delta::Usage(served(usage.into(), tier)));
                 }
                 step(Delta::End);
             }
@@ -174,7 +178,8 @@ impl Decoder {
                 step(Delta::ReasoningSignature { choice: 0, signature });
             }
             if let Some(data) = reasoning.redacted_content {
-                step(Delta::ReasoningEncrypted { choice: 0, data, id: None });
+                let (data, id) = unblobbed(data);
+                step(Delta::ReasoningEncrypted { choice: 0, data, id });
             }
         }
         if let Some(raw) = citation {

@@ -1,8 +1,9 @@
 //! Writes the frames of a Converse stream.
 
-use super::super::answer::{is_blob, stop_reason, write_usage};
+use super::super::answer::{blob, citation, stop_reason, write_usage};
 use super::super::error::failure_frame;
 use super::super::write::allowed;
+use crate::dialect::citations::sources;
 use crate::dialect::format::{Context, Format};
 use crate::dialect::hub::{Delta, Finish};
 use crate::kernel::cost::Usage;
@@ -42,12 +43,16 @@ impl Encoder {
                 self.reasoning(out, "text", text);
             }
             Delta::ReasoningSignature { choice: 0, signature } => self.reasoning(out, "signature", signature),
-            Delta::ReasoningEncrypted { choice: 0, data, .. } if is_blob(data) => {
+            Delta::ReasoningEncrypted { choice: 0, data, id } => {
                 self.close(out);
-                self.reasoning(out, "redactedContent", data);
+                self.reasoning(out, "redactedContent", &blob(data, id.as_deref()));
                 self.close(out);
             }
-            Delta::ToolStart { choice: 0, index, id, name, .. } => {
+            Delta::ToolStart { choice: 0, index, id, name, signature } => {
+                if let Some(signature) = signature {
+                    // A call has no place for its proof here: a thought that clients give back carries it.
+                    self.reasoning(out, "signature", signature);
+                }
                 self.close(out);
                 self.open = Some(Block::Tool(*index));
                 let number = self.index;
@@ -64,6 +69,14 @@ impl Encoder {
             }
             Delta::Citation { choice: 0, citations } if citations.format == Format::Converse => {
                 self.piece(Block::Text, out, |json| _ = json.key("citation").raw(citations.raw));
+            }
+            Delta::Citation { choice: 0, citations } => {
+                for source in sources(citations) {
+                    self.piece(Block::Text, out, |json| {
+                        json.key("citation");
+                        citation(json, &source);
+                    });
+                }
             }
             Delta::Finish { choice: 0, reason, stopped_by } => self.stop(out, Some(*reason), stopped_by.is_some()),
             Delta::Usage(usage) => self.usage = *usage,

@@ -168,30 +168,6 @@ enum Encoder {
     Completions(openai_completions::Encoder),
 }
 
-impl Decoder {
-    fn new(format: Format) -> Self {
-        match format {
-            Format::Chat | Format::Completions => Decoder::Chat(openai_chat::Decoder::default()),
-            Format::Messages => Decoder::Messages(anthropic_messages::Decoder::default()),
-            Format::Gemini => Decoder::Gemini(gemini::Decoder::default()),
-            Format::Cohere => Decoder::Cohere(cohere::Decoder::default()),
-            Format::Converse => Decoder::Converse(bedrock_converse::Decoder::default()),
-            Format::Responses => Decoder::Responses(openai_responses::Decoder::default()),
-        }
-    }
-
-    fn event(&mut self, event: &[u8], step: &mut dyn FnMut(Delta<'_>)) -> Result<(), Fault> {
-        match self {
-            Decoder::Chat(decoder) => decoder.event(event, step),
-            Decoder::Messages(decoder) => decoder.event(event, step),
-            Decoder::Gemini(decoder) => decoder.event(event, step),
-            Decoder::Cohere(decoder) => decoder.event(event, step),
-            Decoder::Converse(decoder) => decoder.event(event, step),
-            Decoder::Responses(decoder) => decoder.event(event, step),
-        }
-    }
-}
-
 impl Encoder {
     fn new(format: Format, context: Context) -> Self {
         match format {

@@ -152,7 +152,7 @@ mod tests {
         let vertex = asked(Op::CountTokens, Op::VertexCountTokens, &messages);
         assert!(vertex["contents"].is_array() && vertex.get("model").is_none());
         let openai = asked(Op::CountTokens, Op::ResponsesInputTokens, &messages);
-        assert_eq!((&openai["model"], &openai["instructions"]), (&json!("m"), &json!("s")));
+        assert_eq!((&openai["model"], &openai["input"][0]["role"]), (&json!("m"), &json!("system")));
         assert!(openai.get("store").is_none() && openai.get("stream").is_none());
         let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]});
         let claude = asked(Op::GeminiCountTokens, Op::CountTokens, &contents);

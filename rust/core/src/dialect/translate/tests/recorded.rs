@@ -32,7 +32,7 @@ pub struct Recording {
 /// The format's events until it fails, and the failure.
 fn failing(from: Format) -> Vec<u8> {
     let failure = match from {
-        Format::Chat => {
+        Format::Chat | Format::Completions => {
             r#"data: {"error":{"message":"too much","type":"server_error","param":null,"code":null}}"#.to_string()
         }
         Format::Messages => {

@@ -223,7 +223,7 @@ impl Error {
     pub fn anthropic_kind(&self) -> &'static str {
         match (self.code, self.status) {
             (Code::UpstreamStatus, Some(400 | 422)) => "invalid_request_error",
-            (Code::UpstreamStatus, Some(401)) => "authentication_error",
+            (Code::UpstreamStatus | Code::UpstreamAuth, Some(401)) => "authentication_error",
             (Code::UpstreamStatus, Some(403)) => "permission_error",
             (Code::UpstreamStatus, Some(404)) => "not_found_error",
             (Code::UpstreamStatus, Some(413)) => "request_too_large",

@@ -72,12 +72,13 @@ pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
         let answer = ask(&mut exchange, decided).await;
         return settle::run(exchange, answer);
     }
-    let (dialect, id) = (exchange.endpoint.dialect, exchange.request_id);
+    let endpoint = exchange.endpoint;
+    let (spoken, id) = ((endpoint.dialect, endpoint.operation.format()), exchange.request_id);
     let answering = Box::pin(async move {
         let answer = ask(&mut exchange, decided).await;
         settle::run(exchange, answer)
     });
-    Box::pin(late::answer(answering, Duration::from_millis(patience), dialect, id)).await
+    Box::pin(late::answer(answering, Duration::from_millis(patience), spoken, id)).await
 }
 
 /// Carries a request without a caller to its answer, which only the cache gets.

@@ -197,24 +197,22 @@ pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
 
 /// What a provider says in an error body, whatever its dialect.
 pub fn error_message(body: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Member {
-        Text(String),
-        Object { message: String },
-    }
-    #[derive(serde::Deserialize)]
-    struct Body {
-        #[serde(default)]
-        error: Option<Member>,
-        #[serde(default)]
-        message: Option<String>,
-    }
-    let body: Body = serde_json::from_slice(body).ok()?;
-    let inner = body.error.map(|error| match error {
-        Member::Text(text) | Member::Object { message: text } => text,
-    });
-    inner.or(body.message).filter(|message| !message.trim().is_empty())
+    // OpenAI, Anthropic and Google; Google's streams that are arrays; Ollama; Cohere, Bedrock; AWS's front; FastAPI's
+    // servers, with one text or a list; Cloudflare.
+    const PLACES: [&str; 9] = [
+        "/error/message",
+        "/0/error/message",
+        "/error",
+        "/message",
+        "/Message",
+        "/detail",
+        "/detail/0/msg",
+        "/errors/0/message",
+        "/error_message",
+    ];
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let mut said = PLACES.iter().filter_map(|place| body.pointer(place)?.as_str());
+    said.find(|message| !message.trim().is_empty()).map(String::from)
 }
 
 /// True when an error body of a provider already has the shape the caller's dialect promises.
@@ -319,6 +317,25 @@ mod tests {
             (r#"{"delta":{"content":"cut"#, 0),
         ] {
             assert_eq!(text_length(event.as_bytes(), &members), length, "{event}");
+        }
+    }
+
+    #[test]
+    fn errors_are_read_whoever_wrote_them() {
+        for body in [
+            r#"{"error":{"message":"x"}}"#,
+            r#"[{"error":{"code":400,"message":"x","status":"INVALID_ARGUMENT"}}]"#,
+            r#"{"error":"x"}"#,
+            r#"{"id":"1","message":"x"}"#,
+            r#"{"Message":"x"}"#,
+            r#"{"detail":"x"}"#,
+            r#"{"detail":[{"loc":["body"],"msg":"x"}]}"#,
+            r#"{"success":false,"errors":[{"code":1,"message":"x"}]}"#,
+        ] {
+            assert_eq!(error_message(body.as_bytes()).as_deref(), Some("x"), "{body}");
+        }
+        for body in ["", "<html>", "{}", r#"{"error":{"message":" "}}"#, "[]"] {
+            assert_eq!(error_message(body.as_bytes()), None, "{body}");
         }
     }
 

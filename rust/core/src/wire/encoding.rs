@@ -8,6 +8,12 @@ use flate2::write::{GzDecoder, ZlibDecoder};
 /// Most bytes an answer may decode to: what a JSON body may be.
 const MAX_DECODED: u64 = 256 << 20;
 
+/// A body beyond [`BOMB_FROM`] may not decode to more than this many times its size: text shrinks to a fiftieth at best.
+const RATIO: u64 = 200;
+const BOMB_FROM: u64 = 128 << 10;
+/// Decoded at once, so that a bomb is noticed before it has unfolded.
+const SLICE: usize = 4 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingError {
     #[error("its content coding is not supported")]
@@ -16,6 +22,8 @@ pub enum EncodingError {
     Malformed,
     #[error("its body decodes to more than {MAX_DECODED} bytes")]
     TooLarge,
+    #[error("its body decodes to more than {RATIO} times its size")]
+    Bomb,
 }
 
 enum Decoder {
@@ -26,6 +34,7 @@ enum Decoder {
 /// Decodes a body piece by piece.
 pub struct Inflate {
     decoder: Decoder,
+    fed: u64,
     total: u64,
 }
 
@@ -42,7 +51,7 @@ impl Inflate {
             b"deflate" => Decoder::Deflate(ZlibDecoder::new(Vec::new())),
             _ => return Err(EncodingError::Unsupported),
         };
-        Ok(Some(Inflate { decoder, total: 0 }))
+        Ok(Some(Inflate { decoder, fed: 0, total: 0 }))
     }
 
     /// What `data` decodes to; may be empty although more is to come.
@@ -50,13 +59,28 @@ impl Inflate {
     /// # Errors
     /// Malformed data, or more of it than a body may have.
     pub fn feed(&mut self, data: &[u8]) -> Result<Bytes, EncodingError> {
-        let decoded = match &mut self.decoder {
-            Decoder::Gzip(decoder) => push(decoder, data).map(|()| std::mem::take(decoder.get_mut())),
-            Decoder::Deflate(decoder) => push(decoder, data).map(|()| std::mem::take(decoder.get_mut())),
-        };
-        let decoded = decoded.map_err(|_| EncodingError::Malformed)?;
-        self.total += decoded.len() as u64;
-        if self.total > MAX_DECODED { Err(EncodingError::TooLarge) } else { Ok(decoded.into()) }
+        let mut all = Vec::new();
+        for slice in data.chunks(SLICE) {
+            let decoded = match &mut self.decoder {
+                Decoder::Gzip(decoder) => push(decoder, slice).map(|()| std::mem::take(decoder.get_mut())),
+                Decoder::Deflate(decoder) => push(decoder, slice).map(|()| std::mem::take(decoder.get_mut())),
+            };
+            let decoded = decoded.map_err(|_| EncodingError::Malformed)?;
+            self.fed += slice.len() as u64;
+            self.total += decoded.len() as u64;
+            if self.total > MAX_DECODED {
+                return Err(EncodingError::TooLarge);
+            }
+            if self.total > BOMB_FROM && self.total / self.fed > RATIO {
+                return Err(EncodingError::Bomb);
+            }
+            if all.is_empty() {
+                all = decoded;
+            } else {
+                all.extend_from_slice(&decoded);
+            }
+        }
+        Ok(all.into())
     }
 }
 
@@ -95,6 +119,16 @@ mod tests {
                 decoded.extend_from_slice(&inflate.feed(&wire[cut..]).expect("valid"));
                 assert_eq!(decoded, text, "{coding} split at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn bombs_are_told_before_they_unfold() {
+        for coding in ["gzip", "deflate"] {
+            let bomb = compressed(coding, &vec![b' '; 64 << 20]);
+            let mut inflate = Inflate::for_coding(coding.as_bytes()).expect("known").expect("not identity");
+            assert_eq!(inflate.feed(&bomb).err(), Some(EncodingError::Bomb));
+            assert!(inflate.total < 8 << 20, "{}", inflate.total);
         }
     }
 

@@ -168,6 +168,9 @@ fn listing(shared: &Shared, method: &Method, tail: &str) -> Result<Answer, Failu
     Err(failure)
 }
 
+/// What a bomb unfolds to.
+const BOMB: usize = 32 << 20;
+
 /// The answer with the wrong body the script asks for.
 fn altered(mut answer: Answer, script: &Script) -> Answer {
     if let Some(status) = script.status.filter(|status| *status < 400) {
@@ -184,6 +187,7 @@ fn altered(mut answer: Answer, script: &Script) -> Answer {
             *content = Content::Whole("<html><head><title>502 Bad Gateway</title></head><body></body></html>\n".into());
             answer.content_type = "text/html";
         }
+        (BodyKind::Bomb, content) => *content = Content::Whole(vec![b' '; BOMB].into()),
         (BodyKind::Truncated, Content::Whole(body)) => body.truncate(body.len() / 2),
         (BodyKind::Truncated, Content::Events(stream)) => {
             stream.closing.clear();

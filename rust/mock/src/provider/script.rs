@@ -63,6 +63,8 @@ pub enum BodyKind {
     Empty,
     /// The HTML page of some proxy in between.
     Html,
+    /// Megabytes of blanks, compressed to kilobytes.
+    Bomb,
 }
 
 /// A content-length that is stated instead of the true one.

@@ -23,6 +23,7 @@ use super::plan::{Asked, Plan};
 use super::raw::RawAnswer;
 use super::realtime;
 use super::requests::End;
+use super::script::BodyKind;
 use super::state::{Exchange, Received, Shared};
 use crate::clock::monotonic_ns;
 
@@ -166,7 +167,7 @@ pub async fn handle(
     let service_ns = monotonic_ns().saturating_sub(received_ns);
     headers.insert("x-mock-service-us", microseconds(service_ns));
     let content = if script.stamp { stamped(answer.content, service_ns) } else { answer.content };
-    let content = if script.gzip { gzipped(content, &mut headers) } else { content };
+    let content = if script.gzip || script.body == BodyKind::Bomb { gzipped(content, &mut headers) } else { content };
     let feed = Feed::new(content, &script, random);
     if by_hand {
         let raw = RawAnswer::new(answer.status, &headers, &script, feed, exchange);

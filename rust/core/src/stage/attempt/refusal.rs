@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
+use http::header::CONTENT_ENCODING;
 
 use super::failed::{Failed, Failure};
 use super::retry::{class_of, retry_after};
@@ -13,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
 use crate::snapshot::Deployment;
+use crate::wire::encoding::Inflate;
 
 /// Most of an error body that is read and passed on.
 const ERROR_BODY_MAX: usize = 64 * 1024;
@@ -52,12 +54,15 @@ async fn refused(exchange: &mut Exchange, deployment: &Deployment, mut answer: B
 /// The body of a refusal, as far as it comes within bounds.
 async fn read_error(deployment: &Deployment, answer: &mut Answer) -> Bytes {
     let mut body = BytesMut::new();
+    let coding = answer.head.headers.get(CONTENT_ENCODING).map_or(b"".as_slice(), |value| value.as_bytes());
+    let Ok(mut inflate) = Inflate::for_coding(coding) else { return Bytes::new() };
     let read = async {
         while body.len() < ERROR_BODY_MAX {
             let frame = std::future::poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body)).await;
-            match frame {
-                Some(Ok(data)) => body.extend_from_slice(&data),
-                Some(Err(_)) | None => return,
+            let Some(Ok(data)) = frame else { return };
+            match inflate.as_mut().map_or(Ok(data.clone()), |inflate| inflate.feed(&data)) {
+                Ok(decoded) => body.extend_from_slice(&decoded),
+                Err(_) => return,
             }
         }
     };
@@ -80,13 +85,14 @@ fn passed_on(
             [by, asked].iter().all(|format| matches!(format, Format::Chat | Format::Responses | Format::Completions))
         }
     };
+    if matches!(status.as_u16(), 401 | 403) {
+        return unauthorized(deployment, status, body);
+    }
     let text = if same_dialect && dialect::is_error_shape(body) {
         None
-    } else if let Some(message) = dialect::error_message(body) {
-        Some(message)
     } else {
-        let quoted: String = String::from_utf8_lossy(body).chars().take(300).collect();
-        Some(format!("Provider '{}' answered {}: {}", deployment.provider, status.as_u16(), quoted.trim()))
+        let told = || format!("Provider '{}' answered {}{}", deployment.provider, status.as_u16(), quoted(body));
+        Some(dialect::error_message(body).unwrap_or_else(told))
     };
     let mut error = Error::new(Code::UpstreamStatus, text.unwrap_or_default()).status(status.as_u16());
     error.retry_after = wait;
@@ -98,4 +104,60 @@ fn passed_on(
         error.status = None;
     }
     error
+}
+
+/// What there is to quote of a body that is no error of an API: the page of a proxy in between says nothing to a caller.
+fn quoted(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    match text.trim() {
+        "" => " and said nothing.".to_string(),
+        page if page.starts_with('<') => " with a page of HTML.".to_string(),
+        plain => format!(": {}", plain.chars().take(300).collect::<String>()),
+    }
+}
+
+/// A refusal of the credential that the gateway has for the provider. The caller's own key is fine: the class says so. What
+/// the provider writes may repeat the credential, so that only words are passed on.
+fn unauthorized(deployment: &Deployment, status: StatusCode, body: &[u8]) -> Error {
+    let said = dialect::error_message(body).filter(|_| status == StatusCode::FORBIDDEN);
+    let provider = &deployment.provider;
+    let text = match said {
+        Some(said) => format!("Provider '{provider}' refuses access ({}): {}", status.as_u16(), words(&said)),
+        None => format!("Provider '{provider}' refuses the gateway's credential ({}).", status.as_u16()),
+    };
+    Error::new(Code::UpstreamAuth, text).status(status.as_u16())
+}
+
+/// A text whose pieces that could be a part of a secret are left out: whatever holds a digit, a star or more letters than
+/// a word has.
+fn words(text: &str) -> String {
+    let word = |piece: &str| {
+        let inner = piece.trim_matches(|c: char| ".,:;'\"()[]".contains(c));
+        inner.len() <= 24 && inner.chars().all(|c| c.is_alphabetic() || "-'/_.".contains(c))
+    };
+    let pieces = text.split_whitespace().take(60).map(|piece| if word(piece) { piece } else { "…" });
+    pieces.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_repeated() {
+        for (said, told) in [
+            ("Incorrect key sk-abc123 given.", "Incorrect key … given."),
+            ("key 'AKIA****' is not authorized to perform: bedrock:Invoke", "key … is not authorized to perform: …"),
+            ("Your account has no access to this model.", "Your account has no access to this model."),
+            ("abcdefghijklmnopqrstuvwxyzabcdef", "…"),
+        ] {
+            assert_eq!(words(said), told);
+        }
+    }
+
+    #[test]
+    fn pages_are_not_quoted() {
+        assert_eq!(quoted(b" <html><body>secret</body></html>"), " with a page of HTML.");
+        assert_eq!((quoted(b""), quoted(b"no")), (" and said nothing.".to_string(), ": no".to_string()));
+    }
 }

@@ -10,7 +10,7 @@ use super::{Whole, cache, forwardable, give_back, is, is_json, read_whole, share
 use crate::account::Ending;
 use crate::body::Body;
 use crate::cache::entry::Worth;
-use crate::dialect::{Context, Fault, Format, translate};
+use crate::dialect::{self, Context, Fault, Format, translate};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
@@ -101,7 +101,11 @@ async fn whole(
         Ok(translated) => translated,
         Err(fault) => {
             answer.attempt.progress.plain(body.len());
-            return Err(spoilt(exchange, answer, invalid(&fault)));
+            // Some report failures with status 200.
+            let said =
+                Some(&body).filter(|body| dialect::is_error_shape(body)).and_then(|body| dialect::error_message(body));
+            let text = said.map_or_else(|| invalid(&fault), |said| format!("The provider reports a failure: {said}"));
+            return Err(spoilt(exchange, answer, text));
         }
     };
     let ending = match usage {

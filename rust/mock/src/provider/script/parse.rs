@@ -156,7 +156,8 @@ fn body_kind(value: &str) -> Result<BodyKind, String> {
         "truncated" => Ok(BodyKind::Truncated),
         "empty" => Ok(BodyKind::Empty),
         "html" => Ok(BodyKind::Html),
-        _ => Err("proper, garbage, truncated, empty or html".to_owned()),
+        "bomb" => Ok(BodyKind::Bomb),
+        _ => Err("proper, garbage, truncated, empty, html or bomb".to_owned()),
     }
 }
 

@@ -32,6 +32,8 @@ from ailink.config.problems import ConfigError
 from ailink.config.schema import Config
 from ailink.config.secrets import secrets_in
 from ailink.identities import Refresher
+from ailink.ledger import shared
+from ailink.ledger.reader import LedgerSource
 from ailink.observe import logging as log_lines
 from ailink.observe.events import EventReader
 from ailink.observe.redaction import Redactor
@@ -203,13 +205,13 @@ class Gateway:
                 redactor=self._redactor,
                 version=__version__,
                 identities=self._identities.status,
+                ledger=await self._share(config),
                 loopback=config.server.port is None or is_loopback(config.server.host),
             )
         )
         await self._start_shell(services, socket)
         follower = Follower(services)
         await self._fill(services, follower)
-        self._share_limits(config)
         follower.start()
         self._ends.push_async_callback(follower.stop)
         upkeep = Upkeep(services)
@@ -257,13 +259,13 @@ class Gateway:
         except (watch.ApplyError, EnvelopeError, DatabaseError) as error:
             raise StartError(str(error)) from error
 
-    def _share_limits(self, config: Config) -> None:
+    async def _share(self, config: Config) -> LedgerSource | None:
+        """Begins to work with other nodes, if there are any; the ledger of all of them."""
         try:
-            leases = coordination.share_limits(config, self._plane)
-        except ValueError as error:
+            coordination.share_limits(config, self._plane, self._ends)
+            return await shared.open_ledger(self._plane, self._database, config.server.node, self._ends)
+        except (ValueError, RuntimeError) as error:
             raise StartError(str(error)) from None
-        if leases is not None:
-            self._ends.push_async_callback(leases.stop)
 
     def _accept(self) -> None:
         try:

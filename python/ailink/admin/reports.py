@@ -70,7 +70,7 @@ def _day(text: str | None, param: str) -> date | None:
 async def spent(services: Services, actor: Actor, first: date, last: date) -> list[Spent]:
     """What the caller may see of these days. Raises `ApiError` (503)."""
     try:
-        found = await rollup.cells(services.plane, first, last)
+        found = await rollup.cells(services.ledger.source, first, last)
     except LedgerError as error:
         raise ApiError(503, str(error), type="api_error", code="ledger_unavailable") from error
     records = await services.keys.records(cell.key_id for cell in found if cell.key_id not in ("", MASTER_ID))

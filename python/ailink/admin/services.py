@@ -14,7 +14,7 @@ from ailink.admin.keys import KeyService
 from ailink.admin.plane import Endpoint, Plane
 from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.served import ConfigView
-from ailink.ledger.reader import LedgerReader
+from ailink.ledger.reader import LedgerReader, LedgerSource
 from ailink.observe.metrics import ShellMetrics
 from ailink.observe.redaction import Redactor
 from ailink.secrets.keyring import Keyring
@@ -47,6 +47,8 @@ class ServiceOptions:
     # Slot id → how the cloud identity behind it is doing.
     identities: Callable[[], Mapping[str, object]] = dict
     now_us: Callable[[], int] = wall_clock_us
+    # The ledger of all nodes, where there is one.
+    ledger: LedgerSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ def build(options: ServiceOptions) -> Services:
         credentials=CredentialService(
             options.database, options.keyring, options.plane, options.config, options.redactor, options.now_us
         ),
-        ledger=LedgerReader(options.plane),
+        ledger=LedgerReader(options.ledger or options.plane),
         metrics=ShellMetrics(options.version),
         endpoints=endpoints,
         operations=tuple(options.operations),

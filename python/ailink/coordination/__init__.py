@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import AsyncExitStack
 from typing import Any
 
 from ailink.config.schema import Config
 
 
-def share_limits(config: Config, plane: Any) -> Any:
-    """Begins to share limits with other nodes, if there are any: what has to be stopped, or None.
+def share_limits(config: Config, plane: Any, ends: AsyncExitStack) -> None:
+    """Begins to share limits with other nodes, if there are any, until `ends` is closed.
 
     Raises ValueError for an address that is none, or when the client is not installed.
     """
     if config.redis_url is None:
-        return None
+        return
     try:
         # An extra, and 60 ms of start that one node does not need.
         leases = importlib.import_module("ailink.coordination.leases")
@@ -25,4 +26,4 @@ def share_limits(config: Config, plane: Any) -> Any:
     )
     sharing = leases.Leases(plane, options)
     sharing.start()
-    return sharing
+    ends.push_async_callback(sharing.stop)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ailink.ledger.reader import HALF, PICO, LedgerReader
+from ailink.ledger.reader import HALF, PICO, Dialect, LedgerReader
 
 DAY_US: Final = 86_400_000_000
 SOURCES: Final = ("reported", "estimated", "unknown", "reconciled")
@@ -45,13 +45,18 @@ _DAYS = f"""
     AS pico FROM rollup WHERE day >= ? AND day < ?
 """
 _EDGE = f"""
-    SELECT CAST(at_us / {DAY_US} AS INTEGER) AS day, {_IDS}, 1 AS requests, (status >= 400 OR class != 0) AS
-    errors, input, output, cache_read, cache_write, 0 AS usd, cost_pico AS pico
+    SELECT CAST(at_us / {DAY_US} AS INTEGER) AS day, {_IDS}, 1 AS requests,
+    CASE WHEN status >= 400 OR class != 0 THEN 1 ELSE 0 END AS errors,
+    input, output, cache_read, cache_write, 0 AS usd, cost_pico AS pico
     FROM attempt WHERE attempt_id >= ? AND at_us >= ? AND at_us < ?
 """
 
 
-_SETS = "SELECT d.id FROM dict d, json_each(d.text) j WHERE d.kind = 10 AND j.value = ?"
+_SETS: Final = {
+    "sqlite": "SELECT d.id FROM dict d, json_each(d.text) j WHERE d.kind = 10 AND j.value = ?",
+    "postgresql": "SELECT d.id FROM dict d, json_array_elements_text(d.text::json) j(value) "
+    "WHERE d.kind = 10 AND j.value = ?",
+}
 
 
 class Amounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +101,7 @@ async def ask(reader: LedgerReader, question: Question) -> Report:
     """Raises `LedgerError`."""
     await reader.catch_up()
     source, params = await _source(reader, question)
-    where, names = _filters(question.filters)
+    where, names = _filters(question.filters, reader.dialect)
     dimensions = question.group_by
     selected, joins = _selected(dimensions)
     group = f"GROUP BY {', '.join(str(at + 1) for at in range(len(dimensions)))}" if dimensions else ""
@@ -144,12 +149,12 @@ async def _source(reader: LedgerReader, question: Question) -> tuple[str, list[i
     return " UNION ALL ".join(parts), params
 
 
-def _filters(filters: Mapping[str, str]) -> tuple[str, list[str | int]]:
+def _filters(filters: Mapping[str, str], dialect: Dialect) -> tuple[str, list[str | int]]:
     terms, params = [], list[str | int]()
     for dimension, name in filters.items():
         column, kind = COLUMNS[dimension]
         if dimension == "tag":
-            terms.append(f"s.tags_id IN ({_SETS})")
+            terms.append(f"s.tags_id IN ({_SETS[dialect]})")
             params.append(name)
         elif name == "":
             terms.append(

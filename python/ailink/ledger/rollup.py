@@ -61,7 +61,7 @@ _SELECT = f"""
     LEFT JOIN dict m ON m.id = r.model_id
     LEFT JOIN dict d ON d.id = r.deployment_id
     WHERE r.day BETWEEN ? AND ?
-    GROUP BY r.day, r.key_id, r.org_id, r.team_id, r.user_id, r.model_id, r.deployment_id
+    GROUP BY r.day, k.text, o.text, t.text, u.text, m.text, d.text
     ORDER BY r.day
 """
 

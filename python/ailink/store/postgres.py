@@ -146,6 +146,12 @@ class PostgresDatabase:
         async with self.reading() as queries:
             return await queries.fetchrow(sql, params)
 
+    async def fetch_rows(self, sql: str, params: Sequence[Value] = ()) -> list[tuple[object, ...]]:
+        """All rows of a query, by position: columns may share a name."""
+        async with self.connection(BEGIN) as connection:
+            async with _within():
+                return [tuple(row.values()) for row in await connection.fetch(numbered(sql), *params)]
+
     async def execute(self, sql: str, params: Sequence[Value] = ()) -> int:
         async with self.transaction() as queries:
             return await queries.execute(sql, params)
@@ -168,14 +174,17 @@ class PostgresDatabase:
             yield _Guarded(connection)
 
     @asynccontextmanager
-    async def connection(self, begin: str) -> AsyncIterator[asyncpg.Connection]:
-        """A connection in a transaction that ends with the block. For COPY; raises as statements do."""
+    async def connection(self, begin: str, seconds: float | None = None) -> AsyncIterator[asyncpg.Connection]:
+        """A connection in a transaction that ends with the block, which may take so long. For COPY; raises as
+        statements do.
+        """
         connection = await self._acquire()
         usable = False
         try:
             async with asyncio.timeout(STATEMENT_S):
                 await connection.execute(begin)
-            yield connection
+            async with asyncio.timeout(seconds):
+                yield connection
             async with asyncio.timeout(STATEMENT_S):
                 await connection.execute("COMMIT")
             usable = True

@@ -122,6 +122,16 @@ class Mock:
 
     def stop(self) -> None: ...
 
+class Router:
+    """A trained router. ValueError: the file is none, or damaged."""
+
+    def __new__(cls, file: bytes) -> Router: ...
+    def models(self) -> list[str]:
+        """Its candidates."""
+
+    def choose(self, dense: list[float], vector: list[int], seed: int) -> tuple[int, list[float]]:
+        """The candidate that features go to, and what each is estimated to be worth. ValueError."""
+
 class Window:
     """A sliding window of 60 slots over an injected clock."""
 
@@ -170,6 +180,12 @@ def count_tokens(request: bytes, model: str) -> tuple[int, bool, str]:
     encoding: the count, whether it is exact, and the encoding (`estimate`: none that is known). The first
     call for an encoding loads its vocabulary. ValueError.
     """
+
+def router_features(body: bytes) -> tuple[list[float], list[int], float]:
+    """What a router sees of a request's body: dense features, vector, complexity. ValueError: no JSON."""
+
+def router_complexity(dense: list[float]) -> float:
+    """How much thought a prompt of such features asks for, 0 to 1. ValueError: another size."""
 
 def noop() -> None:
     """Crosses the boundary and does nothing."""

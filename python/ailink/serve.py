@@ -29,7 +29,7 @@ from ailink.config.checks import is_loopback
 from ailink.config.data_dir import DataDir, DataDirError
 from ailink.config.loader import Loaded, Overrides
 from ailink.config.problems import ConfigError
-from ailink.config.schema import Config
+from ailink.config.schema import Config, routers_of
 from ailink.config.secrets import secrets_in
 from ailink.identities import Refresher
 from ailink.ledger import shared
@@ -42,6 +42,7 @@ from ailink.plugins.runner import PluginError
 from ailink.pricing import files as price_files
 from ailink.pricing.files import PriceFileError
 from ailink.providers import CatalogError, Registry
+from ailink.routers.shelf import ShelfError, in_force
 from ailink.secrets.envelope import EnvelopeError
 from ailink.secrets.keyring import KeyringError, open_keyring
 from ailink.shell.app import create_app
@@ -126,6 +127,7 @@ class Gateway:
         self._mock: _core.Mock | None = None
         self._mock_url = ""
         self._loaded: Loaded
+        self._serving: Loaded
         self._admin_key: str
         self._plane: _core.Plane
         self._database: Database
@@ -214,10 +216,10 @@ class Gateway:
         await self._fill(services, follower)
         follower.start()
         self._ends.push_async_callback(follower.stop)
-        upkeep = Upkeep(services)
+        upkeep = Upkeep(services, self._routing_of)
         upkeep.start()
         self._ends.push_async_callback(upkeep.stop)
-        events = EventReader(self._plane, services.metrics)
+        events = EventReader(self._plane, services.metrics, [upkeep.listen])
         events.start()
         self._ends.callback(events.stop)
         self._accept()
@@ -287,7 +289,9 @@ class Gateway:
             stored = [record.name for record in await credentials.everything(self._database)]
             files = [Path(file) for file in loaded.config.prices]
             overlays = await asyncio.to_thread(lambda: tuple(map(price_files.read, files)))
+            routers = await asyncio.to_thread(in_force, loaded.config.data_dir, routers_of(loaded.config))
             inputs = compiler.Inputs(
+                routers=routers,
                 registry=self._registry,
                 catalogue=pricing.load(),
                 overlays=overlays,
@@ -301,8 +305,16 @@ class Gateway:
             compiled = await asyncio.to_thread(compiler.compile_snapshot, loaded.config, inputs, created)
             async with self._plugins.using(loaded.config, loaded.file):
                 version = await self._publisher.publish(compiled)
-        except (compiler.CompileError, PublishError, DatabaseError, PriceFileError, PluginError) as error:
+        except (
+            compiler.CompileError,
+            PublishError,
+            DatabaseError,
+            PriceFileError,
+            PluginError,
+            ShelfError,
+        ) as error:
             raise watch.ApplyError(str(error)) from error
+        self._serving = loaded
         await self._identities.use(compiled.identities)
         for secret in compiled.secrets.values():
             self._redactor.add(secret.decode())
@@ -310,6 +322,10 @@ class Gateway:
         for text in endings.warnings(compiled.snapshot, datetime.now(UTC).date()):
             log.warning("%s", text)
         return version
+
+    def _routing_of(self) -> tuple[Path, dict[str, str]]:
+        """Where routers are, and which model uses which."""
+        return Path(self._serving.config.data_dir), routers_of(self._serving.config)
 
     def _push_tokens(self, tokens: dict[str, bytes]) -> None:
         self._plane.push_credentials(msgspec.msgpack.encode(tokens))

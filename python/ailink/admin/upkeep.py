@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from ailink.admin.call import Caller
+from ailink.admin.route_samples import Samples, take_back
 from ailink.admin.services import Services
 from ailink.admin.subjects import TABLES
 from ailink.store import keys
@@ -24,8 +28,11 @@ SCHEDULER = Caller(role="admin", key_id="scheduler")
 class Upkeep:
     """One background task per process. Each step stands for itself: one that fails is tried again."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, routers: Callable[[], tuple[Path, Mapping[str, str]]]) -> None:
+        """`routers`: where routers are kept, and which model uses which."""
         self._services = services
+        self._routers = routers
+        self._samples = Samples(services.changes.now_us())
         self._task: asyncio.Task[None] | None = None
         self._seen_us = services.changes.now_us()
 
@@ -51,6 +58,12 @@ class Upkeep:
         await self._services.keys.rotate_due(SCHEDULER)
         await self._services.keys.forget_old_secrets(SCHEDULER)
         await self._end_increases()
+        await self._samples.write(self._services.database, self._services.changes.now_us())
+        await take_back(self._services.database, *self._routers())
+
+    def listen(self, event: Mapping[str, Any]) -> None:
+        """Takes an event of the data plane."""
+        self._samples.listen(event, self._services.changes.now_us())
 
     async def _end_increases(self) -> None:
         """Tells the plane of budgets whose temporary increase has ended since the last look."""

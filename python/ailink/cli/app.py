@@ -18,6 +18,7 @@ from ailink.cli import (
     mock,
     models,
     providers,
+    router,
     serve,
     stages,
     version,
@@ -43,6 +44,7 @@ def build() -> typer.Typer:
     app.add_typer(keys.build(), name="keys")
     app.add_typer(models.build(), name="models")
     app.add_typer(providers.build(), name="providers")
+    app.add_typer(router.build(), name="router")
     app.command()(explain.explain)
     app.add_typer(guardrails.build(), name="guardrails")
     app.add_typer(cache.build(), name="cache")

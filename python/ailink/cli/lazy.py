@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from ailink.moving import offline as moving
     from ailink.pricing import files as price_files
     from ailink.providers import registry
+    from ailink.routers import data as router_data
+    from ailink.routers import evaluation as router_evaluation
+    from ailink.routers import plot as router_plot
+    from ailink.routers import shelf as router_shelf
+    from ailink.routers import training as router_training
 
 _MODULES: Final = {
     "client": "ailink.cli.client",
@@ -29,6 +34,11 @@ _MODULES: Final = {
     "problems": "ailink.config.problems",
     "registry": "ailink.providers.registry",
     "render": "ailink.cli.render",
+    "router_data": "ailink.routers.data",
+    "router_evaluation": "ailink.routers.evaluation",
+    "router_plot": "ailink.routers.plot",
+    "router_shelf": "ailink.routers.shelf",
+    "router_training": "ailink.routers.training",
     "serve": "ailink.serve",
 }
 
@@ -44,6 +54,11 @@ __all__ = [
     "problems",
     "registry",
     "render",
+    "router_data",
+    "router_evaluation",
+    "router_plot",
+    "router_shelf",
+    "router_training",
     "serve",
 ]
 

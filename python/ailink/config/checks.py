@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from ailink.config import limits, store_checks
+from ailink.config.auto import auto_faults
 from ailink.config.circles import cycles
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
 from ailink.config.guardrail_checks import faults as guardrail_faults
@@ -274,7 +275,9 @@ class _Checks:
             self._claim(model.name, (*path, "name"), taken)
             for alias_index, alias in zip(self._kept((*path, "aliases")), model.aliases, strict=False):
                 self._claim(alias, (*path, "aliases", alias_index), taken)
-            if not model.deployments and not self._faulty((*path, "deployments")):
+            if model.auto is not None and model.deployments:
+                self._report((*path, "auto"), "a model that stands for others has no `deployments`")
+            if not model.deployments and model.auto is None and not self._faulty((*path, "deployments")):
                 self._report((*path, "deployments"), f"the model `{model.name}` has no deployment")
             self._positive(model.timeouts, (*path, "timeouts"))
             self._faults(price_faults(model.price, (*path, "price")))
@@ -357,6 +360,15 @@ class _Checks:
                 self._report((*path, index), f"unknown model `{name}`{did_you_mean(name, known)}")
         return found
 
+    def _autos(self) -> None:
+        models = self.config.models
+        known = self.context.names | {name for model in models for name in (model.name, *model.aliases)}
+        autos = {model.name for model in self.config.models if model.auto is not None}
+        for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
+            if model.auto is not None:
+                path: Path = ("models", index, "auto")
+                self._faults(auto_faults(model.name, model.auto, path, known, autos))
+
     def _routing(self) -> None:
         sections: list[tuple[Path, ModelRouting]] = [(("routing",), self.config.routing)]
         for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
@@ -366,12 +378,10 @@ class _Checks:
             self._positive(breaker, (*path, "breaker"), zero={"open", "slow_start"})
             if breaker.open is not None and breaker.open_max is not None and breaker.open > breaker.open_max:
                 self._report((*path, "breaker", "open_max"), "is shorter than `open`")
-            overload = section.overload
-            self._positive(overload, (*path, "overload"))
-            if overload.least is not None and overload.most is not None and overload.least > overload.most:
-                self._report((*path, "overload", "most"), "is less than `least`")
+            self._positive(section.overload, (*path, "overload"))
             known = self.context.names | {model.name for model in self.config.models}
             for here, message in condition_faults(path, section, known):
                 self._report(here, message)
+        self._autos()
         for here, message in config_faults(("routing",), self.config.routing):
             self._report(here, message)

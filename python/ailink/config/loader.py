@@ -16,7 +16,7 @@ from ailink.config.checks import Context, check
 from ailink.config.expand import ExpansionError, expand
 from ailink.config.problems import ConfigError, Path, Place, Problem
 from ailink.config.reader import Reader
-from ailink.config.schema import Config
+from ailink.config.schema import Config, routers_of
 from ailink.config.yaml12 import Node, Scalar
 from ailink.providers import Registry
 
@@ -131,15 +131,33 @@ def _finish(source: _Source, file: FilePath, given: _Given) -> Loaded:
         problems += check(config, context)
     if config is None or any(problem.severity == "error" for problem in problems):
         raise ConfigError([*sorted(problems, key=_order), *notes])
+    routers = _router_states(config)
+    digest = source.digest
+    for state in routers:
+        # What is in force there changes with it; a file that cannot be read is told when it is compiled.
+        digest = hashlib.sha256(digest.encode() + _contents(state)).hexdigest()
     return Loaded(
         config=config,
         source="litellm" if converted else "ailink" if source.files else "embedded",
         file=file if source.files else None,
-        files=tuple(source.files),
-        digest=source.digest,
+        files=(*source.files, *routers),
+        digest=digest,
         modified=source.modified,
         notes=(*problems, *notes),
     )
+
+
+def _router_states(config: Config) -> list[FilePath]:
+    """Where it stands which versions of the routers in use are in force."""
+    names = sorted(set(routers_of(config).values()))
+    return [FilePath(config.data_dir) / "routers" / name / "state.json" for name in names]
+
+
+def _contents(file: FilePath) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def locate(root: Node | None, path: Path, default: Place) -> Place:

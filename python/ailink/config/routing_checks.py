@@ -16,7 +16,10 @@ def condition_faults(path: Path, section: ModelRouting, models: Set[str]) -> Ite
         if rule.then not in models:
             yield (*here, "then"), f"unknown model `{rule.then}`{did_you_mean(rule.then, models)}"
 
-    for index, prioritized in enumerate(section.overload.priorities or ()):
+    overload = section.overload
+    if (overload.least or 0) > (overload.most or overload.least or 0):
+        yield (*path, "overload", "most"), "is less than `least`"
+    for index, prioritized in enumerate(overload.priorities or ()):
         if (fault := _core.condition_fault(prioritized.when)) is not None:
             yield (*path, "overload", "priorities", index, "when"), _said(fault)
 

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ailink.config.auto import Auto
 from ailink.config.cache import Cache, ModelCache
 from ailink.config.guardrails import Defaults, Guardrail
 from ailink.config.identity import Identity
@@ -227,7 +228,9 @@ class Model(Strict, frozen=True, kw_only=True):
     """What clients ask for."""
 
     name: _Name
-    deployments: tuple[Deployment, ...]
+    deployments: tuple[Deployment, ...] = ()
+    auto: Auto | None = None
+    """Other models, in place of deployments, of which each request goes to the one that suits it."""
     price: Price | None = None
     fallbacks: tuple[str, ...] = ()
     """Models asked, in this order, when no deployment of this one could answer."""
@@ -304,3 +307,8 @@ class Config(Strict, frozen=True, kw_only=True):
     compat: Compat = Compat()
     include: tuple[_Name, ...] = ()
     """Other files of the same shape, relative to the one that names them; merged by the loader."""
+
+
+def routers_of(config: Config) -> dict[str, str]:
+    """The trained routers in use, by the model that asks for one."""
+    return {model.name: model.auto.router for model in config.models if model.auto and model.auto.router}

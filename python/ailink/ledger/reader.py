@@ -108,6 +108,10 @@ _OF_KEY = f"{_ATTEMPTS} WHERE a.key_id = ? ORDER BY {{}} LIMIT ?"
 _OF_REQUEST = (
     f"{_ATTEMPTS} WHERE a.request_id = ? AND a.attempt_id BETWEEN ? AND ? ORDER BY a.attempt_id LIMIT ?"
 )
+_COSTS = """
+    SELECT lower(hex(request_id)), sum(cost_pico) FROM attempt
+    WHERE attempt_id >= ? AND lower(hex(request_id)) IN (SELECT value FROM json_each(?)) GROUP BY request_id
+"""
 _KEY_NUMBER = "SELECT id FROM dict WHERE kind = ? AND text = ?"
 # The first attempt_id at or after a time, by halving: attempt_id grows with time.
 _MIDDLE = "(low + (high - low) / 2)"
@@ -163,6 +167,20 @@ class LedgerReader:
         near = await self.fetch(_OF_REQUEST, [raw, first - DISORDER, last + DISORDER, limit], list[Attempt])
         # An idle thread may have held old numbers for long; then only the whole table tells.
         return near or await self.fetch(_OF_REQUEST, [raw, 0, 2**63 - 1, limit], list[Attempt])
+
+    async def costs_of(self, request_ids: Sequence[str]) -> dict[str, int]:
+        """What requests cost in all their attempts, pico-USD; those without a row are left out."""
+        matches = [match for one in request_ids if (match := REQUEST_ID.fullmatch(one.lower())) is not None]
+        if not matches:
+            return {}
+        await self.catch_up()
+        oldest = min(int(match[1][:12], 16) for match in matches) * 1_000
+        rows = await self.fetch(
+            _COSTS,
+            [await self.near(oldest), msgspec.json.encode([match[1] for match in matches]).decode()],
+            list[tuple[str, int]],
+        )
+        return {f"req_{request_id}": cost for request_id, cost in rows}
 
     async def totals(self) -> Totals:
         """Everything that was ever spent."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from ailink.admin import cache_handlers as cache
 from ailink.admin import credential_handlers as creds
+from ailink.admin import feedback_handlers as feedback
 from ailink.admin import guard_handlers as guards
 from ailink.admin import health_handlers as health
 from ailink.admin import litellm_fields as litellm
@@ -105,6 +106,10 @@ ROUTES: tuple[Route, ...] = (
           tag="Routing", query=routing.HealthQuery, response=routing.DeploymentsHealth),
     route("GET", "/routing/explain/{id}", ADMIN, routing.explain, "Why a request went where it went",
           tag="Routing", response=dict[str, Any]),
+    route("GET", "/routing/samples", ADMIN, feedback.samples, "What routers are trained from", tag="Routing",
+          query=feedback.SamplesQuery, response=feedback.SamplesView),
+    route("POST", "/v1/feedback", KEY, feedback.give, "Say what an answer is worth", tag="Routing",
+          body=feedback.GiveFeedback, response=feedback.FeedbackView),
     route("GET", "/metrics", Policy.METRICS, pages.metrics, "Prometheus metrics", tag="Operation"),
     route("GET", "/openapi.json", PUBLIC, document, "This description", tag="Operation"),
     route("GET", "/docs", PUBLIC, pages.docs, "The documentation page", tag="Operation"),

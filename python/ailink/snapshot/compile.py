@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from ailink.config.auto import Auto, steps
 from ailink.config.checks import is_loopback
 from ailink.config.deployments import MOCK_URL, PLUGIN_URL, Credential, Placed, place
 from ailink.config.identity import Identity
@@ -19,6 +20,7 @@ from ailink.pricing import Catalogue
 from ailink.pricing import Model as Facts
 from ailink.providers import Operation, ProviderRow, Registry
 from ailink.providers.rules import of as rules_of
+from ailink.routers.shelf import Trained
 from ailink.snapshot import caching, prices
 from ailink.snapshot import model as wire
 from ailink.snapshot.guardrails import chosen, compile_guardrails
@@ -46,6 +48,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     mock_url: str = MOCK_URL
     plugin_socket: str = ""
     """Where providers written in Python are reached."""
+    routers: Mapping[str, Trained] = msgspec.field(default_factory=dict)
+    """What is in force of trained routers, by name."""
     stored: Collection[str] | None = None
     """Names of the credentials in the store; None: not known, so not checked."""
 
@@ -197,11 +201,23 @@ class _Compiler:
             fallbacks=[name for name in self._names(fallbacks) if name != model.name],
             routing=compile_routing(model, self._config, self._names),
             cache=caching.policy(model, self._config),
+            auto=None if model.auto is None else self._auto(model.auto),
             guardrails=chosen(model, self._config),
-            owned_by=model.owned_by or self.deployments[first].provider,
+            owned_by=model.owned_by or (self.deployments[first].provider if model.deployments else "ailink"),
             created=self._created,
             mode=model.mode,
             info=prices.info(self._facts),
+        )
+
+    def _auto(self, auto: Auto) -> wire.Auto:
+        trained = self._inputs.routers.get(auto.router or "", Trained())
+        return wire.Auto(
+            models=self._names(auto.models),
+            thresholds=list(steps(auto)),
+            incumbent=trained.incumbent,
+            candidate=trained.candidate,
+            percent=trained.percent,
+            record=auto.record,
         )
 
     def _names(self, names: Iterable[str]) -> list[str]:

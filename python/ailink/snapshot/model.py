@@ -335,6 +335,19 @@ class GuardTrial(_Wire, frozen=True, kw_only=True):
     output: bool
 
 
+class Auto(_Wire, frozen=True, kw_only=True):
+    """Models that one stands for, from the simplest to the best. Routers as `ailink router train` wrote them;
+    `candidate` serves `percent` of the callers.
+    """
+
+    models: list[str]
+    thresholds: list[float]
+    incumbent: bytes | None
+    candidate: bytes | None
+    percent: int
+    record: int
+
+
 class Model(_Wire, frozen=True, kw_only=True):
     """One name that clients may ask for. `deployments`, `guardrails`: indices into the snapshot's lists."""
 
@@ -343,6 +356,7 @@ class Model(_Wire, frozen=True, kw_only=True):
     fallbacks: list[str]
     routing: Routing
     cache: CachePolicy
+    auto: Auto | None
     guardrails: list[int]
     owned_by: str
     created: int

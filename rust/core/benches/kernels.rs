@@ -6,10 +6,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use ailink_core::kernel::cost::{Usage, cost};
+use ailink_core::kernel::features::{complexity, features};
 use ailink_core::kernel::nearest::nearest;
 use ailink_core::kernel::price::{Listed, Price, Rates};
 use ailink_core::kernel::retry_budget::RetryBudget;
+use ailink_core::kernel::router::Router;
 use ailink_core::kernel::window::Window;
+use ailink_core::prompt;
 use ailink_core::wire::json::{elements, scan_object, scan_value_object};
 use ailink_core::wire::multipart::parts;
 use ailink_core::wire::sse::{Framer, data};
@@ -235,9 +238,38 @@ fn others(c: &mut Criterion) {
     group.finish();
 }
 
+/// A router of 10,000 prompts with random vectors, as `ailink router train --kind knn` writes it.
+fn neighbours() -> Option<Router> {
+    let header = concat!(
+        r#"{"name":"b","version":"1","kind":"knn","features":1,"models":["a","b","c"],"costs":[1,2,3],"#,
+        r#""margin":0.1,"k":16,"vectors":10000}"#
+    );
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut file = b"AILROUTE".to_vec();
+    file.extend(1u32.to_le_bytes());
+    file.extend(u32::try_from(header.len()).ok()?.to_le_bytes());
+    file.extend(header.as_bytes());
+    file.extend((0..10_000 * (256 + 3)).map(|_| random.u8(..=250)));
+    let digest = sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), &file));
+    file.extend_from_slice(&digest);
+    Router::read(&file).ok()
+}
+
+/// The bars: 50 µs for the decision by rules on 1 KiB, 150 µs for 10,000 neighbours.
+fn routing(c: &mut Criterion) {
+    let text = "Explain how a queue with priorities differs from one without, and prove it. ".repeat(13);
+    let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+    c.bench_function("auto_rules_1k", |b| {
+        b.iter(|| complexity(&features(&prompt::read(black_box(body.as_bytes()))).dense));
+    });
+    let Some(router) = neighbours() else { return };
+    let found = features(&prompt::read(body.as_bytes()));
+    c.bench_function("knn_10000", |b| b.iter(|| router.estimates(black_box(&found), &mut || 0.5)));
+}
+
 criterion_group! {
     name = kernels;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(50);
-    targets = json, sse, limits, others
+    targets = json, sse, limits, others, routing
 }
 criterion_main!(kernels);

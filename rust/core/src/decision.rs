@@ -41,6 +41,8 @@ pub struct Choice {
     order: SmallVec<[u32; 8]>,
     dropped: Vec<(u32, Dropped)>,
     redirected: Option<String>,
+    /// Why a model that stands for others chose as it did.
+    why: Option<serde_json::Value>,
 }
 
 /// One attempt, by the index of its deployment.
@@ -89,7 +91,16 @@ impl Decision {
             order: SmallVec::new(),
             dropped: Vec::new(),
             redirected: None,
+            why: None,
         });
+    }
+
+    /// A model that stands for others has chosen one of them.
+    pub fn automatic(&mut self, model: &Model, to: &str, why: serde_json::Value) {
+        self.redirected(model, to);
+        if let Some(choice) = self.choices.last_mut() {
+            choice.why = Some(why);
+        }
     }
 
     /// A condition sent the request to another model.
@@ -223,6 +234,10 @@ fn choice_json(choice: &Choice, snapshot: &Snapshot) -> serde_json::Value {
         })
         .collect();
     let order: Vec<_> = choice.order.iter().filter_map(|index| Some(&*of(*index)?.id)).collect();
+    if let (Some(to), Some(why)) = (&choice.redirected, &choice.why) {
+        return serde_json::json!({"model": choice.model, "strategy": "auto", "then": to, "why": why,
+            "candidates": [], "dropped": [], "order": []});
+    }
     if let Some(to) = &choice.redirected {
         return serde_json::json!({"model": choice.model, "strategy": "condition", "then": to,
             "candidates": [], "dropped": [], "order": []});

@@ -401,6 +401,8 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::GET,    "/health"),
     shell(Method::GET,    "/health/deployments"),
     shell(Method::GET,    "/routing/explain/{rest}"),
+    shell(Method::GET,    "/routing/samples"),
+    shell(Method::POST,   "/v1/feedback"),
     shell(Method::GET,    "/key/{rest}"),
     shell(Method::POST,   "/key/{rest}"),
     shell(Method::POST,   "/v2/key/{rest}"),

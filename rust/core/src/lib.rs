@@ -43,6 +43,7 @@ pub mod pipeline;
 pub mod plane;
 pub mod portkey;
 mod pressure;
+pub mod prompt;
 pub mod query;
 pub mod realtime;
 mod refusal;

@@ -1,13 +1,63 @@
 //! Kernels that Python measures and tests against slow twins.
 
 use ailink_core::kernel::condition::Condition;
-use ailink_core::kernel::window;
+use ailink_core::kernel::features::{Features, complexity, features};
+use ailink_core::kernel::{router, window};
 use ailink_core::portkey::Config;
+use ailink_core::prompt;
 use ailink_core::wire::json::scan_object;
 use ailink_core::wire::sse::Framer;
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+
+/// What a router sees of a request's body: the dense features, the vector, the complexity.
+#[pyfunction]
+fn router_features(body: &[u8]) -> PyResult<(Vec<f32>, Vec<i8>, f32)> {
+    scan_object(body, &[]).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let found = features(&prompt::read(body));
+    let score = complexity(&found.dense);
+    Ok((found.dense.to_vec(), found.vector.to_vec(), score))
+}
+
+/// How much thought a prompt of such features asks for.
+#[pyfunction]
+fn router_complexity(dense: Vec<f32>) -> PyResult<f32> {
+    let dense = dense.try_into().map_err(|_| PyValueError::new_err("features of another size"))?;
+    Ok(complexity(&dense))
+}
+
+/// A trained router.
+#[pyclass(frozen, module = "ailink._core")]
+struct Router(router::Router);
+
+#[pymethods]
+impl Router {
+    #[new]
+    fn new(file: &[u8]) -> PyResult<Self> {
+        router::Router::read(file).map(Router).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn models(&self) -> Vec<String> {
+        self.0.models.clone()
+    }
+
+    /// The candidate a body goes to, and the estimates.
+    fn choose(&self, dense: Vec<f32>, vector: Vec<i8>, seed: u64) -> PyResult<(usize, Vec<f32>)> {
+        let wrong = || PyValueError::new_err("features of another size");
+        let found =
+            Features { dense: dense.try_into().map_err(|_| wrong())?, vector: vector.try_into().map_err(|_| wrong())? };
+        let mut state = seed;
+        // Knuth's multiplier; an evaluation has to be repeatable, nothing more.
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u32 << 24) as f32
+        };
+        let estimates = self.0.estimates(&found, &mut random);
+        let first = self.0.order(&estimates).first().copied().unwrap_or(0);
+        Ok((first, estimates.to_vec()))
+    }
+}
 
 /// Crosses the boundary and does nothing: what a call costs.
 #[pyfunction]
@@ -61,6 +111,9 @@ fn config_fault(text: &str) -> Option<(String, String)> {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Window>()?;
+    module.add_class::<Router>()?;
+    module.add_function(wrap_pyfunction!(router_features, module)?)?;
+    module.add_function(wrap_pyfunction!(router_complexity, module)?)?;
     module.add_function(wrap_pyfunction!(condition_fault, module)?)?;
     module.add_function(wrap_pyfunction!(config_fault, module)?)?;
     module.add_function(wrap_pyfunction!(noop, module)?)?;

@@ -12,6 +12,13 @@ models:
   - {name: b, deployments: [{provider: mock}], context_window_fallbacks: [a]}
 """
 
+AUTO = """
+models:
+  - {name: a, auto: {%s}}
+  - {name: b, deployments: [{provider: mock}]}
+  - {name: c, deployments: [{provider: mock}]}
+"""
+
 
 @pytest.mark.parametrize(
     ("text", "path", "message"),
@@ -46,6 +53,17 @@ models:
             "config.strategy.mode: unknown strategy `loadbalanced`, did you mean `loadbalance`",
         ),
         ("routing: {configs: {pc-x: '{'}}", "routing.configs.pc-x", "not valid JSON"),
+        ("routing: {overload: {least: 9, most: 5}}", "routing.overload.most", "less than `least`"),
+        ("routing: {overload: {wait: 0s}}", "routing.overload.wait", "more than 0"),
+        (
+            MODELS % "routing: {overload: {priorities: [{when: {modl: x}, priority: high}]}}",
+            "models[0].routing.overload.priorities[0].when",
+            "unknown field",
+        ),
+        (AUTO % "models: [b]", "models[0].auto.models", "two"),
+        (AUTO % "models: [b, x]", "models[0].auto.models[1]", "unknown model `x`"),
+        (AUTO % "models: [b, a]", "models[0].auto.models[1]", "stands for others itself"),
+        (AUTO % "models: [b, c], thresholds: [9, 10]", "models[0].auto.thresholds", "1 are needed"),
         ("routing: {strategy: latency}", "routing.strategy", "expected one of"),
         (
             "models: [{name: a, deployments: [{provider: mock, weight: 0}]}]",

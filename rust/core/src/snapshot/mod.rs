@@ -29,6 +29,7 @@ use crate::upstream::origin::BaseUrl;
 /// Version of the wire schema; both sides must agree.
 pub const SCHEMA: u32 = 1;
 
+pub mod auto;
 pub mod routing;
 mod template;
 pub mod wire;
@@ -150,6 +151,8 @@ pub struct Model {
     pub header: HeaderValue,
     pub deployments: Vec<u32>,
     pub routing: Routing,
+    /// It stands for others.
+    pub auto: Option<auto::Auto>,
     pub owned_by: String,
     pub created: i64,
     pub mode: String,
@@ -348,6 +351,7 @@ fn compile_model(
     }
     Ok(Model {
         routing: routing::compile(&model, names, deployments)?,
+        auto: model.auto.as_ref().map(|auto| auto::compile(name, auto, names)).transpose()?,
         header: header(name, "model name")?,
         name_json: serde_json::to_vec(name).map_err(|error| bad(error.to_string()))?.into(),
         ledger_id: state.intern(DictKind::Model, name).map_err(bad)?,

@@ -134,12 +134,47 @@ pub struct Model {
     pub fallbacks: Vec<String>,
     pub routing: Routing,
     pub cache: CachePolicy,
+    pub auto: Option<Auto>,
     /// Numbers of its guardrails, ascending.
     pub guardrails: Vec<u32>,
     pub owned_by: String,
     pub created: i64,
     pub mode: String,
     pub info: Option<ModelInfo>,
+}
+
+/// Models that one stands for, from the simplest to the best; routers as they were trained.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auto {
+    pub models: Vec<String>,
+    pub thresholds: Vec<f32>,
+    pub incumbent: Option<Binary>,
+    pub candidate: Option<Binary>,
+    pub percent: u32,
+    pub record: u32,
+}
+
+/// A MessagePack binary.
+#[derive(Debug)]
+pub struct Binary(pub Vec<u8>);
+
+impl<'de> Deserialize<'de> for Binary {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Binary;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, value: &[u8]) -> Result<Binary, E> {
+                Ok(Binary(value.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
 }
 
 /// What must not pass, and what happens to it.

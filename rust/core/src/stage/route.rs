@@ -1,6 +1,7 @@
 //! Which deployments may answer, in the order they will be tried: those that serve the operation, have the request's tags and
 //! are healthy, ordered by the model's strategy.
 
+mod auto;
 mod score;
 mod sticky;
 mod tags;
@@ -46,6 +47,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         }
         exchange.call.model = name;
         return Ok(Flow::Again(Stage::Authorize));
+    }
+    if let Some(rules) = &model.auto {
+        return auto(exchange, model, rules);
     }
     if let Some(decision) = &mut exchange.decision {
         decision.model(model);
@@ -115,6 +119,19 @@ fn redirected(exchange: &Exchange, model: &Model) -> Option<String> {
         exchange.key.as_ref().is_some_and(|key| key.may_use(&target.name)).then(|| target.name.to_string())
     });
     targets.next()
+}
+
+/// Hands the request to the model that suits it.
+fn auto(exchange: &mut Exchange, model: &Model, rules: &crate::snapshot::auto::Auto) -> Result<Flow> {
+    let Some(chosen) = auto::choose(exchange, model, rules) else {
+        let text = format!("The key may use none of the models that '{}' stands for.", model.name);
+        return Err(Error::new(Code::ModelDenied, text).param("model"));
+    };
+    if let Some(decision) = &mut exchange.decision {
+        decision.automatic(model, &chosen.model, chosen.why);
+    }
+    exchange.call.model = chosen.model;
+    Ok(Flow::Again(Stage::Authorize))
 }
 
 /// The deployments that can answer this call, with their weights.

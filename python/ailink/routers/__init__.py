@@ -1,0 +1,1 @@
+"""Trained routers: their files, what they are trained from, training and evaluation."""

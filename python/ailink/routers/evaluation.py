@@ -48,7 +48,8 @@ def refusal(result: Result, incumbent: Result | None, least: float) -> str | Non
         return f"reaches {result.quality:.1%} of the best model's quality; {least:.0%} are asked for"
     if incumbent is None:
         return None
-    if result.quality < incumbent.quality - 0.01:
+    # A little less quality may be what a tenth less cost is for; `least` bounds it.
+    if result.quality < incumbent.quality - 0.01 and result.cost > incumbent.cost * 0.9:
         return f"is worse than the incumbent: {result.quality:.1%} of the best, not {incumbent.quality:.1%}"
     if result.quality <= incumbent.quality + 0.001 and result.cost > incumbent.cost * 1.02:
         return f"is as good as the incumbent and dearer: {result.cost:.1%} instead of {incumbent.cost:.1%}"

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::{ALLOW, CONNECTION, HOST, HeaderName, TRANSFER_ENCODING};
+use http::header::{ALLOW, CONNECTION, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -112,6 +112,11 @@ impl Arrival {
                 let captured = captured.map(decode).transpose()?;
                 Ok((endpoint, captured))
             }
+            // Codex tries a WebSocket first, and sends the request as such when it is told so.
+            Match::WrongMethod if path.ends_with("/responses") && request.headers().contains_key(UPGRADE) => {
+                let text = "Responses are not served over WebSocket here; POST the request.";
+                Err(Error::new(Code::UpgradeRequired, text))
+            }
             Match::WrongMethod => {
                 let text = format!("{} does not take {}.", shortened(path), request.method());
                 Err(Error::new(Code::MethodNotAllowed, text))
@@ -133,6 +138,9 @@ impl Arrival {
             error.close = !discard(request.body_mut(), &headers).await;
         }
         let mut response = error_response(dialect, &error, &self.request_id);
+        if error.code == Code::UpgradeRequired {
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        }
         if error.code == Code::MethodNotAllowed
             && let Ok(methods) = HeaderValue::from_str(&methods)
         {

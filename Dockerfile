@@ -9,12 +9,12 @@ COPY --from=rust /usr/local/rustup /usr/local/rustup
 ENV PATH=/usr/local/cargo/bin:$PATH RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo
 WORKDIR /src
 COPY . .
-RUN pip wheel --no-cache-dir --constraint constraints.txt --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --constraint constraints.txt --wheel-dir /wheels ".[postgres,redis]"
 
 # Run: Python, the wheels, nobody's shell.
 FROM python:3.11-slim-bookworm
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels ailink \
+    pip install --no-cache-dir --no-index --find-links /wheels "ailink[postgres,redis]" \
  && useradd --system --uid 10001 --home-dir /var/lib/ailink --create-home ailink
 ENV AILINK_HOST=0.0.0.0
 USER ailink

@@ -23,7 +23,7 @@ from tests.promises.conftest import Figures
 from tests.promises.size import sized
 
 NODES = 3
-WINDOW_S = 3.0
+WINDOW_S = 2.0
 LIMIT = 30
 
 

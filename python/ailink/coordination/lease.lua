@@ -91,7 +91,19 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
       give = 0
     else
       give = math.max(free, 0)
-      local others = out - (granted - taken)
+      -- What other nodes have and would give; one that has not been heard lately would not.
+      local others = 0
+      if out > granted - taken then
+        local all = redis.call('HGETALL', key)
+        for at = 1, #all, 2 do
+          local other = string.match(all[at], '^n:(.*)$')
+          if other and other ~= node then
+            local a, b = string.match(all[at + 1], '^(%d+) (%d+) ')
+            local seen = number(redis.call('ZSCORE', base .. ':nodes', other))
+            if now - seen < 3000 then others = others + tonumber(b) - tonumber(a) end
+          end
+        end
+      end
       if others > 0 then
         status = 'recall'
         redis.call('HSET', key, 'R', now)

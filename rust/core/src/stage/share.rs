@@ -6,8 +6,8 @@ use crate::exchange::Exchange;
 use crate::state::draw::Refused;
 
 /// As long as a request waits at most, all told. Usually it is a few milliseconds; near the end of a limit the last of it
-/// has to be called in from the other nodes.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// has to be called in from the other nodes, of which one may be busy. For nodes that are not heard nobody waits.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Whether waiting may help against this refusal.
 pub fn may_help(exchange: &mut Exchange, refused: &Refused) -> bool {

@@ -3,11 +3,16 @@
 import json
 import re
 import stat
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.harness import Child, Gateway, MockProvider, chat, make_config, make_deployment, make_model
 from tests.harness.process import ROOT
 
@@ -211,3 +216,66 @@ def test_files_are_private(gateway: Gateway) -> None:
     for file in gateway.data.iterdir():
         if file.is_file() or file.is_socket():
             assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Base URL of a server, and the file with its list of models."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    (tmp_path / "v1").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{made.server_address[1]}/v1", tmp_path / "v1" / "models"
+        made.shutdown()
+        thread.join()
+
+
+def test_what_a_server_serves_is_discovered(run: Run, server: tuple[str, Path], tmp_path: Path) -> None:
+    url, models = server
+    entries = [{"id": "qwen3", "object": "model", "max_model_len": 32768}, {"id": "nomic-embed-text"}]
+    models.write_text(json.dumps({"object": "list", "data": entries}))
+    found = yaml.safe_load(run("models", "discover", url, "--provider", "vllm"))
+    assert [model["name"] for model in found["models"]] == ["nomic-embed-text", "qwen3"]
+    assert found["models"][0]["mode"] == "embedding"
+    deployment = {"provider": "vllm", "base_url": url, "model": "qwen3"}
+    assert found["models"][1]["deployments"] == [deployment]
+    (tmp_path / "ailink.yaml").write_text(yaml.safe_dump(found))
+    run("check", str(tmp_path / "ailink.yaml"))
+    assert "no provider `x`" in run("models", "discover", url, "--provider", "x", code=1)
+    models.write_text("[]")
+    assert "something else than a list" in run("models", "discover", url, code=1)
+    models.unlink()
+    assert "answered 404" in run("models", "discover", url, code=1)
+    assert "cannot reach" in run("models", "discover", "http://127.0.0.1:9/v1", code=1)
+
+
+def test_who_still_uses_what_ends(run: Run, provider: MockProvider, tmp_path: Path) -> None:
+    day = (datetime.now(UTC).date() + timedelta(days=10)).isoformat()
+    prices = {
+        "version": "t", "date": day, "source": "t", "source_file": "", "source_sha256": "", "licence": "",
+        "unit": "t", "models": {"openai": {"old": {"ends": day}, "new": {}}},
+    }  # fmt: skip
+    (tmp_path / "prices.json").write_text(json.dumps(prices))
+    there = make_deployment(provider)
+    openai = {"provider": "openai", "base_url": there["base_url"], "api_key": "none"}
+    config = make_config(
+        make_model("old", {**openai, "model": "old"}, fallbacks=["new"]),
+        make_model("new", {**openai, "model": "new"}),
+        prices=[str(tmp_path / "prices.json")],
+    )
+    with Gateway(tmp_path / "gateway", config) as gateway:
+        key = gateway.mint(key_alias="late")
+        gateway.http.post("/v1/chat/completions", json=chat("old"), headers=key.bearer)
+        options = ("--url", gateway.url, "--key", gateway.admin_key)
+        told = json.loads(run("models", "ending", "--json", *options))["data"]
+        assert [(one["model"], one["ends"], one["days_left"], one["fallbacks"]) for one in told] == [
+            ("old", day, 10, ["new"])
+        ]
+        assert [(user["key_id"], user["requests"]) for user in told[0]["used_by"]] == [(key.id, 1)]
+        assert key.id in run("models", "ending", *options)
+        assert json.loads(run("models", "ending", "--days", "9", "--json", *options))["data"] == []

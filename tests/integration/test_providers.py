@@ -56,6 +56,7 @@ STANDS_FOR: dict[Operation, tuple[Operation, str | None]] = {
     "predict": ("embeddings", "text-embedding-005"),
     "invoke": ("embeddings", "cohere.embed-v4:0"),
     "vertex_count_tokens": ("gemini_count_tokens", None),
+    "messages_stream": ("messages", None),
 }
 """Shapes that no client asks for: the operation that comes to them, of which kind of model."""
 HELLO = [{"role": "user", "content": "hello"}]
@@ -128,12 +129,14 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
 
 def ask(setup: Setup, row: ProviderRow, operation: Operation, **more: Any) -> tuple[Any, list[Recorded]]:
     """The gateway's answer, and what the provider got."""
+    own = operation
     operation, kind = STANDS_FOR.get(operation, (operation, None))
-    own = next((own for own, stands in STANDS_FOR.items() if stands == (operation, kind)), None)
     model = row.id if kind is None else f"{row.id}/{own}"
     path = PATHS[operation]
     named = {} if "{model}" in path else {"model": model}
     fields = {**named, **BODIES[operation], **more}
+    if own == "messages_stream":
+        fields["stream"] = True
     sent: dict[str, Any] = {"json": fields}
     if operation in UPLOADS:
         sent = {"data": fields, "files": {FILES.get(operation, "file"): ("f.bin", b"bytes")}}

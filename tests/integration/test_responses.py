@@ -199,7 +199,6 @@ def test_a_failing_responses_model_tells_clients_of_other_formats(gateway: Gatew
     ("more", "param"),
     [
         ({"background": True}, "background"),
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"tools": [{"type": "web_search"}]}, "hosted_tools"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ailink import _core as core
     from ailink import serve
-    from ailink.cli import client, doctor_checks, migration, render
+    from ailink.cli import client, discover, doctor_checks, migration, render
     from ailink.config import data_dir, loader, problems
     from ailink.moving import offline as moving
     from ailink.pricing import files as price_files
@@ -26,6 +26,7 @@ _MODULES: Final = {
     "client": "ailink.cli.client",
     "core": "ailink._core",
     "data_dir": "ailink.config.data_dir",
+    "discover": "ailink.cli.discover",
     "doctor_checks": "ailink.cli.doctor_checks",
     "loader": "ailink.config.loader",
     "migration": "ailink.cli.migration",
@@ -46,6 +47,7 @@ __all__ = [
     "client",
     "core",
     "data_dir",
+    "discover",
     "doctor_checks",
     "loader",
     "migration",

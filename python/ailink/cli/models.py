@@ -2,13 +2,21 @@
 
 import json
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from ailink.cli import lazy, source
 from ailink.cli.keys import AdminKey, Url
 from ailink.cli.source import ConfigOption, JsonOption
+
+Days = Annotated[int, typer.Option("--days", help="Within so many days from now.", min=0, max=3650)]
+Server = Annotated[
+    str,
+    typer.Argument(help="Base URL, as http://localhost:11434/v1.", show_default=False, metavar="BASE_URL"),
+]
+Provider = Annotated[str, typer.Option("--provider", help="The provider's row: vllm, ollama, …")]
+ServerKey = Annotated[str | None, typer.Option("--api-key", help="The server's own key.", show_default=False)]
 
 
 def build() -> typer.Typer:
@@ -17,6 +25,8 @@ def build() -> typer.Typer:
     app.callback()(models)
     app.command("list")(list_models)
     app.command("status")(status)
+    app.command("ending")(ending)
+    app.command("discover")(discover)
     return app
 
 
@@ -60,6 +70,57 @@ def status(
         return
     columns = ("model", "deployment", "provider", "state", "cause", "again in", "in flight", "failures")
     lazy.render.table(columns, [_health(row) for row in found["data"]])
+
+
+def ending(
+    days: Days = 90,
+    url: Url = None,
+    key: AdminKey = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List models whose provider ends them, and who still uses them."""
+    try:
+        target = lazy.client.target(url, key, config)
+        found = lazy.client.call(target, "GET", "/global/models/ending", query={"days": str(days)})
+    except lazy.client.ClientError as error:
+        raise source.fail(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    columns = ("model", "ends", "replaced by", "key", "team", "user", "requests in 30 days")
+    lazy.render.table(columns, [line for entry in found["data"] for line in _ending(entry)])
+
+
+def _ending(entry: dict[str, Any]) -> list[tuple[str, ...]]:
+    head = (entry["model"], _end(entry["ends"]), ", ".join(entry["fallbacks"]))
+    users = entry["used_by"] or [{"key_id": "nobody", "team_id": None, "user_id": None, "requests": 0}]
+    names = ("key_id", "team_id", "user_id")
+    return [(*head, *(user[name] or "" for name in names), str(user["requests"])) for user in users]
+
+
+def discover(
+    server: Server,
+    provider: Provider = "openai_compatible",
+    key: ServerKey = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a server what it serves; prints models for the configuration."""
+    try:
+        found = lazy.discover.ask(server, key)
+    except lazy.discover.DiscoveryError as error:
+        raise source.fail(str(error)) from None
+    row = lazy.registry.Registry.builtin().get(provider)
+    if row is None:
+        raise source.fail(f"there is no provider `{provider}` in the catalogue")
+    base = None if server.rstrip("/") == row.base_url else server.rstrip("/")
+    models = lazy.discover.section(row.id, base, found)
+    # JSON is YAML: one line per model.
+    typer.echo(
+        json.dumps({"models": models}, indent=2, ensure_ascii=False)
+        if as_json
+        else "\n".join(["models:", *(f"  - {json.dumps(model, ensure_ascii=False)}" for model in models)])
+    )
 
 
 def _health(row: dict[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -93,6 +93,8 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What is to be done about single parameters, by operation."""
     settings: dict[Setting, str] = {}
     """Values of placeholders that a deployment does not give."""
+    model_in: Literal["body", "path"] = "body"
+    """`path`: the path names the model, and bodies that name it are refused by the provider."""
     free: bool = False
     """Self-hosted: a model without a price of its own costs nothing, instead of being of unknown cost."""
 

@@ -36,6 +36,7 @@ Operation = Literal[
     "responses_input_tokens",
     "vertex_count_tokens",
     "realtime",
+    "messages_stream",
 ]
 """What can be asked of a model."""
 
@@ -72,7 +73,7 @@ CARRIERS: Final = frozenset({"model", "messages", "prompt", "input", "query", "d
 """Parameters that carry the request itself; no rule may speak about them."""
 
 DIALECT_OPERATIONS: Final[dict[Dialect, frozenset[Operation]]] = {
-    "anthropic": frozenset({"messages", "count_tokens"}),
+    "anthropic": frozenset({"messages", "messages_stream", "count_tokens"}),
     "cohere": frozenset({"cohere_chat", "cohere_embed"}),
     "gemini": frozenset(
         {
@@ -90,7 +91,15 @@ DIALECT_OPERATIONS: Final[dict[Dialect, frozenset[Operation]]] = {
 """Operations that only one dialect has; all others are OpenAI's or its neighbours'."""
 
 OWN: Final[frozenset[Operation]] = frozenset(
-    {"voyage_rerank", "tei_rerank", "nim_ranking", "predict", "invoke", "vertex_count_tokens"}
+    {
+        "voyage_rerank",
+        "tei_rerank",
+        "nim_ranking",
+        "predict",
+        "invoke",
+        "vertex_count_tokens",
+        "messages_stream",
+    }
 )
 """Providers' own shapes, which no client asks for by a path: other operations are rewritten to them."""
 

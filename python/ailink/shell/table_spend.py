@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ailink.admin import activity_handlers as activity
+from ailink.admin import ending_handlers as ending
 from ailink.admin import report_handlers as reports
 from ailink.shell.policy import needs
 from ailink.shell.route import Route, route
@@ -23,6 +24,8 @@ SPEND_ROUTES: tuple[Route, ...] = (
           query=reports.DaysQuery, response=list[reports.NamedSpend]),
     route("GET", "/global/spend/report", READ, reports.report, "Spend by team, key, user or model",
           tag="Spend", query=reports.ReportQuery, response=list[Any]),
+    route("GET", "/global/models/ending", READ, ending.ending, "Models that end, and who still uses them",
+          tag="Models", query=ending.EndingQuery, response=ending.EndingView),
     route("GET", "/global/activity", READ, reports.activity, "Requests and tokens, day by day", tag="Spend",
           query=reports.DaysQuery, response=reports.GlobalActivity),
     route("GET", "/spend/keys", READ, reports.keys, "Keys that spent most", tag="Spend",

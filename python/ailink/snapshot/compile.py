@@ -257,6 +257,7 @@ class _Compiler:
             pool_idle_ms=row.pool_idle_ms,
             max_connections=deployment.max_connections,
             max_output=self._max_output(row.price_family, name),
+            model_in_path=row.model_in == "path",
         )
 
     def _identity(self, model: Model, deployment: Deployment, name: str) -> str:

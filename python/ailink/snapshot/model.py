@@ -211,6 +211,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     pool_idle_ms: int
     max_connections: int
     max_output: int
+    model_in_path: bool
 
 
 class Retries(_Wire, frozen=True, kw_only=True):

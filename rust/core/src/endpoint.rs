@@ -61,6 +61,8 @@ pub enum Owner {
     Plane,
     /// The list of models, from the snapshot.
     Models,
+    /// Responses and conversations that are kept.
+    Stored,
     /// Liveness and readiness, without a key.
     Health,
     /// Handed over to the Python shell.
@@ -124,6 +126,10 @@ operations! {
     Invoke = "invoke",
     VertexCountTokens = "vertex_count_tokens",
     Realtime = "realtime",
+    // A response that its provider keeps, asked for again
+    StoredResponse = "stored_response",
+    // Messages as a stream, where that has a path of its own
+    MessagesStream = "messages_stream",
 }
 
 impl Operation {
@@ -182,6 +188,16 @@ impl Operation {
     /// A conversation over a WebSocket instead of one request with one answer.
     pub fn is_session(self) -> bool {
         matches!(self, Operation::Realtime)
+    }
+
+    /// What a key must be allowed to ask.
+    pub fn permitted_by(self) -> Operation {
+        if self == Operation::StoredResponse { Operation::Responses } else { self }
+    }
+
+    /// No model runs, none is paid for.
+    pub fn is_free(self) -> bool {
+        self.counts() || self == Operation::StoredResponse
     }
 
     /// Counts tokens: no model runs, none is used.
@@ -254,6 +270,11 @@ const fn session(pattern: &'static str, operation: Operation) -> Endpoint {
     Endpoint { method: Method::GET, pattern, owner: Owner::Plane, operation, dialect, payload }
 }
 
+const fn stored(method: Method, pattern: &'static str) -> Endpoint {
+    let (operation, dialect, payload) = (Operation::None, Dialect::Responses, Payload::None);
+    Endpoint { method, pattern, owner: Owner::Stored, operation, dialect, payload }
+}
+
 const fn shell(method: Method, pattern: &'static str) -> Endpoint {
     let (operation, dialect, payload) = (Operation::None, Dialect::OpenAi, Payload::None);
     Endpoint { method, pattern, owner: Owner::Shell, operation, dialect, payload }
@@ -292,6 +313,20 @@ pub static TABLE: &[Endpoint] = &[
     responses("/v1/responses/input_tokens",                     Op::ResponsesInputTokens),
     responses("/responses/input_tokens",                        Op::ResponsesInputTokens),
     responses("/openai/v1/responses/input_tokens",              Op::ResponsesInputTokens),
+    stored(Method::GET,    "/v1/responses/{rest}"),
+    stored(Method::POST,   "/v1/responses/{rest}"),
+    stored(Method::DELETE, "/v1/responses/{rest}"),
+    stored(Method::GET,    "/openai/v1/responses/{rest}"),
+    stored(Method::POST,   "/openai/v1/responses/{rest}"),
+    stored(Method::DELETE, "/openai/v1/responses/{rest}"),
+    stored(Method::POST,   "/v1/conversations"),
+    stored(Method::GET,    "/v1/conversations/{rest}"),
+    stored(Method::POST,   "/v1/conversations/{rest}"),
+    stored(Method::DELETE, "/v1/conversations/{rest}"),
+    stored(Method::POST,   "/openai/v1/conversations"),
+    stored(Method::GET,    "/openai/v1/conversations/{rest}"),
+    stored(Method::POST,   "/openai/v1/conversations/{rest}"),
+    stored(Method::DELETE, "/openai/v1/conversations/{rest}"),
     // OpenAI: moderations, images, audio, and rerank
     plane("/v1/moderations",                                    Op::Moderations),
     plane("/moderations",                                       Op::Moderations),

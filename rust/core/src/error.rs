@@ -60,6 +60,8 @@ pub enum Code {
     GuardrailBlocked = 51,
     IdempotencyMismatch = 52,
     UpgradeRequired = 53,
+    ObjectNotFound = 54,
+    StoreUnavailable = 55,
     ClientGone = 60,
 }
 
@@ -73,7 +75,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 40] = [
+    pub const ALL: [Code; 42] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -114,6 +116,8 @@ impl Code {
         Code::GuardrailBlocked,
         Code::IdempotencyMismatch,
         Code::UpgradeRequired,
+        Code::ObjectNotFound,
+        Code::StoreUnavailable,
     ];
 
     #[rustfmt::skip]
@@ -132,6 +136,8 @@ impl Code {
             Code::AddressDenied       => (403, "permission_error",      "address_not_allowed",     "permission_error",      Client),
             Code::ModelNotFound       => (404, "invalid_request_error", "model_not_found",         "not_found_error",       Client),
             Code::RouteNotFound       => (404, "invalid_request_error", "unknown_url",             "not_found_error",       Client),
+            Code::ObjectNotFound      => (404, "invalid_request_error", "not_found",               "not_found_error",       Client),
+            Code::StoreUnavailable    => (503, "api_error",             "store_unavailable",       "api_error",             Gateway),
             Code::MethodNotAllowed    => (405, "invalid_request_error", "method_not_allowed",      "invalid_request_error", Client),
             Code::BodyTimeout         => (408, "invalid_request_error", "request_timeout",         "invalid_request_error", Client),
             Code::BodyTooLarge        => (413, "invalid_request_error", "request_too_large",       "request_too_large",     Client),

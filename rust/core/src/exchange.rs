@@ -29,6 +29,7 @@ use crate::spool::Intent;
 use crate::stage::reserve::Reservation;
 use crate::state::draw::Quotas;
 use crate::state::keys::Key;
+use crate::stored::{Kept, Object};
 use crate::upstream::Conn;
 use crate::wire::encoding::Inflate;
 use crate::wire::http1::Head;
@@ -200,6 +201,10 @@ pub struct Exchange {
     pub hit: Option<CacheKey>,
     /// What its config object makes of it.
     pub plan: Option<Box<Plan>>,
+    /// What becomes of the answer when it is to be kept.
+    pub kept: Option<Box<Kept>>,
+    /// Something that a provider keeps is asked for.
+    pub object: Option<Box<Object>>,
     /// Only deployments of this provider are wanted.
     pub provider: Option<Arc<str>>,
     // route

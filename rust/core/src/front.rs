@@ -30,7 +30,7 @@ use crate::stage::parse::discard;
 use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
 use crate::stream::as_array;
-use crate::{health, models, pipeline, shell};
+use crate::{health, models, pipeline, shell, stored};
 
 /// Answers one request. Never fails: whatever goes wrong is an answer.
 pub async fn serve(shard: Arc<Shard>, connection: Arc<Connection>, request: Request<Incoming>) -> Response<Body> {
@@ -82,13 +82,16 @@ impl Arrival {
             Err(error) => return self.refuse(request, error).await,
         };
         match endpoint.owner {
-            Owner::Plane => {
+            Owner::Plane | Owner::Stored => {
                 let mut quotas = Quotas::default();
                 let caller = match pipeline::enter(&self, endpoint, &request, &mut quotas) {
                     Ok(caller) => caller,
                     Err(error) => return Box::pin(self.turn_away(endpoint, request, error, quotas)).await,
                 };
                 let exchange = Box::new(self.exchange(endpoint, captured, request, caller));
+                if endpoint.owner == Owner::Stored {
+                    return Box::pin(stored::serve(exchange)).await;
+                }
                 let array = endpoint.operation == Operation::StreamGenerateContent && !exchange.asks_for_events();
                 // On the heap: this future is moved by hyper with every request and must stay small.
                 let response = Box::pin(pipeline::run(exchange)).await;
@@ -219,6 +222,8 @@ impl Arrival {
             answer: None,
             translation: None,
             converted: None,
+            kept: None,
+            object: None,
             served: None,
             guards: None,
             guarded: Vec::new(),

@@ -57,6 +57,7 @@ pub mod snapshot;
 pub mod spool;
 pub mod stage;
 pub mod state;
+pub mod stored;
 pub mod stream;
 mod tags;
 mod tenants;

@@ -12,7 +12,8 @@ use crate::realtime::handshake;
 use crate::rules::Refusal;
 use crate::sigv4::{Credentials, Signer, payload_hash};
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
-use crate::wire::json::{Kind, scan_object};
+use crate::stored::Object;
+use crate::wire::json::{Kind, Value, scan_object};
 
 /// Headers that say something of one format only: they are not for a provider that is reached by translation.
 const FAMILY: [HeaderName; 4] = [
@@ -33,8 +34,12 @@ pub fn request_head(
     let secret = deployment.credential.as_ref().map(|slot| slot.load());
     let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
     let mut head = BytesMut::with_capacity(512 + template.block.len() + secret.len());
-    head.put_slice(&template.line);
-    let mut queried = template.line.contains(&b'?');
+    match &exchange.object {
+        None => head.put_slice(&template.line),
+        Some(object) => put_object(&mut head, &template.line, object),
+    }
+    let mut queried =
+        template.line.contains(&b'?') || exchange.object.as_ref().is_some_and(|object| object.tail.contains('?'));
     let session = exchange.endpoint.operation.is_session();
     if session {
         queried = handshake::put_query(&mut head, queried, exchange.query.as_deref());
@@ -84,6 +89,21 @@ pub fn request_head(
     head
 }
 
+/// The line of a request for something that the provider keeps: beneath the path that made it.
+fn put_object(head: &mut BytesMut, line: &[u8], object: &Object) {
+    let target = line.strip_prefix(b"POST ").unwrap_or(line);
+    let (path, query) = target.split_at(target.iter().position(|byte| *byte == b'?').unwrap_or(target.len()));
+    let (tail, more) = object.tail.split_once('?').map_or((object.tail.as_str(), ""), |(tail, more)| (tail, more));
+    head.put_slice(object.method.as_str().as_bytes());
+    for part in [b" ".as_slice(), path, tail.as_bytes(), query] {
+        head.put_slice(part);
+    }
+    if !more.is_empty() {
+        head.put_u8(if query.is_empty() { b'?' } else { b'&' });
+        head.put_slice(more.as_bytes());
+    }
+}
+
 pub fn put_line(head: &mut BytesMut, name: &[u8], value: &[u8]) {
     head.put_slice(name);
     head.put_slice(b": ");
@@ -125,6 +145,9 @@ pub fn request_body(
     }
     let inside = call.root.map(|root| root.start as usize + 1);
     match (call.model_span, inside) {
+        (span, Some(_)) if deployment.model_in_path => {
+            edits.extend(span.and_then(|(start, end)| without_model(&call.body, start as usize, end as usize)));
+        }
         (Some((start, end)), _) => {
             let (start, end) = (start as usize, end as usize);
             let replacement =
@@ -161,13 +184,24 @@ pub fn translated_body(
     template: &RequestTemplate,
     body: Bytes,
 ) -> Result<SmallVec<[Bytes; 5]>> {
-    let Some(rules) = &template.rules else { return Ok(SmallVec::from_iter([body])) };
+    if template.rules.is_none() && !deployment.model_in_path {
+        return Ok(SmallVec::from_iter([body]));
+    }
     let Ok(scan) = scan_object(&body, &["model"]) else {
         return Err(Error::new(Code::Internal, "a translated request is not valid JSON"));
     };
-    let applied = rules.apply(&body, scan.root).map_err(|refusal| refused(deployment, &refusal))?;
-    exchange.dropped.extend(applied.dropped);
-    Ok(spliced(&body, applied.edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)).collect()))
+    let mut edits = Edits::new();
+    if deployment.model_in_path {
+        edits.extend(
+            scan.fields[0].and_then(|Value { start, end, .. }| without_model(&body, start as usize, end as usize)),
+        );
+    }
+    if let Some(rules) = &template.rules {
+        let applied = rules.apply(&body, scan.root).map_err(|refusal| refused(deployment, &refusal))?;
+        exchange.dropped.extend(applied.dropped);
+        edits.extend(applied.edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)));
+    }
+    Ok(spliced(&body, edits))
 }
 
 fn spliced(body: &Bytes, mut edits: Edits) -> SmallVec<[Bytes; 5]> {
@@ -196,6 +230,22 @@ fn refused(deployment: &Deployment, refusal: &Refusal) -> Error {
         Refusal::Missing { .. } => Code::PayloadMissing,
     };
     Error::new(code, refusal.message(&deployment.provider)).param(refusal.parameter().to_string())
+}
+
+/// Takes the member out whose value stands at `start..end`, with its comma.
+fn without_model(body: &[u8], start: usize, end: usize) -> Option<(usize, usize, Bytes)> {
+    let before = body.get(..start)?.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
+    // Its name is a string; whatever it was escaped as, it begins behind a comma or the object's brace.
+    let name = before.strip_suffix(b"\"")?;
+    let name_at = name.iter().rposition(|byte| *byte == b'"')?;
+    let after = body.get(end..)?;
+    let blank = after.len() - after.trim_ascii_start().len();
+    if after.get(blank) == Some(&b',') {
+        return Some((name_at, end + blank + 1, Bytes::new()));
+    }
+    let head = body.get(..name_at)?.trim_ascii_end();
+    let from = head.strip_suffix(b",").map_or(name_at, <[u8]>::len);
+    Some((from, end, Bytes::new()))
 }
 
 /// A form field that names the model, for forms whose path names it.

@@ -16,7 +16,7 @@ use http_body::Body as _;
 
 use crate::arrival::{Arrival, Caller};
 use crate::body::Body;
-use crate::endpoint::{Dialect, Endpoint};
+use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::late;
@@ -25,6 +25,7 @@ use crate::repeat;
 use crate::stage::{self, Flow, Stage};
 use crate::stage::{admit, attempt, authorize, cache, identify, inspect, parse, relay, reserve, route, settle};
 use crate::state::draw::Quotas;
+use crate::stored;
 
 /// Who is calling, and whether his rate is used up. A flood of refusals costs no more than this: there is no exchange yet.
 ///
@@ -38,7 +39,7 @@ pub fn enter<B>(arrival: &Arrival, endpoint: &Endpoint, request: &Request<B>, qu
 }
 
 /// Answers a request that is refused before its body was read whole.
-async fn turn_away(mut exchange: Box<Exchange>, mut error: Error) -> Response<Body> {
+pub async fn turn_away(mut exchange: Box<Exchange>, mut error: Error) -> Response<Body> {
     if let Some(mut unread) = exchange.inbound.take().filter(|_| !error.close) {
         error.close = !parse::discard(&mut unread, &exchange.headers).await;
     }
@@ -59,6 +60,11 @@ pub async fn run(mut exchange: Box<Exchange>) -> Response<Body> {
 
 /// From a request that has been read to its answer.
 pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
+    if exchange.endpoint.operation == Operation::Responses
+        && let Err(error) = Box::pin(stored::resume(&mut exchange)).await
+    {
+        return settle::run(exchange, Err(error));
+    }
     let decided = match decided(&mut exchange, Stage::Authorize).await {
         Ok(Decided::Answer(response)) => {
             let answer = guarded(&mut exchange, response).await;
@@ -161,7 +167,15 @@ async fn guarded(exchange: &mut Exchange, response: Response<Body>) -> Result<Re
 }
 
 /// The stages that wait, for providers or for equal requests; a fallback goes through the decisions again.
-async fn ask(exchange: &mut Exchange, mut what: Decided) -> Result<Response<Body>> {
+async fn ask(exchange: &mut Exchange, what: Decided) -> Result<Response<Body>> {
+    if let Some(kept) = &mut exchange.kept {
+        kept.request = exchange.call.body.clone();
+    }
+    let response = asked(exchange, what).await?;
+    Ok(if exchange.kept.is_some() { stored::watch(exchange, response) } else { response })
+}
+
+async fn asked(exchange: &mut Exchange, mut what: Decided) -> Result<Response<Body>> {
     loop {
         let flow = match what {
             Decided::Answer(response) => return guarded(exchange, response).await,

@@ -16,6 +16,7 @@ use crate::pressure::Pressure;
 use crate::snapshot::Snapshot;
 use crate::spool;
 use crate::state::State;
+use crate::stored::Store;
 use crate::upstream::{Origin, Pool};
 
 /// A request's hold on the snapshot it started with. The inner `Arc` is shared by all threads, the outer one by the
@@ -40,6 +41,8 @@ pub struct Shared {
     pub options: Options,
     pub trusted_proxies: Vec<IpNet>,
     pub state: State,
+    /// Responses and conversations that are kept.
+    pub stored: Store,
     pub shell: Origin,
     pub shell_pool: Pool,
     pub events: Events,
@@ -59,7 +62,9 @@ pub struct Status {
 impl Shared {
     pub fn new(options: Options, trusted_proxies: Vec<IpNet>, state: State, shell: Origin, events: Events) -> Self {
         let shell_pool = Pool::new(state.threads);
+        let stored = Store::new(&options.data_dir);
         Shared {
+            stored,
             options,
             trusted_proxies,
             state,

@@ -13,6 +13,7 @@ fn endpoints() -> Vec<Row> {
         .map(|row| {
             let (owner, operation) = match row.owner {
                 Owner::Plane => ("plane", row.operation.name()),
+                Owner::Stored => ("plane", "stored"),
                 Owner::Models => ("plane", "models"),
                 Owner::Health => ("plane", "health"),
                 Owner::Shell => ("shell", "none"),

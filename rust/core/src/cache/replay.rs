@@ -85,6 +85,7 @@ fn context(exchange: &Exchange, format: Format) -> Context {
         include_usage: exchange.call.include_usage == Some(true),
         model: exchange.model().filter(|_| restamp).map(|model| model.name.to_string()),
         request: translate::remembered(format, &exchange.call.body),
+        kept: Bytes::new(),
     }
 }
 

@@ -129,6 +129,8 @@ pub struct Context {
     pub model: Option<String>,
     /// What of the request the answer repeats, for formats that do.
     pub request: bytes::Bytes,
+    /// The answer is kept by the gateway: what it says about that, as the inside of an object.
+    pub kept: bytes::Bytes,
 }
 
 impl Context {

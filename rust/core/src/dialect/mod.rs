@@ -108,7 +108,7 @@ pub fn usage_name(dialect: Dialect, operation: Operation) -> &'static str {
 
 /// The usage of a whole JSON answer, from its member of that name.
 pub fn usage(dialect: Dialect, operation: Operation, member: Option<&[u8]>) -> Option<Usage> {
-    if operation.counts() {
+    if operation.is_free() {
         return Some(Usage::default());
     }
     match dialect {

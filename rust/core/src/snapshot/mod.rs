@@ -121,6 +121,8 @@ pub struct Deployment {
     pub pool_idle: Duration,
     pub max_connections: u32,
     pub max_output: u32,
+    /// The path names the model, and the body must not.
+    pub model_in_path: bool,
     pub breaker: breaker::Settings,
     pub measures: Measures,
     pub overload: limiter::Settings,
@@ -136,6 +138,12 @@ pub struct Deployment {
 impl Deployment {
     pub fn template(&self, operation: Operation) -> Option<&RequestTemplate> {
         self.templates[operation as usize].as_ref()
+    }
+
+    /// The template of an operation, which may be another for streams.
+    pub fn template_for(&self, operation: Operation, stream: bool) -> Option<&RequestTemplate> {
+        let streamed = if stream && operation == Operation::Messages { Operation::MessagesStream } else { operation };
+        self.template(streamed).or_else(|| self.template(operation))
     }
 
     /// What is asked in place of an operation that is no conversation and is not served.
@@ -385,6 +393,11 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         }
         templates[operation as usize] = Some(template);
     }
+    if let Some(responses) = &templates[Operation::Responses as usize] {
+        // The path of one is the path of all, and its id.
+        templates[Operation::StoredResponse as usize] =
+            Some(RequestTemplate { line: responses.line.clone(), block: responses.block.clone(), rules: None });
+    }
     let mut substitutes = [None; Operation::COUNT];
     for operation in Operation::ALL {
         let serves = |by: Operation| templates[by as usize].is_some();
@@ -442,6 +455,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         pool_idle: ms(wire.pool_idle_ms),
         max_connections: wire.max_connections,
         max_output: wire.max_output,
+        model_in_path: wire.model_in_path,
         // Its model's, see `compile`.
         breaker: breaker::Settings::default(),
         measures: Measures::default(),

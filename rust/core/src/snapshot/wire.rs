@@ -92,6 +92,8 @@ pub struct Deployment {
     pub max_connections: u32,
     /// Most tokens of an answer; 0: not known.
     pub max_output: u32,
+    /// The path names the model, and the body must not.
+    pub model_in_path: bool,
 }
 
 /// What happens to one parameter of a request. Numbers and values are JSON text.

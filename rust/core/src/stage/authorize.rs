@@ -14,7 +14,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     };
     check_address(&key, exchange.client)?;
     let operation = exchange.endpoint.operation;
-    if !key.may_call(operation) {
+    if !key.may_call(operation.permitted_by()) {
         let text = format!("This API key may not call the endpoint '{}'.", operation.name());
         return Err(Error::new(Code::EndpointDenied, text));
     }

@@ -31,6 +31,10 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if !exchange.snapshot.cache.enabled || !cacheable(exchange.endpoint.operation) {
         return Ok(Flow::Next);
     }
+    if exchange.kept.as_ref().is_some_and(|kept| kept.goes_on()) {
+        // What is said now becomes part of what was said before.
+        return Ok(Flow::Next);
+    }
     let snapshot = exchange.snapshot.clone();
     let Some(policy) = exchange.model.and_then(|index| Some(&snapshot.models.get(index as usize)?.cache)) else {
         return Ok(Flow::Next);

@@ -72,7 +72,7 @@ pub fn understand(exchange: &mut Exchange, body: Bytes) -> Result<()> {
 }
 
 /// Reads the whole body under the size, idle and in-flight bounds.
-async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
+pub async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
     let limits = &exchange.shard.shared.options.limits;
     let admission = exchange.admission.get_or_insert_with(|| Admission::new(exchange.shard.clone()));
     let Some(mut incoming) = exchange.inbound.take() else { return Ok(Bytes::new()) };

@@ -86,6 +86,8 @@ impl Exchange {
             answer: None,
             translation: None,
             converted: None,
+            kept: None,
+            object: None,
             served: None,
             cost_pico: None,
         })

@@ -130,7 +130,9 @@ impl Encoder {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        let id = self.context.answer_id(id);
+        // What the gateway keeps has an id that is its own.
+        let id = if self.context.kept.is_empty() { self.context.answer_id(id) } else { &self.context.id };
+        let id = if self.context.kept.is_empty() { id } else { id.trim_start_matches("req_") };
         self.id = if id.starts_with("resp_") { id.to_string() } else { format!("resp_{id}") };
         self.model = self.context.model.clone().unwrap_or_else(|| model.to_string());
         self.created = created.unwrap_or(self.context.created);

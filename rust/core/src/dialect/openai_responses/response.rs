@@ -39,8 +39,12 @@ impl Encoder {
         {
             json.json(output);
         }
-        json.end_array().key("previous_response_id").null();
-        json.member("service_tier", openai_tier(self.usage)).key("store").bool(false);
+        json.end_array();
+        match std::str::from_utf8(&self.context.kept) {
+            Ok(kept) if !kept.is_empty() => json.json(kept),
+            _ => json.json(r#""previous_response_id":null,"store":false"#),
+        };
+        json.member("service_tier", openai_tier(self.usage));
         json.key("usage");
         match self.usage.filter(|_| over) {
             Some(usage) => write_usage(json, &usage),

@@ -38,7 +38,9 @@ pub async fn ask(
     place: Option<InFlight>,
 ) -> Result<Box<Answer>, Failed> {
     let asked = exchange.asked(deployment);
-    let Some((operation, template)) = asked.and_then(|asked| Some((asked, deployment.template(asked)?))) else {
+    let Some((operation, template)) =
+        asked.and_then(|asked| Some((asked, deployment.template_for(asked, exchange.call.stream)?)))
+    else {
         return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
     };
     if deployment.credential.as_ref().is_some_and(|slot| slot.is_empty()) {

@@ -29,6 +29,7 @@ pub fn context(exchange: &Exchange, format: Format) -> Context {
         include_usage: exchange.call.include_usage == Some(true),
         model: exchange.model().filter(|_| restamp).map(|model| model.name.to_string()),
         request: translate::remembered(format, &exchange.call.body),
+        kept: exchange.kept.as_ref().map_or_else(Bytes::new, |kept| kept.said().into()),
     }
 }
 

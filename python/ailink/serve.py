@@ -35,6 +35,7 @@ from ailink.identities import Refresher
 from ailink.ledger import shared
 from ailink.ledger.reader import LedgerSource
 from ailink.observe import logging as log_lines
+from ailink.observe.alerts import AlertSender
 from ailink.observe.events import EventReader
 from ailink.observe.redaction import Redactor
 from ailink.plugins.host import PluginHost
@@ -137,6 +138,7 @@ class Gateway:
         self._background: asyncio.Task[None]
         self._identities: Refresher
         self._plugins: PluginHost
+        self._alerts: AlertSender
 
     async def run(self) -> Outcome:
         """Start, wait, end. Raises ConfigError and StartError; nothing is left running then."""
@@ -211,6 +213,7 @@ class Gateway:
                 loopback=config.server.port is None or is_loopback(config.server.host),
             )
         )
+        self._alerts = services.alerts
         await self._start_shell(services, socket)
         follower = Follower(services)
         await self._fill(services, follower)
@@ -219,7 +222,8 @@ class Gateway:
         upkeep = Upkeep(services, self._routing_of)
         upkeep.start()
         self._ends.push_async_callback(upkeep.stop)
-        events = EventReader(self._plane, services.metrics, [upkeep.listen])
+        self._ends.push_async_callback(self._alerts.stop)
+        events = EventReader(self._plane, services.metrics, [upkeep.listen, self._alerts.hear])
         events.start()
         self._ends.callback(events.stop)
         self._accept()
@@ -316,6 +320,7 @@ class Gateway:
             raise watch.ApplyError(str(error)) from error
         self._serving = loaded
         await self._identities.use(compiled.identities)
+        self._alerts.configure(loaded.config.alerts)
         for secret in compiled.secrets.values():
             self._redactor.add(secret.decode())
         self._logging(loaded.config)

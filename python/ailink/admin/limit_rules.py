@@ -18,7 +18,8 @@ def limit_rules(settings: Settings, now_us: int) -> list[LimitRule]:
         found.append(rules.limit("tokens", settings.tpd_limit, DAY))
     window = budget_window(settings.budget_duration, since, now_us)
     if settings.max_budget is not None:
-        found += spend(settings.max_budget + increase(settings, now_us), window)
+        (most,) = spend(settings.max_budget + increase(settings, now_us), window)
+        found += [most, *rules.alerts(most, settings.alert_at)]
     found += spend(settings.soft_budget, window, name="soft_budget", soft=True)
     for budget in settings.budget_windows:
         found += spend(budget.max_budget, budget_window(budget.duration, since, now_us))

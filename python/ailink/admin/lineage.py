@@ -200,6 +200,7 @@ BUDGET_FIELDS = (
     "model_limits",
     "temp_budget_increase",
     "temp_budget_expiry_us",
+    "alert_at",
 )
 
 

@@ -15,6 +15,7 @@ from ailink.admin.plane import Endpoint, Plane
 from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.served import ConfigView
 from ailink.ledger.reader import LedgerReader, LedgerSource
+from ailink.observe.alerts import AlertSender
 from ailink.observe.metrics import ShellMetrics
 from ailink.observe.redaction import Redactor
 from ailink.secrets.keyring import Keyring
@@ -64,6 +65,7 @@ class Services:
     credentials: CredentialService
     ledger: LedgerReader
     metrics: ShellMetrics
+    alerts: AlertSender
     endpoints: tuple[Endpoint, ...]
     # Names of the codes in the ledger: the index is the code.
     operations: tuple[str, ...]
@@ -101,6 +103,7 @@ def build(options: ServiceOptions) -> Services:
         ),
         ledger=LedgerReader(options.ledger or options.plane),
         metrics=ShellMetrics(options.version),
+        alerts=AlertSender(options.database, options.now_us),
         endpoints=endpoints,
         operations=tuple(options.operations),
         outcomes=tuple(options.outcomes),

@@ -32,6 +32,10 @@ Models = Annotated[
 ]
 Limit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 TokenLimit = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+Percents = Annotated[
+    list[Annotated[int, Meta(ge=1, le=100)]],
+    Meta(max_length=10, description="Percents of `max_budget` that are told of when they are passed."),
+]
 Tags = Annotated[list[Name], Meta(max_length=100)]
 GroupIds = Annotated[list[Name], Meta(max_length=100)]
 METADATA_BYTES = 64 * 1024
@@ -74,6 +78,7 @@ class LimitFields(Request, frozen=True, kw_only=True):
     max_budget: Money | UnsetType | None = UNSET
     soft_budget: Money | UnsetType | None = UNSET
     budget_duration: Window | UnsetType | None = UNSET
+    alert_at: Percents | UnsetType | None = UNSET
     model_max_budget: ModelBudgets | UnsetType | None = UNSET
     temp_budget_increase: Difference | UnsetType | None = UNSET
     temp_budget_expiry: datetime | UnsetType | None = UNSET
@@ -101,11 +106,11 @@ PLAIN = {
     "budget_id": "budget_id",
 }
 AMOUNTS = ("max_budget", "soft_budget", "temp_budget_increase")
-LISTS = {"access_group_ids": "access_groups", "tags": "tags"}
+LISTS = {"access_group_ids": "access_groups", "tags": "tags", "alert_at": "alert_at"}
 # What loosens or tightens a holder: changed by those who are responsible for the budget above it.
 LIMITING = frozenset(
     {*PLAIN, *AMOUNTS, "models", "budget_duration", "budget_limits", "model_max_budget", "model_rpm_limit"}
-    | {"model_tpm_limit", "temp_budget_expiry", "access_group_ids"}
+    | {"model_tpm_limit", "temp_budget_expiry", "access_group_ids", "alert_at"}
 )
 
 
@@ -275,6 +280,7 @@ class HolderView(msgspec.Struct, frozen=True, kw_only=True):
     temp_budget_expiry: datetime | None = None
     access_group_ids: list[str] = []
     tags: list[str] = []
+    alert_at: list[int] = []
 
 
 def holder_values(settings: Settings, spent_pico: int, now_us: int) -> dict[str, Any]:
@@ -297,6 +303,7 @@ def holder_values(settings: Settings, spent_pico: int, now_us: int) -> dict[str,
         "model_tpm_limit": {model: limit.tpm_limit for model, limit in limits if limit.tpm_limit is not None},
         "access_group_ids": list(settings.access_groups),
         "tags": list(settings.tags),
+        "alert_at": list(settings.alert_at),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from ailink.config import limits, store_checks
+from ailink.config.alerts import faults as alert_faults
 from ailink.config.auto import auto_faults
 from ailink.config.circles import cycles
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
@@ -302,6 +303,8 @@ class _Checks:
         for path, message in limits.faults(
             self.config.limits, self.config.budgets, models | self.context.names
         ):
+            self._report(path, message)
+        for path, message in alert_faults(self.config.alerts):
             self._report(path, message)
 
     def _deployment(self, deployment: Deployment, path: Path) -> None:

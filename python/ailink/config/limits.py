@@ -17,6 +17,7 @@ from ailink.providers.vocabulary import OPERATIONS
 
 _Amount = Annotated[int, Meta(ge=0, le=10**15)]
 _Name = Annotated[str, Meta(max_length=256)]
+Percent = Annotated[int, Meta(ge=1, le=100)]
 _Models = tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...]
 On = Annotated[str, Meta(pattern=r"^(global|(model|provider|deployment|endpoint):.{1,256})$")]
 
@@ -56,6 +57,8 @@ class Budget(Strict, frozen=True, kw_only=True):
     """
     models: _Models | None = None
     soft: bool = False
+    alert_at: Annotated[tuple[Percent, ...], Meta(max_length=10)] = ()
+    """Percents of it that are told of when they are passed; see `alerts`."""
 
 
 class Budgets(Strict, frozen=True, kw_only=True):

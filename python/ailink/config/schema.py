@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ailink.config.alerts import Alerts
 from ailink.config.auto import Auto
 from ailink.config.cache import Cache, ModelCache
 from ailink.config.guardrails import Defaults, Guardrail
@@ -300,6 +301,8 @@ class Config(Strict, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     """Rates of the gateway, its models, providers and deployments."""
     budgets: Budgets = Budgets()
+    alerts: Alerts = Alerts()
+    """Who is told of soft limits and of shares of budgets that were passed."""
     guardrails: tuple[Guardrail, ...] = ()
     defaults: Defaults = Defaults()
     cache: Cache = Cache()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ailink.config.alerts import secrets_of as alert_secrets
 from ailink.config.identity import secrets_of
 from ailink.config.schema import Config
 from ailink.config.secret import Secret
@@ -15,4 +16,5 @@ def secrets_in(config: Config) -> Iterator[Secret]:
     given = [provider.identity for provider in config.providers.values()]
     given += [deployment.identity for model in config.models for deployment in model.deployments]
     found += [secret for identity in given if identity is not None for secret in secrets_of(identity)]
+    found += alert_secrets(config.alerts)
     return (secret for secret in found if secret is not None)

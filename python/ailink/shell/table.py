@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ailink.admin import alert_handlers as alerts
 from ailink.admin import cache_handlers as cache
 from ailink.admin import credential_handlers as creds
 from ailink.admin import feedback_handlers as feedback
@@ -21,6 +22,7 @@ from ailink.admin import spend_handlers as spend
 from ailink.admin import token_handlers as tokens
 from ailink.admin.call import Call, Nothing
 from ailink.admin.services import Services
+from ailink.observe.alerts import Delivery
 from ailink.shell import openapi, pages
 from ailink.shell import spend_report as report
 from ailink.shell.policy import Policy
@@ -76,6 +78,10 @@ ROUTES: tuple[Route, ...] = (
           response=spend.GlobalSpend),
 
     # Guardrails
+    route("GET", "/v1/alerts", ADMIN, alerts.deliveries, "What was told to whom", tag="Alerts",
+          query=alerts.DeliveriesQuery, response=alerts.Deliveries),
+    route("POST", "/v1/alerts/test", ADMIN, alerts.test, "Send a test to a channel", tag="Alerts",
+          body=alerts.TestAlert, response=Delivery),
     route("GET", "/guardrails", ADMIN, guards.list_guardrails, "Guardrails and their models",
           tag="Guardrails", response=guards.GuardrailsView),
     route("GET", "/guardrails/report", ADMIN, guards.report, "What guardrails found", tag="Guardrails",

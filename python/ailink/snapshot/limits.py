@@ -33,7 +33,7 @@ def compile_subjects(config: Config, now: datetime | None = None) -> list[Subjec
         found.setdefault(_name(limit.on, aliases), []).extend(_rules(limit))
     for budget in config.budgets.rules:
         rule = _budget(budget, config.budgets, now or datetime.now(UTC))
-        found.setdefault(_name(budget.on, aliases), []).append(rule)
+        found.setdefault(_name(budget.on, aliases), []).extend([rule, *rules.alerts(rule, budget.alert_at)])
     return [
         SubjectRow(kind=kind, id=name, alias=None, parents=[], blocked=False, limits=limits)
         for (kind, name), limits in found.items()

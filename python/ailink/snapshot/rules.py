@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
@@ -42,6 +42,21 @@ def limit(
         models=models,
         soft=soft,
     )
+
+
+def alerts(budget: LimitRule, percents: Sequence[int]) -> list[LimitRule]:
+    """Soft rules that tell of shares of a budget."""
+    return [
+        limit(
+            budget.metric,
+            budget.max * percent // 100,
+            budget.window,
+            models=budget.models,
+            soft=True,
+            name=f"{percent} % of {budget.name or 'the budget'}",
+        )
+        for percent in sorted(set(percents))
+    ]
 
 
 def of_rates(

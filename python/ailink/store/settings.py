@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     temp_budget_increase: int | None = None
     temp_budget_expiry_us: int | None = None
     budget_id: str | None = None
+    # Percents of `max_budget` that are told of when they are passed.
+    alert_at: tuple[int, ...] = ()
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = {}
     # What was spent before the last reset; `spend` counts from here.

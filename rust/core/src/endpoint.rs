@@ -481,6 +481,8 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::GET,    "/spend/{rest}"),
     shell(Method::GET,    "/v1/spend"),
     shell(Method::POST,   "/spend/{rest}"),
+    shell(Method::GET,    "/v1/alerts"),
+    shell(Method::POST,   "/v1/alerts/test"),
     shell(Method::POST,   "/v1/tokens/count"),
     shell(Method::POST,   "/utils/token_counter"),
     shell(Method::POST,   "/v1/cost/estimate"),

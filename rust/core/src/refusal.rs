@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Code, Error};
-use crate::state::draw::{Quota, Quotas, Refused};
+use crate::state::draw::{Passed, Quota, Quotas, Refused};
 use crate::state::rules::Metric;
 
 /// Official SDKs do not honour a longer wait. The granularity of a one-minute window may ask for a second more.
@@ -65,6 +65,18 @@ pub fn error(refused: &Refused, budget_status: u16) -> Error {
         _ => write!(text, " Retry in {}.{} s.", tenths / 10, tenths % 10),
     };
     with_status(Error::new(code, text).retry_after(wait), budget_status)
+}
+
+/// A soft limit that was passed, in words.
+pub fn passed(passed: &Passed) -> String {
+    let Passed { who, rule, used } = passed;
+    let (max, limit) = (rule.row.max, Named(&rule.row.name));
+    if rule.row.metric == Metric::Spend {
+        let span = rule.to_string();
+        let span = span.strip_prefix("USD").unwrap_or_default();
+        return format!("{who} passed ${}{span}{limit}: ${} are spent or reserved.", usd(max), usd(*used));
+    }
+    format!("{who} passed {max} {rule}{limit}: {used} are used or reserved.")
 }
 
 /// The operator's name of a limit, where he gave one.

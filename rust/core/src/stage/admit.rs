@@ -95,7 +95,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
 /// Tells of soft limits that were passed.
 pub fn announce(exchange: &Exchange, passed: Vec<Passed>) {
     for passed in passed {
-        let message = format!("{} passed its soft limit of {} {}", passed.who, passed.rule.row.max, passed.rule);
+        let message = refusal::passed(&passed);
         exchange.shard.shared.events.push(Event {
             kind: "soft_limit",
             level: "warning",

@@ -15,9 +15,18 @@ from pathlib import Path
 from typing import Self
 
 from tests.harness.process import ROOT, Child, free_port
+from tests.harness.until import until
 
 # PostgreSQL refuses to run as root; Debian's package makes this user.
 POSTGRES_USER = "postgres"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def program(name: str) -> Path:
@@ -121,10 +130,13 @@ class PostgresServer:
 
     def kill(self) -> None:
         """`kill -9` of the server and of all its processes."""
-        for pid in reversed(self.child.family()):
-            if pid != self.child.pid:
-                subprocess.run(["kill", "-9", str(pid)], check=False, capture_output=True)
+        rest = [pid for pid in self.child.family() if pid != self.child.pid]
+        # First the one that would replace its children, and begin to recover.
         self.child.kill()
+        for pid in rest:
+            subprocess.run(["kill", "-9", str(pid)], check=False, capture_output=True)
+        # The shared memory is in use until the last of them is gone.
+        until(lambda: not any(map(_lives, rest)), "PostgreSQL's processes are gone")
 
     def make_database(self) -> str:
         """The name of a new, empty database."""

@@ -62,7 +62,7 @@ class FakePlane:
 
     def cache_report(self) -> bytes:
         names = ("entries", "bytes", "max_bytes", "stored", "refused", "evicted", "in_flight")
-        return msgspec.msgpack.encode(dict.fromkeys(names, 0) | {"enabled": False, "rows": []})
+        return msgspec.msgpack.encode(dict.fromkeys(names, 0) | {"enabled": True, "rows": []})
 
     def cache_entry(self, key: str) -> bytes | None:
         return None

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 import uvloop
 
-from ailink import __version__, _core, coordination, pricing, store
+from ailink import __version__, _core, coordination, store
 from ailink.admin import services as shell_services
 from ailink.admin.follower import Follower
 from ailink.admin.upkeep import Upkeep
@@ -40,19 +40,17 @@ from ailink.observe.events import EventReader
 from ailink.observe.redaction import Redactor
 from ailink.plugins.host import PluginHost
 from ailink.plugins.runner import PluginError
-from ailink.pricing import files as price_files
-from ailink.pricing.files import PriceFileError
 from ailink.providers import CatalogError, Registry
-from ailink.routers.shelf import ShelfError, in_force
 from ailink.secrets.envelope import EnvelopeError
 from ailink.secrets.keyring import KeyringError, open_keyring
 from ailink.shell.app import create_app
 from ailink.shell.server import ServerError, ShellServer
 from ailink.snapshot import compile as compiler
 from ailink.snapshot import endings
+from ailink.snapshot.inputs import gather
 from ailink.snapshot.machine import available_memory, raise_descriptor_limit
 from ailink.snapshot.publish import Publisher, PublishError
-from ailink.store import credentials, migrate
+from ailink.store import migrate
 from ailink.store.database import Database, DatabaseError
 from ailink.store.migrate import MigrationError
 from ailink.view import View
@@ -288,35 +286,16 @@ class Gateway:
 
     async def _apply(self, loaded: Loaded) -> int:
         """Compiles and publishes. Raises ApplyError; what was in force stays so."""
-        env = dict(os.environ)
         try:
-            stored = [record.name for record in await credentials.everything(self._database)]
-            files = [Path(file) for file in loaded.config.prices]
-            overlays = await asyncio.to_thread(lambda: tuple(map(price_files.read, files)))
-            routers = await asyncio.to_thread(in_force, loaded.config.data_dir, routers_of(loaded.config))
-            inputs = compiler.Inputs(
-                routers=routers,
-                registry=self._registry,
-                catalogue=pricing.load(),
-                overlays=overlays,
-                env=env,
-                stored=stored,
-                plugin_socket=str(self._plugins.socket),
-            )
+            config, socket = loaded.config, self._plugins.socket
+            inputs = await gather(config, self._registry, self._database, socket)
             if await asyncio.to_thread(compiler.needs_mock, loaded.config, inputs):
                 inputs = msgspec.structs.replace(inputs, mock_url=await self._start_mock())
             created = loaded.modified or int(time.time())
             compiled = await asyncio.to_thread(compiler.compile_snapshot, loaded.config, inputs, created)
             async with self._plugins.using(loaded.config, loaded.file):
                 version = await self._publisher.publish(compiled)
-        except (
-            compiler.CompileError,
-            PublishError,
-            DatabaseError,
-            PriceFileError,
-            PluginError,
-            ShelfError,
-        ) as error:
+        except (compiler.CompileError, PublishError, DatabaseError, PluginError) as error:
             raise watch.ApplyError(str(error)) from error
         self._serving = loaded
         await self._identities.use(compiled.identities)

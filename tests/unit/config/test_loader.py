@@ -120,7 +120,6 @@ models:
 """
     assert [line.split(" ")[1] for line in problems(text)] == [
         "models[0]:",
-        "models[0]:",
         "models[0].nam:",
         "models[1].deployments[1].provider:",
         "models[1].fallbacks[0]:",

@@ -57,10 +57,15 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
                 .filter_map(|candidate| exchange.deployment(candidate.index))
                 .map(|deployment| u64::from(deployment.state.in_flight()))
                 .sum();
-            // A quarter more than the mean, and one for each (Mirrokni et al., Consistent Hashing with Bounded Loads).
-            let bound = (total + 1) * 5 / 4 / (candidates.len() as u64).max(1) + 1;
+            let weights: u64 = candidates
+                .iter()
+                .filter_map(|candidate| exchange.deployment(candidate.index))
+                .map(|deployment| u64::from(deployment.weight))
+                .sum();
             for candidate in candidates {
                 let Some(deployment) = exchange.deployment(candidate.index) else { continue };
+                // A quarter more than its share, and one (Mirrokni et al., Consistent Hashing with Bounded Loads).
+                let bound = (total + 1) * 5 * u64::from(deployment.weight) / 4 / weights.max(1) + 1;
                 let over = u64::from(deployment.state.in_flight()) > bound;
                 let score = rendezvous(key, deployment.hash, deployment.weight).min(OVERLOADED - 1);
                 candidate.score = if over { OVERLOADED + score } else { score };

@@ -62,6 +62,9 @@ def shipped(dialect: Dialect = "sqlite") -> tuple[Migration, ...]:
             if match:
                 # Text mode: the checksum does not depend on how the checkout ends its lines.
                 text = file.read_text(encoding="utf-8")
+                taken = by_version.get(int(match[1]))
+                if taken is not None and taken.name != match[2]:
+                    raise MigrationError(f"two migrations are numbered {match[1]}: {taken.name}, {match[2]}")
                 by_version[int(match[1])] = Migration(int(match[1]), match[2], text)
     found = sorted(by_version.values())
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):

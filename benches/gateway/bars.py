@@ -10,6 +10,9 @@ GATE_FACTOR = (
 
 NGINX, HYPER, STATIC = "nginx", "hyper", "static"
 AILINK, CACHED, GROWN = "ailink", "ailink-cache", "ailink-grown"
+# Streams of another format than the client's: chat of a messages provider, messages of a chat provider, the
+# first with guardrails that look at what comes out.
+TRANSLATED, TRANSLATED_BACK, GUARDED = "ailink-translated", "ailink-translated-back", "ailink-guarded"
 
 # Single measurements, and the unit of each metric that has one; ratios have none.
 FIGURES = {"per_request_kib", "idle_mib", "cold_start_s"}
@@ -67,6 +70,9 @@ BARS = (
     Bar("W3", "", "CPU per event", "cpu", 1.45, times=NGINX),
     Bar("W3", "", "CPU per event", "cpu", 1.2, times=HYPER),
     Bar("W3", "", "added time per event, p99", "added_p99_us", 300, plus=NGINX),
+    Bar("W3t", "", "CPU per event, chat of messages", "cpu", 2.0, system=TRANSLATED, times=AILINK),
+    Bar("W3t", "", "CPU per event, messages of chat", "cpu", 2.0, system=TRANSLATED_BACK, times=AILINK),
+    Bar("W3t", "", "CPU per event, translated and guarded", "cpu", 2.0, system=GUARDED, times=AILINK),
     Bar("W4", "c=1000", "CPU per request", "cpu", 1.15, times=HYPER),
     Bar("W4", "", "memory per request in flight", "per_request_kib", 52),
     Bar("W4", "", "memory when idle", "idle_mib", 90),

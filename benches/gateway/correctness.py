@@ -73,6 +73,14 @@ def _stream(target: Target, _: MockProvider) -> None:
     body = response.read()
     _expect(response.status == 200, f"status {response.status}: {body[:300]!r}")
     events = _events(body)
+    if target.url.endswith("/v1/messages"):
+        kinds = [json.loads(event)["type"] for event in events]
+        _expect(kinds[-1] == "message_stop", f"ends with {kinds[-1:]!r}")
+        _expect(
+            kinds.count("content_block_delta") == STREAM_EVENTS,
+            f"{kinds.count('content_block_delta')} pieces",
+        )
+        return
     _expect(events[-1] == b"[DONE]", f"ends with {events[-1:]!r}")
     chunks: list[dict[str, Any]] = [json.loads(event) for event in events[:-1]]
     contents = [c for c in chunks if c["choices"] and c["choices"][0]["delta"].get("content")]

@@ -77,6 +77,8 @@ def drive(target: Target, body: bytes, load: OpenLoop | Streams, seconds: float,
         ),
         *("--duration", f"{seconds * 1000:.0f}ms", "--warmup", "0", "--body", str(payload)),
     ]
+    if target.url.endswith("/v1/messages"):
+        command += ["--preset", "messages"]  # how its streams end
     for name, value in target.headers.items():
         if name.lower() != "content-type":  # the generator sends its own
             command += ["--header", f"{name}: {value}"]

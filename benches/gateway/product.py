@@ -26,6 +26,11 @@ NEVER_TRIPS = 1_000_000_000  # requests per minute; the window is checked all th
 LEDGER_THREAD = "ailink-ledger"
 
 
+GUARDRAILS: Sequence[Mapping[str, Any]] = (
+    {"name": "personal", "presets": ["pii", "secrets"], "scan": ["output"], "action": "redact"},
+)
+
+
 def require_release_build() -> str:
     """The build profile of the installed extension; raise `StartFailure` for any other than release."""
     code = "import ailink._core as core; print(core.build_profile())"
@@ -47,6 +52,9 @@ class Variation:
     cache: bool = False
     models: int = 0  # further models beside the ones that are used
     keys: int = 0  # further keys beside the ones that are used
+    provider: str = "mock"  # whose streams the scripted models are
+    path: str = "/v1/chat/completions"  # what clients call
+    guarded: bool = False  # guardrails look at what comes out
     bare: bool = False  # only spawned: start() neither waits nor mints keys
 
 
@@ -77,19 +85,30 @@ class AILink:
     @property
     def configuration(self) -> str:
         """See `System`."""
-        return "virtual key, alias, rate limit, usage and cost to SQLite, metrics" + (
-            ", cache" if self._variation.cache else ""
-        )
+        also = {
+            "cache": self._variation.cache,
+            f"clients of {self._variation.path}, streams of {self._variation.provider}": self._translates,
+            "output guardrails": self._variation.guarded,
+        }
+        further = "".join(f", {what}" for what, there in also.items() if there)
+        return f"virtual key, alias, rate limit, usage and cost to SQLite, metrics{further}"
+
+    @property
+    def _translates(self) -> bool:
+        plain = Variation()
+        return (self._variation.provider, self._variation.path) != (plain.provider, plain.path)
 
     def config(self, place: Place) -> dict[str, Any]:
         """The `ailink.yaml` of the set-up (JSON is YAML)."""
-        canned = self._model(MODEL, f"{place.upstreams.canned}/v1")
+        canned = self._model(MODEL, place.upstreams.canned)
         scripted = [
-            self._model(scripted_model(name), f"{place.upstreams.mock}/mock:{script}/v1")
+            self._model(
+                scripted_model(name), f"{place.upstreams.mock}/mock:{script}", self._variation.provider
+            )
             for name, script in place.scripts.items()
         ]
         further = [
-            self._model(f"further-{number}", f"{place.upstreams.canned}/v1")
+            self._model(f"further-{number}", place.upstreams.canned)
             for number in range(self._variation.models)
         ]
         return {
@@ -97,14 +116,17 @@ class AILink:
             "data_dir": str(place.folder / "data"),
             "master_key": MASTER_KEY,
             "models": [canned, *scripted, *further],
+            "guardrails": list(GUARDRAILS) if self._variation.guarded else [],
             "cache": {"enabled": self._variation.cache},
             "observe": {"log_level": "warning"},
         }
 
-    def _model(self, name: str, base_url: str) -> dict[str, Any]:
-        deployment = {"provider": "mock", "model": UPSTREAM_MODEL, "base_url": base_url}
+    def _model(self, name: str, root: str, provider: str = "mock") -> dict[str, Any]:
+        base_url = f"{root}/v1" if provider == "mock" else root
+        deployment = {"provider": provider, "model": UPSTREAM_MODEL, "base_url": base_url}
         price = {"input_per_million": 0.15, "output_per_million": 0.60}
-        return {"name": name, "deployments": [deployment], "price": price}
+        guards = [rule["name"] for rule in GUARDRAILS] if self._variation.guarded else []
+        return {"name": name, "deployments": [deployment], "price": price, "guardrails": guards}
 
     def start(self, place: Place) -> None:
         """Come up with an empty data directory and mint the keys over HTTP."""
@@ -171,9 +193,11 @@ class AILink:
         """See `System`."""
         if (route is Route.CACHED) != self._variation.cache:
             return None
+        if self._translates and route is not Route.SCRIPTED:
+            return None
         key = self._keys.get(route, self._keys.get(Route.CANNED, MASTER_KEY))
         return Target(
-            url=f"{self.url}/v1/chat/completions",
+            url=f"{self.url}{self._variation.path}",
             headers={"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
             model=scripted_model(script) if script else MODEL,
         )

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benches.gateway import payload
-from benches.gateway.bars import AILINK, CACHED, GROWN, HYPER, NGINX, STATIC
+from benches.gateway.bars import (
+    AILINK,
+    CACHED,
+    GROWN,
+    GUARDED,
+    HYPER,
+    NGINX,
+    STATIC,
+    TRANSLATED,
+    TRANSLATED_BACK,
+)
 from benches.gateway.generator import OpenLoop, Streams
 from benches.gateway.system import Route
 from benches.gateway.wrk import ClosedLoop
@@ -58,6 +68,16 @@ def contests(peers: Sequence[str] = ()) -> list[Contest]:
         Contest(
             workload="W3",
             entries=_proxied(Route.SCRIPTED, "stream", peers),
+            load=Streams(connections=100),
+            shape=payload.STREAM,
+            per_event=True,
+        ),
+        Contest(
+            workload="W3t",
+            entries=[
+                Entry(system, Route.SCRIPTED, "stream")
+                for system in (AILINK, TRANSLATED, TRANSLATED_BACK, GUARDED)
+            ],
             load=Streams(connections=100),
             shape=payload.STREAM,
             per_event=True,

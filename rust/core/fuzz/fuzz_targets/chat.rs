@@ -1,0 +1,9 @@
+#![no_main]
+//! Requests, answers and streams of the format `Chat`.
+
+mod dialect;
+
+use ailink_core::dialect::Format;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| dialect::run(Format::Chat, input));

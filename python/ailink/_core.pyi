@@ -83,6 +83,9 @@ class Plane:
     def cache_entry(self, key: str) -> bytes | None:
         """What is known of the entry under a key of 64 hex digits: a MessagePack map."""
 
+    def cache_redis_info(self) -> bytes | None:
+        """How the second tier does and what Redis says of itself: MessagePack; None without one. Blocks."""
+
     def cache_purge(self, purge: bytes) -> int:
         """Removes entries that fit all that is named; how many went. Raises ValueError."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal
 
 import msgspec
@@ -106,6 +107,30 @@ class PingView(msgspec.Struct, frozen=True, kw_only=True):
     ping_response: bool = True
 
 
+class TierView(msgspec.Struct, frozen=True, kw_only=True):
+    """Since the start. `open`: it failed too often and is left alone for a while. `foreign`: values that were
+    damaged or not ours. `skipped`, `dropped`: reads and writes that were not even tried.
+    """
+
+    open: bool
+    hits: int
+    misses: int
+    errors: int
+    timeouts: int
+    skipped: int
+    foreign: int
+    writes: int
+    dropped: int
+    mean_us: int
+
+
+class RedisView(msgspec.Struct, frozen=True, kw_only=True):
+    """`info`: what the server says of itself; null when it does not answer."""
+
+    tier: TierView
+    info: dict[str, str] | None
+
+
 class ExplainQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: str
 
@@ -137,6 +162,18 @@ async def ping(services: Services, call: Call[Nothing, Nothing]) -> PingView:
     return PingView()
 
 
+async def redis_info(services: Services, call: Call[Nothing, Nothing]) -> RedisView:
+    """How the second tier does, and what its server says of itself."""
+    packed = await asyncio.to_thread(services.plane.cache_redis_info)
+    if packed is None:
+        raise not_found("the cache has no second tier (`cache.redis`)")
+    tier, text = msgspec.msgpack.decode(packed, type=tuple[TierView, str | None])
+    if text is None:
+        return RedisView(tier=tier, info=None)
+    lines = (line.partition(":") for line in text.splitlines() if ":" in line and not line.startswith("#"))
+    return RedisView(tier=tier, info={name: value for name, _, value in lines})
+
+
 async def stats(services: Services, call: Call[Nothing, Nothing]) -> StatsView:
     """What the cache holds and what it saved, by model, key and endpoint."""
     report = _report(services)
@@ -163,7 +200,7 @@ async def purge(services: Services, call: Call[PurgeBody, Nothing]) -> PurgedVie
     if not any(wanted.values()):
         raise bad_request("name what is to go, or use /cache/flushall", param="keys")
     _checked(call.body.keys)
-    return _purge(services, wanted)
+    return await _purge(services, wanted)
 
 
 async def delete(services: Services, call: Call[DeleteBody, Nothing]) -> PurgedView:
@@ -171,12 +208,12 @@ async def delete(services: Services, call: Call[DeleteBody, Nothing]) -> PurgedV
     if not call.body.keys:
         raise bad_request("name at least one key", param="keys")
     _checked(call.body.keys)
-    return _purge(services, {"keys": call.body.keys})
+    return await _purge(services, {"keys": call.body.keys})
 
 
 async def flush_all(services: Services, call: Call[Nothing, Nothing]) -> PurgedView:
     """Removes all entries."""
-    return _purge(services, {})
+    return await _purge(services, {})
 
 
 async def explain(services: Services, call: Call[Nothing, ExplainQuery]) -> EntryView:
@@ -192,11 +229,11 @@ def _report(services: Services) -> Report:
     return msgspec.msgpack.decode(services.plane.cache_report(), type=Report)
 
 
-def _purge(services: Services, wanted: dict[str, Any]) -> PurgedView:
+async def _purge(services: Services, wanted: dict[str, Any]) -> PurgedView:
     names = ("tag", "tenant", "model", "namespace")
     purge = {"keys": wanted.get("keys", []), "key_id": wanted.get("key")}
     packed = msgspec.msgpack.encode(purge | {name: wanted.get(name) for name in names})
-    return PurgedView(deleted=services.plane.cache_purge(packed))
+    return PurgedView(deleted=await asyncio.to_thread(services.plane.cache_purge, packed))
 
 
 def _checked(keys: list[str], param: str = "keys") -> None:

@@ -59,6 +59,9 @@ class Plane(Protocol):
     def cache_entry(self, key: str) -> bytes | None:
         """MessagePack of what is known of one entry."""
 
+    def cache_redis_info(self) -> bytes | None:
+        """How the second tier does and what Redis says of itself: MessagePack; None without one. Blocks."""
+
     def cache_purge(self, purge: bytes) -> int:
         """Removes what fits; how many entries went."""
 

@@ -4,12 +4,24 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ailink.config.secret import Secret
 from ailink.config.section import Strict
 from ailink.config.units import Duration, Size
 
 Mode = Literal["on", "opt_in"]
 Scope = Literal["key", "user", "team", "organization", "shared"]
 _Namespace = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class RedisTier(Strict, frozen=True, kw_only=True):
+    """A second tier in Redis or Valkey: kept over restarts, shared by all nodes of one encryption key."""
+
+    url: Secret
+    """`redis://[user:password@]host[:port]/database`, `rediss://` with TLS."""
+    timeout: Duration = Duration(20)
+    """The longest a request waits for the tier; what takes longer is a miss."""
+    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9:._-]{1,64}$")] = "ailink:cache:"
+    """Of the names of all values."""
 
 
 class ModelCache(Strict, frozen=True, kw_only=True):
@@ -46,3 +58,4 @@ class Cache(Strict, frozen=True, kw_only=True):
     """Equal requests at the same time wait for the answer to one of them."""
     replay_pace: Duration = Duration(0)
     """Between two events of a stream that is replayed; 0: all at once."""
+    redis: RedisTier | None = None

@@ -171,6 +171,10 @@ class _Checks:
         self._positive(server.drain, ("server", "drain"), zero={"delay"})
         self._positive(server.ledger, ("server", "ledger"))
         self._positive(self.config.cache, ("cache",), zero={"stale", "replay_pace"})
+        if self.config.cache.redis is not None:
+            self._positive(self.config.cache.redis, ("cache", "redis"))
+            if not self.config.cache.redis.url.reveal().startswith(("redis://", "rediss://")):
+                self._report(("cache", "redis", "url"), "must begin with redis:// or rediss://")
         self._positive(server, ("server",))
         if server.port is None and server.uds is None:
             self._report(("server", "port"), "no listener: give `port` or `uds`")

@@ -96,6 +96,8 @@ ROUTES: tuple[Route, ...] = (
           response=cache.StatsView),
     route("GET", "/cache/explain", ADMIN, cache.explain, "One entry", tag="Cache",
           query=cache.ExplainQuery, response=cache.EntryView),
+    route("GET", "/cache/redis/info", ADMIN, cache.redis_info, "How the second tier does", tag="Cache",
+          response=cache.RedisView),
     route("POST", "/cache/purge", ADMIN, cache.purge, "Remove entries by what they are",
           tag="Cache", body=cache.PurgeBody, response=cache.PurgedView),
     route("POST", "/cache/delete", ADMIN, cache.delete, "Remove entries by their keys", tag="Cache",

@@ -1,7 +1,12 @@
 """How the cache takes part in the requests of each model."""
 
+from typing import Final
+
 from ailink.config.schema import Config, Model
 from ailink.snapshot import model as wire
+
+REDIS: Final = "cache.redis"
+"""The credential that is the address of the second tier."""
 
 
 def policy(model: Model, config: Config) -> wire.CachePolicy:
@@ -27,4 +32,7 @@ def store(config: Config) -> wire.Cache:
         max_bytes=int(cache.max_bytes),
         max_entry_bytes=min(int(cache.max_entry_bytes), int(cache.max_bytes)),
         single_flight=cache.single_flight,
+        redis=None
+        if cache.redis is None
+        else wire.RedisTier(credential=REDIS, prefix=cache.redis.prefix, timeout_ms=int(cache.redis.timeout)),
     )

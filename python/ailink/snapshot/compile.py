@@ -105,6 +105,8 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         models=models,
         guardrails=compile_guardrails(config.guardrails),
     )
+    if config.cache.redis is not None:
+        compiler.secrets[caching.REDIS] = config.cache.redis.url.reveal().encode()
     return Compiled(
         snapshot=snapshot,
         secrets=compiler.secrets,

@@ -92,6 +92,14 @@ class Settings(_Wire, frozen=True, kw_only=True):
     block_status: int
 
 
+class RedisTier(_Wire, frozen=True, kw_only=True):
+    """The second tier of the cache. `credential`: its address."""
+
+    credential: str
+    prefix: str
+    timeout_ms: int
+
+
 class Cache(_Wire, frozen=True, kw_only=True):
     """The store of answers that all models share."""
 
@@ -99,6 +107,7 @@ class Cache(_Wire, frozen=True, kw_only=True):
     max_bytes: int
     max_entry_bytes: int
     single_flight: bool
+    redis: RedisTier | None
 
 
 class CachePolicy(_Wire, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ mod arrival;
 pub mod body;
 mod bytes32;
 pub mod cache;
+mod cache_plane;
 pub mod clock;
 pub mod connection;
 pub mod decision;

@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::cache::report::{self, Explained};
-use crate::clock;
 use crate::deployment_health;
 use crate::event::{Event, Events};
 use crate::ledger::{self, Ledger};
@@ -48,7 +46,7 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> PlaneError + '_ {
 
 pub struct Plane {
     pub(crate) shared: Arc<Shared>,
-    shards: Vec<Arc<Shard>>,
+    pub(crate) shards: Vec<Arc<Shard>>,
     spool: Spool,
     tls: Option<Arc<Tls>>,
     listeners: Mutex<Vec<Listener>>,
@@ -143,7 +141,8 @@ impl Plane {
         let mut published = self.published.lock();
         let snapshot = Snapshot::compile(bytes, &self.shared.state).map_err(|error| PlaneError(error.to_string()))?;
         let snapshot = Arc::new(snapshot);
-        self.shared.state.cache.configure(snapshot.cache);
+        self.connect_cache(&snapshot)?;
+        self.shared.state.cache.configure(snapshot.cache.clone());
         for shard in &self.shards {
             shard.publish(&snapshot);
         }
@@ -239,35 +238,6 @@ impl Plane {
             })
             .collect();
         rmp_serde::to_vec_named(&(counts, guards.latest())).map_err(|error| PlaneError(error.to_string()))
-    }
-
-    /// What the cache holds and did, as MessagePack.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn cache_report(&self) -> Result<Vec<u8>, PlaneError> {
-        let report = report::report(&self.shared.state.cache, self.shards.iter().map(|shard| &shard.cache));
-        rmp_serde::to_vec_named(&report).map_err(|error| PlaneError(error.to_string()))
-    }
-
-    /// One entry of the cache by its key in hexadecimal, as MessagePack.
-    ///
-    /// # Errors
-    /// The key is none; it cannot be written.
-    pub fn cache_entry(&self, key: &str) -> Result<Option<Vec<u8>>, PlaneError> {
-        let key = report::parse_key(key).ok_or_else(|| PlaneError(format!("{key:?} is no key")))?;
-        let entry = self.shared.state.cache.get(&key, clock::wall_us());
-        let packed = entry.map(|entry| rmp_serde::to_vec_named(&Explained::new(&entry)));
-        packed.transpose().map_err(|error| PlaneError(error.to_string()))
-    }
-
-    /// Removes entries; how many went.
-    ///
-    /// # Errors
-    /// The bytes do not say which.
-    pub fn cache_purge(&self, purge: &[u8]) -> Result<u64, PlaneError> {
-        let purge = rmp_serde::from_slice(purge).map_err(|error| PlaneError(format!("purge: {error}")))?;
-        Ok(self.shared.state.cache.purge(&purge))
     }
 
     pub fn event_fd(&self) -> i32 {

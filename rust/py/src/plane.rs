@@ -124,6 +124,11 @@ impl Plane {
         Ok(entry.map(|entry| PyBytes::new(py, &entry)))
     }
 
+    fn cache_redis_info<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let info = py.detach(|| self.0.cache_redis_info()).map_err(bad)?;
+        Ok(info.map(|info| PyBytes::new(py, &info)))
+    }
+
     fn cache_purge(&self, py: Python<'_>, purge: &[u8]) -> PyResult<u64> {
         py.detach(|| self.0.cache_purge(purge)).map_err(bad)
     }

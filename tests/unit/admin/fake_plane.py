@@ -67,6 +67,9 @@ class FakePlane:
     def cache_entry(self, key: str) -> bytes | None:
         return None
 
+    def cache_redis_info(self) -> bytes | None:
+        return None
+
     def cache_purge(self, purge: bytes) -> int:
         return 0
 

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use super::flight::Lead;
 use super::items::Items;
 use super::key::CacheKey;
+use super::remote::Lease;
 use crate::kernel::cost::Usage;
 
 /// How the body of an answer is laid out.
@@ -82,6 +83,8 @@ pub struct Fill {
     /// The answer is kept: `no-store` leaves only those who wait for it.
     pub keep: bool,
     pub lead: Option<Lead>,
+    /// The right to ask among all nodes.
+    pub lease: Option<Lease>,
     /// Inputs that are looked up one by one.
     pub items: Option<Box<Items>>,
     /// When it was asked for, microseconds since 1970.

@@ -11,8 +11,10 @@ pub mod flight;
 pub mod items;
 pub mod key;
 pub mod purge;
+pub mod remote;
 pub mod replay;
 pub mod report;
+pub mod sealed;
 pub mod shared;
 pub mod store;
 

@@ -14,6 +14,7 @@ use super::flight::Flights;
 use super::items;
 use super::key::CacheKey;
 use super::purge::Purge;
+use super::remote::{Memory, Remote, Target};
 use crate::clock::wall_us;
 use crate::snapshot::wire;
 
@@ -48,9 +49,10 @@ struct Store {
 /// Holds nothing until a snapshot enables it.
 #[derive(Default)]
 pub struct Cache {
-    store: ArcSwapOption<Store>,
+    store: Arc<ArcSwapOption<Store>>,
+    remote: ArcSwapOption<Remote>,
     pub flights: Flights,
-    epoch: AtomicU64,
+    epoch: Arc<AtomicU64>,
     evictions: Evictions,
     pub stored: AtomicU64,
     pub refused: AtomicU64,
@@ -94,6 +96,34 @@ impl Cache {
         self.store.store(Some(Arc::new(Store { settings, entries })));
     }
 
+    /// Follows the settings of the second tier.
+    ///
+    /// # Errors
+    /// The tier cannot be used.
+    pub fn connect(&self, target: Option<Target>) -> Result<(), String> {
+        let current = self.remote.load();
+        if current.as_ref().map(|remote| &remote.target) == target.as_ref() {
+            return Ok(());
+        }
+        let remote = target.map(|target| {
+            let (store, epoch) = (self.store.clone(), self.epoch.clone());
+            let flush = Box::new(move || {
+                epoch.fetch_add(1, Ordering::AcqRel);
+                if let Some(store) = store.load().as_ref() {
+                    store.entries.clear();
+                }
+            });
+            Remote::start(target, Memory { epoch: self.epoch.clone(), flush })
+        });
+        self.remote.store(remote.transpose()?);
+        Ok(())
+    }
+
+    /// The second tier, where there is one.
+    pub fn remote(&self) -> Option<Arc<Remote>> {
+        self.remote.load_full()
+    }
+
     /// The entry, if it may still be given at `now_us`; a stale one is one that shall be replaced.
     pub fn get(&self, key: &CacheKey, now_us: i64) -> Option<Arc<Entry>> {
         let store = self.store.load();
@@ -125,9 +155,15 @@ impl Cache {
             worth: made.worth,
             about: fill.about,
         });
-        if fill.keep && fill.ttl_us > 0 {
-            self.put(fill.key, &entry, fill.epoch);
+        if fill.keep
+            && fill.ttl_us > 0
+            && self.put(fill.key, &entry, fill.epoch)
+            && let Some(remote) = self.remote.load().as_ref()
+        {
+            remote.put(fill.key, &entry, fill.epoch);
         }
+        // Behind the entry, in the order of writes.
+        drop(fill.lease);
         if let Some(lead) = fill.lead {
             lead.done(&entry);
         }
@@ -203,7 +239,8 @@ impl Cache {
             gone.fetch_add(u64::from(goes), Ordering::Relaxed);
             !goes
         });
-        gone.into_inner()
+        let gone = gone.into_inner();
+        self.remote.load().as_ref().map_or(gone, |remote| gone.max(remote.purge(purge)))
     }
 
     /// Looks at every entry.

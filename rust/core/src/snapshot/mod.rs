@@ -201,7 +201,7 @@ impl Snapshot {
                 explain_percent: 0,
                 block_status: 400,
             },
-            cache: wire::Cache { enabled: false, max_bytes: 0, max_entry_bytes: 0, single_flight: false },
+            cache: wire::Cache { enabled: false, max_bytes: 0, max_entry_bytes: 0, single_flight: false, redis: None },
             deployments: Vec::new(),
             models: Vec::new(),
             configs: HashMap::new(),

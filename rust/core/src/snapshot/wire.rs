@@ -41,7 +41,7 @@ pub struct Settings {
     pub block_status: u16,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
     /// Some model uses it.
@@ -50,6 +50,16 @@ pub struct Cache {
     pub max_entry_bytes: u64,
     /// Equal requests wait for one of them.
     pub single_flight: bool,
+    pub redis: Option<RedisTier>,
+}
+
+/// The second tier of the cache; its address is a credential.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct RedisTier {
+    pub credential: String,
+    pub prefix: String,
+    pub timeout_ms: u64,
 }
 
 /// How the cache takes part in the requests of a model.

@@ -71,6 +71,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         about: about(exchange, tenant, namespace),
         keep: true,
         lead: None,
+        lease: None,
         items: None,
         asked_us: exchange.wall_us,
     });
@@ -92,6 +93,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         None => {}
     }
     exchange.fill = Some(fill);
+    if !wish.refresh && exchange.shard.shared.state.cache.remote().is_some() {
+        return Ok(Flow::Park);
+    }
     missed(exchange);
     Ok(Flow::Next)
 }
@@ -105,7 +109,7 @@ fn cache_flight(exchange: &Exchange, fill: &Fill) -> Option<Part> {
 /// # Errors
 /// None of its own.
 pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
-    let Some(follow) = exchange.follow.take() else { return Ok(None) };
+    let Some(follow) = exchange.follow.take() else { return Ok(deeper(exchange).await) };
     // OpenAI's chat alone lets the caller choose whether a stream tells its usage.
     let streamed = exchange.call.stream.then_some(exchange.call.include_usage == Some(true));
     let began = std::time::Instant::now();
@@ -114,7 +118,7 @@ pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
     let response = match joined {
         Joined::Lead(lead) => {
             lead_on(exchange, lead);
-            None
+            return Ok(deeper(exchange).await);
         }
         Joined::Entry(entry) => {
             let pace = exchange.model().map_or(std::time::Duration::ZERO, |model| model.cache.pace);
@@ -144,6 +148,62 @@ pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
         missed(exchange);
     }
     Ok(response)
+}
+
+/// How long an answer that another node is fetching is waited for, and how often it is looked for.
+const OTHERS: std::time::Duration = std::time::Duration::from_secs(60);
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// The answer from the second tier, also if another node is about to put it there.
+async fn deeper(exchange: &mut Exchange) -> Option<Response<Body>> {
+    let cache = &exchange.shard.shared.state.cache;
+    let (Some(remote), Some(key)) = (cache.remote(), exchange.fill.as_ref().map(|fill| fill.key)) else {
+        missed(exchange);
+        return None;
+    };
+    let began = std::time::Instant::now();
+    let mut found = remote.get(&key).await;
+    if found.is_none() && exchange.snapshot.cache.single_flight {
+        loop {
+            if let Some(lease) = remote.lease(&key).await {
+                // What came between the look and the lease.
+                found = remote.get(&key).await;
+                if let Some(fill) = exchange.fill.as_mut().filter(|_| found.is_none()) {
+                    fill.lease = Some(lease);
+                }
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+            found = remote.get(&key).await;
+            if found.is_some() || began.elapsed() > OTHERS {
+                break;
+            }
+        }
+    }
+    exchange.waited += began.elapsed();
+    let response = found.and_then(|entry| from_remote(exchange, entry));
+    if response.is_none() {
+        missed(exchange);
+    }
+    response
+}
+
+/// An entry of the second tier becomes one of memory, and the answer.
+fn from_remote(exchange: &mut Exchange, entry: Entry) -> Option<Response<Body>> {
+    let fill = exchange.fill.as_ref()?;
+    if entry.about.tenant != fill.about.tenant {
+        return None;
+    }
+    let entry = Arc::new(entry);
+    exchange.shard.shared.state.cache.put(fill.key, &entry, fill.epoch);
+    let pace = exchange.model().map_or(std::time::Duration::ZERO, |model| model.cache.pace);
+    let response = replay::response(exchange, &entry, pace)?;
+    exchange.cache = CacheUse::Hit;
+    if let Some(lead) = exchange.fill.take().and_then(|fill| fill.lead) {
+        lead.done(&entry);
+    }
+    told(exchange, What::Hit, &entry.worth);
+    Some(response)
 }
 
 fn lead_on(exchange: &mut Exchange, lead: Lead) {

@@ -25,6 +25,7 @@ pub fn begin(exchange: &Exchange, key: &CacheKey, entry: &Entry) -> bool {
         about: entry.about.clone(),
         keep: true,
         lead: Some(lead),
+        lease: None,
         items: None,
         asked_us: exchange.wall_us,
     }));

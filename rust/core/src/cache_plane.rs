@@ -1,0 +1,79 @@
+//! The plane's cache, for those who manage it.
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::cache::remote::Target;
+use crate::cache::report::{self, Explained};
+use crate::clock;
+use crate::plane::{Plane, PlaneError};
+use crate::snapshot::Snapshot;
+
+/// What the key of stored entries is derived for.
+const PURPOSE: &[u8] = b"ailink cache entries 1";
+
+impl Plane {
+    /// Connects the second tier that a snapshot names, or lets go of it.
+    pub(crate) fn connect_cache(&self, snapshot: &Snapshot) -> Result<(), PlaneError> {
+        let target = match &snapshot.cache.redis {
+            Some(tier) if snapshot.cache.enabled => {
+                let slot = self.shared.state.credential(&tier.credential);
+                let url = slot.load().as_ref().map(|secret| secret.expose().to_vec()).unwrap_or_default();
+                let pepper = &self.shared.options.pepper;
+                let mac = Hmac::<Sha256>::new_from_slice(pepper.as_ref());
+                let mut mac = mac.map_err(|error| PlaneError(error.to_string()))?;
+                mac.update(PURPOSE);
+                Some(Target {
+                    url,
+                    prefix: tier.prefix.clone(),
+                    timeout: Duration::from_millis(tier.timeout_ms),
+                    seal: mac.finalize().into_bytes().into(),
+                    most: usize::try_from(snapshot.cache.max_entry_bytes).unwrap_or(usize::MAX),
+                })
+            }
+            _ => None,
+        };
+        self.shared.state.cache.connect(target).map_err(PlaneError)
+    }
+
+    /// What the cache holds and did, as MessagePack.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn cache_report(&self) -> Result<Vec<u8>, PlaneError> {
+        let report = report::report(&self.shared.state.cache, self.shards.iter().map(|shard| &shard.cache));
+        rmp_serde::to_vec_named(&report).map_err(|error| PlaneError(error.to_string()))
+    }
+
+    /// What Redis says of itself, and how the tier does, as MessagePack; `None` without such a tier. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn cache_redis_info(&self) -> Result<Option<Vec<u8>>, PlaneError> {
+        let Some(remote) = self.shared.state.cache.remote() else { return Ok(None) };
+        let packed = rmp_serde::to_vec_named(&(remote.report(), remote.info()));
+        packed.map(Some).map_err(|error| PlaneError(error.to_string()))
+    }
+
+    /// One entry of the cache by its key in hexadecimal, as MessagePack.
+    ///
+    /// # Errors
+    /// The key is none; it cannot be written.
+    pub fn cache_entry(&self, key: &str) -> Result<Option<Vec<u8>>, PlaneError> {
+        let key = report::parse_key(key).ok_or_else(|| PlaneError(format!("{key:?} is no key")))?;
+        let entry = self.shared.state.cache.get(&key, clock::wall_us());
+        let packed = entry.map(|entry| rmp_serde::to_vec_named(&Explained::new(&entry)));
+        packed.transpose().map_err(|error| PlaneError(error.to_string()))
+    }
+
+    /// Removes entries; how many went.
+    ///
+    /// # Errors
+    /// The bytes do not say which.
+    pub fn cache_purge(&self, purge: &[u8]) -> Result<u64, PlaneError> {
+        let purge = rmp_serde::from_slice(purge).map_err(|error| PlaneError(format!("purge: {error}")))?;
+        Ok(self.shared.state.cache.purge(&purge))
+    }
+}

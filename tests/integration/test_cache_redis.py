@@ -1,0 +1,230 @@
+"""The second tier in a real Redis: shared by nodes, and but a miss when something is wrong with it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from tests.harness import Gateway, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness.servers import RedisServer
+
+MASTER = "sk-master-of-all-the-nodes-0123456789"
+SEAL = "3c1f4a5e6b7d8c9a0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f506172"
+PREFIX = "ailink:cache:"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def store(server: RedisServer) -> Iterator[Any]:
+    client = redis.Redis.from_url(server.url)
+    yield client
+    client.close()
+
+
+def config(provider: MockProvider, url: str, **settings: Any) -> dict[str, Any]:
+    models = [
+        make_model("m", make_deployment(provider, "echo"), cache={"scope": "shared"}),
+        make_model("slow", make_deployment(provider, "latency=1500;echo"), cache={"scope": "shared"}),
+        make_model("drips", make_deployment(provider, "echo;gap=20"), cache={"scope": "shared"}),
+    ]
+    cache = {"enabled": True, "ttl": "1h", "redis": {"url": url, **settings}}
+    return make_config(*models, cache=cache, master_key=MASTER, encryption_key=SEAL)
+
+
+@pytest.fixture(scope="module")
+def nodes(
+    provider: MockProvider, server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Gateway]]:
+    # A second of patience: what is proved here is what the tier does, not how fast this machine is.
+    settings = config(provider, server.url, timeout="1s")
+    running = [Gateway(tmp_path_factory.mktemp(f"node{number}"), settings) for number in range(3)]
+    try:
+        for node in running:
+            node.start()
+        yield running
+    finally:
+        for node in running:
+            node.__exit__()
+
+
+def ask(node: Gateway, text: str, model: str = "m", **more: Any) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {MASTER}"}
+    body = chat(model, text, **more)
+    return node.http.post("/v1/chat/completions", json=body, headers=headers).raise_for_status()
+
+
+def told(response: httpx.Response) -> str:
+    return str(response.headers["x-ailink-cache"])
+
+
+def admin(node: Gateway, path: str, body: Any = None) -> Any:
+    headers = {"Authorization": f"Bearer {MASTER}"}
+    method = "GET" if body is None else "POST"
+    return node.http.request(method, path, json=body, headers=headers).raise_for_status().json()
+
+
+def entries(store: Any) -> list[bytes]:
+    return sorted(store.keys(f"{PREFIX}e:*"))
+
+
+def written(store: Any, count: int) -> None:
+    until(lambda: len(entries(store)) >= count, f"{count} entries in Redis")
+
+
+def test_nodes_share_answers(nodes: list[Gateway], store: Any) -> None:
+    store.flushall()
+    first = ask(nodes[0], "for all nodes")
+    written(store, 1)
+    second = ask(nodes[1], "for all nodes")
+    assert (told(first), told(second), first.content == second.content) == ("miss", "hit", True)
+    streamed = ask(nodes[2], "for all nodes", stream=True)
+    assert told(streamed) == "hit"
+    [name] = entries(store)
+    value = store.get(name)
+    assert b"for all nodes" not in value
+    assert b"choices" not in value
+    assert 0 < store.pttl(name) <= 3_600_000
+    assert first.headers["x-ailink-cache-key"].encode() in name
+    info = admin(nodes[1], "/cache/redis/info")
+    assert (info["tier"]["hits"], info["info"]["redis_mode"]) == (1, "standalone")
+
+
+def test_a_restart_keeps_answers(nodes: list[Gateway], store: Any) -> None:
+    ask(nodes[0], "survives")
+    written(store, 1)
+    nodes[0].restart()
+    assert told(ask(nodes[0], "survives")) == "hit"
+
+
+def test_equal_requests_on_three_nodes_are_one(nodes: list[Gateway], provider: MockProvider) -> None:
+    async def flood() -> list[httpx.Response]:
+        headers = {"Authorization": f"Bearer {MASTER}"}
+        body = chat("slow", "on three nodes")
+        async with httpx.AsyncClient(headers=headers, timeout=60) as client:
+            asked = [client.post(f"{node.url}/v1/chat/completions", json=body) for node in nodes * 40]
+            return await asyncio.gather(*asked)
+
+    mark = provider.mark()
+    answers = asyncio.run(flood())
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert len(provider.requests(since=mark)) == 1
+    assert [told(answer) for answer in answers].count("miss") == 1
+
+
+def test_a_purge_reaches_all_nodes(nodes: list[Gateway], store: Any) -> None:
+    for node in nodes:
+        ask(node, "purged everywhere")
+    assert admin(nodes[0], "/cache/purge", {"model": "m"})["deleted"] >= 1
+    assert entries(store) == [] or all(b"slow" not in name for name in entries(store))
+    # The others look every second.
+    until(lambda: admin(nodes[1], "/cache/stats")["entries"] == 0, "the second node's memory is empty")
+    assert told(ask(nodes[1], "purged everywhere")) == "miss"
+
+
+def test_a_purge_during_a_fill_does_not_bring_the_entry_back(
+    nodes: list[Gateway], provider: MockProvider, store: Any
+) -> None:
+    mark = provider.mark()
+    filling = threading.Thread(target=lambda: ask(nodes[0], "being filled", "slow"))
+    filling.start()
+    until(lambda: provider.requests(since=mark), "the provider is asked")
+    admin(nodes[0], "/cache/flushall", {})
+    filling.join()
+    time.sleep(0.2)
+    assert entries(store) == []
+
+
+def test_what_is_not_ours_is_a_miss(nodes: list[Gateway], store: Any) -> None:
+    store.flushall()
+    for value in (b"", b"garbage", b"ALC1" + bytes(200), b"\xff" * 5000):
+        text = f"damaged {len(value)}"
+        key = ask(nodes[0], text, temperature=0.5).headers["x-ailink-cache-key"]
+        written(store, 1)
+        store.set(f"{PREFIX}e:{key}", value)
+        assert told(ask(nodes[1], text, temperature=0.5)) == "miss"
+        store.flushall()
+    # Another entry's value under this key: its tag does not fit.
+    one = ask(nodes[0], "one").headers["x-ailink-cache-key"]
+    two = ask(nodes[0], "two").headers["x-ailink-cache-key"]
+    written(store, 2)
+    store.set(f"{PREFIX}e:{two}", store.get(f"{PREFIX}e:{one}"))
+    swapped = ask(nodes[1], "two")
+    assert (told(swapped), "two" in swapped.text) == ("miss", True)
+    assert admin(nodes[1], "/cache/redis/info")["tier"]["foreign"] >= 5
+
+
+@pytest.fixture
+def alone(provider: MockProvider, tmp_path: Path) -> Iterator[tuple[Gateway, RedisServer]]:
+    with (
+        RedisServer(tmp_path / "redis") as server,
+        Gateway(tmp_path / "gateway", config(provider, server.url, timeout="50ms")) as gateway,
+    ):
+        yield gateway, server
+
+
+def quick(gateway: Gateway, text: str) -> tuple[str, float]:
+    began = time.monotonic()
+    answer = ask(gateway, text)
+    return told(answer), time.monotonic() - began
+
+
+def test_redis_down_is_a_miss(alone: tuple[Gateway, RedisServer]) -> None:
+    gateway, server = alone
+    assert told(ask(gateway, "before")) == "miss"
+    server.kill()
+    for number in range(12):
+        assert quick(gateway, f"down {number}")[0] == "miss"
+    # Memory goes on, and after some failures the tier is left alone.
+    assert told(ask(gateway, "down 1")) == "hit"
+    tier = admin(gateway, "/cache/redis/info")["tier"]
+    assert tier["open"]
+    assert tier["skipped"] > 0
+    server.start()
+    client = redis.Redis.from_url(server.url)
+
+    def back() -> bool:
+        ask(gateway, f"back {time.monotonic_ns()}")
+        return bool(entries(client))
+
+    until(back, "the tier is used again")
+    client.close()
+
+
+def test_redis_that_stands_still_costs_its_time_out_only(alone: tuple[Gateway, RedisServer]) -> None:
+    gateway, server = alone
+    ask(gateway, "warm")
+    server.child.freeze()
+    try:
+        began = time.monotonic()
+        answers = [quick(gateway, f"frozen {number}") for number in range(20)]
+        elapsed = time.monotonic() - began
+    finally:
+        server.child.thaw()
+    assert {what for what, _ in answers} == {"miss"}
+    # Five reads of 50 ms and then none: far below one time-out for each of twenty.
+    assert elapsed < 20 * 0.5
+    assert admin(gateway, "/cache/redis/info")["tier"]["timeouts"] >= 1
+
+
+def test_redis_that_is_full_is_not_written(provider: MockProvider, tmp_path: Path) -> None:
+    full = ("--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    with (
+        RedisServer(tmp_path / "redis", *full) as server,
+        Gateway(tmp_path / "gateway", config(provider, server.url, timeout="1s")) as gateway,
+    ):
+        assert told(ask(gateway, "no room")) == "miss"
+        assert told(ask(gateway, "no room")) == "hit"
+        until(
+            lambda: admin(gateway, "/cache/redis/info")["tier"]["errors"] >= 1, "the failed write is counted"
+        )

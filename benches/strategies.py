@@ -54,7 +54,8 @@ def measure(gateway: Gateway, key: Key, model: str, seconds: int) -> float:
         "--model", model,
     ).start()  # fmt: skip
     report = run.report(seconds + 60)
-    return (cpu_seconds(gateway.child.pid) - before) / report["sent"] * 1e6
+    spent: float = cpu_seconds(gateway.child.pid) - before
+    return spent / int(report["sent"]) * 1e6
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ fn events_of(body: &Bytes, dialect: Dialect, format: Option<Format>, id: &Reques
     }
     let context = dialect::Context {
         id: id.to_string(),
-        created: i64::try_from(wall_us() / 1_000_000).unwrap_or_default(),
+        created: wall_us() / 1_000_000,
         include_usage: true,
         ..dialect::Context::default()
     };

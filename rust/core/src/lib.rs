@@ -26,6 +26,7 @@ pub mod exchange;
 pub mod facts;
 pub mod front;
 pub mod guard;
+mod head;
 mod health;
 pub mod hold;
 pub mod janitor;

@@ -59,7 +59,7 @@ pub fn model(query: Option<&str>) -> Result<String> {
     // Azure's clients say `deployment`.
     let mut named = pairs.filter(|(name, value)| matches!(*name, "model" | "deployment") && !value.is_empty());
     match named.next_back() {
-        Some((_, value)) => crate::front::decode(&value.replace('+', " ")),
+        Some((_, value)) => crate::head::decode(&value.replace('+', " ")),
         None => {
             let text = "The query must name the model: ?model=NAME.";
             Err(Error::new(Code::InvalidRequest, text).param("model"))

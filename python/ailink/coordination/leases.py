@@ -63,6 +63,8 @@ class LeasePlane(Protocol):
 # By serial: how a lease stands, and how much is asked for: -1, nothing; 0, whatever may be had ahead of need.
 Asking = dict[int, tuple[Standing, int]]
 REPORT_ONLY = -1
+# More than any limit: nothing is given up.
+ALL = 2**62
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +209,7 @@ class Leases:
         """
         again: Asking = {}
         for start in range(0, max(1, len(rows)), BATCH):
-            part = rows[start : start + BATCH]
+            part = self._as_now(rows[start : start + BATCH])
             packed = [self._row(one, want, scale_of(one.max)) for one, want in part]
             sent = time.monotonic()
             reply = await self._call(packed, complete and start + BATCH >= len(rows))
@@ -229,6 +231,17 @@ class Leases:
             if grants:
                 self._plane.lease_grant(msgspec.msgpack.encode(grants))
         return again
+
+    def _as_now(self, rows: Sequence[tuple[Standing, int]]) -> list[tuple[Standing, int]]:
+        """Calls as their leases stand now: what was granted since they were made is not free any more."""
+        calls = [(one.kind, one.id, one.serial, ALL) for one, want in rows if want != REPORT_ONLY]
+        if not calls:
+            return list(rows)
+        found = self._decode(self._plane.lease_shrink(msgspec.msgpack.encode(calls)))
+        now = {one.serial: one for one in found}
+        return [
+            (now.get(one.serial, one), want) for one, want in rows if want == REPORT_ONLY or one.serial in now
+        ]
 
     async def _call(self, rows: list[Row], complete: bool) -> Reply:
         arguments = (

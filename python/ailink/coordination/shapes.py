@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-# Numbers in Lua are exact below 2^53; larger limits are counted in coarser grains.
-EXACT = 2**50
+# Lua's JSON writes 14 digits of a number; larger limits are counted in coarser grains.
+EXACT = 10**13
 # Redis reclaims this much later than the node stops using its leases.
 MARGIN_MS = 5_000
 

@@ -45,6 +45,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         at("uncached", cache={"enabled": False}),
         at("asked", cache={"mode": "opt_in"}),
         at("brief", cache={"ttl": "50ms"}),
+        make_model("embeds", make_deployment(provider)),
         cache={"enabled": True},
         guardrails=RULES,
     )
@@ -333,7 +334,7 @@ def test_other_guardrails_are_another_question(gateway: Gateway, keys: dict[str,
 
 
 def embed(gateway: Gateway, keys: dict[str, str], *inputs: str) -> httpx.Response:
-    body = {"model": "m", "input": list(inputs)}
+    body = {"model": "embeds", "input": list(inputs)}
     return post(gateway, keys, Ask(body, path="/v1/embeddings")).raise_for_status()
 
 

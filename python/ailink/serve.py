@@ -1,8 +1,6 @@
 """The process: what is started in which order, what the signals do, how it ends.
 
-Start: data directory, keys, database, shell on its private socket, mock provider if asked for; then snapshot,
-secrets and virtual keys go to the data plane *before* it accepts, because connections may wait already.
-End: the data plane drains, then what fed it is closed in the opposite order.
+Snapshot, secrets and virtual keys go to the data plane *before* it accepts: connections may wait already.
 """
 
 import asyncio

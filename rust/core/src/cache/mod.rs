@@ -17,6 +17,7 @@ pub mod report;
 pub mod sealed;
 pub mod shared;
 pub mod store;
+mod tier;
 
 pub use entry::{Entry, Fill};
 pub use store::Cache;

@@ -152,7 +152,16 @@ class PostgresServer:
     def _psql(
         self, sql: str, database: str = "postgres", *, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        command = [str(program("psql")), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", sql]
+        command = [
+            str(program("psql")),
+            "-XqAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            self.url(database),
+            "-c",
+            sql,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert not check or done.returncode == 0, done.stderr
         return done

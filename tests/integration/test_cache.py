@@ -92,6 +92,11 @@ def said(**more: Any) -> Callable[[str], Ask]:
     return lambda mark: Ask(chat("m", mark, **more))
 
 
+def alone(**more: Any) -> Callable[[str], Ask]:
+    """To a model whose deployments all speak OpenAI's format."""
+    return lambda mark: Ask(chat("embeds", mark, **more))
+
+
 def headed(**headers: str) -> Callable[[str], Ask]:
     return lambda mark: Ask(
         chat("m", mark), headers={name.replace("_", "-"): value for name, value in headers.items()}
@@ -199,7 +204,7 @@ MISSES: dict[str, tuple[Callable[[str], Ask], Callable[[str], Ask]]] = {
     "max_tokens": (said(max_tokens=5), said(max_tokens=6)),
     "seed": (said(seed=9007199254740993), said(seed=9007199254740992)),
     "stop": (PLAIN, said(stop=["x"])),
-    "n": (PLAIN, said(n=2)),
+    "n": (alone(), alone(n=2)),
     "logit_bias": (PLAIN, said(logit_bias={"1": 2})),
     "tools": (PLAIN, said(tools=[TOOL])),
     "other tools": (said(tools=[TOOL]), said(tools=[TOOL_2])),

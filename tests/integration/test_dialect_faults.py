@@ -155,7 +155,6 @@ UNSUPPORTED = {
         {"tools": [{"type": "bash_20250124", "name": "bash"}]},
         set(DIALECTS) - {"messages"},
     ),
-    "previous_response_id": ("responses", {"previous_response_id": "resp_1"}, {"chat", "messages", "cohere"}),
 }
 CASES = [
     (feature, provider)

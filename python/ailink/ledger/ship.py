@@ -127,7 +127,8 @@ class Shipper:
                 if self._failing:
                     log.info("spending is sent to the database again")
                 self._failing = False
-            except (DatabaseError, RuntimeError, TimeoutError) as error:
+            # Nothing may end this task: rows would wait here for ever.
+            except Exception as error:
                 if not self._failing:
                     log.warning("spending cannot be sent to the database and is kept here: %s", error)
                 self._failing = True

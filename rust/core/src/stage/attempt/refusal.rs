@@ -86,7 +86,9 @@ fn passed_on(
         }
     };
     if matches!(status.as_u16(), 401 | 403) {
-        return unauthorized(deployment, status, body);
+        let mut error = unauthorized(deployment, status, body);
+        error.retry_after = wait;
+        return error;
     }
     let text = if same_dialect && dialect::is_error_shape(body) {
         None

@@ -653,7 +653,7 @@ def test_the_cache(provider: MockProvider, tmp_path: Path) -> None:
         refused = gateway.http.post(
             "/v1/chat/completions", json=chat("m"), headers={**one.bearer, "cache-control": "no-cache"}
         )
-        assert refused.headers["x-ailink-cache"] == "bypass"
+        assert refused.headers["x-ailink-cache"] == "refresh"
         assert [ask(gateway, one, "bad").headers["x-ailink-cache"] for _ in range(2)] == ["miss", "miss"]
         # A hit costs nothing and has no row.
         assert gateway.spend_logs(request_id=again.headers["x-request-id"]) == []

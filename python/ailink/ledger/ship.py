@@ -128,7 +128,7 @@ class Shipper:
                     log.info("spending is sent to the database again")
                 self._failing = False
             # Nothing may end this task: rows would wait here for ever.
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 if not self._failing:
                     log.warning("spending cannot be sent to the database and is kept here: %s", error)
                 self._failing = True

@@ -219,6 +219,7 @@ REQUESTS: dict[str, Request] = {
     "GET /global/spend/provider": None,
     "GET /global/spend/report": None,
     "GET /global/activity": None,
+    "GET /global/models/ending": None,
     "GET /spend/keys": None,
     "GET /spend/users": None,
     "POST /spend/calculate": None,

@@ -19,7 +19,7 @@ use crate::wire::http1::{self, BodyDecoder, Frame, Head, WireError};
 /// Bytes asked for in one read: an event of a stream is far smaller, a usual JSON answer fits, and every request that waits
 /// holds that much. Answers that fill it get more room with each read.
 const FIRST_READ: usize = 4 * 1024;
-const LARGEST_READ: usize = 64 * 1024;
+const LARGEST_READ: usize = 8 * 1024;
 
 /// What can go wrong between us and a provider.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -205,7 +205,7 @@ impl Conn {
         self.buffer.reserve(self.room);
         let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx));
         if matches!(read, Ok(count) if count >= self.room) {
-            self.room = (self.room * 4).min(LARGEST_READ);
+            self.room = LARGEST_READ;
         }
         Poll::Ready(read)
     }

@@ -92,6 +92,12 @@ class Plane:
     def guard_report(self) -> bytes:
         """What guardrails found: per rule the counts of input, output and both in shadow; latest verdicts."""
 
+    def policy_report(self) -> bytes:
+        """What policies did: per policy the counts of both modes; the latest verdicts."""
+
+    def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
+        """What the policies of a `PolicyTrial` would do with the requests kept from a period: JSON list."""
+
     def event_fd(self) -> int:
         """A non-blocking eventfd that is readable while events wait."""
 
@@ -204,6 +210,21 @@ def mock_main(args: list[str]) -> int:
 
 def guard_trial(trial: bytes) -> bytes:
     """Tries a `GuardTrial`: matches, action, text. ValueError: a rule cannot be compiled."""
+
+def policy_fault(trial: bytes) -> str | None:
+    """What is wrong with the policies of a `PolicyTrial`: which, where in it, and why."""
+
+def policy_simulate(trial: bytes) -> str:
+    """What the policies of a `PolicyTrial` would do with its request: JSON. ValueError."""
+
+class PolicySet:
+    """Policies compiled once, for measuring."""
+
+    def __new__(cls, trial: bytes) -> PolicySet:
+        """From a `PolicyTrial`. ValueError: a policy cannot be compiled."""
+
+    def ask(self) -> int:
+        """Asks all conditions about the request of the trial; returns how many hold."""
 
 class GuardSet:
     """Guardrails compiled once, for measuring."""

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from ailink.config import inherited, loader, watch
 from ailink.config.checks import is_loopback
 from ailink.config.data_dir import DataDir, DataDirError
 from ailink.config.loader import Loaded, Overrides
+from ailink.config.policy_text import PolicyFault
 from ailink.config.problems import ConfigError
 from ailink.config.schema import Config, routers_of
 from ailink.config.secrets import secrets_in
@@ -48,9 +49,11 @@ from ailink.snapshot import endings
 from ailink.snapshot.inputs import gather
 from ailink.snapshot.machine import available_memory, raise_descriptor_limit
 from ailink.snapshot.publish import Publisher, PublishError
-from ailink.store import migrate
+from ailink.snapshot.stored_policies import policies_in_force
+from ailink.store import migrate, policies
 from ailink.store.database import Database, DatabaseError
 from ailink.store.migrate import MigrationError
+from ailink.store.policies import PolicyRecord
 from ailink.view import View
 
 log = logging.getLogger(__name__)
@@ -282,11 +285,19 @@ class Gateway:
 
     # ── configuration in force ───────────────────────────────────────────────────────────────────────────
 
-    async def _apply(self, loaded: Loaded) -> int:
-        """Compiles and publishes. Raises ApplyError; what was in force stays so."""
+    async def _apply(self, loaded: Loaded, stored_policies: Sequence[PolicyRecord] | None = None) -> int:
+        """Compiles and publishes; the policies are those of the database unless others are given.
+
+        Raises ApplyError.
+        """
         try:
+            records = stored_policies
+            if records is None:
+                records = await policies.everything(self._database)
             config, socket = loaded.config, self._plugins.socket
             inputs = await gather(config, self._registry, self._database, socket)
+            found = policies_in_force(records, config, leave_out=stored_policies is None)
+            inputs = msgspec.structs.replace(inputs, policies=found)
             if await asyncio.to_thread(compiler.needs_mock, loaded.config, inputs):
                 inputs = msgspec.structs.replace(inputs, mock_url=await self._start_mock())
             created = loaded.modified or int(time.time())
@@ -294,6 +305,8 @@ class Gateway:
             async with self._plugins.using(loaded.config, loaded.file):
                 version = await self._publisher.publish(compiled)
         except (compiler.CompileError, PublishError, DatabaseError, PluginError) as error:
+            raise watch.ApplyError(str(error)) from error
+        except PolicyFault as error:
             raise watch.ApplyError(str(error)) from error
         self._serving = loaded
         await self._identities.use(compiled.identities)

@@ -3,10 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ailink.admin.served import ServedDeployment, ServedModel
+from ailink.admin.served import RefreshError, ServedDeployment, ServedModel
 from ailink.config import watch
+from ailink.config.schema import Config
 from ailink.snapshot.model import Deployment, Guardrail, ModelInfo
+from ailink.snapshot.policies import OWN, Versioned
 from ailink.snapshot.publish import Publisher
+from ailink.store.policies import PolicyRecord
 
 
 class View:
@@ -43,7 +46,20 @@ class View:
         return [
             (rule, [model.name for model in snapshot.models if number in model.guardrails])
             for number, rule in enumerate(snapshot.guardrails)
+            if not rule.name.startswith(OWN)
         ]
+
+    def file(self) -> Config:
+        return self._reloader.current.config
+
+    def stored_policies(self) -> Sequence[Versioned]:
+        return self._publisher.current.policies
+
+    async def refresh(self, policies: Sequence[PolicyRecord]) -> None:
+        try:
+            await self._reloader.refresh(policies)
+        except watch.ApplyError as error:
+            raise RefreshError(str(error)) from error
 
     def credentials_in_use(self) -> Collection[str]:
         return self._publisher.current.stored

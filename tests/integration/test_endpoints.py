@@ -346,6 +346,11 @@ SHELL_REQUESTS: dict[tuple[str, str], tuple[str, Any]] = {
     ("GET", "/v1/model/info"): ("/v1/model/info", None),
     ("GET", "/spend/{rest}"): ("/spend/logs", None),
     ("GET", "/global/{rest}"): ("/global/spend", None),
+    ("GET", "/policies"): ("/policies", None),
+    ("GET", "/policies/{rest}"): ("/policies/report", None),
+    ("POST", "/policies/{rest}"): ("/policies/simulate", {"request": {"body": {"model": "m"}}}),
+    ("PUT", "/policies/{rest}"): ("/policies/p", {"policy": {"then": [{"log": {}}]}}),
+    ("DELETE", "/policies/{rest}"): ("/policies/p", None),
     ("GET", "/credentials"): ("/credentials", None),
     ("POST", "/credentials"): (
         "/credentials",

@@ -68,6 +68,12 @@ class Plane(Protocol):
     def guard_report(self) -> bytes:
         """MessagePack of the counts per rule and the latest verdicts of guardrails."""
 
+    def policy_report(self) -> bytes:
+        """MessagePack of the counts per policy and the latest verdicts of policies."""
+
+    def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
+        """What a `PolicyTrial` would do with the requests kept from a period: a JSON list."""
+
     def event_fd(self) -> int:
         """Readable when events wait."""
 

@@ -9,7 +9,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ailink.config.schema import Config
 from ailink.snapshot.model import Guardrail
+from ailink.snapshot.policies import Versioned
+from ailink.store.policies import PolicyRecord
+
+
+class RefreshError(Exception):
+    """What was changed cannot be put in force; nothing has changed."""
 
 
 class ServedDeployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +64,15 @@ class ConfigView(Protocol):
 
     def guardrails(self) -> Sequence[tuple[Guardrail, list[str]]]:
         """In the order of the file, each with the names of the models it holds for."""
+
+    def file(self) -> Config:
+        """The file itself."""
+
+    def stored_policies(self) -> Sequence[Versioned]:
+        """The policies of the store that are in force."""
+
+    async def refresh(self, policies: Sequence[PolicyRecord]) -> None:
+        """Puts the file and these policies in force. Raises RefreshError."""
 
     def credentials_in_use(self) -> Collection[str]:
         """Names of the stored credentials that deployments in force use."""

@@ -13,6 +13,7 @@ from ailink.admin.key_digests import KeyDigests
 from ailink.admin.keys import KeyService
 from ailink.admin.plane import Endpoint, Plane
 from ailink.admin.plane_sync import PlaneSync
+from ailink.admin.policies import PolicyService
 from ailink.admin.served import ConfigView
 from ailink.ledger.reader import LedgerReader, LedgerSource
 from ailink.observe.alerts import AlertSender
@@ -63,6 +64,7 @@ class Services:
     changes: Changes
     keys: KeyService
     credentials: CredentialService
+    policies: PolicyService
     ledger: LedgerReader
     metrics: ShellMetrics
     alerts: AlertSender
@@ -101,6 +103,7 @@ def build(options: ServiceOptions) -> Services:
         credentials=CredentialService(
             options.database, options.keyring, options.plane, options.config, options.redactor, options.now_us
         ),
+        policies=PolicyService(options.database, options.config, options.now_us),
         ledger=LedgerReader(options.ledger or options.plane),
         metrics=ShellMetrics(options.version),
         alerts=AlertSender(options.database, options.now_us),

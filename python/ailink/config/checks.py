@@ -18,6 +18,7 @@ from ailink.config.auto import auto_faults
 from ailink.config.circles import cycles
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
 from ailink.config.guardrail_checks import faults as guardrail_faults
+from ailink.config.policy_checks import faults as policy_faults
 from ailink.config.price_checks import file_faults, price_faults
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.routing import ModelRouting
@@ -132,6 +133,8 @@ class _Checks:
         self._routing()
         self._limits()
         self._guardrails()
+        for path, message in policy_faults(self.config, self._kept):
+            self._report(path, message)
         return self.problems
 
     def _guardrails(self) -> None:

@@ -36,3 +36,5 @@ class Defaults(Strict, frozen=True, kw_only=True):
     """What holds for every model that does not say otherwise."""
 
     guardrails: tuple[_Name, ...] = ()
+    policies: tuple[_Name, ...] = ()
+    """For every request."""

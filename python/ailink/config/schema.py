@@ -15,6 +15,7 @@ from ailink.config.cache import Cache, ModelCache
 from ailink.config.guardrails import Defaults, Guardrail
 from ailink.config.identity import Identity
 from ailink.config.limits import Budgets, Limit
+from ailink.config.policies import PolicyRule, Recording
 from ailink.config.routing import ModelRouting, Routing
 from ailink.config.secret import Secret
 from ailink.config.section import Strict as Strict
@@ -249,6 +250,8 @@ class Model(Strict, frozen=True, kw_only=True):
     aliases: tuple[_Name, ...] = ()
     guardrails: tuple[_Name, ...] = ()
     """Besides those of `defaults`."""
+    policies: tuple[_Name, ...] = ()
+    """Besides those of `defaults` and of the caller."""
     owned_by: _Name | None = None
     mode: _Name = "chat"
 
@@ -279,7 +282,7 @@ class Coordination(Strict, frozen=True, kw_only=True):
 class Config(Strict, frozen=True, kw_only=True):
     """The whole file."""
 
-    reserved: ClassVar[frozenset[str]] = frozenset({"agents", "mcp", "plugins", "policies"} | {"secrets"})
+    reserved: ClassVar[frozenset[str]] = frozenset({"agents", "mcp", "plugins"} | {"secrets"})
 
     server: Server = Server()
     data_dir: _Name = ".ailink"
@@ -304,6 +307,10 @@ class Config(Strict, frozen=True, kw_only=True):
     alerts: Alerts = Alerts()
     """Who is told of soft limits and of shares of budgets that were passed."""
     guardrails: tuple[Guardrail, ...] = ()
+    policies: tuple[PolicyRule, ...] = ()
+    calendars: dict[_Name, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Days, YYYY-MM-DD, by the name that `calendar.NAME` asks for."""
+    recording: Recording = Recording()
     defaults: Defaults = Defaults()
     cache: Cache = Cache()
     observe: Observe = Observe()

@@ -59,13 +59,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class Reloader:
     """`load` reads the file; `apply` puts a configuration in force and returns its version.
 
-    `apply` raises ApplyError where it cannot; then the former configuration stays.
+    `refresh` gives `apply` what changed besides the file. `apply` raises ApplyError where it cannot;
+    then the former configuration stays.
     """
 
     def __init__(
         self,
         load: Callable[[], Loaded],
-        apply: Callable[[Loaded], Awaitable[int]],
+        apply: Callable[..., Awaitable[int]],
         changed: Callable[[Status], None],
     ) -> None:
         self._load = load
@@ -87,6 +88,19 @@ class Reloader:
         """Puts the first configuration in force. Raises ApplyError."""
         self._first = loaded
         await self._take(loaded)
+
+    @property
+    def current(self) -> Loaded:
+        """What is in force. Raises RuntimeError before `start`."""
+        if self._current is None:
+            raise RuntimeError("no configuration is in force yet")
+        return self._current
+
+    async def refresh(self, extra: object) -> None:
+        """Puts the same file in force again, with what `apply` is given besides. Raises ApplyError."""
+        async with self._lock:
+            version = await self._apply(self.current, extra)
+            self._report(msgspec.structs.replace(self.status, version=version))
 
     async def reload(self) -> bool:
         """Reads the file again; whether what it says is in force now. The same problems are reported once."""

@@ -17,6 +17,7 @@ from ailink.admin import guard_handlers as guards
 from ailink.admin import health_handlers as health
 from ailink.admin import litellm_fields as litellm
 from ailink.admin import model_handlers as models
+from ailink.admin import policy_handlers as policies
 from ailink.admin import routing_handlers as routing
 from ailink.admin import spend_handlers as spend
 from ailink.admin import token_handlers as tokens
@@ -104,6 +105,28 @@ ROUTES: tuple[Route, ...] = (
           body=cache.DeleteBody, response=cache.PurgedView),
     route("POST", "/cache/flushall", ADMIN, cache.flush_all, "Remove all entries", tag="Cache",
           response=cache.PurgedView),
+
+    # Policies
+    route("GET", "/policies", ADMIN, policies.list_policies, "Policies and what they are attached to",
+          tag="Policies", response=policies.PoliciesView),
+    route("GET", "/policies/report", ADMIN, policies.report, "What policies did, and would have done",
+          tag="Policies", query=policies.ReportQuery, response=policies.ReportView),
+    route("POST", "/policies/simulate", ADMIN, policies.simulate, "What would become of a request",
+          tag="Policies", body=policies.Simulate, response=policies.OutcomeView),
+    route("POST", "/policies/replay", ADMIN, policies.replay, "What would have become of the requests kept",
+          tag="Policies", body=policies.Replay, response=policies.ReplayView),
+    route("GET", "/policies/{name}", ADMIN, policies.get, "One policy", tag="Policies",
+          response=policies.VersionView),
+    route("PUT", "/policies/{name}", ADMIN, policies.put, "Make a policy or its next version", tag="Policies",
+          body=policies.Put, response=policies.VersionView),
+    route("DELETE", "/policies/{name}", ADMIN, policies.delete, "Delete a policy", tag="Policies",
+          response=policies.VersionView),
+    route("GET", "/policies/{name}/versions", ADMIN, policies.versions, "All versions of a policy",
+          tag="Policies", response=policies.VersionsView),
+    route("POST", "/policies/{name}/promote", ADMIN, policies.promote, "From shadow to force", tag="Policies",
+          response=policies.VersionView),
+    route("POST", "/policies/{name}/rollback", ADMIN, policies.rollback, "Back to a former version",
+          tag="Policies", body=policies.Rollback, response=policies.VersionView),
 
     # Operation
     route("GET", "/health/readiness/details", ADMIN, health.readiness_details, "State of the gateway",

@@ -16,6 +16,7 @@ from ailink.config.checks import is_loopback
 from ailink.config.deployments import MOCK_URL, PLUGIN_URL, Credential, Placed, place
 from ailink.config.identity import Identity
 from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
+from ailink.config.zones import ZoneError
 from ailink.pricing import Catalogue
 from ailink.pricing import Model as Facts
 from ailink.providers import Operation, ProviderRow, Registry
@@ -23,8 +24,9 @@ from ailink.providers.rules import of as rules_of
 from ailink.routers.shelf import Trained
 from ailink.snapshot import caching, prices
 from ailink.snapshot import model as wire
-from ailink.snapshot.guardrails import chosen, compile_guardrails
+from ailink.snapshot.guardrails import chosen
 from ailink.snapshot.limits import compile_subjects
+from ailink.snapshot.policies import Versioned, compile_policies
 from ailink.snapshot.routing import compile_routing, tier
 from ailink.store.credentials import slot
 
@@ -52,6 +54,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """What is in force of trained routers, by name."""
     stored: Collection[str] | None = None
     """Names of the credentials in the store; None: not known, so not checked."""
+    policies: tuple[Versioned, ...] = ()
+    """Those of the store."""
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +67,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the stored credentials in use."""
     identities: dict[str, Identity]
     """Credential ids whose tokens are to be fetched and kept fresh."""
+    policies: tuple[Versioned, ...] = ()
+    """Those of the store."""
     subjects: list[wire.SubjectRow] = []
     """What the file limits."""
 
@@ -84,6 +90,10 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
     """
     compiler = _Compiler(config, inputs, created)
     models = [compiler.model(model) for model in config.models]
+    try:
+        policies = compile_policies(config, inputs.policies)
+    except ZoneError as error:
+        raise CompileError(str(error)) from error
     comment = config.server.keepalive_comment
     snapshot = wire.Snapshot(
         schema=wire.SCHEMA,
@@ -103,7 +113,8 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         aliases={alias: model.name for model in config.models for alias in model.aliases},
         deployments=compiler.deployments,
         models=models,
-        guardrails=compile_guardrails(config.guardrails),
+        guardrails=policies.guardrails,
+        policies=policies.policies,
     )
     if config.cache.redis is not None:
         compiler.secrets[caching.REDIS] = config.cache.redis.url.reveal().encode()
@@ -113,6 +124,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         stored=frozenset(compiler.stored),
         identities=compiler.identities,
         subjects=compile_subjects(config),
+        policies=inputs.policies,
     )
 
 

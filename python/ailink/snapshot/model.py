@@ -374,6 +374,45 @@ class Model(_Wire, frozen=True, kw_only=True):
     info: ModelInfo | None
 
 
+class Policy(_Wire, frozen=True, kw_only=True):
+    """`when`: JSON or an expression, None: always; `then`: a JSON list of actions."""
+
+    name: str
+    version: int
+    phase: str
+    shadow: bool
+    priority: int
+    when: str | None
+    then: str
+    zone: int
+
+
+class Attachment(_Wire, frozen=True, kw_only=True):
+    """Policies by number that hold for somebody or something."""
+
+    kind: str
+    id: str
+    policies: list[int]
+
+
+class Policies(_Wire, frozen=True, kw_only=True):
+    """`zones`: moments and seconds ahead of UTC; `calendars`: days since 1970."""
+
+    policies: list[Policy]
+    attachments: list[Attachment]
+    zones: list[list[tuple[int, int]]]
+    calendars: dict[str, list[int]]
+    keep: int
+
+
+class PolicyTrial(_Wire, frozen=True, kw_only=True):
+    """Policies that are tried on a request (JSON), or checked."""
+
+    policies: Policies
+    guardrails: list[Guardrail]
+    scene: str
+
+
 class Snapshot(_Wire, frozen=True, kw_only=True):
     """The compiled configuration. A request reads one and finishes on it."""
 
@@ -386,6 +425,7 @@ class Snapshot(_Wire, frozen=True, kw_only=True):
     deployments: list[Deployment]
     models: list[Model]
     guardrails: list[Guardrail]
+    policies: Policies
 
 
 SubjectKind = Literal[

@@ -272,7 +272,9 @@ impl Attempt {
             overhead_us: micros(overhead),
         });
         let (input, output) = totals(&usage);
-        self.hold.bill(cost, &[1, 0, input, output, input + output, u64::try_from(cost).unwrap_or(0)]);
+        let used = [1, 0, input, output, input + output, u64::try_from(cost).unwrap_or(0)];
+        self.hold.tell(cost, &used);
+        self.hold.bill(cost, &used);
         if source == Source::Reported && outcome == Outcome::Success {
             self.deployment.tokens.learn(self.content_bytes, input);
         }

@@ -62,6 +62,7 @@ pub enum Code {
     UpgradeRequired = 53,
     ObjectNotFound = 54,
     StoreUnavailable = 55,
+    PolicyDenied = 56,
     ClientGone = 60,
 }
 
@@ -75,7 +76,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 42] = [
+    pub const ALL: [Code; 43] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -118,6 +119,7 @@ impl Code {
         Code::UpgradeRequired,
         Code::ObjectNotFound,
         Code::StoreUnavailable,
+        Code::PolicyDenied,
     ];
 
     #[rustfmt::skip]
@@ -165,6 +167,7 @@ impl Code {
             Code::GuardrailBlocked    => (400, "invalid_request_error", "content_policy_violation", "invalid_request_error", Client),
             Code::IdempotencyMismatch => (422, "invalid_request_error", "idempotency_mismatch",    "invalid_request_error", Client),
             Code::UpgradeRequired     => (426, "invalid_request_error", "upgrade_required",         "invalid_request_error", Client),
+            Code::PolicyDenied        => (403, "permission_error",      "policy_denied",           "permission_error",      Client),
             Code::ClientGone          => (499, "api_error",             "client_disconnected",     "api_error",             Client),
         };
         Facts { status, kind, code, anthropic, source }

@@ -21,6 +21,7 @@ use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
 use crate::hold::Extra;
 use crate::kernel::tokens::Encoding;
+use crate::policy::apply::Policed;
 use crate::portkey::Plan;
 use crate::shard::{Shard, SnapshotRef};
 use crate::sigv4::Claim;
@@ -188,9 +189,13 @@ pub struct Exchange {
     pub quotas: Quotas,
     // inspect
     /// The guardrails of the model that was asked for, in `Snapshot::plans`; a fallback does not lose them.
-    pub guards: Option<u32>,
+    pub guards: SmallVec<[u32; 2]>,
     /// What guardrails did, for the answer's header.
     pub guarded: Vec<String>,
+    /// What policies know about it, if any hold for it.
+    pub policed: Option<Box<Policed>>,
+    /// What policies did, for the answer's header.
+    pub policies_told: Vec<String>,
     // cache
     pub cache: CacheUse,
     /// What is to become of the answer.

@@ -225,7 +225,9 @@ impl Arrival {
             kept: None,
             object: None,
             served: None,
-            guards: None,
+            guards: smallvec::SmallVec::new(),
+            policed: None,
+            policies_told: Vec::new(),
             guarded: Vec::new(),
             cost_pico: None,
         }

@@ -50,6 +50,12 @@ impl Hold {
         self.used = [0; Metric::COUNT];
     }
 
+    /// Tells those who ask about the past what an attempt used.
+    pub fn tell(&self, cost: i64, used: &Amounts) {
+        let own = self.key.iter().flat_map(|key| key.subjects.iter());
+        own.chain(&self.extra).filter(|subject| subject.is_tallied()).for_each(|subject| subject.count(cost, used));
+    }
+
     /// Settles with what was used, and counts the cost with everybody who pays.
     pub fn bill(&mut self, cost: i64, used: &Amounts) {
         let own = self.key.iter().flat_map(|key| key.subjects.iter());

@@ -43,6 +43,7 @@ pub mod passive_health;
 mod patience;
 pub mod pipeline;
 pub mod plane;
+pub mod policy;
 pub mod portkey;
 mod pressure;
 pub mod prompt;

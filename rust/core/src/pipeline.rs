@@ -156,7 +156,7 @@ fn decide(exchange: &mut Exchange, at: &mut Stage) -> Result<Flow> {
 
 /// An answer as the guardrails of the model that was asked for let it pass.
 async fn guarded(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
-    if exchange.guards.is_none() {
+    if exchange.guards.is_empty() && exchange.policed.is_none() {
         return Ok(response);
     }
     let answer = Box::pin(inspect::answer(exchange, response)).await;

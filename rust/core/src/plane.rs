@@ -223,23 +223,6 @@ impl Plane {
         self.shards.iter().find_map(|shard| shard.decisions.get(request_id))
     }
 
-    /// The latest verdicts of guardrails and the counts per rule, as MessagePack.
-    ///
-    /// # Errors
-    /// They cannot be written.
-    pub fn guard_report(&self) -> Result<Vec<u8>, PlaneError> {
-        let guards = &self.shared.state.guards;
-        let counts: Vec<_> = guards
-            .cells()
-            .iter()
-            .map(|cell| {
-                let of = |output, shadow| cell.get(output, shadow);
-                (cell.name.clone(), [of(false, false), of(true, false), of(false, true), of(true, true)])
-            })
-            .collect();
-        rmp_serde::to_vec_named(&(counts, guards.latest())).map_err(|error| PlaneError(error.to_string()))
-    }
-
     pub fn event_fd(&self) -> i32 {
         self.shared.events.fd()
     }

@@ -7,6 +7,7 @@ mod kernels;
 mod keys;
 mod mock;
 mod plane;
+mod policy;
 mod tokens;
 
 use pyo3::prelude::*;
@@ -25,6 +26,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(build_profile, module)?)?;
     plane::register(module)?;
+    policy::register(module)?;
     aead::register(module)?;
     endpoint::register(module)?;
     keys::register(module)?;

@@ -138,6 +138,15 @@ impl Plane {
         Ok(PyBytes::new(py, &report))
     }
 
+    fn policy_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let report = py.detach(|| self.0.policy_report()).map_err(bad)?;
+        Ok(PyBytes::new(py, &report))
+    }
+
+    fn policy_replay(&self, py: Python<'_>, trial: &[u8], from_us: i64, to_us: i64) -> PyResult<String> {
+        py.detach(|| self.0.policy_replay(trial, from_us, to_us)).map_err(bad)
+    }
+
     fn event_fd(&self) -> i32 {
         self.0.event_fd()
     }

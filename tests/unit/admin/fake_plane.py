@@ -12,7 +12,10 @@ import msgspec
 
 from ailink.admin.plane import KeyRow
 from ailink.admin.served import ServedDeployment, ServedModel
+from ailink.config.schema import Config
 from ailink.snapshot import model as wire
+from ailink.snapshot.policies import Versioned
+from ailink.store.policies import PolicyRecord
 
 LEDGER_SCHEMA = sorted((Path(__file__).parents[3] / "rust" / "core" / "src" / "ledger").glob("*.sql"))
 
@@ -75,6 +78,12 @@ class FakePlane:
 
     def guard_report(self) -> bytes:
         return msgspec.msgpack.encode(([], []))
+
+    def policy_report(self) -> bytes:
+        return msgspec.msgpack.encode(([], []))
+
+    def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
+        return "[]"
 
     def push_credentials(self, rows: bytes) -> None:
         self._may_fail()
@@ -143,6 +152,15 @@ class FakeConfig:
 
     def guardrails(self) -> Sequence[tuple[wire.Guardrail, list[str]]]:
         return []
+
+    def file(self) -> Config:
+        return Config()
+
+    def stored_policies(self) -> Sequence[Versioned]:
+        return []
+
+    async def refresh(self, policies: Sequence[PolicyRecord]) -> None:
+        return None
 
     def credentials_in_use(self) -> Collection[str]:
         return self.used

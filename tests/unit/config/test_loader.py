@@ -64,7 +64,7 @@ def test_every_problem_at_once(problems):
     text = """\
 server: {prot: 4000, port: 70000, limits: {body_bytes: 12 apples}}
 modles: []
-policies: {}
+plugins: {}
 models:
   - name: a
     deployments:
@@ -90,7 +90,7 @@ models:
             "expected a size such as `64KiB` or `256MiB` (units: B, KB … TB, KiB … TiB)"
         ),
         "2:1 modles: unknown key `modles`; did you mean `models`?",
-        "3:1 policies: `policies` is reserved, not supported in this version",
+        "3:1 plugins: `plugins` is reserved, not supported in this version",
         "7:20 models[0].deployments[0].provider: unknown provider `opnai`; did you mean `openai`?",
         "7:27 models[0].deployments[0].wieght: unknown key `wieght`; did you mean `weight`?",
         "8:34 models[0].deployments[1].weight: expected a whole number from 1 to 1000000, got `0`",

@@ -98,6 +98,7 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "nodes": "4323d48a0e6e24d98dd9982a6cadbe1919a3e639f36b299c3e049c8ea9971e40",
         "alerts": "c0509c28e7a5a33306c4b0dee2a6b41fa9e43b5b1604694ade7bdd75e167c988",
         "routing": "c64e73618118fed65b4bffae045152f8cae4d48bd60670d945e2ff5b844063cc",
+        "policies": "a95d0197ff68fedee1a760fb60c8ac571c320435ff89a868c330c972d274a20a",
     }
 
 

@@ -121,8 +121,9 @@ fn begin(exchange: &Exchange, tenant: &[u8], namespace: &str, out: &mut Canonica
     out.text(namespace.as_bytes());
     out.text(exchange.model().map_or(b"".as_slice(), |model| model.name.as_bytes()));
     out.text(exchange.provider.as_ref().map_or(b"".as_slice(), |provider| provider.as_bytes()));
-    let print = exchange.guards.and_then(|plan| exchange.snapshot.guard_prints.get(plan as usize));
-    out.text(print.map_or(b"".as_slice(), |print| print.as_slice()));
+    // Plans of policies have no print: they look at what comes out of the cache.
+    let prints = exchange.guards.iter().filter_map(|plan| exchange.snapshot.guard_prints.get(*plan as usize));
+    out.text(prints.flatten().copied().collect::<smallvec::SmallVec<[u8; 32]>>().as_slice());
     for name in &HEADERS {
         for value in exchange.headers.get_all(name) {
             out.text(name.as_str().as_bytes());

@@ -22,22 +22,35 @@ const WHOLE_MAX: usize = 32 * 1024 * 1024;
 /// # Errors
 /// The refusal, when a rule blocks the answer or it cannot be looked at.
 pub async fn answer(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
+    let mut response = response;
+    for plan in exchange.guards.clone() {
+        response = through(exchange, plan, response).await?;
+    }
+    Ok(response)
+}
+
+/// An answer as one plan lets it pass.
+///
+/// # Errors
+/// The refusal, when a rule blocks the answer or it cannot be looked at.
+pub async fn through(exchange: &mut Exchange, plan: u32, response: Response<Body>) -> Result<Response<Body>> {
+    let place = plan;
     let held = exchange.snapshot.clone();
     let snapshot = held.clone();
-    let plan = exchange.guards.and_then(|plan| snapshot.plans.get(plan as usize));
+    let plan = snapshot.plans.get(plan as usize);
     let Some(plan) = plan else { return Ok(response) };
     let (Some(side), true) = (&plan.output, response.status().is_success()) else { return Ok(response) };
     let (mut head, body) = response.into_parts();
     if starts_with(&head.headers, b"text/event-stream") {
         return Ok(match body.into_source() {
             Ok(source) => {
-                let Some(guarded) = Guarded::new(exchange, held, source) else {
+                let Some(guarded) = Guarded::new(exchange, held, place, source) else {
                     return Err(Error::new(Code::Internal, "the guardrails of this answer are gone"));
                 };
                 Response::from_parts(head, Body::stream(guarded))
             }
             Err(bytes) => {
-                let Some(guarded) = Guarded::new(exchange, held, Box::new(Once(Some(bytes)))) else {
+                let Some(guarded) = Guarded::new(exchange, held, place, Box::new(Once(Some(bytes)))) else {
                     return Err(Error::new(Code::Internal, "the guardrails of this answer are gone"));
                 };
                 Response::from_parts(head, Body::stream(guarded))
@@ -111,7 +124,11 @@ impl Source for Once {
     }
 }
 
-async fn collect(source: Box<dyn Source>) -> Result<Bytes> {
+/// A whole body.
+///
+/// # Errors
+/// It breaks off, or is longer than can be looked at.
+pub async fn collect(source: Box<dyn Source>) -> Result<Bytes> {
     let mut source = source;
     let mut all = BytesMut::new();
     while let Some(data) = poll_fn(|cx| source.poll_data(cx)).await {

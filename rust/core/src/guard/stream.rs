@@ -62,6 +62,12 @@ struct Waiting {
     pieces: SmallVec<[Piece; 2]>,
 }
 
+/// What stands in place of the rest of a stream that is stopped.
+pub fn ended(dialect: Dialect, operation: Operation, error: &Error, id: &str) -> Bytes {
+    let event = dialect::error_event(dialect, error, id);
+    [fields::ending(dialect, operation), &event].concat().into()
+}
+
 /// A stream under guard.
 pub struct Guarded {
     inner: Option<Box<dyn Source>>,
@@ -82,8 +88,8 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    pub fn new(exchange: &Exchange, snapshot: SnapshotRef, inner: Box<dyn Source>) -> Option<Self> {
-        let plan = exchange.guards? as usize;
+    pub fn new(exchange: &Exchange, snapshot: SnapshotRef, plan: u32, inner: Box<dyn Source>) -> Option<Self> {
+        let plan = plan as usize;
         let side = snapshot.plans.get(plan)?.output.as_ref()?;
         let (rule, label) = side.owner(0)?;
         let none = Finding { rule: rule.clone(), label: label.clone(), place: String::new(), range: 0..0, matches: 1 };
@@ -352,9 +358,7 @@ impl Guarded {
         self.inner = None;
         self.waiting.clear();
         self.shard.metrics.error(error.code);
-        let end = fields::ending(self.dialect, self.operation);
-        let event = dialect::error_event(self.dialect, error, &self.request_id.to_string());
-        [end, &event].concat().into()
+        ended(self.dialect, self.operation, error, &self.request_id.to_string())
     }
 
     /// What a read of the provider's stream lets out; the stream is over when it was its last.

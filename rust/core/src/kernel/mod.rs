@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod budget;
 pub mod choice;
+pub mod civil;
 pub mod condition;
 pub mod cost;
 pub mod ewma;
@@ -17,5 +18,6 @@ pub mod quota;
 pub mod ratio;
 pub mod retry_budget;
 pub mod router;
+pub mod schema;
 pub mod tokens;
 pub mod window;

@@ -253,7 +253,7 @@ fn drawn(config: &Config, sticky: &[String], facts: &RequestFacts<'_>) -> usize 
     } else {
         let mut hasher = DefaultHasher::new();
         for name in sticky {
-            if let Some(Fact::Text(text)) = Field::parse(name).map(|field| facts.fact(&field)) {
+            if let Some(Fact::Text(text)) = Field::parse(name, 0).map(|field| facts.fact(&field)) {
                 text.hash(&mut hasher);
             }
         }

@@ -15,10 +15,12 @@ use sha2::{Digest, Sha256};
 use crate::cache::control::Policy;
 use crate::dialect::family;
 use crate::endpoint::{Dialect, Operation};
+use crate::facts::Almanac;
 use crate::guard;
 use crate::kernel::price::Price;
 use crate::kernel::{breaker, limiter, quota};
 use crate::ledger::DictKind;
+use crate::policy::{Policies, trial};
 use crate::portkey;
 use crate::rules::Rules;
 use crate::sigv4::Signer;
@@ -183,6 +185,9 @@ pub struct Snapshot {
     pub plans: Vec<guard::Plan>,
     /// Of the rules of each plan: what was answered under others is not what these let pass.
     pub guard_prints: Vec<[u8; 32]>,
+    pub policies: Policies,
+    /// Zones and holidays that conditions ask about.
+    pub almanac: Almanac,
     by_name: HashMap<String, u32>,
 }
 
@@ -207,6 +212,8 @@ impl Snapshot {
             configs: HashMap::new(),
             plans: Vec::new(),
             guard_prints: Vec::new(),
+            policies: Policies::default(),
+            almanac: Almanac::default(),
             by_name: HashMap::new(),
         }
     }
@@ -232,7 +239,7 @@ impl Snapshot {
             .map(|deployment| compile_deployment(deployment, state))
             .collect::<Result<Vec<_>, _>>()?;
         let guard_prints = guard_prints(&wire.models, &wire.guardrails);
-        let (plans, plan_of) = plans(&wire.models, &wire.guardrails, &wire.settings, state)?;
+        let (mut plans, plan_of) = plans(&wire.models, &wire.guardrails, &wire.settings, state)?;
         let mut models = wire
             .models
             .into_iter()
@@ -254,6 +261,16 @@ impl Snapshot {
                 }
             }
         }
+        let policies = Policies::compile(
+            &wire.policies,
+            |name| state.policies.rule(name),
+            |rules| {
+                let place = plans.len() as u32;
+                plans.push(guard::compile(&wire.guardrails, rules, &state.guards, wire.settings.block_status)?);
+                Ok(place)
+            },
+        );
+        let policies = policies.map_err(bad)?;
         let configs = wire.configs.into_iter().map(|(name, text)| {
             let config = portkey::Config::parse(text.as_bytes());
             let config = config.map_err(|fault| bad(format!("config {name:?}: {}: {}", fault.path, fault.message)))?;
@@ -274,6 +291,8 @@ impl Snapshot {
             configs,
             plans,
             guard_prints,
+            almanac: trial::almanac(&wire.policies),
+            policies,
             by_name,
         })
     }

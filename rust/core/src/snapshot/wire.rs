@@ -19,6 +19,7 @@ pub struct Snapshot {
     pub deployments: Vec<Deployment>,
     pub models: Vec<Model>,
     pub guardrails: Vec<Guardrail>,
+    pub policies: crate::policy::wire::Policies,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -43,10 +43,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         return Ok(Flow::Next);
     }
     let wish = wish(exchange)?;
+    let barred = exchange.policed.as_ref().is_some_and(|policed| policed.cache == Some(false));
     if policy.mode == Mode::OptIn && !wish.wanted || wish.off {
         return Ok(Flow::Next);
     }
-    if wish.no_store {
+    if wish.no_store || barred {
         return bypass(exchange, &wish);
     }
     let tenant: Arc<[u8]> = key::tenant(exchange.key.as_deref(), policy).into();

@@ -4,28 +4,54 @@
 use http::Response;
 
 use super::Flow;
-use super::parse::understand;
 use crate::body::Body;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::guard::output::{self, refusal, unlookable};
 use crate::guard::{Plan, Side, judge};
+use crate::policy::{answer, apply};
 use crate::wire::multipart;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
-    let Some(plan) = exchange.model().and_then(|model| model.plan) else { return Ok(Flow::Next) };
+    if !exchange.snapshot.policies.is_empty() {
+        match apply::run(exchange)? {
+            Flow::Next => {}
+            other => return Ok(other),
+        }
+    }
+    if let Some(plan) = exchange.model().and_then(|model| model.plan) {
+        guarded(exchange, plan, exchange.guards.is_empty())?;
+    }
+    Ok(Flow::Next)
+}
+
+/// Waits for what a policy waits for.
+///
+/// # Errors
+/// The refusal that came of it.
+pub async fn wait(exchange: &mut Exchange) -> Result<()> {
+    apply::wait(exchange).await
+}
+
+/// Looks at the request with a plan's guardrails; with `answer`, they will look at its answer too.
+///
+/// # Errors
+/// The refusal of one that blocks.
+pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
     if exchange.endpoint.operation.is_session() {
         let text =
             "The model has guardrails, and they cannot look into a realtime session. Ask for a model without any.";
         return Err(Error::new(Code::FeatureUnsupported, text).param("model"));
     }
-    exchange.guards.get_or_insert(plan);
+    if answer && !exchange.guards.contains(&plan) {
+        exchange.guards.push(plan);
+    }
     let snapshot = exchange.snapshot.clone();
     let plan = snapshot.plans.get(plan as usize);
     if let Some((plan, side)) = plan.and_then(|plan| Some((plan, plan.input.as_ref()?))) {
         request(exchange, plan, side)?;
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Looks at an answer before it leaves.
@@ -33,7 +59,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
 /// # Errors
 /// The refusal, when a rule blocks it.
 pub async fn answer(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
-    output::answer(exchange, response).await
+    let response = output::answer(exchange, response).await?;
+    if exchange.policed.is_some() {
+        return answer::run(exchange, response).await;
+    }
+    Ok(response)
 }
 
 fn request(exchange: &mut Exchange, plan: &Plan, side: &Side) -> Result<()> {
@@ -54,7 +84,7 @@ fn request(exchange: &mut Exchange, plan: &Plan, side: &Side) -> Result<()> {
         return Err(refusal(finding, "input", plan.block_status));
     }
     match judged.rewritten {
-        Some(rewritten) => understand(exchange, rewritten.into()),
+        Some(rewritten) => apply::rewrite(exchange, rewritten),
         None => Ok(()),
     }
 }

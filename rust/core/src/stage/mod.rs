@@ -43,6 +43,8 @@ pub enum Wait {
     Count(u32),
     /// More of a limit that several nodes share.
     Share,
+    /// What a policy asks for: a pause, a verdict.
+    Policy,
 }
 
 /// The stages in the order they run.
@@ -110,6 +112,7 @@ pub async fn wait(exchange: &mut Exchange, wait: Wait) -> Result<()> {
     match wait {
         Wait::Count(deployment) => count::run(exchange, deployment).await,
         Wait::Share => share::run(exchange).await,
+        Wait::Policy => inspect::wait(exchange).await?,
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-ailink-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
 const CACHE_KEY: HeaderName = HeaderName::from_static("x-ailink-cache-key");
 const GUARDRAILS: HeaderName = HeaderName::from_static("x-ailink-guardrails");
+const POLICIES: HeaderName = HeaderName::from_static("x-ailink-policies");
 const COST: HeaderName = HeaderName::from_static("x-ailink-cost");
 const DROPPED: HeaderName = HeaderName::from_static("x-ailink-dropped");
 const DECISION: HeaderName = HeaderName::from_static("x-ailink-decision");
@@ -132,6 +133,10 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
     }
     if !exchange.guarded.is_empty() {
         headers.extend(HeaderValue::from_str(&exchange.guarded.join(", ")).ok().map(|told| (GUARDRAILS, told)));
+    }
+    if !exchange.policies_told.is_empty() {
+        let told = HeaderValue::from_str(&exchange.policies_told.join(", "));
+        headers.extend(told.ok().map(|told| (POLICIES, told)));
     }
     refusal::tell(&exchange.quotas, headers);
     headers.insert(OVERHEAD, HeaderValue::from(overhead_us));

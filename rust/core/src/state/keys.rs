@@ -91,6 +91,7 @@ pub fn tag_set(tags: &[String]) -> Option<String> {
 /// The settings of one key, checked and compiled, beside its counters.
 pub struct Key {
     pub id: Arc<str>,
+    pub alias: Option<Box<str>>,
     pub role: Role,
     pub blocked: bool,
     pub expires_us: Option<i64>,
@@ -317,6 +318,7 @@ impl Keys {
             org_ledger_id,
             owners,
             id: row.id.into(),
+            alias: row.alias.map(Into::into),
             role,
             blocked,
             expires_us: row.expires_us,

@@ -38,6 +38,10 @@ pub struct State {
     pub cache: crate::cache::Cache,
     pub guards: crate::guard::record::Record,
     pub repeats: Arc<repeats::Repeats>,
+    /// What policies did.
+    pub policies: crate::guard::record::Record,
+    /// What they remember.
+    pub past: crate::policy::record::Past,
     pub ledger: Arc<Ledger>,
     /// Where limits are shared with other nodes.
     pub leases: Option<Arc<leases::Leases>>,
@@ -55,6 +59,8 @@ impl State {
             cache: crate::cache::Cache::default(),
             guards: crate::guard::record::Record::default(),
             repeats: Arc::default(),
+            policies: crate::guard::record::Record::default(),
+            past: crate::policy::record::Past::default(),
             ledger,
             leases,
             deployments: Mutex::default(),

@@ -10,8 +10,10 @@ use super::draw::Granted;
 use super::leases::{Leases, Standing, Which};
 use super::rules::{Amounts, Count, LimitRule, Metric, Now, Rule};
 use super::subjects::Kind;
+use crate::clock::monotonic_ns;
+use crate::kernel::condition::Metric as History;
 use crate::kernel::lease::{Decision, Lease};
-use crate::kernel::window::Grant;
+use crate::kernel::window::{Grant, Window};
 
 /// One subject.
 pub struct Subject {
@@ -25,6 +27,8 @@ pub struct Subject {
     pub(super) metrics: AtomicU8,
     pub(super) blocked: AtomicBool,
     pub(super) known: AtomicBool,
+    /// Something is tallied here.
+    tallied: AtomicBool,
     pub(super) cell: Mutex<Cell>,
 }
 
@@ -33,6 +37,15 @@ pub(super) struct Cell {
     pub(super) alias: Option<Arc<str>>,
     spend_pico: i128,
     pub(super) meters: Vec<Meter>,
+    /// What policies ask about the past.
+    tallies: Vec<Tally>,
+}
+
+/// How much there was of something within a window; refuses nothing.
+struct Tally {
+    metric: History,
+    window_ms: u64,
+    count: Window,
 }
 
 /// This node's share of a limit.
@@ -103,6 +116,9 @@ impl Meter {
     }
 }
 
+/// Different questions about the past of one subject.
+const TALLIES: usize = 64;
+
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// A rule that has just come into force, with its counter still empty.
@@ -136,6 +152,7 @@ impl Subject {
             metrics: AtomicU8::new(0),
             blocked: AtomicBool::new(false),
             known: AtomicBool::new(false),
+            tallied: AtomicBool::new(false),
             cell: Mutex::default(),
         }
     }
@@ -221,6 +238,46 @@ impl Subject {
     pub fn usage(&self, now: Now) -> Vec<(LimitRule, u64)> {
         let mut cell = self.cell.lock();
         cell.meters.iter_mut().map(|meter| (meter.rule.row.clone(), meter.count.used(now))).collect()
+    }
+
+    /// How much there was within the last `window_ms`; counted from the first question on.
+    pub fn tally(&self, metric: History, window_ms: u64, now_ns: u64) -> u64 {
+        let mut cell = self.cell.lock();
+        if let Some(tally) =
+            cell.tallies.iter_mut().find(|tally| tally.metric == metric && tally.window_ms == window_ms)
+        {
+            return tally.count.used(now_ns);
+        }
+        if cell.tallies.len() < TALLIES {
+            let count = Window::new(u64::MAX >> 1, window_ms.saturating_mul(1_000_000));
+            cell.tallies.push(Tally { metric, window_ms, count });
+            self.tallied.store(true, Ordering::Release);
+        }
+        0
+    }
+
+    /// Whether somebody wants to know what is done here.
+    #[inline]
+    pub fn is_tallied(&self) -> bool {
+        self.tallied.load(Ordering::Relaxed)
+    }
+
+    /// Counts what an attempt used for those who ask about the past.
+    pub fn count(&self, cost: i64, used: &Amounts) {
+        let now = monotonic_ns();
+        for tally in &mut self.cell.lock().tallies {
+            let amount = match tally.metric {
+                History::Requests => used[Metric::Requests as usize],
+                History::Tokens => used[Metric::Tokens as usize],
+                History::Spend => u64::try_from(cost).unwrap_or(0),
+            };
+            tally.count.take(now, amount);
+        }
+    }
+
+    /// What people call it.
+    pub fn alias(&self) -> Option<Arc<str>> {
+        self.cell.lock().alias.clone()
     }
 
     /// Turns reservations into what was used, and counts the cost.

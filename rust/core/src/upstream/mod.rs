@@ -1,5 +1,6 @@
 //! Connections to providers and to the shell: dialling, TLS, pooling, one HTTP/1.1 exchange at a time.
 
+pub mod call;
 pub mod conn;
 pub mod origin;
 pub mod pool;

@@ -27,6 +27,7 @@
 
 mod block;
 pub mod canonical;
+pub mod edit;
 mod members;
 mod names;
 mod scanner;

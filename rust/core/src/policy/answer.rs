@@ -1,0 +1,395 @@
+//! Policies on an answer before the caller has it, and at the beginning of a stream.
+//!
+//! A policy of the phase `post` sees a complete answer. Where it may change or refuse one, a stream is held back to its end,
+//! so that asking for a stream is no way around it; where it only tells, a stream passes and is looked at behind.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use serde_json::Value;
+
+use super::action::{Action, Op, ToolScope};
+use super::apply::{denied, judge_schema, note, tool_text, value_at};
+use super::record::Kept;
+use super::tail::{After, Matter, Tail, consult, tell};
+use super::{Chosen, Phase, Policy, edit};
+use crate::body::{Body, Broken, Source};
+use crate::dialect;
+use crate::endpoint::{Dialect, Operation};
+use crate::error::{Error, Result};
+use crate::exchange::{Exchange, RequestId};
+use crate::facts::{Reply, RequestFacts, Scene, streamed, tools};
+use crate::guard::output;
+use crate::kernel::condition::Memo;
+use crate::shard::{Shard, SnapshotRef};
+use crate::wire::json::scan_object;
+use crate::wire::sse::{self, Framer};
+
+/// Longest event of a stream whose tools are watched.
+const EVENT: usize = 16 * 1024 * 1024;
+
+/// Asks the policies that hold for the request about its answer.
+///
+/// # Errors
+/// The refusal of one that denies.
+pub async fn run(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
+    let held = exchange.snapshot.clone();
+    let policies = &held.policies;
+    let Some(policed) = &exchange.policed else { return Ok(response) };
+    let chosen = policed.chosen.clone();
+    let post = policies.of(&chosen, Phase::Post);
+    let stream = policies.of(&chosen, Phase::Stream);
+    let later = policies.of(&chosen, Phase::Async);
+    if post.is_empty() && stream.is_empty() && later.is_empty() && policies.keep == 0 {
+        return Ok(response);
+    }
+    let kind = response.headers().get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
+    let events = kind.starts_with(b"text/event-stream");
+    let mut response = response;
+    if events && !stream.is_empty() {
+        let reply = reply(exchange, &response, Bytes::new(), None);
+        response = phase(exchange, &held, &stream, response, reply).await?;
+    }
+    let altering = |place: &u32| {
+        policies.get(*place).is_some_and(|policy| !policy.shadow && policy.actions.iter().any(Action::needs_all))
+    };
+    if events && !post.iter().any(altering) {
+        let mut chosen: Chosen = post;
+        chosen.extend(later);
+        return Ok(watched(exchange, held, chosen, response));
+    }
+    let (mut head, body) = response.into_parts();
+    let bytes = match body.into_source() {
+        Ok(source) => output::collect(source).await?,
+        Err(bytes) => bytes,
+    };
+    head.headers.remove(CONTENT_LENGTH);
+    let said = if events { streamed::said(bytes.clone()) } else { None };
+    let response = Response::from_parts(head, Body::full(bytes.clone()));
+    let reply = reply(exchange, &response, bytes, said);
+    let response = phase(exchange, &held, &post, response, reply.clone()).await?;
+    if !later.is_empty() || policies.keep > 0 {
+        after(exchange, held, later).run(&reply);
+    }
+    Ok(response)
+}
+
+fn after(exchange: &Exchange, snapshot: SnapshotRef, chosen: Chosen) -> After {
+    let body = exchange.policed.as_ref().map(|policed| policed.body.clone()).unwrap_or_default();
+    After {
+        shard: exchange.shard.clone(),
+        snapshot,
+        kept: Kept::of(exchange, &body),
+        matter: Matter::of(exchange),
+        chosen,
+    }
+}
+
+/// A stream that is looked at when it is over.
+fn watched(exchange: &Exchange, held: SnapshotRef, chosen: Chosen, response: Response<Body>) -> Response<Body> {
+    if chosen.is_empty() && held.policies.keep == 0 {
+        return response;
+    }
+    let reply = reply(exchange, &response, Bytes::new(), None);
+    let after = Some(after(exchange, held, chosen));
+    let (head, body) = response.into_parts();
+    match body.into_source() {
+        Ok(inner) => {
+            let tail = Tail { inner, reply, started: exchange.started, seen: BytesMut::new(), after };
+            Response::from_parts(head, Body::stream(tail))
+        }
+        Err(bytes) => Response::from_parts(head, Body::full(bytes)),
+    }
+}
+
+fn reply(exchange: &Exchange, response: &Response<Body>, body: Bytes, said: Option<streamed::Said>) -> Reply {
+    let dialect = exchange.endpoint.dialect;
+    let operation = exchange.endpoint.operation;
+    let name = dialect::usage_name(dialect, operation);
+    let usage = scan_object(&body, &[name]).ok().and_then(|scan| scan.fields[0]);
+    let usage = usage.and_then(|usage| dialect::usage(dialect, operation, Some(usage.raw(&body))));
+    let served = exchange.served.and_then(|index| exchange.deployment(index));
+    let (text, calls) = said.map_or((None, Vec::new()), |said| (Some(said.text), said.calls));
+    Reply {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: if text.is_some() { Bytes::new() } else { body },
+        text,
+        calls,
+        provider: served.map(|deployment| deployment.provider.to_string()).unwrap_or_default(),
+        input: usage.map(|usage| usage.input),
+        output: usage.map(|usage| usage.output),
+        cost: exchange.cost_pico.map(|pico| pico as f64 * 1e-12),
+        latency_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Asks the policies of one phase in turn.
+async fn phase(
+    exchange: &mut Exchange,
+    held: &SnapshotRef,
+    chosen: &[u32],
+    mut response: Response<Body>,
+    mut reply: Reply,
+) -> Result<Response<Body>> {
+    let policies = &held.policies;
+    let body = exchange.policed.as_ref().map(|policed| policed.body.clone()).unwrap_or_default();
+    let mut left = chosen;
+    loop {
+        let next = {
+            let facts = RequestFacts::of(Scene::of(exchange, &body, Some(&reply)));
+            let memo = Memo::new(&policies.fields, &facts);
+            policies.first(&memo, left)
+        };
+        let Some(at) = next else { return Ok(response) };
+        let (before, rest) = left.split_at(at + 1);
+        left = rest;
+        let Some(policy) = before.last().and_then(|place| policies.get(*place)) else { continue };
+        note(exchange, policy);
+        if policy.shadow {
+            continue;
+        }
+        for action in &policy.actions {
+            if matches!(action, Action::Allow) {
+                return Ok(response);
+            }
+            response = one(exchange, policy, action, response, &mut reply).await?;
+        }
+    }
+}
+
+async fn one(
+    exchange: &mut Exchange,
+    policy: &Policy,
+    action: &Action,
+    mut response: Response<Body>,
+    reply: &mut Reply,
+) -> Result<Response<Body>> {
+    match action {
+        Action::Deny(deny) => return Err(denied(policy, deny.status, &deny.message)),
+        Action::Redact { plan, fields } => {
+            if let Some(body) = edit::blanked(fields, &reply.body) {
+                response = with_body(response, reply, body);
+            }
+            if let Some(plan) = plan {
+                response = guarded(exchange, *plan, response, reply).await?;
+            }
+        }
+        Action::Guardrail(plan) => response = guarded(exchange, *plan, response, reply).await?,
+        Action::Transform(ops) => {
+            for op in ops {
+                match op {
+                    Op::SetHeader(name, value) => _ = response.headers_mut().insert(name, value.clone()),
+                    Op::RemoveHeader(name) => _ = response.headers_mut().remove(name),
+                    _ => {}
+                }
+            }
+            let alters = ops.iter().any(|op| !matches!(op, Op::SetHeader(..) | Op::RemoveHeader(_)));
+            if alters && policy.phase == Phase::Post {
+                if reply.text.is_some() {
+                    let text = format!("The policy '{}' changes answers, which a stream does not allow.", policy.name);
+                    return Err(denied(policy, 400, &text).param("stream"));
+                }
+                let bad = |text: String| denied(policy, 502, &format!("The answer cannot be changed: {text}."));
+                if let Some(body) = edit::changed(ops, exchange.endpoint.dialect, &reply.body).map_err(bad)? {
+                    response = with_body(response, reply, body);
+                }
+            }
+        }
+        Action::ToolScope(scope) => match response.into_parts() {
+            (head, body) if policy.phase == Phase::Stream => {
+                let watch = |inner| ToolWatch::new(exchange, policy, inner);
+                let body = match body.into_source() {
+                    Ok(source) => Body::stream(watch(source)),
+                    Err(bytes) => Body::full(bytes),
+                };
+                response = Response::from_parts(head, body);
+            }
+            (head, body) => {
+                called(policy, scope, reply)?;
+                response = Response::from_parts(head, body);
+            }
+        },
+        Action::ValidateSchema { schema, not, field, message } => {
+            let value = said(reply, field.as_deref());
+            judge_schema(policy, schema, *not, value.as_ref(), message)?;
+        }
+        Action::Webhook(webhook) if webhook.wait => {
+            let body = exchange.policed.as_ref().map(|policed| policed.body.clone()).unwrap_or_default();
+            let payload = Matter::of(exchange).payload(policy, webhook.body.then_some(&body), Some(reply));
+            let verdict = consult(&exchange.shard, webhook, &payload, &exchange.request_id.to_string()).await;
+            verdict.map_err(|text| denied(policy, 403, &text))?;
+        }
+        Action::Webhook(_) | Action::Log { .. } | Action::Alert(_) => {
+            let body = exchange.policed.as_ref().map(|policed| policed.body.clone()).unwrap_or_default();
+            let facts = RequestFacts::of(Scene::of(exchange, &body, Some(reply)));
+            tell(&exchange.shard, policy, action, &facts, &Matter::of(exchange));
+        }
+        _ => {}
+    }
+    Ok(response)
+}
+
+/// What a schema is about: a field of the answer, or what it says, as JSON, with or without a fence around it.
+fn said(reply: &Reply, field: Option<&[String]>) -> Option<Value> {
+    if let Some(path) = field {
+        let body: Value = serde_json::from_slice(&reply.body).ok()?;
+        return value_at(&body, path).cloned();
+    }
+    let text = match &reply.text {
+        Some(text) => text.clone(),
+        None => tools::said(&serde_json::from_slice(&reply.body).ok()?),
+    };
+    let text = text.trim();
+    let inner = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
+    let inner = inner.map_or(text, |inner| inner.split_once('\n').map_or(inner, |(_, rest)| rest));
+    serde_json::from_str(inner.trim()).ok()
+}
+
+/// # Errors
+/// The answer calls a tool that may not be called, or with arguments that do not fit.
+fn called(policy: &Policy, scope: &ToolScope, reply: &Reply) -> Result<()> {
+    let own;
+    let calls = match (&reply.text, reply.calls.is_empty()) {
+        (None, true) => {
+            own = tools::calls(&serde_json::from_slice(&reply.body).unwrap_or_default());
+            &own
+        }
+        _ => &reply.calls,
+    };
+    for call in calls {
+        if !scope.admits(&call.name) {
+            return Err(denied(policy, 403, &tool_text(policy, &scope.message, &call.name)));
+        }
+        for (_, schema) in scope.arguments.iter().filter(|(pattern, _)| pattern.matches(&call.name)) {
+            if let Err((place, text)) = schema.validate(&call.arguments) {
+                let place = if place.is_empty() { "the arguments".to_string() } else { format!("`{place}`") };
+                let told = format!("The tool '{}' was called with what does not fit: {place} {text}.", call.name);
+                let told = if scope.message.is_empty() { told } else { scope.message.clone() };
+                return Err(denied(policy, 422, &told));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn with_body(response: Response<Body>, reply: &mut Reply, body: Vec<u8>) -> Response<Body> {
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    reply.body = body.into();
+    Response::from_parts(head, Body::full(reply.body.clone()))
+}
+
+/// The answer as guardrails let it pass; what conditions see afterwards is that.
+async fn guarded(
+    exchange: &mut Exchange,
+    plan: u32,
+    response: Response<Body>,
+    reply: &mut Reply,
+) -> Result<Response<Body>> {
+    let response = output::through(exchange, plan, response).await?;
+    let (head, body) = response.into_parts();
+    Ok(match body.into_source() {
+        Err(bytes) => {
+            reply.body = bytes.clone();
+            Response::from_parts(head, Body::full(bytes))
+        }
+        // A stream under guard is read as it is sent.
+        Ok(source) => Response::from_parts(head, Body::stream(Boxed(source))),
+    })
+}
+
+struct Boxed(Box<dyn Source>);
+
+impl Source for Boxed {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        self.0.poll_data(cx)
+    }
+}
+
+/// A stream that ends where it calls a tool that may not be called.
+struct ToolWatch {
+    inner: Option<Box<dyn Source>>,
+    framer: Framer,
+    snapshot: SnapshotRef,
+    shard: Arc<Shard>,
+    policy: Arc<str>,
+    dialect: Dialect,
+    operation: Operation,
+    request_id: RequestId,
+}
+
+impl ToolWatch {
+    fn new(exchange: &Exchange, policy: &Policy, inner: Box<dyn Source>) -> ToolWatch {
+        ToolWatch {
+            inner: Some(inner),
+            framer: Framer::new(EVENT),
+            snapshot: exchange.snapshot.clone(),
+            shard: exchange.shard.clone(),
+            policy: policy.name.clone(),
+            dialect: exchange.endpoint.dialect,
+            operation: exchange.endpoint.operation,
+            request_id: exchange.request_id,
+        }
+    }
+
+    /// The refusal, when an event begins a call that may not be.
+    fn judge(&self, event: &Bytes) -> Option<Error> {
+        let data = sse::data(event);
+        let data = data.trim_ascii();
+        if data.is_empty() || data == b"[DONE]" {
+            return None;
+        }
+        let policy = self.snapshot.policies.list.iter().find(|policy| policy.name == self.policy)?;
+        let Ok(value) = serde_json::from_slice::<Value>(data) else {
+            return Some(denied(policy, 502, "An event of the answer cannot be read."));
+        };
+        let names = streamed::names(&value);
+        let scopes = policy.actions.iter().filter_map(|action| match action {
+            Action::ToolScope(scope) => Some(scope),
+            _ => None,
+        });
+        scopes.into_iter().find_map(|scope| {
+            let name = names.iter().find(|name| !scope.admits(name))?;
+            Some(denied(policy, 403, &tool_text(policy, &scope.message, name)))
+        })
+    }
+}
+
+impl Source for ToolWatch {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+            let data = match std::task::ready!(inner.poll_data(cx)) {
+                Some(Ok(data)) => data,
+                other => return Poll::Ready(other),
+            };
+            let Ok(batch) = self.framer.push(data) else {
+                self.inner = None;
+                return Poll::Ready(Some(Err(Broken("an event is too long".to_string()))));
+            };
+            let mut passed = BytesMut::new();
+            let mut start = 0;
+            for end in &batch.ends {
+                let end = *end as usize;
+                let event = batch.bytes.slice(start..end);
+                start = end;
+                if let Some(error) = self.judge(&event) {
+                    self.inner = None;
+                    self.shard.metrics.error(error.code);
+                    let id = self.request_id.to_string();
+                    let ending = crate::guard::stream::ended(self.dialect, self.operation, &error, &id);
+                    passed.extend_from_slice(&ending);
+                    return Poll::Ready(Some(Ok(passed.freeze())));
+                }
+                passed.extend_from_slice(&event);
+            }
+            if !passed.is_empty() {
+                return Poll::Ready(Some(Ok(passed.freeze())));
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A single call to an address that an operator or a tenant named: webhooks, approvals, checks. Not for providers.
+//!
+//! With `guarded`, every address the name resolves to must be public, and the connection goes to the address that was
+//! looked at, so that a second answer of the resolver changes nothing. Redirects are not followed.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use tokio::net::TcpStream;
+
+use super::conn::{Conn, Outgoing, Stream};
+use super::origin::{BaseUrl, Origin};
+use super::tls;
+
+/// Longest answer that is read.
+const ANSWER: usize = 1024 * 1024;
+
+/// What is sent.
+pub struct Post<'p> {
+    pub url: &'p str,
+    pub body: &'p [u8],
+    /// Signs as Standard Webhooks do: `whsec_` and base64, or any text.
+    pub secret: Option<&'p str>,
+    /// Names the message, the same when it is sent again.
+    pub id: &'p str,
+    pub time_s: i64,
+    pub timeout: Duration,
+    pub guarded: bool,
+}
+
+impl Post<'_> {
+    /// Status and body of the answer.
+    ///
+    /// # Errors
+    /// Why there is none, for the operator.
+    pub async fn send(&self) -> Result<(u16, Bytes), String> {
+        let late = |_| format!("no answer within {} ms", self.timeout.as_millis());
+        tokio::time::timeout(self.timeout, self.exchange()).await.map_err(late)?
+    }
+
+    async fn exchange(&self) -> Result<(u16, Bytes), String> {
+        let base = BaseUrl::parse(self.url)?;
+        let stream = match &base.origin {
+            Origin::Tcp { host, port, tls } => {
+                let address = resolved(host, *port, self.guarded).await?;
+                let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+                stream.set_nodelay(true).map_err(|error| error.to_string())?;
+                match tls {
+                    None => Stream::Tcp(crate::outbox::Tcp::new(stream)),
+                    Some(name) => {
+                        let stream = tls::connector().connect(name.clone(), stream).await;
+                        Stream::Tls(Box::new(stream.map_err(|error| format!("TLS handshake failed: {error}"))?))
+                    }
+                }
+            }
+            origin @ Origin::Unix(_) => origin.connect().await.map_err(|error| error.to_string())?,
+        };
+        let query = base.query.as_deref().map_or(String::new(), |query| format!("?{query}"));
+        let path = if base.prefix.is_empty() { "/" } else { &base.prefix };
+        let mut head = format!(
+            "POST {path}{query} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json\r\n\
+             user-agent: ailink\r\nconnection: close\r\nwebhook-id: {}\r\nwebhook-timestamp: {}\r\n",
+            base.authority, self.id, self.time_s
+        );
+        if let Some(secret) = self.secret {
+            head.push_str(&format!("webhook-signature: v1,{}\r\n", self.signature(secret)));
+        }
+        head.push_str(&format!("content-length: {}\r\n\r\n", self.body.len()));
+        let mut conn = Conn::new(stream);
+        let sent = conn.send(&Outgoing { parts: &[head.as_bytes(), self.body] }).await;
+        sent.map_err(|error| error.to_string())?;
+        let mut head = conn.head(false).await.map_err(|error| error.to_string())?;
+        let mut body = BytesMut::new();
+        while let Some(data) = std::future::poll_fn(|cx| conn.poll_frame(cx, &mut head.body)).await {
+            body.extend_from_slice(&data.map_err(|error| error.to_string())?);
+            if body.len() > ANSWER {
+                return Err("the answer is longer than 1 MiB".to_string());
+            }
+        }
+        Ok((head.status.as_u16(), body.freeze()))
+    }
+
+    fn signature(&self, secret: &str) -> String {
+        let key = match secret.strip_prefix("whsec_").map(|text| STANDARD.decode(text)) {
+            Some(Ok(key)) => key,
+            _ => secret.as_bytes().to_vec(),
+        };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
+        mac.update(format!("{}.{}.", self.id, self.time_s).as_bytes());
+        mac.update(self.body);
+        STANDARD.encode(mac.finalize().into_bytes())
+    }
+}
+
+/// The address to connect to.
+async fn resolved(host: &str, port: u16, guarded: bool) -> Result<SocketAddr, String> {
+    let found: Vec<SocketAddr> =
+        tokio::net::lookup_host((host, port)).await.map_err(|error| format!("{host:?}: {error}"))?.collect();
+    if guarded && let Some(inner) = found.iter().find(|address| !is_public(address.ip())) {
+        return Err(format!("{host:?} is {}, which is not a public address", inner.ip()));
+    }
+    found.first().copied().ok_or_else(|| format!("{host:?} has no address"))
+}
+
+/// Whether an address belongs to the open Internet (the IANA special-purpose registries, and what embeds IPv4 by what it
+/// embeds).
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => public_v4(ip),
+        IpAddr::V6(ip) => public_v6(ip),
+    }
+}
+
+fn public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224..=255, _, _)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (192, 168, _)
+            | (198, 18..=19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
+    // Metadata services of clouds that live at public addresses.
+    !special && ip != Ipv4Addr::new(168, 63, 129, 16)
+}
+
+fn public_v6(ip: Ipv6Addr) -> bool {
+    let parts = ip.segments();
+    let embedded = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match parts {
+        // IPv4-mapped and NAT64.
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
+        // 6to4
+        [0x2002, high, low, ..] => embedded(high, low),
+        // Only what is handed out as global unicast, without Teredo, ORCHID, documentation and benchmarks.
+        [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for text in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "192.0.0.192",
+            "198.18.0.1",
+            "168.63.129.16",
+            "::",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001::1",
+            "fec0::1",
+            "64:ff9b:1::1",
+            "fd00:ec2::254",
+        ] {
+            assert!(!is_public(text.parse().expect(text)), "{text}");
+        }
+        for text in ["8.8.8.8", "1.1.1.1", "172.32.0.1", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"] {
+            assert!(is_public(text.parse().expect(text)), "{text}");
+        }
+    }
+}

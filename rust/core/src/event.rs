@@ -118,6 +118,16 @@ impl Events {
     }
 }
 
+impl crate::plane::Plane {
+    pub fn event_fd(&self) -> i32 {
+        self.shared.events.fd()
+    }
+
+    pub fn take_events(&self) -> Vec<u8> {
+        self.shared.events.take()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

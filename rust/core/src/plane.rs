@@ -223,14 +223,6 @@ impl Plane {
         self.shards.iter().find_map(|shard| shard.decisions.get(request_id))
     }
 
-    pub fn event_fd(&self) -> i32 {
-        self.shared.events.fd()
-    }
-
-    pub fn take_events(&self) -> Vec<u8> {
-        self.shared.events.take()
-    }
-
     /// # Errors
     /// The new pair is bad; the old one stays.
     pub fn reload_tls(&self) -> Result<(), PlaneError> {

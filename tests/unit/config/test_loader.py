@@ -157,8 +157,8 @@ models:
         ("data_dir: true", "data_dir", "expected text, got a boolean; put it in quotes"),
         ("data_dir: 1.50", "data_dir", "expected text, got a number; put it in quotes"),
         ("data_dir: ''", "data_dir", "must not be empty"),
-        ("{redis_url: redis://x, server: {node: 1}}", "redis_url", "several nodes need one database"),
-        ("policies: x", "policies", "reserved, not supported in this version"),
+        ("redis_url: redis://x", "redis_url", "several nodes need one database"),
+        ("mcp: x", "mcp", "reserved, not supported in this version"),
         (
             "database_url: mysql://u:pw@h/db",
             "database_url",

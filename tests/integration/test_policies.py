@@ -305,9 +305,7 @@ def test_a_request_waits(gateway: Gateway, key: Key):
 
 def test_the_cache_is_left_out(gateway: Gateway, key: Key):
     asked = [
-        ask(gateway, key, model, headers={"cache-control": "max-age=60"}, seed=77).headers[
-            "x-ailink-cache"
-        ]
+        ask(gateway, key, model, headers={"cache-control": "max-age=60"}, seed=77).headers["x-ailink-cache"]
         for model in ("p-cache", "p-cache", "plain", "plain")
     ]
     assert asked == ["bypass", "bypass", "miss", "hit"]

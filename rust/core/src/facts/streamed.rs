@@ -127,11 +127,11 @@ fn take(event: &Value, out: &mut Said, growing: &mut Vec<Growing>) {
         }
         Some("content_block_start") => out.add(text(event, &["content_block", "text"])),
         Some("response.output_text.delta" | "response.refusal.delta") => out.add(text(event, &["delta"])),
-        Some("response.output_item.added") => {
-            if text(event, &["item", "type"]).is_some_and(|kind| kind.ends_with("_call")) {
-                let name = text(event, &["item", "name"]).or_else(|| text(event, &["item", "type"]));
-                grow(growing, place, name, None);
-            }
+        Some("response.output_item.added")
+            if text(event, &["item", "type"]).is_some_and(|kind| kind.ends_with("_call")) =>
+        {
+            let name = text(event, &["item", "name"]).or_else(|| text(event, &["item", "type"]));
+            grow(growing, place, name, None);
         }
         Some("response.function_call_arguments.delta") => grow(growing, place, None, text(event, &["delta"])),
         Some("content-delta") => out.add(text(event, &["delta", "message", "content", "text"])),

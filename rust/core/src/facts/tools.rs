@@ -34,6 +34,9 @@ pub fn calls(value: &Value) -> Vec<Call> {
     found
 }
 
+/// How deep calls are looked for.
+const DEEPEST: usize = 64;
+
 /// The calls that the last message with calls of a request's conversation has.
 pub fn last_calls(body: &Value) -> Vec<Call> {
     let lists = ["messages", "contents", "input"];
@@ -43,6 +46,9 @@ pub fn last_calls(body: &Value) -> Vec<Call> {
 }
 
 fn collect(value: &Value, found: &mut Vec<Call>, depth: usize) {
+    if depth > DEEPEST {
+        return;
+    }
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect(item, found, depth + 1)),
         Value::Object(members) => match call(members) {

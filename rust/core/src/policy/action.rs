@@ -76,7 +76,7 @@ pub enum Share {
 pub struct Split {
     pub by: Share,
     pub total: u64,
-    pub variants: Vec<(wire::Variant, Vec<(Vec<String>, Vec<u8>)>)>,
+    pub variants: Vec<(wire::Variant, Vec<Assignment>)>,
 }
 
 #[derive(Debug)]
@@ -228,7 +228,7 @@ impl Action {
             }
             wire::Action::Guardrail(told) => Action::Guardrail(planned(&told.guardrails, "guardrail")?),
             wire::Action::SpendCap(rule) => {
-                if !(rule.usd > 0.0) || !(1..=WINDOW_MAX_MS).contains(&rule.window_ms) {
+                if rule.usd.is_nan() || rule.usd <= 0.0 || !(1..=WINDOW_MAX_MS).contains(&rule.window_ms) {
                     return wrong("spend_cap", "expected an amount above 0 and a window of at most 31 days");
                 }
                 let by = Holder::parse(&rule.by);
@@ -263,13 +263,16 @@ pub(super) fn dotted(place: &str, rest: &str) -> String {
     if rest.is_empty() { place.to_string() } else { format!("{place}.{rest}") }
 }
 
+/// Where a value goes, and the value as JSON.
+pub type Assignment = (Vec<String>, Vec<u8>);
+
 /// A path that may begin with `body.`, as conditions name it.
 pub fn steps(path: &str) -> Vec<String> {
     let path = path.strip_prefix("request.").or_else(|| path.strip_prefix("response.")).unwrap_or(path);
     crate::kernel::condition::path(path.strip_prefix("body.").unwrap_or(path))
 }
 
-pub(super) fn assignments(set: &Map<String, Value>, place: &str) -> Result<Vec<(Vec<String>, Vec<u8>)>, Fault> {
+pub(super) fn assignments(set: &Map<String, Value>, place: &str) -> Result<Vec<Assignment>, Fault> {
     let assign = |(name, value): (&String, &Value)| {
         let path = steps(name);
         if path.first().is_none_or(String::is_empty) || path.iter().any(|step| step == "*") {

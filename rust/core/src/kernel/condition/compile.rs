@@ -101,7 +101,7 @@ impl Compiler<'_> {
     /// `{field, op, value, ignore_case}`
     fn leaf(&mut self, members: &Map<String, Value>, path: &str) -> Result<Node, Fault> {
         const KNOWN: [&str; 4] = ["field", "op", "value", "ignore_case"];
-        for name in members.keys().filter(|name| !KNOWN.contains(&name.as_str())) {
+        if let Some(name) = members.keys().find(|name| !KNOWN.contains(&name.as_str())) {
             let hint = nearest(name, KNOWN.into_iter());
             let hint = hint.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
             return Err(fault(&join(path, name), format!("unknown key `{name}`{hint}")));

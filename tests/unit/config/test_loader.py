@@ -157,7 +157,7 @@ models:
         ("data_dir: true", "data_dir", "expected text, got a boolean; put it in quotes"),
         ("data_dir: 1.50", "data_dir", "expected text, got a number; put it in quotes"),
         ("data_dir: ''", "data_dir", "must not be empty"),
-        ("redis_url: redis://x", "redis_url", "several nodes need one database"),
+        ("{redis_url: redis://x, server: {node: 1}}", "redis_url", "several nodes need one database"),
         ("mcp: x", "mcp", "reserved, not supported in this version"),
         (
             "database_url: mysql://u:pw@h/db",

@@ -220,7 +220,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
         (":1:", "base_url"),
     ),
     "weak-master-key": ("master_key: sk-1234\n", (":1:", "master_key")),
-    "reserved": ("policies: []\n", (":1:", "policies")),
+    "reserved": ("mcp: []\n", (":1:", "mcp")),
 }  # fmt: skip
 
 

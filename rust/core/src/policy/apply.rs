@@ -228,19 +228,7 @@ fn one(exchange: &mut Exchange, policy: &Policy, action: &Action) -> Result<Done
             }
             return Ok(routed(exchange, variant.model.as_deref()));
         }
-        Action::RateLimit { rule, by } => {
-            let who = who(exchange, *by);
-            let past = &exchange.shard.shared.state.past;
-            let period = rule.window_ms.saturating_mul(1_000_000);
-            if let Err(refusal) = past.take(&policy.name, &who, rule.requests, period, monotonic_ns()) {
-                let text = match rule.message.as_str() {
-                    "" => format!("The policy '{}' allows {} requests in this time.", policy.name, rule.requests),
-                    message => message.to_string(),
-                };
-                let wait = Duration::from_nanos(refusal.retry_after_ns.min(period));
-                return Err(Error::new(Code::RateLimited, text).retry_after(wait));
-            }
-        }
+        Action::RateLimit { rule, by } => rated(exchange, policy, rule, &who(exchange, *by))?,
         Action::SpendCap { rule, by } => {
             let spent = exchange.key.as_deref().and_then(|key| by.of(key));
             let spent = spent.map_or(0.0, |subject| history(subject, Metric::Spend, rule.window_ms, exchange.wall_us));
@@ -293,6 +281,19 @@ fn one(exchange: &mut Exchange, policy: &Policy, action: &Action) -> Result<Done
         }
     }
     Ok(Done::Next)
+}
+
+/// Counts the request of somebody against the rate of a policy.
+fn rated(exchange: &Exchange, policy: &Policy, rule: &wire::RateLimit, who: &str) -> Result<()> {
+    let past = &exchange.shard.shared.state.past;
+    let period = rule.window_ms.saturating_mul(1_000_000);
+    let Err(refusal) = past.take(&policy.name, who, rule.requests, period, monotonic_ns()) else { return Ok(()) };
+    let text = match rule.message.as_str() {
+        "" => format!("The policy '{}' allows {} requests in this time.", policy.name, rule.requests),
+        message => message.to_string(),
+    };
+    let wait = Duration::from_nanos(refusal.retry_after_ns.min(period));
+    Err(Error::new(Code::RateLimited, text).retry_after(wait))
 }
 
 /// What is said about a tool that may not be used.

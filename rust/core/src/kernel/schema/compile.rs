@@ -65,6 +65,21 @@ pub(super) fn node(value: &Value, at: &str, depth: usize) -> Result<Node, Fault>
     rules(members, at, depth).map(Node::All)
 }
 
+/// How many there may be of what is counted.
+fn counts(out: &mut Vec<Rule>, whole: impl Fn(&str) -> Result<Option<u64>, Fault>) -> Result<(), Fault> {
+    for (counted, least, most) in [
+        (Counted::Members, "minProperties", "maxProperties"),
+        (Counted::Elements, "minItems", "maxItems"),
+        (Counted::Characters, "minLength", "maxLength"),
+    ] {
+        let (least, most) = (whole(least)?, whole(most)?);
+        if least.is_some() || most.is_some() {
+            out.push(Rule::Count(counted, least.unwrap_or(0), most.unwrap_or(u64::MAX)));
+        }
+    }
+    Ok(())
+}
+
 fn rules(members: &Map<String, Value>, at: &str, depth: usize) -> Result<Vec<Rule>, Fault> {
     let below = |name: &str| if at.is_empty() { name.to_string() } else { format!("{at}.{name}") };
     let one = |name: &str| members.get(name).map(|value| node(value, &below(name), depth + 1)).transpose();
@@ -138,16 +153,7 @@ fn rules(members: &Map<String, Value>, at: &str, depth: usize) -> Result<Vec<Rul
     if members.get("uniqueItems") == Some(&Value::Bool(true)) {
         out.push(Rule::Unique);
     }
-    for (counted, least, most) in [
-        (Counted::Members, "minProperties", "maxProperties"),
-        (Counted::Elements, "minItems", "maxItems"),
-        (Counted::Characters, "minLength", "maxLength"),
-    ] {
-        let (least, most) = (whole(least)?, whole(most)?);
-        if least.is_some() || most.is_some() {
-            out.push(Rule::Count(counted, least.unwrap_or(0), most.unwrap_or(u64::MAX)));
-        }
-    }
+    counts(&mut out, whole)?;
     for (name, upper, exclusive) in [
         ("minimum", false, false),
         ("maximum", true, false),

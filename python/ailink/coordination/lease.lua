@@ -4,6 +4,8 @@
 --
 -- A limit is one hash: U used (and reserved), O granted and not used, per node n:<node> = taken, granted, incarnation;
 -- of a sliding window also s:<slot>, and L, the oldest slot that counts. U + O never grows beyond the limit.
+-- W is the node that is short of it and R when it last said so. What is too little for one request is collected by that
+-- node alone: two that each keep a part of the last cent would both wait for the other.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if run ~= ARGV[1] then return cjson.encode({run = run}) end
 local clock = redis.call('TIME')
@@ -23,6 +25,8 @@ if ARGV[6] == '1' then redis.call('SREM', base .. ':expected', node) end
 local ready = redis.call('SCARD', base .. ':expected') == 0
   or now > tonumber(redis.call('GET', base .. ':born')) + ttl
 local nodes = redis.call('ZCOUNT', base .. ':nodes', now - ttl, '+inf')
+-- ms after which a node that says nothing more has lost its turn.
+local TURN = 500
 
 local function number(text) return tonumber(text or '0') or 0 end
 local function text(n) return string.format('%.0f', n) end
@@ -31,8 +35,10 @@ local answers = {}
 for index, row in ipairs(cjson.decode(ARGV[5])) do
   local key = base .. ':l:' .. row.key
   local field = 'n:' .. node
-  local found = redis.call('HMGET', key, 'U', 'O', field, 'L')
+  local found = redis.call('HMGET', key, 'U', 'O', field, 'L', 'W', 'R')
   local used, out, low = number(found[1]), number(found[2]), number(found[4])
+  local collects = now - number(found[6]) < TURN and found[5] or nil
+  local yields = collects ~= nil and collects ~= node
   local taken, granted, before = 0, 0, nil
   if found[3] then
     local a, b, c = string.match(found[3], '^(%d+) (%d+) (.*)$')
@@ -85,10 +91,18 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
     if not ready then
       status = 'settling'
     elseif free >= row.want then
-      give = math.max(row.want, math.min(row.good, math.floor(free / (2 * nodes))))
+      give = row.want
+      if not yields then
+        give = math.max(give, math.min(row.good, math.floor(free / (2 * nodes))))
+        if collects then redis.call('HDEL', key, 'W', 'R') end
+      elseif row.ahead == 1 then
+        give = 0
+      end
     elseif row.ahead == 1 then
       -- Nobody waits for it: what other nodes have is theirs.
       give = 0
+    elseif yields then
+      status = 'recall'
     else
       give = math.max(free, 0)
       -- What other nodes have and would give; one that has not been heard lately would not.
@@ -106,10 +120,11 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
       end
       if others > 0 then
         status = 'recall'
-        redis.call('HSET', key, 'R', now)
-        redis.call('PUBLISH', KEYS[1] .. ':recall', row.key)
+        redis.call('HSET', key, 'R', now, 'W', node)
+        redis.call('PUBLISH', KEYS[1] .. ':recall', row.key .. ' ' .. node)
       else
         status = 'exhausted'
+        redis.call('HDEL', key, 'W', 'R')
         if sliding then
           local at, back = low, 0
           while at <= slot and back < row.want - give do
@@ -127,7 +142,8 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
     field, text(taken) .. ' ' .. text(granted) .. ' ' .. inc)
   if row.keep_ms > 0 then redis.call('PEXPIRE', key, text(row.keep_ms)) end
   if granted > taken then redis.call('SADD', of_node, row.key) else redis.call('SREM', of_node, row.key) end
-  local recall = now - number(redis.call('HGET', key, 'R')) < 1000
+  local short = redis.call('HMGET', key, 'R', 'W')
+  local recall = now - number(short[1]) < 1000 and short[2] ~= node
   answers[index] = {granted = granted, status = status, renewed = renewed, recall = recall, free = row.max - used - out}
 end
 redis.call('PEXPIRE', of_node, 40 * 86400000)

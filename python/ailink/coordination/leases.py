@@ -41,6 +41,8 @@ REPORT_S = 0.25
 IDLE_MS = 5_000
 # A limit that is used up is asked about again after so long.
 AGAIN_MS = 100
+# What was granted to waiting requests is theirs for so long, whoever else is short of it.
+GRACE_S = 0.02
 # Asking again while other nodes give back.
 RECALL_S = 0.005
 RECALLS = 40
@@ -92,11 +94,13 @@ class Leases:
         self._tasks: list[asyncio.Task[None]] = []
         self._run_id = ""
         self._online = False
+        self._doubted = False
         self._peers: Sequence[str] = options.peers
         self._rates: dict[int, tuple[float, int, float]] = {}
         self._serials: dict[str, set[int]] = {}
         self._places: dict[int, tuple[str, str]] = {}
         self._recalled: set[str] = set()
+        self._given: dict[str, float] = {}
 
     @property
     def online(self) -> bool:
@@ -150,12 +154,16 @@ class Leases:
                     async with asyncio.timeout(max(0.0, reported + REPORT_S - time.monotonic())):
                         await self._wake.wait()
             except link.TROUBLE as error:
+                if isinstance(error, link.TIMEOUTS) and self._online and not self._doubted:
+                    # One slow answer is no outage: who waits for a share goes on waiting for the next.
+                    self._doubted, self._run_id = True, ""
+                    continue
                 self._lost(error)
                 await asyncio.sleep(RETRY_S)
 
     async def _join(self) -> None:
         """Tells a server that does not know this node all that it holds."""
-        async with asyncio.timeout(link.ANSWER_S + link.CONNECT_S):
+        async with asyncio.timeout(link.ANSWER_S if self._doubted else link.ANSWER_S + link.CONNECT_S):
             self._run_id = await link.run_id(self._client)
         report = "all" if self._run_id == self._joined else "anew"
         everything = self._decode(self._plane.lease_report(report))
@@ -168,8 +176,7 @@ class Leases:
 
     def _given_back(self, due: bool) -> list[Standing]:
         """What changed; with all that nobody uses or somebody else needs given up."""
-        recalled = {serial for key in self._recalled for serial in self._serials.get(key, ())}
-        self._recalled.clear()
+        recalled = {serial for key in self._recall() for serial in self._serials.get(key, ())}
         if not due and not recalled:
             return []
         changed = (
@@ -179,6 +186,19 @@ class Leases:
         spare += [self._stub(serial) for serial in recalled if serial not in changed]
         changed |= {one.serial: one for one in self._shrink(spare)}
         return list(changed.values())
+
+    def _recall(self) -> set[str]:
+        """What is to be given back now; what waiting requests have just got is asked for again later."""
+        recalled, self._recalled = self._recalled, set()
+        now = time.monotonic()
+        self._given = {key: until for key, until in self._given.items() if until > now}
+        for key in recalled & self._given.keys():
+            asyncio.get_running_loop().call_later(self._given[key] - now, self._remind, key)
+        return recalled - self._given.keys()
+
+    def _remind(self, key: str) -> None:
+        self._recalled.add(key)
+        self._wake.set()
 
     def _stub(self, serial: int) -> Standing:
         kind, name = self._places[serial]
@@ -226,7 +246,14 @@ class Leases:
                     again[one.serial] = (msgspec.structs.replace(one, granted=granted), left)
                 if want != REPORT_ONLY:
                     grants.append(self._grant(one, answer))
-                elif answer.recall and one.granted > one.taken:
+                    if want > 0 and granted > one.granted:
+                        self._given[key_of(one)] = time.monotonic() + GRACE_S
+                # Another node collects what is left: a part of it that is too little here may suffice there.
+                if (
+                    answer.recall
+                    and granted > one.taken
+                    and (want == REPORT_ONLY or answer.status == "recall")
+                ):
                     self._recalled.add(key_of(one))
             if grants:
                 self._plane.lease_grant(msgspec.msgpack.encode(grants))
@@ -317,6 +344,7 @@ class Leases:
     def _heard(self, sent: float, reply: Reply) -> None:
         if isinstance(reply.peers, list):
             self._peers = reply.peers
+        self._doubted = False
         if not self._online:
             self._online = True
             log.info("the coordinator answers")
@@ -326,7 +354,7 @@ class Leases:
         if self._online:
             why = str(error) or type(error).__name__
             log.warning("the coordinator does not answer; limits go on with what was leased: %s", why)
-        self._online = False
+        self._online = self._doubted = False
         self._run_id = ""
         self._plane.lease_heard(False, None)
 
@@ -339,11 +367,14 @@ class Leases:
                     while True:
                         message = await channel.get_message(timeout=5.0)
                         if message is not None:
-                            key = message["data"]
-                            self._recalled.add(key.decode() if isinstance(key, bytes) else str(key))
-                            self._wake.set()
+                            self._hear(message["data"])
             except link.TROUBLE:
                 await asyncio.sleep(RETRY_S)
+
+    def _hear(self, said: bytes | str) -> None:
+        key, _, node = (said.decode() if isinstance(said, bytes) else said).partition(" ")
+        if node != self._options.node:
+            self._remind(key)
 
     async def _reclaim(self) -> None:
         """Frees what dead nodes held; any node may do it, the script does it once."""

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as SlowError
 
 from ailink.config.store_checks import REDIS_SCHEMES
 
@@ -23,6 +24,7 @@ CONNECT_S = 1.0
 # What a lease call may take: a request may be waiting for it.
 ANSWER_S = 0.5
 TROUBLE = (RedisError, OSError, TimeoutError)
+TIMEOUTS = (SlowError, TimeoutError)
 
 
 class AddressError(ValueError):

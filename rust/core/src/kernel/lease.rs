@@ -106,10 +106,14 @@ impl Lease {
         }
     }
 
-    /// Gives up all but `keep` of what is left; the new total.
+    /// Gives up all but `keep` of what is left; the new total. That nobody had any more was said while this was here.
     pub fn shrink(&mut self, (period, taken): (u64, u64), keep: u64) -> u64 {
         self.see(period);
-        self.granted = self.granted.min(taken.saturating_add(keep));
+        let kept = self.granted.min(taken.saturating_add(keep));
+        if kept < self.granted {
+            self.exhausted_ns = 0;
+        }
+        self.granted = kept;
         self.low = 0;
         self.granted
     }
@@ -160,6 +164,16 @@ mod tests {
         lease.decide(&Decision { exhausted_ns: Some((100, 900)), ..granted(0, 5) }, 50);
         assert_eq!(lease.check((0, 5), 1, 60, true), Err(Lack::Exhausted { left: 0, renewed_ns: 890 }));
         assert_eq!(lease.check((0, 5), 1, 150, true), Err(Lack::Short { ask: true, left: 0 }));
+    }
+
+    #[test]
+    fn what_was_exhausted_with_the_last_of_it_here_is_not_when_that_is_given_back() {
+        let mut lease = Lease::default();
+        lease.decide(&Decision { exhausted_ns: Some((100, 900)), ..granted(0, 5) }, 50);
+        assert_eq!(lease.shrink((0, 0), u64::MAX), 5);
+        assert_eq!(lease.check((0, 0), 6, 60, true), Err(Lack::Exhausted { left: 5, renewed_ns: 890 }));
+        assert_eq!(lease.shrink((0, 0), 0), 0);
+        assert_eq!(lease.check((0, 0), 6, 60, true), Err(Lack::Short { ask: true, left: 0 }));
     }
 
     #[test]

@@ -1,0 +1,153 @@
+"""Several nodes and a real Redis: what a budget has left is found wherever it lies, and never spent twice."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from ailink.coordination.leases import Leases, Options
+from ailink.coordination.shapes import Grant, Standing
+
+DOLLAR = 10**12
+CENT = DOLLAR // 100
+PATIENCE_S = 4.0
+
+
+class Node:
+    """The data plane's part of one budget at a time, in few words: see `rust/core/src/kernel/lease.rs`."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK)
+        self._changed = asyncio.Event()
+        self.begin("", 0)
+
+    def begin(self, name: str, serial: int) -> None:
+        self.name, self.serial = name, serial
+        self.taken = self.granted = self._wanted = 0
+        self._queued, self._exhausted, self._reported = False, 0.0, (-1, -1)
+        self._used = time.monotonic()
+
+    async def spend(self, amount: int) -> bool:
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            if amount <= self.granted - self.taken:
+                self.taken += amount
+                self._used = time.monotonic()
+                return True
+            if time.monotonic() < self._exhausted:
+                return False
+            self._wanted += amount
+            if not self._queued:
+                self._queued = True
+                os.eventfd_write(self._fd, 1)
+            try:
+                await asyncio.wait_for(self._changed.wait(), 0.02)
+            except TimeoutError:
+                continue
+        return False
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _standing(self, wanted: int = 0) -> Standing:
+        return Standing(
+            kind="key", id=self.name, serial=self.serial, metric="spend", models=None, max=DOLLAR,
+            window={"kind": "lifetime"}, period=2**63 - 1, taken=self.taken, granted=self.granted,
+            wanted=wanted, idle_ms=int((time.monotonic() - self._used) * 1_000),
+        )  # fmt: skip
+
+    # ── what `Leases` asks of the data plane ─────────────────────────────────────────────────────────────
+
+    def lease_fd(self) -> int:
+        return self._fd
+
+    def lease_calls(self) -> bytes:
+        os.eventfd_read(self._fd)
+        wanted, self._wanted = self._wanted, 0
+        calls = [self._standing(wanted)] if self._queued else []
+        self._queued = False
+        return msgspec.msgpack.encode(calls)
+
+    def lease_report(self, which: str) -> bytes:
+        changed = self._reported != (self.taken, self.granted)
+        self._reported = (self.taken, self.granted)
+        tell = self.name and (which != "changed" or changed or self.granted > self.taken)
+        return msgspec.msgpack.encode([self._standing()] if tell else [])
+
+    def lease_grant(self, grants: bytes) -> None:
+        for grant in msgspec.msgpack.decode(grants, type=list[Grant]):
+            if grant.serial == self.serial:
+                self.granted = grant.granted
+                again = grant.exhausted_ms
+                self._exhausted = 0.0 if again is None else time.monotonic() + again[0] / 1_000
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def lease_shrink(self, leases: bytes) -> bytes:
+        mine = [row for row in msgspec.msgpack.decode(leases) if row[2] == self.serial]
+        for *_, keep in mine:
+            kept = min(self.granted, self.taken + keep)
+            self._exhausted = self._exhausted if kept == self.granted else 0.0
+            self.granted = kept
+        return msgspec.msgpack.encode([self._standing()] if mine else [])
+
+    def lease_heard(self, online: bool, valid_s: float | None) -> None:
+        assert online
+
+
+Work = Callable[[list[Node]], Coroutine[Any, Any, None]]
+
+
+def with_nodes(redis_url: str, count: int, work: Work) -> None:
+    async def run() -> None:
+        nodes = [Node() for _ in range(count)]
+        named = enumerate(nodes)
+        ends = [Leases(node, Options(url=redis_url, node=str(at), ttl_ms=60_000)) for at, node in named]
+        for end in ends:
+            end.start()
+        try:
+            await work(nodes)
+        finally:
+            for end in ends:
+                await end.stop()
+            for node in nodes:
+                node.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("amount", [CENT, CENT * 3, CENT // 7])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_last_of_a_budget_is_never_stranded(redis_url: str, count: int, amount: int) -> None:
+    """All nodes are short of it at once, and each holds a part that is too little for any request."""
+
+    async def work(nodes: list[Node]) -> None:
+        for round_ in range(4):
+            for node in nodes:
+                node.begin(f"k{round_}", round_ + 1)
+            most = DOLLAR // amount
+            callers = [nodes[at % count].spend(amount) for at in range(most + 60)]
+            admitted = await asyncio.gather(*callers)
+            assert sum(admitted) == most
+            assert sum(node.taken for node in nodes) == most * amount
+            assert not await nodes[0].spend(amount)
+
+    with_nodes(redis_url, count, work)
+
+
+def test_a_slow_answer_is_no_outage(redis_url: str) -> None:
+    """The one who waits for a share gets it; `Node` does not accept to hear that Redis is away."""
+
+    async def work(nodes: list[Node]) -> None:
+        nodes[0].begin("k", 1)
+        assert await nodes[0].spend(CENT)
+        with redis.Redis.from_url(redis_url) as client:
+            client.execute_command("CLIENT", "PAUSE", "700", "ALL")
+        assert await nodes[0].spend(DOLLAR // 2)
+
+    with_nodes(redis_url, 1, work)

@@ -136,10 +136,8 @@ impl Arrival {
         let path = request.uri().path();
         let dialect = dialect_of(path, request.headers());
         let methods = endpoint::methods(path).join(", ");
-        if !error.close {
-            let headers = std::mem::take(request.headers_mut());
-            error.close = !discard(request.body_mut(), &headers).await;
-        }
+        let headers = std::mem::take(request.headers_mut());
+        discard(&mut error, request.body_mut(), &headers).await;
         let mut response = error_response(dialect, &error, &self.request_id);
         if error.code == Code::UpgradeRequired {
             response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
@@ -160,10 +158,8 @@ impl Arrival {
         mut error: Error,
         quotas: Quotas,
     ) -> Response<Body> {
-        if !error.close {
-            let headers = std::mem::take(request.headers_mut());
-            error.close = !discard(request.body_mut(), &headers).await;
-        }
+        let headers = std::mem::take(request.headers_mut());
+        discard(&mut error, request.body_mut(), &headers).await;
         settle::refused(&self, endpoint, &error, &quotas)
     }
 

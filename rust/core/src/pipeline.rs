@@ -40,8 +40,8 @@ pub fn enter<B>(arrival: &Arrival, endpoint: &Endpoint, request: &Request<B>, qu
 
 /// Answers a request that is refused before its body was read whole.
 pub async fn turn_away(mut exchange: Box<Exchange>, mut error: Error) -> Response<Body> {
-    if let Some(mut unread) = exchange.inbound.take().filter(|_| !error.close) {
-        error.close = !parse::discard(&mut unread, &exchange.headers).await;
+    if let Some(mut unread) = exchange.inbound.take() {
+        parse::discard(&mut error, &mut unread, &exchange.headers).await;
     }
     settle::run(exchange, Err(error))
 }

@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::cache::control::{Mode, Wish, wish};
 use crate::cache::count::What;
 use crate::cache::entry::{About, Entry, Worth};
-use crate::cache::flight::{Joined, Lead, Part};
+use crate::cache::flight::{Joined, Part};
 use crate::cache::items::Items;
 use crate::cache::{Fill, key, replay};
 use crate::endpoint::Operation;
@@ -83,7 +83,8 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     }
     exchange.cache = if wish.refresh { CacheUse::Refresh } else { CacheUse::Miss };
     // A purge between the look and here would have to be waited for by nobody.
-    let joined = if snapshot.cache.single_flight && !wish.refresh { cache_flight(exchange, &fill) } else { None };
+    let flights = &exchange.shard.shared.state.cache.flights;
+    let joined = if snapshot.cache.single_flight && !wish.refresh { flights.join(&fill.key) } else { None };
     match joined {
         Some(Part::Follow(follow)) => {
             exchange.fill = Some(fill);
@@ -101,10 +102,6 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     Ok(Flow::Next)
 }
 
-fn cache_flight(exchange: &Exchange, fill: &Fill) -> Option<Part> {
-    exchange.shard.shared.state.cache.flights.join(&fill.key)
-}
-
 /// What a parked request waits for. `None`: it asks for itself.
 ///
 /// # Errors
@@ -118,7 +115,9 @@ pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
     exchange.waited += began.elapsed();
     let response = match joined {
         Joined::Lead(lead) => {
-            lead_on(exchange, lead);
+            if let Some(fill) = &mut exchange.fill {
+                fill.lead = Some(lead);
+            }
             return Ok(deeper(exchange).await);
         }
         Joined::Entry(entry) => {
@@ -205,12 +204,6 @@ fn from_remote(exchange: &mut Exchange, entry: Entry) -> Option<Response<Body>> 
     }
     told(exchange, What::Hit, &entry.worth);
     Some(response)
-}
-
-fn lead_on(exchange: &mut Exchange, lead: Lead) {
-    if let Some(fill) = &mut exchange.fill {
-        fill.lead = Some(lead);
-    }
 }
 
 /// Operations whose answers follow from their requests.

@@ -122,16 +122,20 @@ pub async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
     Ok(if grown.is_empty() { whole } else { grown.freeze() })
 }
 
-/// Reads what is left of the body of a request that is refused, so that its connection can go on. False when that is more
-/// than it is worth: the connection must be closed then.
-pub async fn discard(body: &mut Incoming, headers: &HeaderMap) -> bool {
+/// Reads what is left of the body of a request that is refused, so that its connection can go on; it is closed when that
+/// is more than it is worth.
+pub async fn discard(error: &mut Error, body: &mut Incoming, headers: &HeaderMap) {
+    if error.close {
+        return;
+    }
     // Who waits for our leave to send the body has not sent it, and will not.
     if headers.contains_key(EXPECT) {
-        return false;
+        error.close = true;
+        return;
     }
     let mut left = DISCARDED;
     let rest = poll_fn(|cx| drain(body, &mut left, cx));
-    promptly(LINGER, rest).await.unwrap_or(false)
+    error.close = !promptly(LINGER, rest).await.unwrap_or(false);
 }
 
 /// Reads to the end of a body; false when it breaks or there is more than `left` of it.

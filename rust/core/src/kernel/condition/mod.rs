@@ -11,8 +11,6 @@
 mod cel;
 mod compile;
 mod field;
-#[cfg(test)]
-mod operators;
 mod test;
 #[cfg(test)]
 mod tests;

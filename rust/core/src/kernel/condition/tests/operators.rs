@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::*;
+use super::super::*;
 
 struct Known(Value);
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::connection::Connection;
+use crate::endpoint::Dialect;
 use crate::exchange::{RequestId, Signed};
 use crate::shard::Shard;
 use crate::state::draw::Quotas;
@@ -14,6 +15,8 @@ pub struct Arrival {
     pub started: Instant,
     pub wall_us: i64,
     pub request_id: RequestId,
+    /// What errors are told in.
+    pub dialect: Dialect,
     pub shard: Arc<Shard>,
     pub connection: Arc<Connection>,
 }

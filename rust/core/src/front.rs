@@ -3,16 +3,12 @@
 //! The reading order of the product begins here and goes on in `pipeline`. Listeners and the life of connections are in
 //! `listener`.
 
-use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use http::header::{ALLOW, CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::header::{ALLOW, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
@@ -25,81 +21,60 @@ use crate::endpoint::{self, Dialect, Endpoint, Match, Operation, Owner};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Call, Exchange, RequestId};
 use crate::head::{check_coding, check_host, check_size, client_address, decode};
-use crate::shard::{Phase, Shard};
-use crate::stage::parse::discard;
+use crate::serving::{Answering, Serving};
+use crate::shard::Shard;
 use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
 use crate::stream::as_array;
 use crate::{health, models, pipeline, shell, stored};
 
 /// Answers one request. Never fails: whatever goes wrong is an answer.
-pub async fn serve(shard: Arc<Shard>, connection: Arc<Connection>, request: Request<Incoming>) -> Response<Body> {
+///
+/// As far as nothing has to be waited for it is answered here, so that what hyper moves about stays small.
+pub fn serve(shard: &Arc<Shard>, connection: &Arc<Connection>, request: Request<Incoming>) -> Serving {
     let started = Instant::now();
     let wall = wall_us();
     let request_id = RequestId::new(wall);
-    let version = request.version();
-    let active = connection.begin();
-    if version == Version::HTTP_2 {
+    let http2 = request.version() == Version::HTTP_2;
+    let active = Some(connection.begin());
+    if http2 {
         connection.multiplexes();
     }
     let dialect = dialect_of(request.uri().path(), request.headers());
-    let arrival = Arrival { started, wall_us: wall, request_id, shard: shard.clone(), connection };
-    let answering = pin!(AssertUnwindSafe(arrival.answer(request)).catch_unwind());
-    let mut response = match unless_cut(&shard, answering).await {
-        Some(Ok(response)) => response,
-        Some(Err(_)) => {
-            shard.metrics.panics.add(1);
-            let text = "The gateway failed on this request. Tell its operator the request id.";
-            error_response(dialect, &Error::new(Code::Internal, text), &request_id)
-        }
-        None => {
-            let text = "The gateway is shutting down and its drain time is over. Send the request again.";
-            error_response(dialect, &Error::new(Code::Draining, text).retry_after(Duration::from_secs(1)), &request_id)
-        }
-    };
-    if version == Version::HTTP_2 {
-        response.headers_mut().remove(CONNECTION);
-    } else if shard.shared.phase() >= Phase::LameDuck && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.map(|body| body.with_active(active))
-}
-
-/// The answer, unless the shutdown cuts what is still waited for. The janitor wakes every connection when it does.
-async fn unless_cut<F: Future>(shard: &Shard, mut answering: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|cx| match answering.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending if shard.shared.phase() == Phase::Cut => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
+    let arrival =
+        Arrival { started, wall_us: wall, request_id, dialect, shard: shard.clone(), connection: connection.clone() };
+    let answering = catch_unwind(AssertUnwindSafe(|| arrival.answer(request))).unwrap_or(Answering::Failed);
+    Serving { shard: shard.clone(), request_id, dialect, http2, active, answering }
 }
 
 impl Arrival {
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+    fn answer(self, request: Request<Incoming>) -> Answering {
         let (endpoint, captured) = match self.place(&request) {
             Ok(place) => place,
-            Err(error) => return self.refuse(request, error).await,
+            Err(error) => return self.refuse(request, &error),
         };
         match endpoint.owner {
             Owner::Plane | Owner::Stored => {
                 let mut quotas = Quotas::default();
                 let caller = match pipeline::enter(&self, endpoint, &request, &mut quotas) {
                     Ok(caller) => caller,
-                    Err(error) => return Box::pin(self.turn_away(endpoint, request, error, quotas)).await,
+                    Err(error) => {
+                        let response = settle::refused(&self, endpoint, &error, &quotas);
+                        return Answering::refusal(request, &error, response);
+                    }
                 };
                 let exchange = Box::new(self.exchange(endpoint, captured, request, caller));
                 if endpoint.owner == Owner::Stored {
-                    return Box::pin(stored::serve(exchange)).await;
+                    return Answering::Later(Box::pin(stored::serve(exchange)));
                 }
-                let array = endpoint.operation == Operation::StreamGenerateContent && !exchange.asks_for_events();
-                // On the heap: this future is moved by hyper with every request and must stay small.
-                let response = Box::pin(pipeline::run(exchange)).await;
-                if array { as_array(response) } else { response }
+                if endpoint.operation == Operation::StreamGenerateContent && !exchange.asks_for_events() {
+                    return Answering::Later(Box::pin(async { as_array(pipeline::run(exchange).await) }));
+                }
+                Answering::Later(Box::pin(pipeline::run(exchange)))
             }
-            Owner::Models => self.models(captured, &request),
-            Owner::Health => health::answer(&self.shard, endpoint.pattern, &self.request_id),
-            Owner::Shell => Box::pin(self.hand_over(request)).await,
+            Owner::Models => Answering::Ready(self.models(captured, &request)),
+            Owner::Health => Answering::Ready(health::answer(&self.shard, endpoint.pattern, &self.request_id)),
+            Owner::Shell => Answering::Later(Box::pin(async move { self.hand_over(request).await })),
         }
     }
 
@@ -131,36 +106,19 @@ impl Arrival {
         }
     }
 
-    async fn refuse(&self, mut request: Request<Incoming>, mut error: Error) -> Response<Body> {
+    /// Refuses a request that is none that is served here.
+    fn refuse(&self, request: Request<Incoming>, error: &Error) -> Answering {
         self.shard.metrics.error(error.code);
-        let path = request.uri().path();
-        let dialect = dialect_of(path, request.headers());
-        let methods = endpoint::methods(path).join(", ");
-        let headers = std::mem::take(request.headers_mut());
-        discard(&mut error, request.body_mut(), &headers).await;
-        let mut response = error_response(dialect, &error, &self.request_id);
+        let mut response = error_response(self.dialect, error, &self.request_id);
         if error.code == Code::UpgradeRequired {
             response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
         }
         if error.code == Code::MethodNotAllowed
-            && let Ok(methods) = HeaderValue::from_str(&methods)
+            && let Ok(methods) = HeaderValue::from_str(&endpoint::methods(request.uri().path()).join(", "))
         {
             response.headers_mut().insert(ALLOW, methods);
         }
-        response
-    }
-
-    /// Answers a caller who is refused at the door.
-    async fn turn_away(
-        self,
-        endpoint: &Endpoint,
-        mut request: Request<Incoming>,
-        mut error: Error,
-        quotas: Quotas,
-    ) -> Response<Body> {
-        let headers = std::mem::take(request.headers_mut());
-        discard(&mut error, request.body_mut(), &headers).await;
-        settle::refused(&self, endpoint, &error, &quotas)
+        Answering::refusal(request, error, response)
     }
 
     fn exchange(
@@ -231,7 +189,7 @@ impl Arrival {
 
     fn models(&self, name: Option<String>, request: &Request<Incoming>) -> Response<Body> {
         let keys = &self.shard.shared.state.keys;
-        let dialect = dialect_of(request.uri().path(), request.headers());
+        let dialect = self.dialect;
         let client = client_address(&self.shard, &self.connection, request.headers());
         let caller = models::Caller { connection: &self.connection, client, dialect };
         match models::answer(keys, &self.shard.snapshot(), &caller, request, name.as_deref()) {

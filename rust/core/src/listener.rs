@@ -246,10 +246,7 @@ impl Drop for Open {
 async fn live(open: Open, place: Place, socket: Socket, connection: Arc<Connection>) {
     let shard = open.0.clone();
     let io = TokioIo::new(Watched::new(socket, connection.clone()));
-    let service = service_fn(move |request| {
-        let answer = front::serve(shard.clone(), connection.clone(), request);
-        async { Ok::<_, std::convert::Infallible>(answer.await) }
-    });
+    let service = service_fn(move |request| front::serve(&shard, &connection, request));
     let builder = builder(&open.0.shared.options.limits, place.registry().clone());
     let mut serving = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut leaving = false;

@@ -26,6 +26,7 @@ use crate::stage::{self, Flow, Stage};
 use crate::stage::{admit, attempt, authorize, cache, identify, inspect, parse, relay, reserve, route, settle};
 use crate::state::draw::Quotas;
 use crate::stored;
+use crate::unread::Unread;
 
 /// Who is calling, and whether his rate is used up. A flood of refusals costs no more than this: there is no exchange yet.
 ///
@@ -40,8 +41,11 @@ pub fn enter<B>(arrival: &Arrival, endpoint: &Endpoint, request: &Request<B>, qu
 
 /// Answers a request that is refused before its body was read whole.
 pub async fn turn_away(mut exchange: Box<Exchange>, mut error: Error) -> Response<Body> {
-    if let Some(mut unread) = exchange.inbound.take() {
-        parse::discard(&mut error, &mut unread, &exchange.headers).await;
+    if let Some(body) = exchange.inbound.take().filter(|_| !error.close) {
+        error.close = match Unread::new(body, &exchange.headers) {
+            Some(unread) => !unread.await,
+            None => true,
+        };
     }
     settle::run(exchange, Err(error))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Code, Error};
+use crate::number;
 use crate::state::draw::{Passed, Quota, Quotas, Refused};
 use crate::state::rules::Metric;
 
@@ -110,8 +111,8 @@ pub fn tell(quotas: &Quotas, headers: &mut HeaderMap) {
 }
 
 fn put(headers: &mut HeaderMap, [limit, remaining, until]: [HeaderName; 3], quota: &Quota) {
-    headers.insert(limit, HeaderValue::from(quota.limit));
-    headers.insert(remaining, HeaderValue::from(quota.remaining));
+    headers.insert(limit, number::header(quota.limit));
+    headers.insert(remaining, number::header(quota.remaining));
     if quota.reset_ns != u64::MAX
         && let Ok(text) = HeaderValue::try_from(reset(quota.reset_ns))
     {

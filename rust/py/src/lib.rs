@@ -1,6 +1,7 @@
 //! `ailink._core`: what Python may ask of the data plane. A file per core module, same names; no algorithm here.
 
 mod aead;
+mod allocator;
 mod endpoint;
 mod guard;
 mod kernels;
@@ -13,7 +14,7 @@ mod tokens;
 use pyo3::prelude::*;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// The cargo profile this module was built with: `release`, `fast`, `debug`.
 #[pyfunction]

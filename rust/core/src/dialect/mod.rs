@@ -249,9 +249,13 @@ fn string_length(rest: &[u8]) -> u32 {
 
 /// Appends `text` as the inside of a JSON string.
 pub(crate) fn escape(out: &mut String, text: &str) {
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // Hardly any text has something to escape, and to see that takes a few wide instructions.
+    if !text.bytes().fold(false, |found, byte| found | special(byte)) {
+        return out.push_str(text);
+    }
     let mut rest = text;
-    // Copied in runs: hardly any text has something to escape.
-    while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+    while let Some(at) = rest.bytes().position(special) {
         out.push_str(&rest[..at]);
         match rest.as_bytes()[at] {
             b'"' => out.push_str("\\\""),

@@ -6,12 +6,10 @@ mod planned;
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -25,10 +23,6 @@ use crate::realtime::handshake;
 use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
 use crate::wire::multipart;
 pub use planned::planned;
-
-/// Most of a refused body that is read to keep its connection, and the longest time that may take.
-const DISCARDED: usize = 256 * 1024;
-const LINGER: Duration = Duration::from_millis(250);
 
 pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let body = read_body(exchange).await?;
@@ -120,36 +114,6 @@ pub async fn read_body(exchange: &mut Exchange) -> Result<Bytes> {
         }
     }
     Ok(if grown.is_empty() { whole } else { grown.freeze() })
-}
-
-/// Reads what is left of the body of a request that is refused, so that its connection can go on; it is closed when that
-/// is more than it is worth.
-pub async fn discard(error: &mut Error, body: &mut Incoming, headers: &HeaderMap) {
-    if error.close {
-        return;
-    }
-    // Who waits for our leave to send the body has not sent it, and will not.
-    if headers.contains_key(EXPECT) {
-        error.close = true;
-        return;
-    }
-    let mut left = DISCARDED;
-    let rest = poll_fn(|cx| drain(body, &mut left, cx));
-    error.close = !promptly(LINGER, rest).await.unwrap_or(false);
-}
-
-/// Reads to the end of a body; false when it breaks or there is more than `left` of it.
-fn drain(body: &mut Incoming, left: &mut usize, cx: &mut Context<'_>) -> Poll<bool> {
-    loop {
-        match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
-            None => return Poll::Ready(true),
-            Some(Ok(frame)) => match frame.data_ref().map_or(0, Bytes::len) {
-                length if length <= *left => *left -= length,
-                _ => return Poll::Ready(false),
-            },
-            Some(Err(_)) => return Poll::Ready(false),
-        }
-    }
 }
 
 /// The next piece of a request body; `None` at its end.

@@ -14,6 +14,7 @@ use crate::dialect;
 use crate::endpoint::{Dialect, Endpoint};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange, RequestId};
+use crate::number;
 use crate::refusal;
 use crate::state::draw::Quotas;
 
@@ -80,7 +81,7 @@ pub fn refused(arrival: &Arrival, endpoint: &Endpoint, error: &Error, quotas: &Q
     metrics.overhead.record(overhead);
     let headers = response.headers_mut();
     refusal::tell(quotas, headers);
-    headers.insert(OVERHEAD, HeaderValue::from(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)));
+    headers.insert(OVERHEAD, number::header(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)));
     response
 }
 
@@ -109,7 +110,7 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
         headers.insert(DEPLOYMENT, deployment.id_header.clone());
     }
     if exchange.attempts > 0 {
-        headers.insert(ATTEMPTS, count(exchange.attempts));
+        headers.insert(ATTEMPTS, number::header(exchange.attempts.into()));
     }
     let cache = match exchange.cache {
         CacheUse::Off => None,
@@ -139,7 +140,7 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
         headers.extend(told.ok().map(|told| (POLICIES, told)));
     }
     refusal::tell(&exchange.quotas, headers);
-    headers.insert(OVERHEAD, HeaderValue::from(overhead_us));
+    headers.insert(OVERHEAD, number::header(overhead_us));
 }
 
 /// The request id under our own name and under those that official SDKs read.
@@ -167,8 +168,8 @@ pub fn error_response(dialect: Dialect, error: &Error, id: &RequestId) -> Respon
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = error.retry_after {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        headers.insert(RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000).max(1)));
-        headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(millis.max(1)));
+        headers.insert(RETRY_AFTER, number::header(millis.div_ceil(1000).max(1)));
+        headers.insert(HeaderName::from_static("retry-after-ms"), number::header(millis.max(1)));
     }
     if error.code == Code::UpgradeRequired {
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -192,16 +193,6 @@ fn hex(key: &[u8; 32]) -> HeaderValue {
         pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// A small number, without an allocation for the usual ones.
-fn count(attempts: u8) -> HeaderValue {
-    match attempts {
-        1 => HeaderValue::from_static("1"),
-        2 => HeaderValue::from_static("2"),
-        3 => HeaderValue::from_static("3"),
-        more => HeaderValue::from(u16::from(more)),
-    }
 }
 
 /// Pico-USD as a decimal number of USD, exact.

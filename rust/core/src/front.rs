@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{ALLOW, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
@@ -27,6 +27,9 @@ use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
 use crate::stream::as_array;
 use crate::{health, models, pipeline, shell, stored};
+
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const GOOGLE_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
 
 /// Answers one request. Never fails: whatever goes wrong is an answer.
 ///
@@ -218,11 +221,11 @@ impl Arrival {
 /// The dialect of a caller whose path may be unknown: Anthropic's clients say so in a header, Google's by theirs for the key.
 fn dialect_of(path: &str, headers: &HeaderMap) -> Dialect {
     let anthropic =
-        path.starts_with("/v1/messages") || path.starts_with("/anthropic") || headers.contains_key("anthropic-version");
+        path.starts_with("/v1/messages") || path.starts_with("/anthropic") || headers.contains_key(ANTHROPIC_VERSION);
     let google = || {
         let versions = ["/v1beta/", "/v1beta1/", "/gemini/", "/v1/projects/"];
         versions.iter().any(|version| path.starts_with(version)) && !path.starts_with("/v1beta/openai/")
-            || path.starts_with("/v1/models") && headers.contains_key("x-goog-api-client")
+            || path.starts_with("/v1/models") && headers.contains_key(GOOGLE_CLIENT)
     };
     match anthropic {
         true => Dialect::Anthropic,

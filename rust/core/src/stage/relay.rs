@@ -300,6 +300,9 @@ const KEPT_BACK: [HeaderName; 14] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+const REQUEST_IDS: [HeaderName; 2] = [HeaderName::from_static("request-id"), HeaderName::from_static("x-request-id")];
+const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+
 /// What of a provider's headers reaches the caller. Its request id is kept under a name of its own.
 fn forwardable(mut headers: HeaderMap) -> HeaderMap {
     // What the Connection header names is between the provider and us (RFC 9110 section 7.6.1).
@@ -319,9 +322,9 @@ fn forwardable(mut headers: HeaderMap) -> HeaderMap {
     for name in kept_back {
         headers.remove(name);
     }
-    let ids = [headers.remove("request-id"), headers.remove("x-request-id")];
+    let ids = REQUEST_IDS.map(|name| headers.remove(name));
     if let Some(id) = ids.into_iter().flatten().next() {
-        headers.insert(HeaderName::from_static("x-upstream-request-id"), id);
+        headers.insert(UPSTREAM_REQUEST_ID, id);
     }
     headers
 }

@@ -19,7 +19,7 @@ from ailink.ledger.money import Usd
 from ailink.ledger.reader import Attempt, LedgerError
 
 SOURCES = ("reported", "estimated", "unknown", "reconciled")
-STREAMED = 1
+STREAMED, MIRRORED = 1, 2
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +44,8 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     status_code: int
     stream: bool
+    kind: Literal["request", "mirror"]
+    """`mirror`: what was sent to a mirror, for no caller."""
     total_tokens: int
     prompt_tokens: int
     completion_tokens: int
@@ -146,6 +148,7 @@ def _log(
         outcome=_name(services.outcomes, attempt.outcome),
         status_code=attempt.status,
         stream=bool(attempt.flags & STREAMED),
+        kind="mirror" if attempt.flags & MIRRORED else "request",
         total_tokens=attempt.input + attempt.output,
         prompt_tokens=attempt.input,
         completion_tokens=attempt.output,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ailink.admin.call import Caller
+from ailink.admin.mirror_pairs import MirrorPairs
 from ailink.admin.route_samples import Samples, take_back
 from ailink.admin.services import Services
 from ailink.admin.subjects import TABLES
@@ -33,6 +34,7 @@ class Upkeep:
         self._services = services
         self._routers = routers
         self._samples = Samples(services.changes.now_us())
+        self._mirrors = MirrorPairs(services.changes.now_us())
         self._task: asyncio.Task[None] | None = None
         self._seen_us = services.changes.now_us()
 
@@ -59,11 +61,13 @@ class Upkeep:
         await self._services.keys.forget_old_secrets(SCHEDULER)
         await self._end_increases()
         await self._samples.write(self._services.database, self._services.changes.now_us())
+        await self._mirrors.write(self._services.database, self._services.changes.now_us())
         await take_back(self._services.database, *self._routers())
 
     def listen(self, event: Mapping[str, Any]) -> None:
         """Takes an event of the data plane."""
         self._samples.listen(event, self._services.changes.now_us())
+        self._mirrors.listen(event, self._services.changes.now_us())
 
     async def _end_increases(self) -> None:
         """Tells the plane of budgets whose temporary increase has ended since the last look."""

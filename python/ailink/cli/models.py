@@ -8,6 +8,7 @@ import typer
 
 from ailink.cli import lazy, source
 from ailink.cli.keys import AdminKey, Url
+from ailink.cli.mirrors import mirrors
 from ailink.cli.source import ConfigOption, JsonOption
 
 Days = Annotated[int, typer.Option("--days", help="Within so many days from now.", min=0, max=3650)]
@@ -26,6 +27,7 @@ def build() -> typer.Typer:
     app.command("list")(list_models)
     app.command("status")(status)
     app.command("ending")(ending)
+    app.command("mirrors")(mirrors)
     app.command("discover")(discover)
     return app
 

@@ -22,7 +22,7 @@ from ailink.config.policy_checks import faults as policy_faults
 from ailink.config.price_checks import file_faults, price_faults
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.routing import ModelRouting
-from ailink.config.routing_checks import condition_faults, config_faults
+from ailink.config.routing_checks import condition_faults, config_faults, mirror_faults
 from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
@@ -390,8 +390,8 @@ class _Checks:
                 self._report((*path, "breaker", "open_max"), "is shorter than `open`")
             self._positive(section.overload, (*path, "overload"))
             known = self.context.names | {model.name for model in self.config.models}
-            for here, message in condition_faults(path, section, known):
-                self._report(here, message)
+            self._faults(condition_faults(path, section, known))
+            self._faults(mirror_faults(path, section, self.config.models, known))
         self._autos()
         for here, message in config_faults(("routing",), self.config.routing):
             self._report(here, message)

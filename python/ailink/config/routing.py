@@ -103,6 +103,21 @@ class Redirect(Strict, frozen=True, kw_only=True):
     then: _Name
 
 
+class Mirror(Strict, frozen=True, kw_only=True):
+    """Another model that gets a part of the requests too. Its answers go to nobody; they are compared."""
+
+    model: _Name
+    percent: Annotated[int, Meta(ge=1, le=100)] = 100
+    hash_on: tuple[Literal["session", "user", "prompt", "key"], ...] = ()
+    """Requests that agree in the first of these that they have are mirrored all or not at all; without it
+    each is drawn.
+    """
+    in_flight: Annotated[int, Meta(ge=1, le=10_000)] = 16
+    """Most of them at a time; others are not mirrored."""
+    bill: bool = False
+    """Whether the caller's key and budgets pay for the mirror too; otherwise nobody's do."""
+
+
 Strategy = Literal[
     "shuffle", "round_robin", "least_busy", "lowest_latency", "lowest_cost", "usage", "consistent_hash"
 ]
@@ -135,6 +150,7 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     overload: Overload = Overload()
+    mirror: Mirror | None = None
 
 
 class Explain(Strict, frozen=True, kw_only=True):

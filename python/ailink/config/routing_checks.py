@@ -1,10 +1,11 @@
 """What is wrong with conditions and saved config objects; the data plane that runs them says it."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
 from ailink import _core
 from ailink.config.problems import Path, did_you_mean
 from ailink.config.routing import ModelRouting, Routing
+from ailink.config.schema import Model
 
 
 def condition_faults(path: Path, section: ModelRouting, models: Set[str]) -> Iterator[tuple[Path, str]]:
@@ -22,6 +23,19 @@ def condition_faults(path: Path, section: ModelRouting, models: Set[str]) -> Ite
     for index, prioritized in enumerate(overload.priorities or ()):
         if (fault := _core.condition_fault(prioritized.when)) is not None:
             yield (*path, "overload", "priorities", index, "when"), _said(fault)
+
+
+def mirror_faults(
+    path: Path, section: ModelRouting, models: Sequence[Model], names: Set[str]
+) -> Iterator[tuple[Path, str]]:
+    """What is wrong with a `mirror`; `names`: what models may be called."""
+    if section.mirror is None:
+        return
+    target, here = section.mirror.model, (*path, "mirror", "model")
+    if target not in names:
+        yield here, f"unknown model `{target}`{did_you_mean(target, names)}"
+    if any(model.auto is not None and target in (model.name, *model.aliases) for model in models):
+        yield here, f"`{target}` stands for other models: name the one that is to be compared"
 
 
 def config_faults(path: Path, section: Routing) -> Iterator[tuple[Path, str]]:

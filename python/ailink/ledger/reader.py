@@ -79,6 +79,17 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     overhead_us: int
 
 
+class Took(msgspec.Struct, frozen=True, array_like=True):
+    """What all attempts of one request took: pico-USD, µs; the first byte of the fastest."""
+
+    request_id: str
+    attempts: int
+    cost_pico: int
+    output: int
+    duration_us: int
+    ttft_us: int | None
+
+
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over attempts; exact."""
 
@@ -111,6 +122,12 @@ _OF_REQUEST = (
 _COSTS = """
     SELECT lower(hex(request_id)), sum(cost_pico) FROM attempt
     WHERE attempt_id >= ? AND lower(hex(request_id)) IN (SELECT value FROM json_each(?)) GROUP BY request_id
+"""
+_TOOK = """
+    SELECT lower(hex(request_id)), count(*), sum(cost_pico), sum(output), sum(duration_us),
+        min(CASE WHEN ttft_us > 0 THEN ttft_us END)
+    FROM attempt WHERE attempt_id >= ? AND lower(hex(request_id)) IN (SELECT value FROM json_each(?))
+    GROUP BY request_id
 """
 _KEY_NUMBER = "SELECT id FROM dict WHERE kind = ? AND text = ?"
 # The first attempt_id at or after a time, by halving: attempt_id grows with time.
@@ -170,17 +187,22 @@ class LedgerReader:
 
     async def costs_of(self, request_ids: Sequence[str]) -> dict[str, int]:
         """What requests cost in all their attempts, pico-USD; those without a row are left out."""
+        rows = await self._of_all(_COSTS, request_ids, list[tuple[str, int]])
+        return {f"req_{request_id}": cost for request_id, cost in rows}
+
+    async def took(self, request_ids: Sequence[str]) -> dict[str, Took]:
+        """What requests took in all their attempts; those without a row are left out."""
+        rows = await self._of_all(_TOOK, request_ids, list[Took])
+        return {f"req_{row.request_id}": row for row in rows}
+
+    async def _of_all(self, sql: str, request_ids: Sequence[str], rows: type[list[T]]) -> list[T]:
         matches = [match for one in request_ids if (match := REQUEST_ID.fullmatch(one.lower())) is not None]
         if not matches:
-            return {}
+            return []
         await self.catch_up()
         oldest = min(int(match[1][:12], 16) for match in matches) * 1_000
-        rows = await self.fetch(
-            _COSTS,
-            [await self.near(oldest), msgspec.json.encode([match[1] for match in matches]).decode()],
-            list[tuple[str, int]],
-        )
-        return {f"req_{request_id}": cost for request_id, cost in rows}
+        named = msgspec.json.encode([match[1] for match in matches]).decode()
+        return await self.fetch(sql, [await self.near(oldest), named], rows)
 
     async def totals(self) -> Totals:
         """Everything that was ever spent."""

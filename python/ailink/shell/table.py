@@ -16,6 +16,7 @@ from ailink.admin import feedback_handlers as feedback
 from ailink.admin import guard_handlers as guards
 from ailink.admin import health_handlers as health
 from ailink.admin import litellm_fields as litellm
+from ailink.admin import mirror_handlers as mirror
 from ailink.admin import model_handlers as models
 from ailink.admin import policy_handlers as policies
 from ailink.admin import routing_handlers as routing
@@ -139,6 +140,8 @@ ROUTES: tuple[Route, ...] = (
           tag="Routing", response=dict[str, Any]),
     route("GET", "/routing/samples", ADMIN, feedback.samples, "What routers are trained from", tag="Routing",
           query=feedback.SamplesQuery, response=feedback.SamplesView),
+    route("GET", "/routing/mirrors", ADMIN, mirror.report, "How mirrors do", tag="Routing",
+          query=mirror.MirrorsQuery, response=mirror.MirrorsView),
     route("POST", "/v1/feedback", KEY, feedback.give, "Say what an answer is worth", tag="Routing",
           body=feedback.GiveFeedback, response=feedback.FeedbackView),
     route("GET", "/metrics", Policy.METRICS, pages.metrics, "Prometheus metrics", tag="Operation"),

@@ -280,6 +280,16 @@ class Overload(_Wire, frozen=True, kw_only=True):
     priorities: list[Prioritized]
 
 
+class Mirror(_Wire, frozen=True, kw_only=True):
+    """Another model that gets a part of the requests too."""
+
+    model: str
+    percent: int
+    hash_on: list[str]
+    in_flight: int
+    bill: bool
+
+
 class Routing(_Wire, frozen=True, kw_only=True):
     """How the requests of one model find a deployment."""
 
@@ -297,6 +307,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     retry_after_max_ms: int
     breaker: Breaker
     overload: Overload
+    mirror: Mirror | None
     context_window_fallbacks: list[str]
     content_policy_fallbacks: list[str]
     rate_limit_fallbacks: list[str]

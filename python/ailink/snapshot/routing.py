@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from ailink.config.routing import DEFAULT_ROUTING
+from ailink.config.routing import DEFAULT_ROUTING, Mirror
 from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.snapshot import model as wire
 
@@ -53,6 +53,7 @@ def compile_routing(
             ejected_percent=breaker("ejected_percent"),
         ),
         overload=_overload(_settled([layer.overload for layer in layers])),
+        mirror=_mirror(model, own("mirror"), names),
         context_window_fallbacks=names(model.context_window_fallbacks),
         content_policy_fallbacks=names(model.content_policy_fallbacks),
         rate_limit_fallbacks=names(model.rate_limit_fallbacks),
@@ -72,6 +73,21 @@ def _overload(own: Callable[[str], Any]) -> wire.Overload:
         priorities=[
             wire.Prioritized(when=str(rule.when), priority=rule.priority) for rule in own("priorities")
         ],
+    )
+
+
+def _mirror(
+    model: Model, mirror: Mirror | None, names: Callable[[Iterable[str]], list[str]]
+) -> wire.Mirror | None:
+    target = names([mirror.model])[0] if mirror else model.name
+    if mirror is None or target == model.name:
+        return None
+    return wire.Mirror(
+        model=target,
+        percent=mirror.percent,
+        hash_on=list(mirror.hash_on),
+        in_flight=mirror.in_flight,
+        bill=mirror.bill,
     )
 
 

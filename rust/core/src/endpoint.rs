@@ -437,6 +437,7 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::GET,    "/health/deployments"),
     shell(Method::GET,    "/routing/explain/{rest}"),
     shell(Method::GET,    "/routing/samples"),
+    shell(Method::GET,    "/routing/mirrors"),
     shell(Method::POST,   "/v1/feedback"),
     shell(Method::GET,    "/key/{rest}"),
     shell(Method::POST,   "/key/{rest}"),

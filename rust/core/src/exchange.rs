@@ -21,6 +21,7 @@ use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
 use crate::hold::Extra;
 use crate::kernel::tokens::Encoding;
+use crate::mirror::Mirror;
 use crate::policy::apply::Policed;
 use crate::portkey::Plan;
 use crate::shard::{Shard, SnapshotRef};
@@ -120,6 +121,13 @@ pub struct Signed {
     pub secret: String,
 }
 
+/// Bits of `flags` in the ledger.
+pub mod marks {
+    pub const STREAM: u16 = 1;
+    /// It was sent to a mirror.
+    pub const MIRROR: u16 = 2;
+}
+
 /// How the cache took part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheUse {
@@ -213,6 +221,8 @@ pub struct Exchange {
     /// Only deployments of this provider are wanted.
     pub provider: Option<Arc<str>>,
     // route
+    /// The model that is asked too, and whose answer nobody gets.
+    pub mirror: Option<Box<Mirror>>,
     pub candidates: SmallVec<[u32; 8]>,
     /// Why there are none.
     pub unavailable: Option<Error>,
@@ -225,6 +235,8 @@ pub struct Exchange {
     // reserve
     pub reservation: Option<Reservation>,
     // attempt
+    /// What the ledger's rows of its attempts say besides, see [`marks`].
+    pub marks: u16,
     pub attempts: u8,
     /// Time spent waiting for providers and between retries: not the gateway's own.
     pub waited: Duration,

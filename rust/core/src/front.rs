@@ -187,6 +187,8 @@ impl Arrival {
             policies_told: Vec::new(),
             guarded: Vec::new(),
             cost_pico: None,
+            marks: 0,
+            mirror: None,
         }
     }
 

@@ -20,6 +20,7 @@ use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::late;
+use crate::mirror;
 use crate::portkey;
 use crate::repeat;
 use crate::stage::{self, Flow, Stage};
@@ -93,12 +94,18 @@ pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
 
 /// Carries a request without a caller to its answer, which only the cache gets.
 pub async fn refresh(mut exchange: Box<Exchange>) {
-    let answer = match decided(&mut exchange, Stage::Route).await {
-        Ok(decided) => ask(&mut exchange, decided).await,
-        Err(error) => Err(error),
-    };
+    let answer = unattended(&mut exchange).await;
     let mut body = settle::run(exchange, answer).into_body();
     while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+}
+
+/// The answer to a request without a caller, who was let in, looked at and found no answer in the cache.
+///
+/// # Errors
+/// There is none.
+pub async fn unattended(exchange: &mut Exchange) -> Result<Response<Body>> {
+    let decided = decided(exchange, Stage::Route).await?;
+    ask(exchange, decided).await
 }
 
 /// What the stages before the attempt came to.
@@ -175,7 +182,8 @@ async fn ask(exchange: &mut Exchange, what: Decided) -> Result<Response<Body>> {
     if let Some(kept) = &mut exchange.kept {
         kept.request = exchange.call.body.clone();
     }
-    let response = asked(exchange, what).await?;
+    let answer = asked(exchange, what).await;
+    let response = if exchange.mirror.is_some() { mirror::compared(exchange, answer)? } else { answer? };
     Ok(if exchange.kept.is_some() { stored::watch(exchange, response) } else { response })
 }
 
@@ -187,10 +195,15 @@ async fn asked(exchange: &mut Exchange, mut what: Decided) -> Result<Response<Bo
                 Some(response) => return guarded(exchange, response).await,
                 None => Flow::Again(Stage::Route),
             },
-            Decided::Ask => match attempt::run(exchange).await? {
-                Flow::Next => relay::run(exchange).await?,
-                other => other,
-            },
+            Decided::Ask => {
+                if exchange.mirror.is_some() {
+                    mirror::begin(exchange);
+                }
+                match attempt::run(exchange).await? {
+                    Flow::Next => relay::run(exchange).await?,
+                    other => other,
+                }
+            }
         };
         what = match flow {
             Flow::Answer(response) => Decided::Answer(response),

@@ -179,6 +179,7 @@ impl Plane {
         let mut deployments = self.shared.state.deployments();
         deployments.sort_by(|a, b| a.id.cmp(&b.id));
         out.deployments(&deployments);
+        out.models(&self.shared.state.models());
         let (entries, bytes) = self.shared.state.cache.size();
         let usage = self.spool.usage();
         let health = self.shared.state.ledger.health();

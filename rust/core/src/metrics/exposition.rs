@@ -8,7 +8,7 @@ use crate::clock::monotonic_ns;
 use crate::endpoint::Operation;
 use crate::error::Code;
 use crate::kernel::breaker::State;
-use crate::state::DeploymentState;
+use crate::state::{DeploymentState, ModelState};
 
 /// Writes the Prometheus text format.
 pub struct Exposition {
@@ -197,6 +197,30 @@ impl Exposition {
         self.family("ailink_upstream_idle_connections", "gauge", "Pooled connections.");
         for (deployment, labels) in rows() {
             self.sample("ailink_upstream_idle_connections", labels, deployment.pool.idle());
+        }
+    }
+
+    /// The series of models.
+    pub fn models(&mut self, models: &[(String, Arc<ModelState>)]) {
+        type Pick = fn(&ModelState) -> u64;
+        let families: [(&str, &str, Pick); 2] = [
+            ("ailink_mirrored_requests_total", "Requests that went to a mirror too.", |m| m.mirrored.sent.get()),
+            (
+                "ailink_mirror_skipped_total",
+                "Requests that a mirror did not get because as many as may be were under way.",
+                |m| m.mirrored.skipped.get(),
+            ),
+        ];
+        for (name, help, pick) in families {
+            let told: Vec<_> =
+                models.iter().map(|(model, state)| (model, pick(state))).filter(|(_, n)| *n > 0).collect();
+            if told.is_empty() {
+                continue;
+            }
+            self.family(name, "counter", help);
+            for (model, count) in told {
+                self.sample(name, &format!("model=\"{}\"", label(model)), count);
+            }
         }
     }
 

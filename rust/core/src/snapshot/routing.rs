@@ -28,6 +28,17 @@ pub struct Outliers {
     pub ejected_percent: u32,
 }
 
+/// Another model that gets a part of the requests too.
+pub struct Mirror {
+    pub model: u32,
+    pub percent: u32,
+    /// Requests that agree in this stay in that part or out of it; empty: each is drawn.
+    pub hash_on: Vec<HashOn>,
+    /// Most of them at a time.
+    pub in_flight: u32,
+    pub bill: bool,
+}
+
 /// Models asked in place of this one, by what went wrong.
 #[derive(Debug, Default)]
 pub struct Fallbacks {
@@ -135,6 +146,7 @@ pub struct Routing {
     pub overload: Overload,
     pub outliers: Outliers,
     pub fallbacks: Fallbacks,
+    pub mirror: Option<Mirror>,
 }
 
 /// # Errors
@@ -147,13 +159,18 @@ pub fn compile(
     let routing = &model.routing;
     let fail = |text: String| bad(format!("model {:?}: {text}", model.name));
     let strategy = Strategy::parse(&routing.strategy, routing.latency_of == "token");
-    let hash_on = routing.hash_on.iter().map(|what| match what.as_str() {
-        "session" => Ok(HashOn::Session),
-        "user" => Ok(HashOn::User),
-        "prompt" => Ok(HashOn::Prompt),
-        "key" => Ok(HashOn::Key),
-        other => Err(fail(format!("hash_on {other:?} is not known"))),
-    });
+    let hash_on = |names: &[String]| {
+        names
+            .iter()
+            .map(|what| match what.as_str() {
+                "session" => Ok(HashOn::Session),
+                "user" => Ok(HashOn::User),
+                "prompt" => Ok(HashOn::Prompt),
+                "key" => Ok(HashOn::Key),
+                other => Err(fail(format!("hash_on {other:?} is not known"))),
+            })
+            .collect::<Result<Vec<_>, _>>()
+    };
     let conditions = routing.conditions.iter().map(|rule| {
         let when = Condition::parse(&rule.when);
         let when = when.map_err(|fault| fail(format!("condition: {}: {}", fault.path, fault.message)))?;
@@ -172,12 +189,22 @@ pub fn compile(
     };
     let ms = Duration::from_millis;
     let (retries, breaker) = (&routing.retries, &routing.breaker);
+    let mirror = routing.mirror.as_ref().map(|mirror| {
+        let target = names.get(&mirror.model).copied();
+        Ok(Mirror {
+            model: target.ok_or_else(|| fail(format!("mirror: no model {:?}", mirror.model)))?,
+            percent: mirror.percent,
+            hash_on: hash_on(&mirror.hash_on)?,
+            in_flight: mirror.in_flight,
+            bill: mirror.bill,
+        })
+    });
     Ok(Routing {
         conditions: conditions.collect::<Result<_, SnapshotError>>()?,
         strategy: strategy.ok_or_else(|| fail(format!("strategy {:?} is not known", routing.strategy)))?,
         slack: routing.slack,
         explore: routing.explore,
-        hash_on: hash_on.collect::<Result<_, _>>()?,
+        hash_on: hash_on(&routing.hash_on)?,
         translation: match routing.translation.as_str() {
             "equal" => Translation::Equal,
             "last" => Translation::Last,
@@ -223,6 +250,7 @@ pub fn compile(
             content_policy: models(&routing.content_policy_fallbacks)?,
             rate_limit: models(&routing.rate_limit_fallbacks)?,
         },
+        mirror: mirror.transpose()?,
     })
 }
 

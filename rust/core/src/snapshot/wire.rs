@@ -277,6 +277,20 @@ pub struct Overload {
     pub priorities: Vec<Prioritized>,
 }
 
+/// Another model that gets a part of the requests too, without anybody waiting for it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    pub model: String,
+    pub percent: u32,
+    /// What decides whether a request is of that part; empty: chance.
+    pub hash_on: Vec<String>,
+    /// Most of them at a time.
+    pub in_flight: u32,
+    /// The caller's key pays.
+    pub bill: bool,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Routing {
@@ -294,6 +308,7 @@ pub struct Routing {
     pub retry_after_max_ms: u64,
     pub breaker: Breaker,
     pub overload: Overload,
+    pub mirror: Option<Mirror>,
     pub context_window_fallbacks: Vec<String>,
     pub content_policy_fallbacks: Vec<String>,
     pub rate_limit_fallbacks: Vec<String>,

@@ -2,6 +2,7 @@
 //! are healthy, ordered by the model's strategy.
 
 mod auto;
+mod mirrored;
 mod score;
 mod sticky;
 mod tags;
@@ -84,6 +85,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         exchange.unavailable = Some(unavailable(&snapshot, model, indices, now));
     }
     let how = if candidates.len() > 1 { score::score(exchange, model, &mut candidates, now) } else { How::Draw };
+    if let Some(mirror) = &model.routing.mirror
+        && exchange.mirror.is_none()
+    {
+        exchange.mirror = mirrored::draw(exchange, model, mirror);
+    }
     // What a request will hardly come to needs no order.
     let most = model.routing.retries.most() as usize + 2;
     exchange.candidates = arrange(&mut candidates, how, most);

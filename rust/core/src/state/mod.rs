@@ -94,6 +94,13 @@ impl State {
         self.credentials.lock().entry(id.to_string()).or_default().clone()
     }
 
+    /// Every model that was ever published, by name.
+    pub fn models(&self) -> Vec<(String, Arc<ModelState>)> {
+        let mut models: Vec<_> = self.models.lock().iter().map(|(name, cell)| (name.clone(), cell.clone())).collect();
+        models.sort_by(|a, b| a.0.cmp(&b.0));
+        models
+    }
+
     /// Every deployment that was ever published, for metrics and sweeping.
     pub fn deployments(&self) -> Vec<Arc<DeploymentState>> {
         self.deployments.lock().values().cloned().collect()

@@ -1,8 +1,11 @@
 //! What a model group keeps across snapshots.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::kernel::retry_budget::RetryBudget;
+use crate::metrics::Counter;
 
 /// Retries at a deployment that just failed add at most this to the load, plus a trickle so that a quiet group can retry at
 /// all: with a thousand requests a second no more than 1.16 attempts per request.
@@ -18,6 +21,36 @@ pub struct ModelState {
     /// Attempts at another deployment.
     pub failovers: RetryBudget,
     turns: AtomicU64,
+    pub mirrored: Mirrored,
+}
+
+/// Requests that went to a mirror too.
+#[derive(Default)]
+pub struct Mirrored {
+    in_flight: AtomicU32,
+    pub sent: Counter,
+    /// Not sent, because there were as many as may be.
+    pub skipped: Counter,
+}
+
+impl Mirrored {
+    /// One of at most `most` places; given back when it is dropped.
+    pub fn enter(state: &Arc<ModelState>, most: u32) -> Option<InMirror> {
+        let own = &state.mirrored;
+        let taken = own.in_flight.fetch_update(SeqCst, SeqCst, |open| (open < most).then_some(open + 1));
+        let counter = if taken.is_ok() { &own.sent } else { &own.skipped };
+        counter.add(1);
+        taken.ok().map(|_| InMirror(state.clone()))
+    }
+}
+
+/// A request under way at a mirror.
+pub struct InMirror(Arc<ModelState>);
+
+impl Drop for InMirror {
+    fn drop(&mut self) {
+        self.0.mirrored.in_flight.fetch_sub(1, SeqCst);
+    }
 }
 
 impl ModelState {
@@ -26,12 +59,13 @@ impl ModelState {
             retries: RetryBudget::new(RETRY_PERCENT, RETRY_PER_SECOND),
             failovers: RetryBudget::new(FAILOVER_PERCENT, RETRY_PER_SECOND),
             turns: AtomicU64::new(0),
+            mirrored: Mirrored::default(),
         }
     }
 
     /// Counts a request that is given out in turn.
     pub fn turn(&self) -> u64 {
-        self.turns.fetch_add(1, Ordering::Relaxed)
+        self.turns.fetch_add(1, Relaxed)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::account::{Attempt, AttemptStart, Ending};
 use crate::clock::{monotonic_ns, ns_at, wall_us};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
-use crate::exchange::{Answer, Exchange};
+use crate::exchange::{Answer, Exchange, marks};
 use crate::kernel::breaker::Cause;
 use crate::kernel::cost::Usage;
 use crate::kernel::failure::Class;
@@ -159,7 +159,7 @@ fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservatio
         price: deployment.price_id,
         est_input: reservation.input,
         operation: exchange.endpoint.operation as u16,
-        flags: u16::from(exchange.call.stream),
+        flags: exchange.marks | if exchange.call.stream { marks::STREAM } else { 0 },
         attempt_no: exchange.attempts,
         ..Intent::default()
     }

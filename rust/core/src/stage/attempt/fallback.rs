@@ -2,7 +2,7 @@
 
 use super::retry::statuses;
 use crate::error::{Error, Result};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, marks};
 use crate::kernel::failure::Class;
 use crate::snapshot::Model;
 use crate::stage::{Flow, Stage};
@@ -22,7 +22,9 @@ pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) ->
         exchange.shard.metrics.fallbacks.add(1);
         return Ok(Flow::Again(Stage::Authorize));
     }
-    let next = exchange.model().filter(|_| exchange.visited.len() <= MOST).and_then(|model| {
+    // A mirror is to show how its model does.
+    let may = exchange.visited.len() <= MOST && exchange.marks & marks::MIRROR == 0;
+    let next = exchange.model().filter(|_| may).and_then(|model| {
         let mut fallbacks = list(model, class).iter().filter(|index| !exchange.visited.contains(index));
         fallbacks.find_map(|index| {
             let fallback = exchange.snapshot.models.get(*index as usize)?;

@@ -46,6 +46,10 @@ def mistral() -> None:
     assert told.choices[0].message.tool_calls[0].function.name == "weather"
     parsed = client.chat.parse(model="json", messages=ASK, response_format=Trip)
     assert parsed.choices[0].message.parsed == Trip(place="Oslo", days=2)
+    for name in ("gpt", "vectors", "gem"):
+        found = client.embeddings.create(model=name, inputs=["one", "two"])
+        assert found.id
+        assert [len(one.embedding) > 0 for one in found.data] == [True, True]
     error = refused(lambda: client.chat.complete(model="nothing", messages=ASK))
     assert isinstance(error, SDKError)
     assert error.status_code == 404

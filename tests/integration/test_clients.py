@@ -42,6 +42,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         make_model("json", make_deployment(provider, trip)),
         make_model("claude", make_deployment(provider, dialect="anthropic")),
         make_model("gem", make_deployment(provider, dialect="gemini")),
+        make_model("vectors", make_deployment(provider, dialect="cohere")),
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
         yield running

@@ -38,6 +38,7 @@ PLANE = [
     and not row[1].startswith("/routing")
 ]
 UPLOADS = {"images_edits", "images_variations", "audio_transcriptions", "audio_translations"}
+ENVELOPE = {"anthropic_version": "bedrock-2023-05-31", **message()}
 TURN = {"messages": [{"role": "user", "content": [{"text": "x"}]}]}
 CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}
 KEY_FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
@@ -95,6 +96,7 @@ def request_of(operation: str, model: str | None = "m") -> dict[str, Any]:
         "count_tokens": {"messages": [{"role": "user", "content": "x"}]},
         **dict.fromkeys(("generate_content", "stream_generate_content", "gemini_count_tokens"), CONTENTS),
         **dict.fromkeys(("converse", "converse_stream"), TURN),
+        **dict.fromkeys(("invoke", "invoke_stream"), ENVELOPE),
         "cohere_chat": {"messages": [{"role": "user", "content": "x"}]},
         "cohere_embed": {"texts": ["x"], "input_type": "search_query"},
         "embed_content": {"content": CONTENTS["contents"][0]},
@@ -133,7 +135,7 @@ def dialect_of(operation: str) -> str:
         return "anthropic"
     if operation.startswith("cohere"):
         return "cohere"
-    if operation.startswith("converse"):
+    if operation.startswith(("converse", "invoke")):
         return "bedrock"
     return "gemini" if "content" in operation or "gemini" in operation else "openai"
 
@@ -193,7 +195,7 @@ def test_a_model_in_the_path(gateway: Gateway, key: Key, provider: MockProvider,
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-ailink-model"] == "org/team model"
     # The path wins over the body, as it does at Azure; Bedrock's bodies name no model.
-    named = None if operation.startswith("converse") else "secret"
+    named = None if operation.startswith(("converse", "invoke")) else "secret"
     answer = gateway.http.post(
         pattern.replace("{model}", "m"), **request_of(operation, named), headers=key.bearer
     )

@@ -48,6 +48,7 @@ PATHS: dict[Operation, str] = {
     "batch_embed_contents": "/v1beta/models/{model}:batchEmbedContents",
     "converse": "/model/{model}/converse",
     "converse_stream": "/model/{model}/converse-stream",
+    "invoke_stream": "/model/{model}/invoke-with-response-stream",
 }
 STANDS_FOR: dict[Operation, tuple[Operation, str | None]] = {
     "voyage_rerank": ("rerank", None),
@@ -94,6 +95,7 @@ BODIES: dict[Operation, dict[str, Any]] = {
     "batch_embed_contents": {"requests": [{"model": "models/m", "content": CONTENT}]},
     "converse": {"messages": [{"role": "user", "content": [{"text": "hello"}]}]},
     "converse_stream": {"messages": [{"role": "user", "content": [{"text": "hello"}]}]},
+    "invoke_stream": {"prompt": "hello", "max_gen_len": 64},
     "fim": {"prompt": "def f(", "suffix": "return x", "max_tokens": 64, "seed": 7},
 }
 

@@ -95,6 +95,9 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Values of placeholders that a deployment does not give."""
     model_in: Literal["body", "path"] = "body"
     """`path`: the path names the model, and bodies that name it are refused by the provider."""
+    stream_in: Literal["body", "path"] = "body"
+    """`path`: the path says whether a stream is wanted, and bodies that say it are refused. Streams in
+    frames of Amazon's are unwrapped then."""
     free: bool = False
     """Self-hosted: a model without a price of its own costs nothing, instead of being of unknown cost."""
 

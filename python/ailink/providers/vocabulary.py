@@ -37,6 +37,7 @@ Operation = Literal[
     "vertex_count_tokens",
     "realtime",
     "messages_stream",
+    "invoke_stream",
 ]
 """What can be asked of a model."""
 
@@ -86,7 +87,7 @@ DIALECT_OPERATIONS: Final[dict[Dialect, frozenset[Operation]]] = {
             "vertex_count_tokens",
         }
     ),
-    "bedrock": frozenset({"converse", "converse_stream", "invoke"}),
+    "bedrock": frozenset({"converse", "converse_stream", "invoke", "invoke_stream"}),
 }
 """Operations that only one dialect has; all others are OpenAI's or its neighbours'."""
 

@@ -221,6 +221,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     max_connections: int
     max_output: int
     model_in_path: bool
+    stream_in_path: bool
 
 
 class Retries(_Wire, frozen=True, kw_only=True):

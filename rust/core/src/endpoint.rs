@@ -130,6 +130,8 @@ operations! {
     StoredResponse = "stored_response",
     // Messages as a stream, where that has a path of its own
     MessagesStream = "messages_stream",
+    // A model's own format, streamed
+    InvokeStream = "invoke_stream",
 }
 
 impl Operation {
@@ -182,7 +184,14 @@ impl Operation {
                 | Operation::Converse
                 | Operation::ConverseStream
                 | Operation::Realtime
+                | Operation::Invoke
+                | Operation::InvokeStream
         )
+    }
+
+    /// The request is in an envelope: what it really asks is known when its body is.
+    pub fn is_envelope(self) -> bool {
+        matches!(self, Operation::Invoke | Operation::InvokeStream)
     }
 
     /// A conversation over a WebSocket instead of one request with one answer.
@@ -405,6 +414,10 @@ pub static TABLE: &[Endpoint] = &[
     bedrock("/model/{model}/converse-stream",                   Op::ConverseStream),
     bedrock("/bedrock/model/{model}/converse",                  Op::Converse),
     bedrock("/bedrock/model/{model}/converse-stream",           Op::ConverseStream),
+    bedrock("/model/{model}/invoke",                            Op::Invoke),
+    bedrock("/model/{model}/invoke-with-response-stream",       Op::InvokeStream),
+    bedrock("/bedrock/model/{model}/invoke",                    Op::Invoke),
+    bedrock("/bedrock/model/{model}/invoke-with-response-stream",Op::InvokeStream),
     // Models, from the snapshot
     get("/v1beta/models",                                       Owner::Models),
     get("/gemini/v1beta/models",                                Owner::Models),

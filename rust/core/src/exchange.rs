@@ -20,6 +20,7 @@ use crate::dialect::Format;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
 use crate::hold::Extra;
+use crate::invoke::Chunks;
 use crate::kernel::tokens::Encoding;
 use crate::mirror::Mirror;
 use crate::policy::apply::Policed;
@@ -145,6 +146,8 @@ pub struct Answer {
     pub head: Head,
     /// For a provider that compresses although it was asked not to.
     pub inflate: Option<Inflate>,
+    /// For a provider that puts its events into envelopes.
+    pub chunks: Option<Chunks>,
     pub attempt: Attempt,
     pub deployment: u32,
     /// When the head was complete.

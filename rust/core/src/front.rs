@@ -25,8 +25,8 @@ use crate::serving::{Answering, Serving};
 use crate::shard::Shard;
 use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
-use crate::stream::as_array;
-use crate::{health, models, pipeline, shell, stored};
+use crate::stream::{as_array, named, wants_id};
+use crate::{health, invoke, models, pipeline, shell, stored};
 
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const GOOGLE_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
@@ -66,14 +66,23 @@ impl Arrival {
                         return Answering::refusal(request, &error, response);
                     }
                 };
+                let id = self.request_id;
                 let exchange = Box::new(self.exchange(endpoint, captured, request, caller));
                 if endpoint.owner == Owner::Stored {
                     return Answering::Later(Box::pin(stored::serve(exchange)));
                 }
-                if endpoint.operation == Operation::StreamGenerateContent && !exchange.asks_for_events() {
-                    return Answering::Later(Box::pin(async { as_array(pipeline::run(exchange).await) }));
+                match endpoint.operation {
+                    Operation::StreamGenerateContent if !exchange.asks_for_events() => {
+                        Answering::Later(Box::pin(async { as_array(pipeline::run(exchange).await) }))
+                    }
+                    Operation::Invoke | Operation::InvokeStream => {
+                        Answering::Later(Box::pin(async { invoke::wrap(pipeline::run(exchange).await) }))
+                    }
+                    Operation::Embeddings if wants_id(&exchange.headers) => {
+                        Answering::Later(Box::pin(async move { named(pipeline::run(exchange).await, &id) }))
+                    }
+                    _ => Answering::Later(Box::pin(pipeline::run(exchange))),
                 }
-                Answering::Later(Box::pin(pipeline::run(exchange)))
             }
             Owner::Models => Answering::Ready(self.models(captured, &request)),
             Owner::Health => Answering::Ready(health::answer(&self.shard, endpoint.pattern, &self.request_id)),
@@ -233,7 +242,10 @@ fn dialect_of(path: &str, headers: &HeaderMap) -> Dialect {
         true => Dialect::Anthropic,
         false if google() => Dialect::Gemini,
         false if ["/v2/chat", "/v2/embed", "/cohere/"].iter().any(|start| path.starts_with(start)) => Dialect::Cohere,
-        false if path.starts_with("/bedrock/") || path.starts_with("/model/") && path.contains("/converse") => {
+        false
+            if path.starts_with("/bedrock/")
+                || path.starts_with("/model/") && (path.contains("/converse") || path.contains("/invoke")) =>
+        {
             Dialect::Bedrock
         }
         false => Dialect::OpenAi,

@@ -29,6 +29,7 @@ pub mod guard;
 mod head;
 mod health;
 pub mod hold;
+pub mod invoke;
 pub mod janitor;
 pub mod kernel;
 mod late;

@@ -13,6 +13,7 @@ use crate::rules::Refusal;
 use crate::sigv4::{Credentials, Signer, payload_hash};
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
 use crate::stored::Object;
+use crate::wire::json::edit::without;
 use crate::wire::json::{Kind, Value, scan_object};
 
 /// Headers that say something of one format only: they are not for a provider that is reached by translation.
@@ -169,7 +170,20 @@ pub fn request_body(
         edits.push(edit);
     }
     edits.extend(rule_edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)));
-    Ok(spliced(&call.body, edits))
+    let parts = spliced(&call.body, edits);
+    Ok(if deployment.stream_in_path { without_stream(&parts) } else { parts })
+}
+
+/// A body that does not say whether a stream is wanted.
+fn without_stream(parts: &[Bytes]) -> SmallVec<[Bytes; 5]> {
+    let whole = parts.concat();
+    let Ok(scan) = scan_object(&whole, &["stream"]) else { return parts.iter().cloned().collect() };
+    if scan.fields[0].is_none() {
+        return parts.iter().cloned().collect();
+    }
+    let mut out = without(&whole, scan.root, &["stream"]);
+    out.push(b'}');
+    SmallVec::from_iter([Bytes::from(out)])
 }
 
 type Edits = SmallVec<[(usize, usize, Bytes); 2]>;
@@ -201,7 +215,8 @@ pub fn translated_body(
         exchange.dropped.extend(applied.dropped);
         edits.extend(applied.edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)));
     }
-    Ok(spliced(&body, edits))
+    let parts = spliced(&body, edits);
+    Ok(if deployment.stream_in_path { without_stream(&parts) } else { parts })
 }
 
 fn spliced(body: &Bytes, mut edits: Edits) -> SmallVec<[Bytes; 5]> {

@@ -18,7 +18,7 @@ pub const STREAM_TYPE: &str = "application/vnd.amazon.eventstream";
 
 pub use answer::{decode_answer, encode_answer, parse_usage};
 pub use encode::encode_request;
-pub use error::{error_body, error_type, exception_frame, failure_event};
+pub use error::{error_body, error_type, error_type_of, exception_frame, failure_event, failure_frame};
 pub use features::treatment;
 pub use request::decode_request;
 pub use stream::{Decoder, Encoder};

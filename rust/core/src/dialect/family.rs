@@ -132,9 +132,10 @@ pub fn answer(recall: &Recall, headers: &HeaderMap, body: &[u8]) -> Result<(Vec<
 }
 
 /// What Bedrock says about tokens, where the body does not.
-fn told_by_amazon(headers: &HeaderMap) -> Option<Usage> {
-    let count = headers.get("x-amzn-bedrock-input-token-count")?.to_str().ok()?.trim().parse().ok()?;
-    Some(Usage { input: count, ..Usage::default() })
+pub fn told_by_amazon(headers: &HeaderMap) -> Option<Usage> {
+    let count = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    let output = count("x-amzn-bedrock-output-token-count").unwrap_or(0);
+    Some(Usage { input: count("x-amzn-bedrock-input-token-count")?, output, ..Usage::default() })
 }
 
 #[cfg(test)]

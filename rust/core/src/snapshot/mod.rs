@@ -125,6 +125,8 @@ pub struct Deployment {
     pub max_output: u32,
     /// The path names the model, and the body must not.
     pub model_in_path: bool,
+    /// The path says whether a stream is wanted, and the body must not.
+    pub stream_in_path: bool,
     pub breaker: breaker::Settings,
     pub measures: Measures,
     pub overload: limiter::Settings,
@@ -475,6 +477,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         max_connections: wire.max_connections,
         max_output: wire.max_output,
         model_in_path: wire.model_in_path,
+        stream_in_path: wire.stream_in_path,
         // Its model's, see `compile`.
         breaker: breaker::Settings::default(),
         measures: Measures::default(),

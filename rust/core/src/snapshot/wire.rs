@@ -105,6 +105,8 @@ pub struct Deployment {
     pub max_output: u32,
     /// The path names the model, and the body must not.
     pub model_in_path: bool,
+    /// The path says whether a stream is wanted, and the body must not.
+    pub stream_in_path: bool,
 }
 
 /// What happens to one parameter of a request. Numbers and values are JSON text.

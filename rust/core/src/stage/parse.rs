@@ -18,6 +18,7 @@ use crate::account::Admission;
 use crate::endpoint::{Dialect, Operation, Payload};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
+use crate::invoke;
 use crate::patience::promptly;
 use crate::realtime::handshake;
 use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
@@ -29,6 +30,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     if exchange.signed.is_some() {
         identify::verify(exchange, &body)?;
     }
+    let body = if exchange.endpoint.operation.is_envelope() { invoke::open(exchange, body)? } else { body };
     understand(exchange, body)?;
     Ok(Flow::Next)
 }

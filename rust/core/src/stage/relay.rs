@@ -23,10 +23,11 @@ use crate::dialect;
 use crate::endpoint::{Dialect, Operation};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
+use crate::invoke::Chunks;
 use crate::metrics::Outcome;
 use crate::patience::within;
 use crate::realtime;
-use crate::stream::{Events, Raw, Upstream};
+use crate::stream::{EVENT_MAX, Events, Raw, Upstream};
 use crate::upstream::IoError;
 use crate::wire::encoding::{EncodingError, Inflate};
 use crate::wire::http1::WireError;
@@ -54,6 +55,10 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     exchange.served = Some(answer.deployment);
     if exchange.endpoint.operation.is_session() {
         return realtime::begin(exchange, *answer).map(Flow::Answer);
+    }
+    if deployment_is_enveloped(exchange, &answer) {
+        answer.chunks = Some(Chunks::new(EVENT_MAX));
+        answer.head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     }
     let formats = exchange.translation.zip(exchange.endpoint.operation.format());
     let context = formats.map(|(_, to)| translated::context(exchange, to));
@@ -86,6 +91,17 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     } else {
         Ok(Flow::Answer(raw(exchange, answer, Bytes::new())))
     }
+}
+
+/// The provider streams events of another format in frames of Amazon's.
+fn deployment_is_enveloped(exchange: &Exchange, answer: &Answer) -> bool {
+    exchange.call.stream
+        && exchange.deployment(answer.deployment).is_some_and(|deployment| deployment.stream_in_path)
+        && answer
+            .head
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| is(kind.as_bytes(), dialect::bedrock_converse::STREAM_TYPE.as_bytes()))
 }
 
 fn is(content_type: &[u8], wanted: &[u8]) -> bool {
@@ -130,6 +146,7 @@ async fn whole(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Respo
     let usage = match exchange.endpoint.operation {
         // Told in several places.
         Operation::Rerank => dialect::family::rerank_usage(&body),
+        Operation::Invoke => dialect::family::told_by_amazon(&answer.head.headers),
         operation => dialect::usage(dialect, operation, usage),
     };
     let ending = match usage {
@@ -275,7 +292,10 @@ fn raw(exchange: &mut Exchange, mut answer: Box<Answer>, start: Bytes) -> Respon
     let headers = forwardable(std::mem::take(&mut answer.head.headers));
     let upstream = Upstream::new(exchange, answer, start);
     let kind = headers.get(CONTENT_TYPE).cloned();
-    let source = Raw::new(exchange, upstream, kind);
+    let mut source = Raw::new(exchange, upstream, kind);
+    if exchange.endpoint.operation == Operation::Invoke {
+        source.told = dialect::family::told_by_amazon(&headers);
+    }
     let mut response = Response::new(Body::stream(source));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -60,7 +60,7 @@ impl<S> JsonArray<S> {
 }
 
 /// Whole events, cut behind their blank lines.
-fn split(events: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn split(events: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = events;
     std::iter::from_fn(move || {
         let end = blank_line(rest)?;

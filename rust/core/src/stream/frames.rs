@@ -6,7 +6,7 @@ use crate::wire::sse::Batch;
 use crate::wire::{eventstream, sse};
 
 /// Longest event that is held together.
-const EVENT_MAX: usize = 16 * 1024 * 1024;
+pub const EVENT_MAX: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 pub enum Frames {

@@ -7,14 +7,16 @@ mod array;
 mod collect;
 mod events;
 mod frames;
+mod named;
 mod raw;
 mod translated;
 mod upstream;
 
-pub use array::as_array;
+pub use array::{as_array, split};
 pub use collect::Collect;
 pub use events::Events;
-pub use frames::Frames;
+pub use frames::{EVENT_MAX, Frames};
+pub use named::{named, wants_id};
 pub use raw::Raw;
 pub use translated::Translated;
 pub use upstream::Upstream;

@@ -25,6 +25,8 @@ pub struct Raw {
     tail: BytesMut,
     collect: Collect,
     content_type: Option<HeaderValue>,
+    /// What the head of the answer told.
+    pub told: Option<Usage>,
 }
 
 /// How much of head and tail of a long answer is kept.
@@ -34,7 +36,16 @@ impl Raw {
     pub fn new(exchange: &mut Exchange, upstream: Upstream, content_type: Option<HeaderValue>) -> Self {
         let collect = Collect::new(exchange);
         let (dialect, operation) = (exchange.endpoint.dialect, exchange.endpoint.operation);
-        Raw { upstream, dialect, operation, head: BytesMut::new(), tail: BytesMut::new(), collect, content_type }
+        Raw {
+            upstream,
+            dialect,
+            operation,
+            head: BytesMut::new(),
+            tail: BytesMut::new(),
+            collect,
+            content_type,
+            told: None,
+        }
     }
 
     fn keep(&mut self, data: &Bytes) {
@@ -53,7 +64,7 @@ impl Raw {
     fn settle(&mut self) {
         let name = dialect::usage_name(self.dialect, self.operation);
         let member = dialect::usage_member(&self.tail, name).or_else(|| dialect::usage_member(&self.head, name));
-        match dialect::usage(self.dialect, self.operation, member) {
+        match self.told.or_else(|| dialect::usage(self.dialect, self.operation, member)) {
             Some(usage) => {
                 let tier = dialect::tier_member(&self.tail).or_else(|| dialect::tier_member(&self.head));
                 let usage = Usage { service: tier.map_or(usage.service, Service::parse), ..usage };

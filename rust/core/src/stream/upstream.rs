@@ -13,6 +13,7 @@ use crate::account::{Admission, Attempt, Ending};
 use crate::cache::entry::Worth;
 use crate::error::{Code, Error};
 use crate::exchange::{Answer, Exchange};
+use crate::invoke::Chunks;
 use crate::metrics::Outcome;
 use crate::shard::{Phase, Shard};
 use crate::state::DeploymentState;
@@ -25,6 +26,7 @@ pub struct Upstream {
     pub conn: Option<Conn>,
     pub decoder: BodyDecoder,
     pub inflate: Option<Inflate>,
+    chunks: Option<Chunks>,
     keep_alive: bool,
     pub start: Bytes,
     pub status: u16,
@@ -58,6 +60,7 @@ pub enum Heard {
 pub enum Stop {
     Io(IoError),
     Undecodable(EncodingError),
+    Unframed(String),
     Silent(Duration),
     TooLong,
     ShuttingDown,
@@ -76,6 +79,7 @@ impl Upstream {
             conn: Some(answer.conn),
             decoder: answer.head.body,
             inflate: answer.inflate,
+            chunks: answer.chunks,
             keep_alive: answer.head.keep_alive,
             start,
             status: answer.head.status.as_u16(),
@@ -122,11 +126,23 @@ impl Upstream {
 
     fn decoded(&mut self, data: Bytes) -> Heard {
         match self.inflate.as_mut().map(|inflate| inflate.feed(&data)) {
-            None => Heard::Data(data),
-            Some(Ok(decoded)) => Heard::Data(decoded),
+            None => self.opened(data),
+            Some(Ok(decoded)) => self.opened(decoded),
             Some(Err(error)) => {
                 self.conn = None;
                 Heard::Stop(Stop::Undecodable(error))
+            }
+        }
+    }
+
+    /// Without its envelopes.
+    fn opened(&mut self, data: Bytes) -> Heard {
+        let Some(chunks) = &mut self.chunks else { return Heard::Data(data) };
+        match chunks.feed(data) {
+            Ok(events) => Heard::Data(events),
+            Err(reason) => {
+                self.conn = None;
+                Heard::Stop(Stop::Unframed(reason))
             }
         }
     }
@@ -186,6 +202,10 @@ impl Upstream {
             }
             Stop::Undecodable(error) => {
                 let text = format!("The stream of provider '{provider}' cannot be read: {error}.");
+                (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text))
+            }
+            Stop::Unframed(reason) => {
+                let text = format!("The stream of provider '{provider}' is not valid: {reason}.");
                 (Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, text))
             }
             Stop::Silent(idle) => {

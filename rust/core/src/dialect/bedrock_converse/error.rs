@@ -18,16 +18,23 @@ fn body(message: &str) -> Bytes {
 
 /// The exception, for `x-amzn-errortype`.
 pub fn error_type(error: &Error) -> &'static str {
-    match (error.code, error.http_status().as_u16()) {
-        (Code::MissingKey | Code::InvalidKey, _) => "UnrecognizedClientException",
-        (Code::UpstreamTimeout, _) => "ModelTimeoutException",
-        (_, 401 | 403) => "AccessDeniedException",
-        (_, 404 | 405) => "ResourceNotFoundException",
-        (_, 408) => "ModelTimeoutException",
-        (_, 424) => "ModelErrorException",
-        (_, 429) => "ThrottlingException",
-        (_, 400..=499) => "ValidationException",
-        (_, 503) => "ServiceUnavailableException",
+    match error.code {
+        Code::MissingKey | Code::InvalidKey => "UnrecognizedClientException",
+        Code::UpstreamTimeout => "ModelTimeoutException",
+        _ => error_type_of(error.http_status().as_u16()),
+    }
+}
+
+/// The exception that a status alone stands for.
+pub fn error_type_of(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "AccessDeniedException",
+        404 | 405 => "ResourceNotFoundException",
+        408 => "ModelTimeoutException",
+        424 => "ModelErrorException",
+        429 => "ThrottlingException",
+        400..=499 => "ValidationException",
+        503 => "ServiceUnavailableException",
         _ => "InternalServerException",
     }
 }

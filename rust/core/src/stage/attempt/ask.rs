@@ -110,7 +110,8 @@ pub async fn ask(
                 quota_told(&deployment.state.quota, &head.headers, ns_at(now));
             }
             let answer =
-                Box::new(Answer { conn, head, inflate: None, attempt, deployment: index, received: now, intent });
+                Answer { conn, head, inflate: None, chunks: None, attempt, deployment: index, received: now, intent };
+            let answer = Box::new(answer);
             judge(exchange, deployment, answer).await
         }
         Err(error) => {

@@ -1,4 +1,4 @@
-//! Requests in Bedrock's Converse format: the path names the model and whether a stream is wanted.
+//! Requests in Bedrock's Converse format, or in a model's own: the path names the model and whether a stream is wanted.
 
 use bytes::Bytes;
 
@@ -11,6 +11,9 @@ use crate::wire::json::{Kind, as_u64, scan_object, scan_value_object};
 pub fn call(operation: Operation, body: &Bytes) -> Result<Call> {
     if body.is_empty() {
         return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
+    }
+    if operation.is_envelope() {
+        return own(operation, body);
     }
     let scan = scan_object(body, &["messages", "inferenceConfig", "system"]).map_err(|error| invalid_json(&error))?;
     let [messages, inference, system] = scan.fields.map(present);
@@ -31,4 +34,20 @@ pub fn call(operation: Operation, body: &Bytes) -> Result<Call> {
         }
     }
     Ok(call)
+}
+
+/// A body in a format that only its model knows: Llama's, Titan's, Stability's.
+fn own(operation: Operation, body: &Bytes) -> Result<Call> {
+    const LIMITS: [&str; 4] = ["max_tokens", "max_gen_len", "max_tokens_to_sample", "textGenerationConfig"];
+    let scan = scan_object(body, &LIMITS).map_err(|error| invalid_json(&error))?;
+    let [most, llama, old, titan] = scan.fields.map(present);
+    let titan = titan.and_then(|set| scan_value_object(body, set, &["maxTokenCount"]).ok()?.fields[0]);
+    let limits = [most, llama, old, titan].into_iter().flatten();
+    Ok(Call {
+        stream: operation == Operation::InvokeStream,
+        choices: 1,
+        est_input: u32::try_from(body.len()).unwrap_or(u32::MAX).div_ceil(4),
+        max_output: limits.filter_map(|limit| as_u64(body, limit)).next(),
+        ..Call::default()
+    })
 }

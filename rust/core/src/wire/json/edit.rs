@@ -37,6 +37,24 @@ pub fn locate(body: &[u8], path: &[String]) -> Vec<Value> {
     at
 }
 
+/// An object without some of its members; what stands between them goes, too. It is left open: the closing brace is the
+/// caller's to write.
+#[must_use]
+pub fn without(body: &[u8], object: Value, names: &[&str]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 16);
+    out.push(b'{');
+    for member in members(body, object) {
+        if string(body, member.key).is_some_and(|name| names.contains(&&*name)) {
+            continue;
+        }
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.extend_from_slice(body.get(member.key.start as usize..member.value.end as usize).unwrap_or_default());
+    }
+    out
+}
+
 /// Puts texts in place of disjoint ranges.
 #[must_use]
 pub fn splice(body: &[u8], mut edits: Vec<(Range<usize>, Vec<u8>)>) -> Vec<u8> {

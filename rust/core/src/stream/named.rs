@@ -12,7 +12,7 @@ use crate::exchange::RequestId;
 
 /// A client that wants every answer to have an id.
 pub fn wants_id(headers: &HeaderMap) -> bool {
-    headers.get(USER_AGENT).is_some_and(|agent| memmem::find(agent.as_bytes(), b"mistralai").is_some())
+    headers.get(USER_AGENT).is_some_and(|agent| memmem::find(agent.as_bytes(), b"mistral").is_some())
 }
 
 /// An answer with the request's id, unless it has one of its own.

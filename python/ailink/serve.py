@@ -21,6 +21,7 @@ import uvloop
 from ailink import __version__, _core, coordination, store
 from ailink.admin import services as shell_services
 from ailink.admin.follower import Follower
+from ailink.admin.stored_config import StoredConfig
 from ailink.admin.upkeep import Upkeep
 from ailink.config import inherited, loader, watch
 from ailink.config.checks import is_loopback
@@ -30,6 +31,7 @@ from ailink.config.policy_text import PolicyFault
 from ailink.config.problems import ConfigError
 from ailink.config.schema import Config, routers_of
 from ailink.config.secrets import secrets_in
+from ailink.config.stored import StoredFault
 from ailink.identities import Refresher
 from ailink.ledger import shared
 from ailink.ledger.reader import LedgerSource
@@ -51,6 +53,7 @@ from ailink.snapshot.machine import available_memory, raise_descriptor_limit
 from ailink.snapshot.publish import Publisher, PublishError
 from ailink.snapshot.stored_policies import policies_in_force
 from ailink.store import migrate, policies
+from ailink.store.config_objects import ObjectChange
 from ailink.store.database import Database, DatabaseError
 from ailink.store.migrate import MigrationError
 from ailink.store.policies import PolicyRecord
@@ -132,6 +135,7 @@ class Gateway:
         self._plane: _core.Plane
         self._database: Database
         self._publisher: Publisher
+        self._models: StoredConfig
         self._reloader: watch.Reloader
         self._shell: ShellServer
         self._background: asyncio.Task[None]
@@ -192,6 +196,7 @@ class Gateway:
         self._ends.push_async_callback(self._plugins.stop)
         self._plane = self._new_plane(config, process)
         self._publisher = Publisher(self._plane)
+        self._models = StoredConfig(self._database, keyring, self._registry)
         self._reloader = watch.Reloader(self._load, self._apply, self._report)
         self._identities = Refresher(self._push_tokens, self._redactor.clean, self._redactor.add)
         self._ends.push_async_callback(self._identities.stop)
@@ -285,8 +290,14 @@ class Gateway:
 
     # ── configuration in force ───────────────────────────────────────────────────────────────────────────
 
-    async def _apply(self, loaded: Loaded, stored_policies: Sequence[PolicyRecord] | None = None) -> int:
-        """Compiles and publishes; the policies are those of the database unless others are given.
+    async def _apply(
+        self,
+        loaded: Loaded,
+        stored_policies: Sequence[PolicyRecord] | None = None,
+        objects: ObjectChange | None = None,
+    ) -> int:
+        """Compiles and publishes; policies, models and providers of the API are those of the database unless
+        others are given.
 
         Raises ApplyError.
         """
@@ -294,20 +305,23 @@ class Gateway:
             records = stored_policies
             if records is None:
                 records = await policies.everything(self._database)
-            config, socket = loaded.config, self._plugins.socket
-            inputs = await gather(config, self._registry, self._database, socket)
+            config = await self._models.beside(loaded.config, objects)
+            inputs = await gather(config, self._registry, self._database, self._plugins.socket)
             found = policies_in_force(records, config, leave_out=stored_policies is None)
             inputs = msgspec.structs.replace(inputs, policies=found)
-            if await asyncio.to_thread(compiler.needs_mock, loaded.config, inputs):
+            if await asyncio.to_thread(compiler.needs_mock, config, inputs):
                 inputs = msgspec.structs.replace(inputs, mock_url=await self._start_mock())
             created = loaded.modified or int(time.time())
-            compiled = await asyncio.to_thread(compiler.compile_snapshot, loaded.config, inputs, created)
-            async with self._plugins.using(loaded.config, loaded.file):
+            compiled = await asyncio.to_thread(compiler.compile_snapshot, config, inputs, created)
+            async with self._plugins.using(config, loaded.file):
                 version = await self._publisher.publish(compiled)
+        except StoredFault as error:
+            raise watch.ApplyError(str(error), error.path) from error
         except (compiler.CompileError, PublishError, DatabaseError, PluginError) as error:
             raise watch.ApplyError(str(error)) from error
-        except PolicyFault as error:
+        except (PolicyFault, EnvelopeError) as error:
             raise watch.ApplyError(str(error)) from error
+        loaded = msgspec.structs.replace(loaded, config=config)
         self._serving = loaded
         await self._identities.use(compiled.identities)
         self._alerts.configure(loaded.config.alerts)

@@ -9,6 +9,7 @@ from ailink.config.schema import Config
 from ailink.snapshot.model import Deployment, Guardrail, ModelInfo
 from ailink.snapshot.policies import OWN, Versioned
 from ailink.snapshot.publish import Publisher
+from ailink.store.config_objects import ObjectChange
 from ailink.store.policies import PolicyRecord
 
 
@@ -55,11 +56,15 @@ class View:
     def stored_policies(self) -> Sequence[Versioned]:
         return self._publisher.current.policies
 
-    async def refresh(self, policies: Sequence[PolicyRecord]) -> None:
+    async def refresh(
+        self,
+        policies: Sequence[PolicyRecord] | None = None,
+        objects: ObjectChange | None = None,
+    ) -> None:
         try:
-            await self._reloader.refresh(policies)
+            await self._reloader.refresh(policies, objects)
         except watch.ApplyError as error:
-            raise RefreshError(str(error)) from error
+            raise RefreshError(str(error), error.path) from error
 
     def credentials_in_use(self) -> Collection[str]:
         return self._publisher.current.stored

@@ -23,7 +23,9 @@ from ailink.store.rows import Record, Rows
 
 R = TypeVar("R", bound=Record)
 # Left out of the audit log: the caller's own and maybe secret, or of no interest.
-UNAUDITED = frozenset({"trace_id", "version", "updated_us", "updated_by", "digest", "old_digest", "pending"})
+UNAUDITED = frozenset(
+    {"trace_id", "version", "updated_us", "updated_by", "digest", "old_digest", "pending"}
+) | {"sealed"}
 INSERT_REPEAT = """
     INSERT INTO idempotency (id, org_id, trace_id, request, status, answer, created_us)
     VALUES (?, ?, ?, ?, 0, '', ?)
@@ -42,6 +44,8 @@ class Change:
         # What the plane was told of them.
         self.told: set[str] = set()
         self.subjects: set[Subject] = set()
+        # Whether other nodes have to read policies, models and providers anew.
+        self.config = False
         self._matched = caller.if_match is None
 
     def stamps(self) -> dict[str, Any]:
@@ -174,6 +178,7 @@ class Changes:
                     keys=tuple(sorted(change.keys)),
                     digests=tuple(sorted(change.digests)),
                     subjects=tuple(sorted(change.subjects)),
+                    config=change.config,
                 )
                 await change_log.append(self.database, queries, what, caller.request_id, change.now_us)
         except BaseException as error:

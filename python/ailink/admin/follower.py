@@ -11,6 +11,7 @@ from typing import cast
 
 import msgspec
 
+from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import Subject
 from ailink.store import change_log
@@ -54,7 +55,7 @@ class Follower:
             try:
                 await self.once()
                 self._failing = False
-            except (DatabaseError, RuntimeError, ValueError) as error:
+            except (DatabaseError, RefreshError, RuntimeError, ValueError) as error:
                 if not self._failing:
                     log.error("changes of other nodes cannot be read and are caught up later: %s", error)
                 self._failing = True
@@ -86,6 +87,8 @@ class Follower:
             await services.changes.sync.push(services.database, what.keys, what.digests, set())
             if what.credentials:
                 services.plane.push_credentials(await services.credentials.load())
+            if what.config:
+                await services.config.refresh()
 
     async def _everything(self) -> None:
         """After so long a silence that the log does not reach back: all that there is, told anew."""
@@ -97,3 +100,4 @@ class Follower:
             await asyncio.to_thread(services.plane.apply_subjects, subjects, msgspec.msgpack.encode([]))
             async for rows in services.keys.load():
                 await asyncio.to_thread(services.plane.upsert_keys, rows)
+            await services.config.refresh()

@@ -113,6 +113,37 @@ LIST_QUERY: Inert = {
 _OFF: Sequence[Any] = ("", "false", "False")
 MODEL_QUERY: Inert = {"healthy_only": _OFF, "include_team_models": _OFF, "teamId": _OFF}
 
+MODEL_PAGE_QUERY: Inert = {
+    **MODEL_QUERY,
+    "include_team_models": _OFF,
+    "exclude_team_models": _OFF,
+    "teamId": _OFF,
+    "user_models_only": _OFF,
+    "debug": _OFF,
+    "user_id": _OFF,
+}
+
+_UNUSED_PARAMS = (
+    "blocked", "budget_duration", "configurable_clientside_auth_params", "drop_params", "guardrails",
+    "max_budget", "merge_reasoning_content_in_choices", "mock_response", "reasoning_effort", "thinking",
+    "use_chat_completions_api", "use_in_pass_through", "use_litellm_proxy", "use_xai_oauth",
+)  # fmt: skip
+# Parameters of a deployment that ask for nothing as they stand in the bodies of LiteLLM's clients.
+MODEL_PARAMS: Inert = {
+    **dict.fromkeys(_UNUSED_PARAMS, _EMPTY_OR_FALSE),
+    "input_cost_per_pixel": (None, 0, 0.0),
+    "input_cost_per_second": (None, 0, 0.0),
+    "output_cost_per_pixel": (None, 0, 0.0),
+    "output_cost_per_second": (None, 0, 0.0),
+}  # fmt: skip
+# What `model_info` would make of a deployment: a team's own, part of a group.
+MODEL_INFO: Inert = {
+    "access_groups": _EMPTY,
+    "direct_access": (None, True),
+    "team_id": _EMPTY,
+    "team_public_model_name": _EMPTY,
+}
+
 CREDENTIAL: Inert = {"credential_values_to_delete": _EMPTY, "display_name": _EMPTY, "model_id": _EMPTY}
 
 

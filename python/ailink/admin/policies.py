@@ -12,7 +12,7 @@ from ailink.admin.errors import ApiError, bad_request, conflict, not_found
 from ailink.admin.served import ConfigView, RefreshError
 from ailink.config.policies import PolicyRule
 from ailink.config.policy_text import PolicyFault, read_policy
-from ailink.store import audit, policies
+from ailink.store import audit, change_log, policies
 from ailink.store.database import Database
 from ailink.store.policies import PolicyRecord
 
@@ -94,6 +94,8 @@ class PolicyService:
                 detail={"version": record.version},
             )
             await audit.append(queries, event)
+            other_nodes = change_log.What(config=True)
+            await change_log.append(self._database, queries, other_nodes, caller.request_id, self._now_us())
             try:
                 # With the rows of this transaction: they are committed when they are in force.
                 await self._config.refresh(await policies.everything(queries))

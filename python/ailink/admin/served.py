@@ -12,11 +12,16 @@ import msgspec
 from ailink.config.schema import Config
 from ailink.snapshot.model import Guardrail
 from ailink.snapshot.policies import Versioned
+from ailink.store.config_objects import ObjectChange
 from ailink.store.policies import PolicyRecord
 
 
 class RefreshError(Exception):
-    """What was changed cannot be put in force; nothing has changed."""
+    """What was changed cannot be put in force; nothing has changed. `path`: where in it."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class ServedDeployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +76,14 @@ class ConfigView(Protocol):
     def stored_policies(self) -> Sequence[Versioned]:
         """The policies of the store that are in force."""
 
-    async def refresh(self, policies: Sequence[PolicyRecord]) -> None:
-        """Puts the file and these policies in force. Raises RefreshError."""
+    async def refresh(
+        self,
+        policies: Sequence[PolicyRecord] | None = None,
+        objects: ObjectChange | None = None,
+    ) -> None:
+        """Puts the file, these policies and these models and providers in force; None: those of the store.
+        Raises RefreshError.
+        """
 
     def credentials_in_use(self) -> Collection[str]:
         """Names of the stored credentials that deployments in force use."""

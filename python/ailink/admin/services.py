@@ -11,6 +11,7 @@ from ailink.admin.credentials import CredentialService
 from ailink.admin.key_access import RouteTable
 from ailink.admin.key_digests import KeyDigests
 from ailink.admin.keys import KeyService
+from ailink.admin.models import ModelService
 from ailink.admin.plane import Endpoint, Plane
 from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.policies import PolicyService
@@ -65,6 +66,7 @@ class Services:
     keys: KeyService
     credentials: CredentialService
     policies: PolicyService
+    models: ModelService
     ledger: LedgerReader
     metrics: ShellMetrics
     alerts: AlertSender
@@ -104,6 +106,7 @@ def build(options: ServiceOptions) -> Services:
             options.database, options.keyring, options.plane, options.config, options.redactor, options.now_us
         ),
         policies=PolicyService(options.database, options.config, options.now_us),
+        models=ModelService(changes, options.keyring, options.config),
         ledger=LedgerReader(options.ledger or options.plane),
         metrics=ShellMetrics(options.version),
         alerts=AlertSender(options.database, options.now_us),

@@ -224,6 +224,8 @@ class Deployment(Strict, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     max_connections: _Count = 4_096
+    public_only: bool = False
+    """Connections are refused while its host has an address that is not public."""
 
 
 class Model(Strict, frozen=True, kw_only=True):

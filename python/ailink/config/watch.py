@@ -33,7 +33,11 @@ _RESTART_KEYS: Final = ("data_dir", "master_key", "encryption_key", "database_ur
 
 
 class ApplyError(Exception):
-    """A configuration that reads well but cannot be put in force."""
+    """A configuration that reads well but cannot be put in force. `path`: where in what was changed."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,10 +100,10 @@ class Reloader:
             raise RuntimeError("no configuration is in force yet")
         return self._current
 
-    async def refresh(self, extra: object) -> None:
+    async def refresh(self, *extra: object) -> None:
         """Puts the same file in force again, with what `apply` is given besides. Raises ApplyError."""
         async with self._lock:
-            version = await self._apply(self.current, extra)
+            version = await self._apply(self.current, *extra)
             self._report(msgspec.structs.replace(self.status, version=version))
 
     async def reload(self) -> bool:

@@ -56,6 +56,11 @@ def credential_place(org_id: str | None, credential_id: str) -> Place:
     return Place(org_id or "", credentials.TABLE, credential_id, "sealed")
 
 
+def object_place(object_id: str) -> Place:
+    """Where the secrets of a model or provider of the API stand."""
+    return Place("", "config_object", object_id, "sealed")
+
+
 def parse_key(text: str) -> Kek:
     """Reads 32 bytes written as 64 hexadecimal digits or as base64. Raises `KeyringError`."""
     text = text.strip()
@@ -126,6 +131,9 @@ async def rotate(database: Database, old_key: str, new_key: str) -> int:
             await queries.execute(
                 f"UPDATE {credentials.TABLE} SET sealed = ? WHERE id = ?", (sealed, record.id)
             )
+        for row in await queries.fetch("SELECT id, sealed FROM config_object WHERE sealed IS NOT NULL"):
+            sealed = old.rewrap(row["sealed"], object_place(row["id"]), new)
+            await queries.execute("UPDATE config_object SET sealed = ? WHERE id = ?", (sealed, row["id"]))
         pepper = await _pepper(queries, old)
         await _put(queries, "pepper", new, new.seal(pepper, PEPPER_PLACE))
         await _put(queries, "verifier", new, _verifier(new))

@@ -17,7 +17,6 @@ from ailink.admin import guard_handlers as guards
 from ailink.admin import health_handlers as health
 from ailink.admin import litellm_fields as litellm
 from ailink.admin import mirror_handlers as mirror
-from ailink.admin import model_handlers as models
 from ailink.admin import policy_handlers as policies
 from ailink.admin import routing_handlers as routing
 from ailink.admin import spend_handlers as spend
@@ -30,6 +29,7 @@ from ailink.shell import spend_report as report
 from ailink.shell.policy import Policy
 from ailink.shell.route import Content, Route, route
 from ailink.shell.table_keys import KEY_ROUTES
+from ailink.shell.table_models import MODEL_ROUTES
 from ailink.shell.table_spend import SPEND_ROUTES
 from ailink.shell.table_tenants import TENANT_ROUTES
 
@@ -48,6 +48,7 @@ ROUTES: tuple[Route, ...] = (
     *KEY_ROUTES,
     *TENANT_ROUTES,
     *SPEND_ROUTES,
+    *MODEL_ROUTES,
 
     # Provider credentials
     route("GET", "/credentials", ADMIN, creds.list_credentials, "List credentials",
@@ -61,11 +62,7 @@ ROUTES: tuple[Route, ...] = (
     route("DELETE", "/credentials/{name}", ADMIN, creds.delete_credential, "Delete a credential",
           tag="Credentials", response=creds.Done),
 
-    # Models and spend
-    route("GET", "/model/info", KEY, models.model_info, "Models and their deployments", tag="Models",
-          query=models.ModelQuery, inert_query=litellm.MODEL_QUERY, response=models.ModelsView),
-    route("GET", "/v1/model/info", KEY, models.model_info, "Models and their deployments", tag="Models",
-          query=models.ModelQuery, inert_query=litellm.MODEL_QUERY, response=models.ModelsView),
+    # Spend
     route("GET", "/spend/logs", ADMIN, spend.spend_logs, "Upstream attempts and their cost", tag="Spend",
           query=spend.LogsQuery, response=list[spend.SpendLog]),
     route("POST", "/v1/tokens/count", KEY, tokens.count, "Tokens of a request", tag="Tokens",

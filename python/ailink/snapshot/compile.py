@@ -273,6 +273,7 @@ class _Compiler:
             max_output=self._max_output(row.price_family, name),
             model_in_path=row.model_in == "path",
             stream_in_path=row.stream_in == "path",
+            public_only=deployment.public_only,
         )
 
     def _identity(self, model: Model, deployment: Deployment, name: str) -> str:

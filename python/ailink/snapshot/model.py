@@ -222,6 +222,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     max_output: int
     model_in_path: bool
     stream_in_path: bool
+    public_only: bool
 
 
 class Retries(_Wire, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ class What(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digests: tuple[str, ...] = ()
     subjects: tuple[tuple[str, str], ...] = ()
     credentials: bool = False
+    config: bool = False
 
     def plus(self, other: What) -> What:
         return What(
@@ -36,6 +37,7 @@ class What(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             digests=(*self.digests, *other.digests),
             subjects=(*self.subjects, *other.subjects),
             credentials=self.credentials or other.credentials,
+            config=self.config or other.config,
         )
 
 

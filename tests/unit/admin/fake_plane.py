@@ -15,6 +15,7 @@ from ailink.admin.served import ServedDeployment, ServedModel
 from ailink.config.schema import Config
 from ailink.snapshot import model as wire
 from ailink.snapshot.policies import Versioned
+from ailink.store.config_objects import ObjectChange
 from ailink.store.policies import PolicyRecord
 
 LEDGER_SCHEMA = sorted((Path(__file__).parents[3] / "rust" / "core" / "src" / "ledger").glob("*.sql"))
@@ -159,7 +160,9 @@ class FakeConfig:
     def stored_policies(self) -> Sequence[Versioned]:
         return []
 
-    async def refresh(self, policies: Sequence[PolicyRecord]) -> None:
+    async def refresh(
+        self, policies: Sequence[PolicyRecord] | None = None, objects: ObjectChange | None = None
+    ) -> None:
         return None
 
     def credentials_in_use(self) -> Collection[str]:

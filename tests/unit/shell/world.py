@@ -213,6 +213,13 @@ REQUESTS: dict[str, Request] = {
     "POST /role/new": ({}, {"organization_id": "{ORG}", "name": "r", "permissions": []}),
     "POST /role/{role_id}/update": ({}, {"permissions": []}),
     "DELETE /role/{role_id}": ({}, {}),
+    # Of the operator alone: they name nothing of a tenant.
+    "POST /model/new": None,
+    "POST /model/update": None,
+    "PATCH /model/{model_id}/update": None,
+    "POST /model/delete": None,
+    "POST /model/block": None,
+    "POST /model/unblock": None,
     "GET /global/spend/keys": None,
     "GET /global/spend/models": None,
     "GET /global/spend/teams": None,

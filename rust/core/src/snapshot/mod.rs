@@ -402,6 +402,10 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
     let dialect =
         Dialect::parse(&wire.dialect).ok_or_else(|| fail(format!("dialect {:?} is not known", wire.dialect)))?;
     let base = BaseUrl::parse(&wire.base_url).map_err(&fail)?;
+    let mut origin = base.origin.clone();
+    if wire.public_only {
+        origin = origin.guarded().ok_or_else(|| fail("a socket of this machine is not public".to_string()))?;
+    }
     let (fixed, defaults) = static_headers(&wire.headers).map_err(&fail)?;
     let mut templates = [const { None }; Operation::COUNT];
     for (operation, suffix) in &wire.operations {
@@ -458,7 +462,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         provider: wire.provider.into(),
         model: wire.model.into(),
         dialect,
-        origin: base.origin,
+        origin,
         conversation: Operation::CONVERSATIONS.into_iter().find(|operation| templates[*operation as usize].is_some()),
         templates,
         substitutes,

@@ -107,6 +107,8 @@ pub struct Deployment {
     pub model_in_path: bool,
     /// The path says whether a stream is wanted, and the body must not.
     pub stream_in_path: bool,
+    /// Connected to at public addresses only.
+    pub public_only: bool,
 }
 
 /// What happens to one parameter of a request. Numbers and values are JSON text.

@@ -46,7 +46,7 @@ impl Post<'_> {
     async fn exchange(&self) -> Result<(u16, Bytes), String> {
         let base = BaseUrl::parse(self.url)?;
         let stream = match &base.origin {
-            Origin::Tcp { host, port, tls } => {
+            Origin::Tcp { host, port, tls, .. } => {
                 let address = resolved(host, *port, self.guarded).await?;
                 let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
                 stream.set_nodelay(true).map_err(|error| error.to_string())?;
@@ -98,7 +98,7 @@ impl Post<'_> {
 }
 
 /// The address to connect to.
-async fn resolved(host: &str, port: u16, guarded: bool) -> Result<SocketAddr, String> {
+pub async fn resolved(host: &str, port: u16, guarded: bool) -> Result<SocketAddr, String> {
     let found: Vec<SocketAddr> =
         tokio::net::lookup_host((host, port)).await.map_err(|error| format!("{host:?}: {error}"))?.collect();
     if guarded && let Some(inner) = found.iter().find(|address| !is_public(address.ip())) {

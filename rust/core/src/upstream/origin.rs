@@ -6,14 +6,16 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::call::resolved;
 use super::conn::{IoError, Stream};
 use super::tls;
 use crate::outbox;
 
-/// A place to connect to.
+/// A place to connect to. With `guarded`, only while every address of the name is public: whoever gave it is not trusted with
+/// the network the gateway stands in.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    Tcp { host: Arc<str>, port: u16, tls: Option<ServerName<'static>> },
+    Tcp { host: Arc<str>, port: u16, tls: Option<ServerName<'static>>, guarded: bool },
     Unix(Arc<PathBuf>),
 }
 
@@ -67,7 +69,7 @@ impl BaseUrl {
             None
         };
         Ok(BaseUrl {
-            origin: Origin::Tcp { host: host.into(), port, tls },
+            origin: Origin::Tcp { host: host.into(), port, tls, guarded: false },
             authority: authority.as_str().to_string(),
             prefix: uri.path().trim_end_matches('/').to_string(),
             query: uri.query().map(str::to_string),
@@ -76,6 +78,14 @@ impl BaseUrl {
 }
 
 impl Origin {
+    /// The same place, connected to only at public addresses; None for a socket of this machine.
+    pub fn guarded(self) -> Option<Origin> {
+        match self {
+            Origin::Tcp { host, port, tls, .. } => Some(Origin::Tcp { host, port, tls, guarded: true }),
+            Origin::Unix(_) => None,
+        }
+    }
+
     /// Opens a connection; the caller bounds the time.
     pub async fn connect(&self) -> Result<Stream, IoError> {
         match self {
@@ -83,8 +93,15 @@ impl Origin {
                 let stream = UnixStream::connect(path.as_path()).await.map_err(IoError::connect)?;
                 Ok(Stream::Unix(stream))
             }
-            Origin::Tcp { host, port, tls } => {
-                let stream = TcpStream::connect((&**host, *port)).await.map_err(IoError::connect)?;
+            Origin::Tcp { host, port, tls, guarded } => {
+                let stream = if *guarded {
+                    // What was checked is what is connected to: the name is not looked up twice.
+                    let address = resolved(host, *port, true).await.map_err(IoError::Connect)?;
+                    TcpStream::connect(address).await
+                } else {
+                    TcpStream::connect((&**host, *port)).await
+                };
+                let stream = stream.map_err(IoError::connect)?;
                 stream.set_nodelay(true).map_err(IoError::connect)?;
                 match tls {
                     None => Ok(Stream::Tcp(outbox::Tcp::new(stream))),

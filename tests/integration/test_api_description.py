@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -35,6 +37,17 @@ class Asker(NamedTuple):
     platform: bool
     is_admin: bool = False
 
+    def may(self, sent: Sent) -> bool:
+        """Whether the declaration lets him in."""
+        route = TABLE.get(sent.name)
+        if route is None or route.policy.kind in ("public", "metrics"):
+            return self.permissions is not None or sent.path.startswith("/health") or route is not None
+        if self.permissions is None:
+            return False
+        if self.is_admin or route.policy.kind == "key":
+            return True
+        return route.policy.kind == "permission" and route.policy.permission in self.permissions
+
 
 class World(NamedTuple):
     gateway: Gateway
@@ -47,11 +60,12 @@ class World(NamedTuple):
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("described")
     with MockProvider(directory / "provider") as provider:
-        with Gateway(directory / "gateway", tenants_config(provider)) as gateway:
+        config = {**tenants_config(provider), "cache": {"enabled": True}}
+        with Gateway(directory / "gateway", config) as gateway:
             own, foreign = (_objects(gateway, side) for side in ("own", "foreign"))
             missing = {name: value.replace("foreign", "missing") for name, value in foreign.items()}
             document = gateway.http.get("/openapi.json").json()
-            cases = list(requests_of(document, [own, own, foreign, missing], valid=4, invalid=2, seed=SEED))
+            cases = list(requests_of(document, [own, own, foreign, missing], valid=2, invalid=1, seed=SEED))
             yield World(gateway, list(_askers(gateway)), [own, foreign], cases)
 
 
@@ -120,11 +134,17 @@ def _asked(world: World, asker: Asker) -> list[str]:
     faults = []
     headers = {"authorization": f"Bearer {asker.secret}"} if asker.secret else {}
     with requests.Session() as session:
+        refused: set[str] = set()
         for sent in world.cases:
+            if sent.name in refused:
+                continue
             response = sent.case.call(
                 base_url=world.gateway.url, session=session, headers=headers, timeout=20
             )
             place = f"{asker.name}: {sent.name}"
+            if response.status_code in (401, 403) and not asker.may(sent):
+                # It does not depend on what is asked for: once is enough.
+                refused.add(sent.name)
             faults += [f"{place}: {fault}" for fault in _faults(sent, response)]
             if (hole := _hole(asker, sent, response)) is not None:
                 faults.append(f"{place}: {hole}: {response.status_code} {response.text[:300]}")
@@ -145,31 +165,20 @@ def _hole(asker: Asker, sent: Sent, response: Any) -> str | None:
     """Why he should not have got this answer."""
     if not asker.platform and MARK in response.text:
         return "shows what is foreign"
-    route = TABLE.get(sent.name)
-    done = response.status_code < 300
-    if not done or (route is not None and route.policy.kind in ("public", "metrics")):
-        return None
-    if asker.permissions is None:
-        return None if route is None and sent.path.startswith("/health") else "is let in without a key"
-    if route is None or route.policy.kind == "key" or asker.is_admin:
-        return None
-    if route.policy.kind == "admin" or route.policy.permission not in asker.permissions:
-        return f"is let in without `{route.policy.permission or 'admin'}`"
+    if response.status_code < 300 and not asker.may(sent):
+        return "is let in"
     return None
 
 
-def _foreign(world: World) -> list[Any]:
-    """All there is in the other organization, as the operator sees it."""
-    call, names = world.gateway.call, world.objects[1]
-    return [
-        call("/organization/info", organization_id=names["ORG"]),
-        call("/team/info", team_id=names["TEAM"]),
-        call("/v2/user/info", user_id=names["USER"]),
-        call("/project/info", project_id=names["PROJECT"]),
-        call("/customer/info", end_user_id=names["CUSTOMER"]),
-        call("/tag/info", {"names": [names["TAG"]]}),
-        call("/budget/info", {"budgets": [names["BUDGET"]]}),
-        call(f"/v1/access_group/{names['GROUP_ID']}"),
-        call("/key/info", key=names["KEY"]),
-        [row for row in call("/role/list")["roles"] if row["id"] == names["ROLE_ID"]],
-    ]
+def _foreign(world: World) -> dict[str, list[Any]]:
+    """All rows of the other organization, by table."""
+    with contextlib.closing(sqlite3.connect(world.gateway.data / "ailink.db")) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {}
+        for table in sorted(set(tables) - {"audit", "idempotency"}):
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            if "org_id" in columns:
+                found[table] = database.execute(
+                    f"SELECT * FROM {table} WHERE org_id = 'org_foreign' ORDER BY 1"
+                ).fetchall()
+        return found

@@ -46,7 +46,10 @@ def test_a_model_is_made_changed_and_deleted(place: Place) -> None:
     assert ask(place.gateway, place.secret, "fresh").json()["choices"][0]["message"]["content"] == "one"
     assert place.provider.requests()[-1].headers["authorization"] == f"Bearer {SECRET}"
     assert "fresh" in [row["id"] for row in place.gateway.call("/v1/models")["data"]]
-    change = {"litellm_params": {"model": "openai/upstream-model?text=two"}, "model_info": {"note": "changed"}}
+    change = {
+        "litellm_params": {"model": "openai/upstream-model?text=two"},
+        "model_info": {"note": "changed"},
+    }
     changed = place.manage("PATCH", f"/model/{made['model_id']}/update", change).json()
     assert changed["litellm_params"]["api_key"] == "********"
     assert changed["model_info"] == {"id": made["model_id"], "db_model": True, "note": "changed"}

@@ -5,6 +5,7 @@ the code under test.
 """
 
 import json
+import struct
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -316,3 +317,53 @@ def test_an_imported_price_stands_over_the_catalogue(tmp_path: Path, provider: M
         assert (answer.status_code, answer.headers["x-ailink-cost"]) == (200, "0.5")
         (info,) = (row["model_info"] for row in gateway.call("/model/info")["data"])
         assert info["price_version"] == made.version
+
+
+def _wave(seconds: int) -> bytes:
+    """Silence: 8 bits, 8 kHz, one channel."""
+    size = 8_000 * seconds
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8_000, 8_000, 1, 8)
+    return b"".join(
+        [
+            struct.pack("<4sI4s", b"RIFF", size + 36, b"WAVE"),
+            form,
+            b"data",
+            struct.pack("<I", size),
+            bytes(size),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "more", "most"),
+    [
+        # 100 s, of which the provider bills 90.
+        ("sound by seconds", {}, 100 * Decimal("0.006") / 60),
+        ("speech by characters", {}, 1000 * 15 * M),
+        ("images by number", {}, 2 * Decimal("0.104")),
+        # Whose quality the provider may choose: 6,240 tokens each.
+        ("images by tokens", {"n": 3}, 3 * 6_240 * 40 * M),
+        ("images by tokens", {"n": 3, "quality": "low", "size": "1024x1024"}, 3 * 272 * 40 * M),
+    ],
+)
+def test_what_is_no_text_is_set_aside_at_its_worst_and_settled(
+    setup: Setup, title: str, more: dict[str, Any], most: Decimal
+) -> None:
+    case = CASES[title]
+    name = f"case-{list(CASES).index(title)}"
+    body = {"model": name, **case.body, **more}
+    sent: dict[str, Any] = {"json": body}
+    if "transcriptions" in case.path:
+        sent = {"data": body, "files": {"file": ("a.wav", _wave(100))}}
+    # Its text costs a little too.
+    poor = setup.gateway.mint(max_budget=float(most) * 0.99)
+    refused = setup.gateway.http.post(case.path, headers=poor.bearer, **sent)
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["error"]["code"] == "budget_exceeded"
+    rich = setup.gateway.mint(max_budget=float(most) * 1.02 + 0.0001)
+    answer = setup.gateway.http.post(case.path, headers=rich.bearer, **sent)
+    assert answer.status_code == 200, answer.text
+    (row,) = setup.gateway.attempts_of(answer.headers["x-request-id"])
+    assert Decimal(row["spend"]) == case.cost
+    spent = setup.gateway.call("/key/info", key=rich.secret)["info"]["spend"]
+    assert Decimal(str(spent)) == case.cost

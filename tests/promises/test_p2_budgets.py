@@ -65,7 +65,7 @@ def test_a_dollar_is_a_hundred_cents_over_three_nodes(cluster: Cluster, figures:
         spent = sum(
             (Decimal(answer.headers["x-ailink-cost"]) for answer in answers if answer.is_success), Decimal()
         )
-        assert (statuses[200], spent) == (100, 1), statuses
+        assert (statuses[200], spent) == (100, Decimal(1)), statuses
         assert [cluster.ask(node, key).status_code for node in range(NODES)] == [422] * NODES
     figures(f"admitted of {CALLERS} callers at {NODES} nodes, times", dict(admitted))
 

@@ -100,6 +100,8 @@ pub struct Call {
     pub counted: Option<Counted>,
     /// Characters of a text that is to be spoken.
     pub characters: u32,
+    /// How long a recording that is to be written down plays.
+    pub seconds: u32,
     /// Who it is for, as OpenAI's clients say.
     pub user: Option<Value>,
     pub metadata: Option<Value>,

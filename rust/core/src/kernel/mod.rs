@@ -19,5 +19,6 @@ pub mod ratio;
 pub mod retry_budget;
 pub mod router;
 pub mod schema;
+pub mod sound;
 pub mod tokens;
 pub mod window;

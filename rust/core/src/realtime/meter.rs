@@ -191,6 +191,7 @@ impl Meter {
             price: self.price.as_deref(),
             input: self.prompt + self.prompt / 8,
             output: self.output.0,
+            units: Usage::default(),
             elastic: self.output.1,
             now: Now::at(now, wall),
         };

@@ -15,6 +15,7 @@ pub mod reserve;
 pub mod route;
 pub mod settle;
 pub mod share;
+pub mod units;
 
 use http::Response;
 

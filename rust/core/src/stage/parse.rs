@@ -19,6 +19,7 @@ use crate::endpoint::{Dialect, Operation, Payload};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::invoke;
+use crate::kernel::sound;
 use crate::patience::promptly;
 use crate::realtime::handshake;
 use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
@@ -328,6 +329,15 @@ fn multipart_call(exchange: &Exchange, body: &Bytes) -> Result<Call> {
     }
     if let Some(part) = multipart::field(&parts, "stream").map_err(malformed)? {
         call.stream = body.get(part.content.clone()).is_some_and(|value| value.trim_ascii() == b"true");
+    }
+    if let Some(part) = multipart::field(&parts, "n").map_err(malformed)? {
+        let text = std::str::from_utf8(body.get(part.content.clone()).unwrap_or_default()).unwrap_or_default();
+        call.choices = text.trim().parse::<u64>().map_err(|_| wrong("n", "a whole number"))?.max(1);
+    }
+    if matches!(exchange.endpoint.operation, Operation::AudioTranscriptions | Operation::AudioTranslations)
+        && let Some(part) = multipart::field(&parts, "file").map_err(malformed)?
+    {
+        call.seconds = sound::seconds(body.get(part.content.clone()).unwrap_or_default());
     }
     Ok(call)
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::admit::announce;
-use super::{Flow, Wait, share};
+use super::{Flow, Wait, share, units};
 use crate::endpoint::Operation;
 use crate::error::Result;
 use crate::exchange::{Counted, Exchange};
@@ -88,6 +88,7 @@ fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refus
         price: deployment.price.as_deref(),
         input: margin,
         output,
+        units: paid_by_token(units::asked(exchange), deployment.price.as_deref()),
         elastic,
         now: Now::at(exchange.started, exchange.wall_us),
     };
@@ -143,6 +144,13 @@ fn may_fit(exchange: &Exchange, index: u32, refused: &Refused) -> bool {
     refused.asked.saturating_sub(slack) <= refused.refusal.remaining
 }
 
+/// Pictures have tokens only where these cost something.
+fn paid_by_token(units: Usage, price: Option<&Price>) -> Usage {
+    let tokens = Usage { image_output: units.image_output, ..Usage::default() };
+    let bare = price.and_then(|price| cost(price, &Usage::default()));
+    if price.and_then(|price| cost(price, &tokens)) == bare { Usage { image_output: 0, ..units } } else { units }
+}
+
 /// What is set aside, and with whom.
 pub struct Terms<'a> {
     /// Who pays besides the key.
@@ -154,6 +162,8 @@ pub struct Terms<'a> {
     /// Tokens, with a margin where they are an estimate.
     pub input: u64,
     pub output: u64,
+    /// What is not text.
+    pub units: Usage,
     /// The output is an assumption.
     pub elastic: bool,
     pub now: Now,
@@ -165,7 +175,7 @@ impl Terms<'_> {
     /// # Errors
     /// The limit that refuses.
     pub fn take(self, key: Option<&Arc<Key>>, told: &mut Told) -> Result<(Hold, i64), Box<Refused>> {
-        let usage = Usage { input: self.input, output: self.output, ..Usage::default() };
+        let usage = Usage { input: self.input, output: self.output, ..self.units };
         let pico = self.price.and_then(|price| cost(price, &usage)).unwrap_or(0);
         let needed = |subject: &Arc<Subject>| subject.limits(Metric::USAGE);
         let limited =
@@ -174,7 +184,8 @@ impl Terms<'_> {
             return Ok((Hold::nothing(key.cloned(), self.payers), pico));
         }
         let spend = u64::try_from(pico).unwrap_or(0);
-        let amounts: Amounts = [1, 1, self.input, self.output, self.input.saturating_add(self.output), spend];
+        let output = usage.answer();
+        let amounts: Amounts = [1, 1, self.input, output, self.input.saturating_add(output), spend];
         let ask = Ask { model: self.model, metrics: Metric::USAGE, amounts, elastic: self.elastic, now: self.now };
         Ok((Hold::take(key, self.payers, &ask, told)?, pico))
     }

@@ -11,7 +11,6 @@ use super::prepare::prepare;
 use super::refusal::judge;
 use crate::account::{Attempt, AttemptStart, Ending};
 use crate::clock::{monotonic_ns, ns_at, wall_us};
-use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange, marks};
 use crate::kernel::breaker::Cause;
@@ -24,6 +23,7 @@ use crate::refusal;
 use crate::snapshot::Deployment;
 use crate::spool::Intent;
 use crate::stage::reserve::{self, Reservation};
+use crate::stage::units;
 use crate::state::deployments::{Full, InFlight};
 use crate::tags;
 use crate::upstream::{Conn, IoError, Outgoing};
@@ -168,16 +168,9 @@ fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservatio
 
 /// What is paid by units that the request itself tells; answers of these operations need not repeat them.
 fn units_asked(exchange: &Exchange) -> Option<Usage> {
-    let call = &exchange.call;
-    let input = u64::from(call.est_input);
-    match exchange.endpoint.operation {
-        Operation::AudioSpeech => Some(Usage { input, characters: call.characters, ..Usage::default() }),
-        Operation::ImagesGenerations | Operation::ImagesEdits | Operation::ImagesVariations => {
-            let images = u32::try_from(call.choices).unwrap_or(u32::MAX);
-            Some(Usage { input, images, ..Usage::default() })
-        }
-        _ => None,
-    }
+    let input = u64::from(exchange.call.est_input);
+    let usage = Usage { input, image_output: 0, ..units::asked(exchange) };
+    (usage.images | usage.characters | usage.seconds > 0).then_some(usage)
 }
 
 /// Sends the request and waits for the head of the answer.

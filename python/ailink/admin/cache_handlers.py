@@ -33,6 +33,24 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     saved_us: int
 
 
+class SemanticView(msgspec.Struct, frozen=True, kw_only=True):
+    """Since the start. `refused`: near enough, but another question, by what they differ in. `judged` and
+    `denied`: what a judge was asked, and what he denied. `skipped`: not even looked for.
+    """
+
+    questions: int
+    partitions: int
+    looks: int
+    hits: int
+    errors: int
+    timeouts: int
+    skipped: int
+    refused: dict[str, int]
+    judged: int
+    denied: int
+    mean_us: int
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     entries: int
@@ -42,6 +60,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     evicted: int
     in_flight: int
+    semantic: SemanticView | None
     rows: list[Row]
 
 
@@ -71,6 +90,7 @@ class StatsView(msgspec.Struct, frozen=True, kw_only=True):
     evicted: int
     in_flight: int
     joined: int
+    semantic: SemanticView | None
     total: Group
     by_model: list[Group]
     by_key: list[Group]
@@ -187,6 +207,7 @@ async def stats(services: Services, call: Call[Nothing, Nothing]) -> StatsView:
         evicted=report.evicted,
         in_flight=report.in_flight,
         joined=sum(row.joined for row in report.rows),
+        semantic=report.semantic,
         total=_group("", report.rows),
         by_model=_groups(report.rows, "model"),
         by_key=_groups(report.rows, "key"),

@@ -34,6 +34,11 @@ def stats(
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     typer.echo(f"{found['entries']} entries, {found['bytes']} of {found['max_bytes']} bytes")
+    if found["semantic"] is not None:
+        told = found["semantic"]
+        refused = sum(told["refused"].values())
+        typer.echo(f"{told['questions']} questions; {told['hits']} of {told['looks']} looks found one alike")
+        typer.echo(f"{refused} near ones were refused, {told['denied']} denied by the judge")
     columns = (by, "hits", "misses", "hit rate", "saved USD", "saved tokens", "saved seconds")
     rows = [
         (row["name"] or "all", str(row["hits"]), str(row["misses"]), f"{row['hit_rate']:.1%}",

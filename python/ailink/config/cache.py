@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from ailink.config.secret import Secret
 from ailink.config.section import Strict
-from ailink.config.units import Duration, Size
+from ailink.config.units import Duration, Similarity, Size
 
 Mode = Literal["on", "opt_in"]
 Scope = Literal["key", "user", "team", "organization", "shared"]
@@ -24,6 +24,28 @@ class RedisTier(Strict, frozen=True, kw_only=True):
     """Of the names of all values."""
 
 
+class Semantic(Strict, frozen=True, kw_only=True):
+    """Answers to questions that mean the same, beside those to requests that are the same."""
+
+    enabled: bool = True
+    mode: Mode = "on"
+    """`opt_in`: only for requests that ask for it."""
+    embedding_model: str | None = None
+    """A model of this gateway that embeds; callers pay for it as for any other request of theirs."""
+    directory: str | None = None
+    """Of a static model in the layout of model2vec: `tokenizer.json`, `model.safetensors`."""
+    threshold: Similarity = Similarity(9_500)
+    """Least cosine similarity."""
+    top_k: Annotated[int, Meta(ge=1, le=32)] = 4
+    """How many of the nearest questions are looked at."""
+    judge: str | None = None
+    """A model of this gateway that is asked whether both questions have the same answer."""
+    timeout: Duration = Duration(2_000)
+    """The longest a request waits for its vector, and for a judge."""
+    max_entries: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    """Most questions that are remembered; the oldest go first."""
+
+
 class ModelCache(Strict, frozen=True, kw_only=True):
     """What a model does otherwise than `cache` says."""
 
@@ -34,6 +56,7 @@ class ModelCache(Strict, frozen=True, kw_only=True):
     scope: Scope | None = None
     namespace: _Namespace | None = None
     replay_pace: Duration | None = None
+    semantic: bool | None = None
 
 
 class Cache(Strict, frozen=True, kw_only=True):
@@ -59,3 +82,4 @@ class Cache(Strict, frozen=True, kw_only=True):
     replay_pace: Duration = Duration(0)
     """Between two events of a stream that is replayed; 0: all at once."""
     redis: RedisTier | None = None
+    semantic: Semantic | None = None

@@ -15,6 +15,7 @@ import msgspec
 from ailink.config import limits, store_checks
 from ailink.config.alerts import faults as alert_faults
 from ailink.config.auto import auto_faults
+from ailink.config.cache_checks import cache_faults
 from ailink.config.circles import cycles
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
 from ailink.config.guardrail_checks import faults as guardrail_faults
@@ -174,10 +175,7 @@ class _Checks:
         self._positive(server.drain, ("server", "drain"), zero={"delay"})
         self._positive(server.ledger, ("server", "ledger"))
         self._positive(self.config.cache, ("cache",), zero={"stale", "replay_pace"})
-        if self.config.cache.redis is not None:
-            self._positive(self.config.cache.redis, ("cache", "redis"))
-            if not self.config.cache.redis.url.reveal().startswith(("redis://", "rediss://")):
-                self._report(("cache", "redis", "url"), "must begin with redis:// or rediss://")
+        self._faults(cache_faults(self.config))
         self._positive(server, ("server",))
         if server.port is None and server.uds is None:
             self._report(("server", "port"), "no listener: give `port` or `uds`")

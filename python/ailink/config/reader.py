@@ -21,7 +21,7 @@ from ailink.config.expand import ExpansionError, expand
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.schema import Config, Strict
 from ailink.config.secret import Secret
-from ailink.config.units import Duration, PicoUsd, Size, Tree
+from ailink.config.units import Duration, PicoUsd, Similarity, Size, Tree
 from ailink.config.yaml12 import Node, Scalar
 
 
@@ -36,6 +36,7 @@ _PARSED: Final[dict[Any, Callable[[object], object]]] = {
     Size: Size.parse,
     PicoUsd: PicoUsd.parse,
     Secret: Secret.parse,
+    Similarity: Similarity.parse,
 }
 
 

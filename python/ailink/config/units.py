@@ -88,6 +88,24 @@ class Size(int):
         return f"{int(self)}B"
 
 
+class Similarity(int):
+    """From 0.5 to 1, in ten-thousandths."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> "Similarity":
+        """`0.95`, exactly. Raises ValueError."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = Decimal(value)
+        if not isinstance(value, Decimal):
+            raise ValueError("expected a number from 0.5 to 1 such as `0.95`")
+        share = exact(value, 4, "a ten-thousandth")
+        if not 5_000 <= share <= 10_000:
+            raise ValueError("expected a number from 0.5 to 1 such as `0.95`")
+        return cls(share)
+
+
 class PicoUsd(int):
     """10⁻¹² US dollars."""
 

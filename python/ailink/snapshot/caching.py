@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ailink.config.cache import Semantic
 from ailink.config.schema import Config, Model
 from ailink.snapshot import model as wire
 
@@ -13,6 +14,7 @@ def policy(model: Model, config: Config) -> wire.CachePolicy:
     """The model's own settings over those of the file."""
     general, own = config.cache, model.cache
     enabled = general.enabled if own.enabled is None else own.enabled
+    semantic = general.semantic if general.semantic is not None and general.semantic.enabled else None
     return wire.CachePolicy(
         mode=(own.mode or general.mode) if enabled else "off",
         scope=own.scope or general.scope,
@@ -20,7 +22,7 @@ def policy(model: Model, config: Config) -> wire.CachePolicy:
         ttl_ms=int(general.ttl if own.ttl is None else own.ttl),
         stale_ms=int(general.stale if own.stale is None else own.stale),
         pace_ms=int(general.replay_pace if own.replay_pace is None else own.replay_pace),
-        semantic=False,
+        semantic=semantic.mode if semantic is not None and own.semantic is not False else "off",
     )
 
 
@@ -35,4 +37,19 @@ def store(config: Config) -> wire.Cache:
         redis=None
         if cache.redis is None
         else wire.RedisTier(credential=REDIS, prefix=cache.redis.prefix, timeout_ms=int(cache.redis.timeout)),
+        semantic=_semantic(cache.semantic),
+    )
+
+
+def _semantic(semantic: Semantic | None) -> wire.Semantic | None:
+    if semantic is None or not semantic.enabled:
+        return None
+    return wire.Semantic(
+        directory=semantic.directory,
+        embedding_model=semantic.embedding_model,
+        threshold=int(semantic.threshold),
+        top_k=semantic.top_k,
+        judge=semantic.judge,
+        timeout_ms=int(semantic.timeout),
+        max_entries=semantic.max_entries,
     )

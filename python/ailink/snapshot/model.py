@@ -100,6 +100,18 @@ class RedisTier(_Wire, frozen=True, kw_only=True):
     timeout_ms: int
 
 
+class Semantic(_Wire, frozen=True, kw_only=True):
+    """Answers to similar questions. `threshold`: in ten-thousandths."""
+
+    directory: str | None
+    embedding_model: str | None
+    threshold: int
+    top_k: int
+    judge: str | None
+    timeout_ms: int
+    max_entries: int
+
+
 class Cache(_Wire, frozen=True, kw_only=True):
     """The store of answers that all models share."""
 
@@ -108,6 +120,7 @@ class Cache(_Wire, frozen=True, kw_only=True):
     max_entry_bytes: int
     single_flight: bool
     redis: RedisTier | None
+    semantic: Semantic | None
 
 
 class CachePolicy(_Wire, frozen=True, kw_only=True):
@@ -119,7 +132,7 @@ class CachePolicy(_Wire, frozen=True, kw_only=True):
     ttl_ms: int
     stale_ms: int
     pace_ms: int
-    semantic: bool
+    semantic: Literal["off", "on", "opt_in"]
 
 
 class Auth(_Wire, frozen=True, kw_only=True):

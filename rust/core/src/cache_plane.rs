@@ -7,9 +7,10 @@ use sha2::Sha256;
 
 use crate::cache::remote::Target;
 use crate::cache::report::{self, Explained};
+use crate::cache::semantic::{Settings, Source};
 use crate::clock;
 use crate::plane::{Plane, PlaneError};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, wire};
 
 /// What the key of stored entries is derived for.
 const PURPOSE: &[u8] = b"ailink cache entries 1";
@@ -35,7 +36,9 @@ impl Plane {
             }
             _ => None,
         };
-        self.shared.state.cache.connect(target).map_err(PlaneError)
+        self.shared.state.cache.connect(target).map_err(PlaneError)?;
+        let semantic = snapshot.cache.semantic.as_ref().filter(|_| snapshot.cache.enabled).map(semantic).transpose()?;
+        self.shared.state.cache.understand(semantic).map_err(|error| PlaneError(format!("cache.semantic: {error}")))
     }
 
     /// What the cache holds and did, as MessagePack.
@@ -76,4 +79,20 @@ impl Plane {
         let purge = rmp_serde::from_slice(purge).map_err(|error| PlaneError(format!("purge: {error}")))?;
         Ok(self.shared.state.cache.purge(&purge))
     }
+}
+
+fn semantic(wire: &wire::Semantic) -> Result<Settings, PlaneError> {
+    let source = match (&wire.directory, &wire.embedding_model) {
+        (Some(directory), None) => Source::Directory(directory.into()),
+        (None, Some(model)) => Source::Model(model.clone()),
+        _ => return Err(PlaneError("cache.semantic: either a directory or a model that embeds".to_string())),
+    };
+    Ok(Settings {
+        source,
+        threshold: f32::from(wire.threshold) / 10_000.0,
+        top: wire.top_k,
+        judge: wire.judge.clone(),
+        timeout: Duration::from_millis(wire.timeout_ms),
+        most: wire.max_entries,
+    })
 }

@@ -139,7 +139,8 @@ pub enum CacheUse {
     Miss,
     Refresh,
     Hit,
-    Semantic,
+    /// The answer to a similar question; how similar, in ten-thousandths.
+    Semantic(u16),
 }
 
 /// A provider's answer whose head has been read.
@@ -211,6 +212,8 @@ pub struct Exchange {
     pub policies_told: Vec<String>,
     // cache
     pub cache: CacheUse,
+    /// An answer to a similar question would do, but only equal requests are looked for.
+    pub exact_only: bool,
     /// What is to become of the answer.
     pub fill: Option<Box<Fill>>,
     /// The equal request whose answer is waited for.

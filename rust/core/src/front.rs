@@ -171,6 +171,7 @@ impl Arrival {
             tags: Vec::new(),
             quotas: caller.quotas,
             cache: CacheUse::Off,
+            exact_only: false,
             fill: None,
             follow: None,
             hit: None,

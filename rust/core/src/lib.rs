@@ -64,6 +64,7 @@ pub mod snapshot;
 pub mod spool;
 pub mod stage;
 pub mod state;
+mod static_model;
 pub mod stored;
 pub mod stream;
 mod tags;

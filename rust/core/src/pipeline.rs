@@ -108,6 +108,15 @@ pub async fn unattended(exchange: &mut Exchange) -> Result<Response<Body>> {
     ask(exchange, decided).await
 }
 
+/// Carries a request of the gateway's own to its answer: nobody's permission is asked, but somebody pays.
+pub async fn aside(mut exchange: Box<Exchange>) -> Response<Body> {
+    let answer = match decided(&mut exchange, Stage::Cache).await {
+        Ok(decided) => ask(&mut exchange, decided).await,
+        Err(error) => Err(error),
+    };
+    settle::run(exchange, answer)
+}
+
 /// What the stages before the attempt came to.
 enum Decided {
     Ask,

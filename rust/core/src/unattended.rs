@@ -10,10 +10,12 @@ use crate::exchange::{CacheUse, Exchange, RequestId};
 impl Exchange {
     /// The same request once more, without its caller. `None` for one that a config object has rewritten.
     pub fn again(&self) -> Option<Exchange> {
-        if self.plan.is_some() {
-            return None;
-        }
-        Some(Exchange {
+        self.plan.is_none().then(|| self.apart())
+    }
+
+    /// A request of the gateway's own in the name of the same caller.
+    pub fn apart(&self) -> Exchange {
+        Exchange {
             started: Instant::now(),
             wall_us: self.wall_us,
             request_id: RequestId::new(self.wall_us),
@@ -44,6 +46,7 @@ impl Exchange {
             policies_told: Vec::new(),
             guarded: Vec::new(),
             cache: CacheUse::Off,
+            exact_only: false,
             fill: None,
             follow: None,
             hit: None,
@@ -67,6 +70,6 @@ impl Exchange {
             cost_pico: None,
             marks: 0,
             mirror: None,
-        })
+        }
     }
 }

@@ -66,7 +66,9 @@ class FakePlane:
 
     def cache_report(self) -> bytes:
         names = ("entries", "bytes", "max_bytes", "stored", "refused", "evicted", "in_flight")
-        return msgspec.msgpack.encode(dict.fromkeys(names, 0) | {"enabled": True, "rows": []})
+        return msgspec.msgpack.encode(
+            dict.fromkeys(names, 0) | {"enabled": True, "semantic": None, "rows": []}
+        )
 
     def cache_entry(self, key: str) -> bytes | None:
         return None

@@ -60,7 +60,8 @@ pub struct Policy {
     pub stale_us: i64,
     /// Between two events of a stream that is replayed.
     pub pace: Duration,
-    pub semantic: bool,
+    /// Whether an answer to a similar question will do.
+    pub semantic: Mode,
 }
 
 impl Policy {
@@ -82,7 +83,8 @@ impl Policy {
             ttl_us: micros(wire.ttl_ms),
             stale_us: micros(wire.stale_ms),
             pace: Duration::from_millis(wire.pace_ms),
-            semantic: wire.semantic,
+            semantic: Mode::parse(&wire.semantic)
+                .ok_or_else(|| format!("semantic cache mode {:?} is not known", wire.semantic))?,
         })
     }
 }

@@ -9,7 +9,9 @@ use super::flight::Lead;
 use super::items::Items;
 use super::key::CacheKey;
 use super::remote::Lease;
+use super::semantic::Question;
 use crate::kernel::cost::Usage;
+use crate::kernel::vector::Vector;
 
 /// How the body of an answer is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,10 @@ pub struct Fill {
     pub lead: Option<Lead>,
     /// The right to ask among all nodes.
     pub lease: Option<Lease>,
+    /// What is asked, where an answer to a similar question would do.
+    pub question: Option<Arc<Question>>,
+    /// What it means, once that is known: the answer can be found by it.
+    pub meaning: Option<Arc<Vector>>,
     /// Inputs that are looked up one by one.
     pub items: Option<Box<Items>>,
     /// When it was asked for, microseconds since 1970.

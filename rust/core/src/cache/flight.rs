@@ -21,7 +21,8 @@ enum State {
     /// Its answer is a stream that can be listened to; whether the leader asked for its usage. Weak, as the stream holds
     /// the leader's part.
     Streaming(Weak<Shared>, bool),
-    Done(Arc<Entry>),
+    /// The answer; how similar its question is, in ten-thousandths, if it is another one.
+    Done(Arc<Entry>, Option<u16>),
     Failed,
     /// The leader is gone.
     Vacant,
@@ -102,7 +103,12 @@ pub struct Lead {
 impl Lead {
     /// The answer is complete.
     pub fn done(mut self, entry: &Arc<Entry>) {
-        self.end(State::Done(entry.clone()));
+        self.end(State::Done(entry.clone(), None));
+    }
+
+    /// The answer to a similar question will do.
+    pub fn similar(mut self, entry: &Arc<Entry>, similarity: u16) {
+        self.end(State::Done(entry.clone(), Some(similarity)));
     }
 
     /// Everybody asks for himself.
@@ -171,7 +177,7 @@ pub struct Follow {
 pub enum Joined {
     /// The leader is gone: this request leads now.
     Lead(Lead),
-    Entry(Arc<Entry>),
+    Entry(Arc<Entry>, Option<u16>),
     Stream(Box<Reader>),
     /// The leader failed.
     Alone,
@@ -202,7 +208,7 @@ impl Follow {
                 shared.filter(|shared| shared.is_whole()).map(|shared| Joined::Stream(Box::new(shared.reader())))
             }
             State::Streaming(..) => None,
-            State::Done(entry) => Some(Joined::Entry(entry.clone())),
+            State::Done(entry, similarity) => Some(Joined::Entry(entry.clone(), *similarity)),
             State::Failed => Some(Joined::Alone),
             State::Vacant => {
                 *state = State::Asking;

@@ -187,6 +187,18 @@ pub fn of_items(exchange: &Exchange, tenant: &[u8], namespace: &str, items: &[Va
     })
 }
 
+/// Of everything but the question: `rest` is the body with an empty text in its place. `None` for a body that is no object.
+pub fn of_rest(exchange: &Exchange, tenant: &[u8], namespace: &str, rest: &[u8]) -> Option<CacheKey> {
+    let root = whole(rest)?;
+    Some(with_buffer(|out| {
+        out.text(b"question");
+        begin(exchange, tenant, namespace, out);
+        let ignored = ignored(exchange.endpoint.operation);
+        out.root(rest, root, |name| ignored.iter().any(|skip| skip.as_bytes() == name));
+        finish(out)
+    }))
+}
+
 /// The root of a body that was accepted before.
 fn whole(body: &[u8]) -> Option<Value> {
     crate::wire::json::scan_object(body, &[]).ok().map(|scan| scan.root)

@@ -2,7 +2,8 @@
 //!
 //! A request's [`key`] covers everything that changes its answer and whose it is; the [`control`] says how the cache takes
 //! part in it; the [`store`] holds complete, successful answers; a [`flight`] lets equal requests wait for one of them;
-//! [`replay`] makes of a stored answer what the caller asked for; [`count`] what it saved.
+//! [`replay`] makes of a stored answer what the caller asked for; [`count`] what it saved; [`semantic`] finds answers to
+//! questions that mean the same.
 
 pub mod control;
 pub mod count;
@@ -15,6 +16,7 @@ pub mod remote;
 pub mod replay;
 pub mod report;
 pub mod sealed;
+pub mod semantic;
 pub mod shared;
 pub mod store;
 mod tier;

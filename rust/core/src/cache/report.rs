@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::count::{Line, Table, merged};
 use super::entry::{Entry, Form};
 use super::key::CacheKey;
+use super::semantic::SemanticReport;
 use super::store::Cache;
 
 /// The state of the store, and what it did since the start.
@@ -21,6 +22,7 @@ pub struct Report {
     pub evicted: u64,
     /// Requests that others may wait for.
     pub in_flight: u64,
+    pub semantic: Option<SemanticReport>,
     pub rows: Vec<Line>,
 }
 
@@ -55,6 +57,7 @@ pub fn report<'t>(cache: &Cache, tables: impl Iterator<Item = &'t Table>) -> Rep
         refused: cache.refused.load(std::sync::atomic::Ordering::Relaxed),
         evicted: cache.evicted(),
         in_flight: cache.flights.len() as u64,
+        semantic: cache.semantic().map(|semantic| semantic.report()),
         rows: merged(tables),
     }
 }

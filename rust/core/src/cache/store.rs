@@ -15,6 +15,7 @@ use super::items;
 use super::key::CacheKey;
 use super::purge::Purge;
 use super::remote::{Memory, Remote, Target};
+use super::semantic::{self, Semantic};
 use crate::clock::wall_us;
 use crate::snapshot::wire;
 
@@ -51,6 +52,7 @@ struct Store {
 pub struct Cache {
     store: Arc<ArcSwapOption<Store>>,
     remote: ArcSwapOption<Remote>,
+    semantic: ArcSwapOption<Semantic>,
     pub flights: Flights,
     epoch: Arc<AtomicU64>,
     evictions: Evictions,
@@ -119,6 +121,30 @@ impl Cache {
         Ok(())
     }
 
+    /// Follows the settings of the semantic cache. What it knows stays unless they change.
+    ///
+    /// # Errors
+    /// Its model cannot be read.
+    pub fn understand(&self, settings: Option<semantic::Settings>) -> Result<(), String> {
+        let current = self.semantic.load();
+        if current.as_ref().map(|semantic| &semantic.settings) == settings.as_ref() {
+            return Ok(());
+        }
+        let started = settings.map(|settings| {
+            let store = self.store.clone();
+            let alive =
+                move |key: &CacheKey| store.load().as_ref().is_some_and(|store| store.entries.peek(key).is_some());
+            Semantic::start(settings, Box::new(alive))
+        });
+        self.semantic.store(started.transpose()?);
+        Ok(())
+    }
+
+    /// What finds answers to similar questions, where it is on.
+    pub fn semantic(&self) -> Option<Arc<Semantic>> {
+        self.semantic.load_full()
+    }
+
     /// The second tier, where there is one.
     pub fn remote(&self) -> Option<Arc<Remote>> {
         self.remote.load_full()
@@ -155,12 +181,15 @@ impl Cache {
             worth: made.worth,
             about: fill.about,
         });
-        if fill.keep
-            && fill.ttl_us > 0
-            && self.put(fill.key, &entry, fill.epoch)
-            && let Some(remote) = self.remote.load().as_ref()
-        {
+        let kept = fill.keep && fill.ttl_us > 0 && self.put(fill.key, &entry, fill.epoch);
+        if kept && let Some(remote) = self.remote.load().as_ref() {
             remote.put(fill.key, &entry, fill.epoch);
+        }
+        if let (Some(question), Some(meaning), Some(semantic)) = (fill.question, fill.meaning, self.semantic())
+            && kept
+            && !calls_tools(&entry.body)
+        {
+            semantic.put(question, meaning, fill.key, entry.stale_us);
         }
         // Behind the entry, in the order of writes.
         drop(fill.lease);
@@ -240,6 +269,9 @@ impl Cache {
             !goes
         });
         let gone = gone.into_inner();
+        if let Some(semantic) = self.semantic.load().as_ref() {
+            semantic.sweep();
+        }
         self.remote.load().as_ref().map_or(gone, |remote| gone.max(remote.purge(purge)))
     }
 
@@ -270,6 +302,12 @@ impl Cache {
     pub fn size(&self) -> (u64, u64) {
         self.store.load().as_ref().map_or((0, 0), |store| (store.entries.len() as u64, store.entries.weight()))
     }
+}
+
+/// An answer that calls a tool has arguments made for its own question. Text that only speaks of it costs a call more.
+fn calls_tools(body: &[u8]) -> bool {
+    let marks: [&[u8]; 5] = [b"\"tool_calls\"", b"tool_use", b"functionCall", b"function_call", b"toolUse"];
+    marks.iter().any(|mark| memchr::memmem::find(body, mark).is_some())
 }
 
 impl About {

@@ -1,5 +1,6 @@
 //! Pure algorithms, no I/O and no clock of their own.
 
+pub mod alike;
 pub mod breaker;
 pub mod budget;
 pub mod choice;
@@ -21,4 +22,5 @@ pub mod router;
 pub mod schema;
 pub mod sound;
 pub mod tokens;
+pub mod vector;
 pub mod window;

@@ -52,6 +52,21 @@ pub struct Cache {
     /// Equal requests wait for one of them.
     pub single_flight: bool,
     pub redis: Option<RedisTier>,
+    pub semantic: Option<Semantic>,
+}
+
+/// Answers to similar questions. `directory`: of a static model; `embedding_model`: a model that embeds.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Semantic {
+    pub directory: Option<String>,
+    pub embedding_model: Option<String>,
+    /// In ten-thousandths.
+    pub threshold: u16,
+    pub top_k: usize,
+    pub judge: Option<String>,
+    pub timeout_ms: u64,
+    pub max_entries: usize,
 }
 
 /// The second tier of the cache; its address is a credential.
@@ -73,7 +88,7 @@ pub struct CachePolicy {
     pub ttl_ms: u64,
     pub stale_ms: u64,
     pub pace_ms: u64,
-    pub semantic: bool,
+    pub semantic: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -17,11 +17,12 @@ use crate::cache::count::What;
 use crate::cache::entry::{About, Entry, Worth};
 use crate::cache::flight::{Joined, Part};
 use crate::cache::items::Items;
+use crate::cache::semantic::Question;
 use crate::cache::{Fill, key, replay};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange};
-use crate::stage::refresh;
+use crate::stage::{refresh, similar};
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if let Some(earlier) = exchange.fill.take() {
@@ -73,6 +74,8 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         keep: true,
         lead: None,
         lease: None,
+        question: None,
+        meaning: None,
         items: None,
         asked_us: exchange.wall_us,
     });
@@ -82,6 +85,10 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         return Ok(Flow::Answer(response));
     }
     exchange.cache = if wish.refresh { CacheUse::Refresh } else { CacheUse::Miss };
+    if similar::wanted(exchange, policy, &wish) {
+        let (about, age) = (&fill.about, wish.max_age_s);
+        fill.question = Question::of(exchange, &about.tenant, &about.namespace, age).map(Arc::new);
+    }
     // A purge between the look and here would have to be waited for by nobody.
     let flights = &exchange.shard.shared.state.cache.flights;
     let joined = if snapshot.cache.single_flight && !wish.refresh { flights.join(&fill.key) } else { None };
@@ -94,8 +101,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         Some(Part::Lead(lead)) => fill.lead = Some(lead),
         None => {}
     }
+    let asks = fill.question.is_some() || !wish.refresh && exchange.shard.shared.state.cache.remote().is_some();
     exchange.fill = Some(fill);
-    if !wish.refresh && exchange.shard.shared.state.cache.remote().is_some() {
+    if asks {
         return Ok(Flow::Park);
     }
     missed(exchange);
@@ -107,24 +115,26 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
 /// # Errors
 /// None of its own.
 pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
-    let Some(follow) = exchange.follow.take() else { return Ok(deeper(exchange).await) };
+    let Some(follow) = exchange.follow.take() else { return Ok(elsewhere(exchange).await) };
     // OpenAI's chat alone lets the caller choose whether a stream tells its usage.
     let streamed = exchange.call.stream.then_some(exchange.call.include_usage == Some(true));
     let began = std::time::Instant::now();
     let joined = follow.wait(streamed).await;
     exchange.waited += began.elapsed();
+    let mut how = CacheUse::Hit;
     let response = match joined {
         Joined::Lead(lead) => {
             if let Some(fill) = &mut exchange.fill {
                 fill.lead = Some(lead);
             }
-            return Ok(deeper(exchange).await);
+            return Ok(elsewhere(exchange).await);
         }
-        Joined::Entry(entry) => {
+        Joined::Entry(entry, similarity) => {
             let pace = exchange.model().map_or(std::time::Duration::ZERO, |model| model.cache.pace);
             let response = replay::response(exchange, &entry, pace);
             if response.is_some() {
                 told(exchange, What::Joined, &entry.worth);
+                how = similarity.map_or(CacheUse::Hit, CacheUse::Semantic);
             }
             response
         }
@@ -143,11 +153,23 @@ pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
     };
     if response.is_some() {
         exchange.fill = None;
-        exchange.cache = CacheUse::Hit;
+        exchange.cache = how;
     } else {
         missed(exchange);
     }
     Ok(response)
+}
+
+/// The answer from the second tier, or that to a similar question.
+async fn elsewhere(exchange: &mut Exchange) -> Option<Response<Body>> {
+    if let Some(response) = deeper(exchange).await {
+        return Some(response);
+    }
+    let response = Box::pin(similar::look(exchange)).await;
+    if response.is_none() {
+        missed(exchange);
+    }
+    response
 }
 
 /// How long an answer that another node is fetching is waited for, and how often it is looked for.
@@ -157,10 +179,10 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 /// The answer from the second tier, also if another node is about to put it there.
 async fn deeper(exchange: &mut Exchange) -> Option<Response<Body>> {
     let cache = &exchange.shard.shared.state.cache;
-    let (Some(remote), Some(key)) = (cache.remote(), exchange.fill.as_ref().map(|fill| fill.key)) else {
-        missed(exchange);
+    if exchange.cache == CacheUse::Refresh {
         return None;
-    };
+    }
+    let (remote, key) = (cache.remote()?, exchange.fill.as_ref()?.key);
     let began = std::time::Instant::now();
     let mut found = remote.get(&key).await;
     if found.is_none() && exchange.snapshot.cache.single_flight {
@@ -181,11 +203,7 @@ async fn deeper(exchange: &mut Exchange) -> Option<Response<Body>> {
         }
     }
     exchange.waited += began.elapsed();
-    let response = found.and_then(|entry| from_remote(exchange, entry));
-    if response.is_none() {
-        missed(exchange);
-    }
-    response
+    found.and_then(|entry| from_remote(exchange, entry))
 }
 
 /// An entry of the second tier becomes one of memory, and the answer.
@@ -307,7 +325,7 @@ fn missed(exchange: &Exchange) {
 }
 
 /// Counts what was done, and what it saved.
-fn told(exchange: &Exchange, what: What, worth: &Worth) {
+pub fn told(exchange: &Exchange, what: What, worth: &Worth) {
     if !matches!(what, What::Miss | What::Bypass) {
         exchange.shard.metrics.cache_hits.add(1);
     }

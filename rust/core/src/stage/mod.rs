@@ -16,6 +16,7 @@ pub mod route;
 pub mod settle;
 pub mod share;
 pub mod units;
+pub mod similar;
 
 use http::Response;
 

@@ -26,6 +26,8 @@ pub fn begin(exchange: &Exchange, key: &CacheKey, entry: &Entry) -> bool {
         keep: true,
         lead: Some(lead),
         lease: None,
+        question: None,
+        meaning: None,
         items: None,
         asked_us: exchange.wall_us,
     }));

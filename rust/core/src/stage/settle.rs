@@ -30,6 +30,8 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-ailink-provider");
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-ailink-deployment");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-ailink-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-ailink-cache");
+const SEMANTIC: HeaderName = HeaderName::from_static("x-ailink-cache-semantic");
+const SIMILARITY: HeaderName = HeaderName::from_static("x-ailink-cache-similarity");
 const CACHE_KEY: HeaderName = HeaderName::from_static("x-ailink-cache-key");
 const GUARDRAILS: HeaderName = HeaderName::from_static("x-ailink-guardrails");
 const POLICIES: HeaderName = HeaderName::from_static("x-ailink-policies");
@@ -118,10 +120,17 @@ fn tell(exchange: &Exchange, headers: &mut HeaderMap, overhead_us: u64) {
         CacheUse::Miss => Some("miss"),
         CacheUse::Refresh => Some("refresh"),
         CacheUse::Hit => Some("hit"),
-        CacheUse::Semantic => Some("semantic"),
+        CacheUse::Semantic(_) => Some("semantic"),
     };
     if let Some(cache) = cache {
         headers.insert(CACHE, HeaderValue::from_static(cache));
+    }
+    if let CacheUse::Semantic(similarity) = exchange.cache {
+        let text = format!("{}.{:04}", similarity / 10_000, similarity % 10_000);
+        headers.extend(HeaderValue::from_str(&text).ok().map(|text| (SIMILARITY, text)));
+    }
+    if exchange.exact_only {
+        headers.insert(SEMANTIC, HeaderValue::from_static("off"));
     }
     if let Some(key) = &exchange.hit {
         headers.insert(CACHE_KEY, hex(key));

@@ -1,0 +1,29 @@
+"""What the shape of `cache` cannot say."""
+
+from collections.abc import Iterator
+
+from ailink.config.problems import Path
+from ailink.config.schema import Config
+
+
+def cache_faults(config: Config) -> Iterator[tuple[Path, str]]:
+    """What is wrong with the tiers of the cache, and where."""
+    redis, semantic = config.cache.redis, config.cache.semantic
+    if redis is not None:
+        path: Path = ("cache", "redis")
+        if redis.timeout == 0:
+            yield (*path, "timeout"), "must be more than 0"
+        if not redis.url.reveal().startswith(("redis://", "rediss://")):
+            yield (*path, "url"), "must begin with redis:// or rediss://"
+    if semantic is None or not semantic.enabled:
+        return
+    path = ("cache", "semantic")
+    if semantic.timeout == 0:
+        yield (*path, "timeout"), "must be more than 0"
+    if (semantic.embedding_model is None) == (semantic.directory is None):
+        yield path, "needs either `embedding_model` or `directory`: something that embeds"
+    names = {name for model in config.models for name in (model.name, *model.aliases)}
+    for key in ("embedding_model", "judge"):
+        name = getattr(semantic, key)
+        if name is not None and name not in names:
+            yield (*path, key), f"there is no model {name!r}"

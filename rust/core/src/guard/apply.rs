@@ -1,8 +1,12 @@
 //! Judging a whole document: every text is searched, and what must not pass is cut out of the bytes.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use super::nested::{Nested, Part};
 use super::walk::{self, Duplicate, Frame, Kind, Visitor};
 use super::{Action, Rule, Side};
 use crate::kernel::patterns::{Failed, Hit};
@@ -44,21 +48,31 @@ impl Judged {
 /// # Errors
 /// A key that stands twice in one object (with `unique`).
 pub fn judge(side: &Side, body: &[u8], unique: bool) -> Result<Judged, Duplicate> {
-    let mut judge =
-        Judge { side, body, judged: Judged::default(), edits: Vec::new(), hits: Vec::new(), buffer: String::new() };
+    let mut judge = Judge { body, judged: Judged::default(), look: Look::new(side) };
     walk::walk(body, unique, &mut judge)?;
-    let Judge { mut judged, edits, .. } = judge;
+    let Judge { mut judged, look, .. } = judge;
+    judged.failed = look.failed;
+    let mut edits = look.edits;
     if !edits.is_empty() && judged.block().is_none() {
+        edits.extend(probabilities(body));
         judged.rewritten = Some(spliced(body, edits));
     }
     Ok(judged)
 }
 
-fn spliced(body: &[u8], mut edits: Vec<(Range<usize>, Vec<u8>)>) -> Vec<u8> {
+/// Bytes of a document and what stands in their place.
+pub(super) type Edit = (Range<usize>, Vec<u8>);
+
+/// A document with its edits; where two overlap, nothing stands in place of the second.
+pub(super) fn spliced(body: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
     edits.sort_by_key(|(range, _)| range.start);
     let mut out = Vec::with_capacity(body.len());
     let mut at = 0;
     for (range, text) in edits {
+        if range.start < at {
+            at = at.max(range.end);
+            continue;
+        }
         out.extend_from_slice(body.get(at..range.start).unwrap_or_default());
         out.extend_from_slice(&text);
         at = range.end;
@@ -68,53 +82,21 @@ fn spliced(body: &[u8], mut edits: Vec<(Range<usize>, Vec<u8>)>) -> Vec<u8> {
 }
 
 struct Judge<'j> {
-    side: &'j Side,
     body: &'j [u8],
     judged: Judged,
-    edits: Vec<(Range<usize>, Vec<u8>)>,
-    hits: Vec<Hit>,
-    buffer: String,
+    look: Look<'j>,
 }
 
 impl Visitor for Judge<'_> {
     fn text(&mut self, kind: Kind, path: &[Frame], raw: Range<usize>) {
-        let Some(content) = self.body.get(raw.clone()) else { return };
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        let escaped = memchr::memchr(b'\\', content).is_some();
-        let text = match std::str::from_utf8(content) {
-            Ok(text) if !escaped => text,
-            _ => {
-                walk::decode(content, &mut buffer);
-                buffer.as_str()
-            }
+        let nested = || {
+            let key = path.last().and_then(|frame| self.body.get(frame.key.clone()));
+            key == Some(b"arguments")
         };
-        self.hits.clear();
-        let mut hits = std::mem::take(&mut self.hits);
-        if self.side.set.scan(text, &mut hits) == Err(Failed) {
-            self.judged.failed = true;
-        }
-        if !hits.is_empty() {
-            self.found(&hits, text, path);
-            for (range, replacement) in replacements(self.side, &hits, text) {
-                let inner = if escaped {
-                    walk::raw_offset(content, range.start)..walk::raw_offset(content, range.end)
-                } else {
-                    range
-                };
-                self.edit(kind, raw.clone(), inner, &replacement);
-            }
-        }
-        self.hits = hits;
-        self.buffer = buffer;
-    }
-}
-
-impl Judge<'_> {
-    fn found(&mut self, hits: &[Hit], text: &str, path: &[Frame]) {
-        let _ = text;
-        for hit in hits {
-            let Some((rule, label)) = self.side.owner(hit.pattern) else { continue };
+        let nested = kind == Kind::Text && nested();
+        self.look.at(self.body, kind, nested, raw);
+        for hit in &self.look.hits {
+            let Some((rule, label)) = self.look.side.owner(hit.pattern) else { continue };
             let known = self
                 .judged
                 .findings
@@ -133,6 +115,50 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// Looks at texts of a document that stand there as a whole, and gathers what has to change.
+pub(super) struct Look<'s> {
+    pub side: &'s Side,
+    /// Of the latest text.
+    pub hits: Vec<Hit>,
+    pub edits: Vec<Edit>,
+    /// A search was given up.
+    pub failed: bool,
+    buffer: String,
+}
+
+impl<'s> Look<'s> {
+    pub fn new(side: &'s Side) -> Self {
+        Look { side, hits: Vec::new(), edits: Vec::new(), failed: false, buffer: String::new() }
+    }
+
+    /// Looks at the text whose content stands at `raw`; `nested`: it is JSON itself.
+    pub fn at(&mut self, body: &[u8], kind: Kind, nested: bool, raw: Range<usize>) {
+        self.hits.clear();
+        let Some(content) = body.get(raw.clone()) else { return };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        let escaped = memchr::memchr(b'\\', content).is_some();
+        let text = match std::str::from_utf8(content) {
+            Ok(text) if !escaped => text,
+            _ => {
+                walk::decode(content, &mut buffer);
+                buffer.as_str()
+            }
+        };
+        if self.side.set.scan(text, &mut self.hits) == Err(Failed) {
+            self.failed = true;
+        }
+        if !self.hits.is_empty() {
+            let mut offsets = walk::Offsets::new(content);
+            for (range, replacement) in replacements(self.side, &self.hits, text, nested) {
+                let inner = if escaped { offsets.of(range.start)..offsets.of(range.end) } else { range };
+                self.edit(kind, raw.clone(), inner, &replacement);
+            }
+        }
+        self.buffer = buffer;
+    }
 
     /// Replaces `inner` of the content at `raw`. A number becomes a string.
     fn edit(&mut self, kind: Kind, raw: Range<usize>, inner: Range<usize>, text: &str) {
@@ -150,47 +176,118 @@ impl Judge<'_> {
 }
 
 /// Disjoint ranges of `text` with what stands in their place, in order.
-fn replacements(side: &Side, hits: &[Hit], text: &str) -> Vec<(Range<usize>, String)> {
-    let mut spans: Vec<(Range<usize>, Action, Arc<str>)> = Vec::new();
-    let mut altering: Vec<(&Hit, Action, &Arc<str>)> = hits
-        .iter()
-        .filter_map(|hit| side.owner(hit.pattern).map(|(rule, label)| (hit, rule.effect(), label)))
-        .filter(|(_, action, _)| matches!(action, Action::Mask | Action::Redact))
-        .collect();
-    altering.sort_by_key(|(hit, _, _)| (hit.start, usize::MAX - hit.end));
-    for (hit, action, label) in altering {
+fn replacements(side: &Side, hits: &[Hit], text: &str, nested: bool) -> Vec<(Range<usize>, String)> {
+    let altering = hits.iter().filter_map(|hit| {
+        let (rule, label) = side.owner(hit.pattern)?;
+        let effect = rule.effect();
+        matches!(effect, Action::Mask | Action::Redact).then(|| Span::of(hit, effect, label))
+    });
+    let mut altering: Vec<Span> = altering.collect();
+    altering.sort_by_key(|span| span.range.start);
+    let mut spans: Vec<Span> = Vec::new();
+    for span in altering {
         match spans.last_mut() {
-            Some((range, strongest, _)) if hit.start < range.end => {
-                range.end = range.end.max(hit.end);
-                *strongest = action.max(*strongest);
-            }
-            _ => spans.push((hit.start..hit.end, action, label.clone())),
+            Some(last) if span.range.start < last.range.end => last.join(&span),
+            _ => spans.push(span),
         }
     }
-    spans
-        .into_iter()
-        .map(|(range, action, label)| {
-            let replacement = if action == Action::Mask {
-                masked(text.get(range.clone()).unwrap_or_default(), range.len())
-            } else {
-                placeholder(&label)
-            };
-            (range, replacement)
-        })
-        .collect()
+    let nested = (nested && !spans.is_empty()).then(|| Nested::of(text));
+    spans.iter().flat_map(|span| replaced(span, nested.as_ref(), text, &(0..text.len()))).collect()
+}
+
+/// What must not pass: where, what is done, and what it is.
+#[derive(Clone, Debug)]
+pub(super) struct Span {
+    pub range: Range<usize>,
+    pub action: Action,
+    label: Arc<str>,
+    /// The match that gives it its name: the first, of these the longest.
+    name: (usize, Reverse<usize>, u32),
+}
+
+impl Span {
+    pub fn of(hit: &Hit, action: Action, label: &Arc<str>) -> Self {
+        let name = (hit.start, Reverse(hit.end), hit.pattern);
+        Span { range: hit.start..hit.end, action, label: label.clone(), name }
+    }
+
+    /// One span of two that overlap.
+    pub fn join(&mut self, other: &Span) {
+        self.range = self.range.start.min(other.range.start)..self.range.end.max(other.range.end);
+        self.action = self.action.max(other.action);
+        if other.name < self.name {
+            (self.name, self.label) = (other.name, other.label.clone());
+        }
+    }
+}
+
+/// What becomes of a span in the piece of its text that stands at `at`; the span may go on in other pieces.
+pub(super) fn replaced(
+    span: &Span,
+    nested: Option<&Nested>,
+    piece: &str,
+    at: &Range<usize>,
+) -> SmallVec<[(Range<usize>, String); 2]> {
+    let Span { range, action, label, .. } = span;
+    let parts = match nested {
+        Some(nested) => nested.parts(range),
+        None => SmallVec::from_iter([Part { range: range.clone(), bare: false }]),
+    };
+    let mut out = SmallVec::new();
+    for (number, part) in parts.into_iter().enumerate() {
+        let (start, end) = (part.range.start.max(at.start), part.range.end.min(at.end));
+        if start >= end {
+            continue;
+        }
+        let begins = start == part.range.start;
+        let mut text = String::new();
+        if part.bare && begins {
+            text.push('"');
+        }
+        if *action == Action::Mask {
+            let shown = piece.get(start - at.start..end - at.start).unwrap_or_default();
+            text.push_str(&masked(shown, part.range.end - start, nested.is_some_and(Nested::is_json)));
+        } else if begins && number == 0 {
+            text.push_str(&placeholder(label));
+        }
+        if part.bare && end == part.range.end {
+            text.push('"');
+        }
+        out.push((start..end, text));
+    }
+    out
 }
 
 /// What stands for a match.
-pub(super) fn placeholder(label: &str) -> String {
+fn placeholder(label: &str) -> String {
     format!("[{label}]")
 }
 
 /// Letters and digits as `*`, but for the last four bytes of a match of which `left` bytes are still to come (this piece
-/// included).
-pub(super) fn masked(piece: &str, left: usize) -> String {
+/// included). In nested JSON all else that has a meaning there as well.
+fn masked(piece: &str, left: usize, nested: bool) -> String {
     let shown = left.saturating_sub(4);
-    piece
-        .char_indices()
-        .map(|(at, character)| if at < shown && character.is_alphanumeric() { '*' } else { character })
-        .collect()
+    let hidden = |at: usize, character: char| {
+        (at < shown && character.is_alphanumeric()) || (nested && matches!(character, '"' | '\\' | '\0'..='\x1f'))
+    };
+    piece.char_indices().map(|(at, character)| if hidden(at, character) { '*' } else { character }).collect()
+}
+
+/// Members with probabilities of tokens, which tell the text once more: their values, and what stands in their place.
+pub(super) fn probabilities(data: &[u8]) -> Vec<Edit> {
+    struct Find<'d>(&'d [u8], Vec<Edit>);
+    impl Visitor for Find<'_> {
+        fn text(&mut self, _: Kind, _: &[Frame], _: Range<usize>) {}
+
+        fn opened(&mut self, path: &[Frame], at: usize, array: bool) {
+            let name = path.last().filter(|frame| !frame.array).and_then(|frame| self.0.get(frame.key.clone()));
+            if matches!(name, Some(b"logprobs" | b"logprobsResult")) {
+                let end = walk::value_end(self.0, at);
+                self.1.push((at..end, if array { b"[]".to_vec() } else { b"null".to_vec() }));
+            }
+        }
+    }
+    let mut find = Find(data, Vec::new());
+    let _ = walk::walk(data, false, &mut find);
+    find.1
 }

@@ -5,6 +5,8 @@
 //! whole answers, [`stream`] at streams; all of them report to the [`record`].
 
 mod apply;
+mod escapes;
+mod nested;
 pub mod output;
 pub mod record;
 pub mod stream;

@@ -10,6 +10,7 @@ use super::record::Verdict;
 use super::stream::Guarded;
 use super::{Finding, Judged, Side, judge};
 use crate::body::{Body, Source};
+use crate::endpoint::Dialect;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::wire::json::{JsonErrorKind, scan_object};
@@ -41,7 +42,8 @@ pub async fn through(exchange: &mut Exchange, plan: u32, response: Response<Body
     let Some(plan) = plan else { return Ok(response) };
     let (Some(side), true) = (&plan.output, response.status().is_success()) else { return Ok(response) };
     let (mut head, body) = response.into_parts();
-    if starts_with(&head.headers, b"text/event-stream") {
+    let amazon = exchange.endpoint.dialect == Dialect::Bedrock;
+    if starts_with(&head.headers, if amazon { b"application/vnd.amazon.eventstream" } else { b"text/event-stream" }) {
         return Ok(match body.into_source() {
             Ok(source) => {
                 let Some(guarded) = Guarded::new(exchange, held, place, source) else {
@@ -145,10 +147,12 @@ pub async fn collect(source: Box<dyn Source>) -> Result<Bytes> {
 pub fn refusal(finding: &Finding, side: &str, status: u16) -> Error {
     let what = if side == "input" { "request" } else { "answer" };
     let Finding { rule, label, place, range, .. } = finding;
-    let text = format!(
-        "Guardrail '{}' blocked this {what}: {label} in {place} (bytes {} to {} of the text).",
-        rule.name, range.start, range.end
-    );
+    // Of a stream, how long the match would become is not waited for.
+    let bytes = match side {
+        "stream" => format!("from byte {}", range.start),
+        _ => format!("bytes {} to {}", range.start, range.end),
+    };
+    let text = format!("Guardrail '{}' blocked this {what}: {label} in {place} ({bytes} of the text).", rule.name);
     let error = Error::new(Code::GuardrailBlocked, text);
     let error = if side == "input" { error.param(place.clone()) } else { error };
     if status == 400 { error } else { error.status(status) }

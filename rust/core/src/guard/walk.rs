@@ -9,10 +9,14 @@ use std::ops::Range;
 use memchr::memchr2;
 use smallvec::SmallVec;
 
+pub use super::escapes::{Offsets, decode};
+
 /// Longest identifier that is not looked at.
 const IDENTIFIER: usize = 128;
 /// Shortest number that could be a card, a phone, an account.
 const NUMBER: usize = 7;
+/// Longest number of seconds.
+const TIME: usize = 10;
 /// Base64 from this length on, in a member for data, is no text.
 const BASE64: usize = 256;
 
@@ -44,8 +48,14 @@ pub trait Visitor {
     /// A number in a member `name` (content of the key).
     fn number(&mut self, _path: &[Frame], _name: &[u8], _raw: Range<usize>) {}
 
-    /// A value that is not looked at because it is an identifier, in a member `name`.
-    fn identifier(&mut self, _path: &[Frame], _name: &[u8]) {}
+    /// A value that is not looked at because it is an identifier, in a member `name`: the bytes between its quotes.
+    fn identifier(&mut self, _path: &[Frame], _name: &[u8], _raw: Range<usize>) {}
+
+    /// An object or an array, before it is gone into: `path` leads to it.
+    fn opened(&mut self, _path: &[Frame], _at: usize, _array: bool) {}
+
+    /// A member `name` that is true.
+    fn flag(&mut self, _path: &[Frame], _name: &[u8]) {}
 }
 
 /// A key stands twice in one object: readers would disagree about its value. Says where.
@@ -80,6 +90,7 @@ impl Walker<'_> {
             match byte {
                 b'{' | b'[' => {
                     key = *byte == b'{';
+                    visitor.opened(&self.frames, at, !key);
                     self.frames.push(Frame { id: self.next, array: !key, place: 0, key: 0..0 });
                     self.keys.push(Vec::new());
                     self.next += 1;
@@ -115,6 +126,11 @@ impl Walker<'_> {
                     self.digits(at..at + length, visitor);
                     at += length;
                 }
+                b't' => {
+                    let name = self.frames.last().map_or(0..0, |frame| frame.key.clone());
+                    visitor.flag(&self.frames, &self.body[name]);
+                    at += 4;
+                }
                 _ => at += 1,
             }
         }
@@ -127,7 +143,7 @@ impl Walker<'_> {
             let (name, value) = (&self.body[name], &self.body[raw.clone()]);
             match looked_at(name, value) {
                 Some(seen) => visitor.text(Kind::Text, &self.frames, raw.start..raw.start + seen),
-                None => visitor.identifier(&self.frames, name),
+                None => visitor.identifier(&self.frames, name, raw),
             }
             return Ok(());
         }
@@ -161,9 +177,12 @@ impl Walker<'_> {
 
     fn digits(&mut self, raw: Range<usize>, visitor: &mut impl Visitor) {
         let name = self.frames.last().map_or(0..0, |frame| frame.key.clone());
-        visitor.number(&self.frames, &self.body[name], raw.clone());
-        // Parameters of the call itself (`seed`, …) are numbers by nature.
-        if raw.len() >= NUMBER && self.frames.len() > 1 && !self.frames.last().is_some_and(|frame| frame.array) {
+        visitor.number(&self.frames, &self.body[name.clone()], raw.clone());
+        // Parameters of the call itself (`seed`, …) are numbers by nature, and so are seconds since 1970.
+        let time =
+            raw.len() <= TIME && matches!(&self.body[name.clone()], b"created" | b"created_at" | b"completed_at");
+        if raw.len() >= NUMBER && !time && self.frames.len() > 1 && !self.frames.last().is_some_and(|frame| frame.array)
+        {
             visitor.text(Kind::Number, &self.frames, raw);
         }
     }
@@ -234,62 +253,22 @@ fn looked_at(name: &[u8], value: &[u8]) -> Option<usize> {
     Some(value.len())
 }
 
-/// The text a string's content stands for; lone surrogates become U+FFFD.
-pub fn decode(raw: &[u8], out: &mut String) {
-    let mut at = 0;
-    while at < raw.len() {
-        let run = memchr::memchr(b'\\', &raw[at..]).unwrap_or(raw.len() - at);
-        // A string's content was validated as UTF-8 with the document.
-        out.push_str(&String::from_utf8_lossy(&raw[at..at + run]));
-        at += run;
-        if at < raw.len() {
-            let (character, length) = escape(&raw[at..]);
-            out.push(character);
-            at += length;
+/// Where the object or array that begins at `at` ends.
+pub fn value_end(body: &[u8], at: usize) -> usize {
+    let (mut at, mut depth) = (at, 0_usize);
+    while let Some(byte) = body.get(at) {
+        match byte {
+            b'"' => at = string_end(body, at + 1),
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return at;
         }
     }
-}
-
-/// Where in the content `raw` the byte `offset` of its decoded text stands.
-pub fn raw_offset(raw: &[u8], offset: usize) -> usize {
-    let (mut at, mut decoded) = (0, 0);
-    while at < raw.len() && decoded < offset {
-        if raw[at] == b'\\' {
-            let (character, length) = escape(&raw[at..]);
-            decoded += character.len_utf8();
-            at += length;
-        } else {
-            decoded += 1;
-            at += 1;
-        }
-    }
-    at
-}
-
-fn unit(raw: &[u8]) -> Option<u32> {
-    let digits = raw.strip_prefix(b"\\u")?.get(..4)?;
-    digits.iter().try_fold(0, |sum, digit| Some(sum * 16 + char::from(*digit).to_digit(16)?))
-}
-
-/// The character of an escape and how long it is.
-fn escape(raw: &[u8]) -> (char, usize) {
-    match raw.get(1) {
-        Some(b'u') => match (unit(raw), raw.get(6..).and_then(unit)) {
-            (Some(high @ 0xd800..0xdc00), Some(low @ 0xdc00..0xe000)) => {
-                let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-                (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
-            }
-            (Some(code), _) => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
-            (None, _) => (char::REPLACEMENT_CHARACTER, raw.len()),
-        },
-        Some(b'n') => ('\n', 2),
-        Some(b't') => ('\t', 2),
-        Some(b'r') => ('\r', 2),
-        Some(b'b') => ('\u{8}', 2),
-        Some(b'f') => ('\u{c}', 2),
-        Some(other) => (char::from(*other), 2),
-        None => ('\\', 1),
-    }
+    body.len()
 }
 
 /// `messages[2].content[0].text`, for people.
@@ -372,6 +351,7 @@ mod tests {
         let mut text = String::new();
         decode(raw, &mut text);
         assert_eq!(text, "aé😀b");
-        assert_eq!([0, 1, 3, 7, 8].map(|offset| raw_offset(raw, offset)), [0, 1, 7, 19, 20]);
+        let mut offsets = Offsets::new(raw);
+        assert_eq!([0, 1, 3, 7, 8].map(|offset| offsets.of(offset)), [0, 1, 7, 19, 20]);
     }
 }

@@ -37,6 +37,14 @@ impl Frames {
         }
     }
 
+    /// Takes the incomplete event at the end of a stream; half a frame says nothing.
+    pub fn take_rest(&mut self) -> Bytes {
+        match self {
+            Frames::Sse(framer) => framer.take_rest(),
+            Frames::Amazon(_) => Bytes::new(),
+        }
+    }
+
     /// Bytes of the incomplete event that are kept.
     pub fn pending(&self) -> usize {
         match self {

@@ -238,3 +238,14 @@ pub fn write(out: &mut Vec<u8>, headers: &[(&str, &str)], payload: impl FnOnce(&
     let checksum = crc32fast::hash(&out[start..]);
     out.extend_from_slice(&checksum.to_be_bytes());
 }
+
+/// Writes length and checksums of a whole frame anew, after its payload has changed.
+pub fn seal(frame: &mut [u8]) {
+    let Some(covered) = frame.len().checked_sub(4).filter(|_| frame.len() >= SMALLEST) else { return };
+    let total = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    frame[..4].copy_from_slice(&total.to_be_bytes());
+    let checksum = crc32fast::hash(&frame[..8]);
+    frame[8..PRELUDE].copy_from_slice(&checksum.to_be_bytes());
+    let checksum = crc32fast::hash(&frame[..covered]);
+    frame[covered..].copy_from_slice(&checksum.to_be_bytes());
+}

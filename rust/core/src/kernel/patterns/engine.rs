@@ -286,7 +286,7 @@ impl Search<'_, '_> {
         let range = before.unwrap_or(lowest)..end;
         let found = self.start(id, range.clone())?;
         let hit = match (found, self.progress.latest(pattern)) {
-            (Some(start), _) => Hit { pattern, start, end },
+            (Some(start), _) => Hit { pattern, start, end, first: end },
             // It begins inside the span before: only what lies behind that is new.
             (None, Some(latest)) if before.is_some() => Hit { end, ..*latest },
             (None, _) => return Ok(()),
@@ -337,7 +337,7 @@ impl Search<'_, '_> {
             }
         }
         if let Some(start) = best {
-            self.hits.push(Hit { pattern, start, end: range.end });
+            self.hits.push(Hit { pattern, start, end: range.end, first: range.end });
         }
         Ok(())
     }

@@ -64,4 +64,6 @@ pub struct Hit {
     pub pattern: u32,
     pub start: usize,
     pub end: usize,
+    /// The end of the shortest match from there that is not one of an earlier start.
+    pub first: usize,
 }

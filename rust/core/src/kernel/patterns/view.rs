@@ -161,7 +161,7 @@ impl Cooked {
     }
 
     pub fn in_text(&self, hit: Hit) -> Hit {
-        Hit { start: self.start(hit.start), end: self.end(hit.end), ..hit }
+        Hit { start: self.start(hit.start), end: self.end(hit.end), first: self.end(hit.first), ..hit }
     }
 
     /// Forgets what stands before `view`.

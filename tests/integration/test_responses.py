@@ -198,7 +198,6 @@ def test_a_failing_responses_model_tells_clients_of_other_formats(gateway: Gatew
 @pytest.mark.parametrize(
     ("more", "param"),
     [
-        ({"background": True}, "background"),
         ({"tools": [{"type": "web_search"}]}, "hosted_tools"),
     ],
 )

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model
+from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model, until
 from tests.harness.canned import CannedProvider
 
+PRICE = {"input_per_million": 1, "output_per_million": 2}
 NATIVE: dict[str, Any] = {
     "id": "resp_native1",
     "object": "response",
@@ -42,6 +44,11 @@ def gateway(
 ) -> Iterator[Gateway]:
     config = make_config(
         make_model("claude", make_deployment(provider, "echo", dialect="anthropic")),
+        make_model(
+            "slow", make_deployment(provider, "latency=1500ms;echo", dialect="anthropic", price=PRICE)
+        ),
+        make_model("openai", make_deployment(provider, "echo", dialect="responses", price=PRICE)),
+        make_model("throttled", make_deployment(provider, "status=429", dialect="anthropic")),
         make_model("gemini", make_deployment(provider, "echo", dialect="gemini")),
         make_model(
             "native",
@@ -239,3 +246,91 @@ def test_bad_input_is_told(gateway: Gateway, key: Key) -> None:
     assert gateway.http.get("/v1/responses/x").status_code == 401
     limited = gateway.mint(allowed_routes=["/v1/chat/completions"])
     assert gateway.http.get("/v1/responses/x", headers=limited.bearer).status_code == 403
+
+
+# ── in the background ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def ended(client: openai.OpenAI, id: str) -> Any:
+    """The response when nobody makes it any more."""
+
+    def look() -> Any:
+        found = client.responses.retrieve(id)
+        return None if found.status in {"queued", "in_progress"} else found
+
+    return until(look, "an end")
+
+
+@pytest.mark.parametrize("model", ["slow", "openai"])
+def test_a_response_in_the_background(gateway: Gateway, model: str) -> None:
+    key = gateway.mint()
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key.secret, max_retries=0) as client:
+        made = client.responses.create(model=model, input="one", background=True, metadata={"a": "b"})
+        assert (made.status, made.background, made.metadata) == ("queued", True, {"a": "b"})
+        if model == "slow":
+            assert client.responses.retrieve(made.id).status == "in_progress"
+            with pytest.raises(openai.BadRequestError, match="still being made"):
+                client.responses.create(model="claude", input="two", previous_response_id=made.id)
+        found = ended(client, made.id)
+        assert (found.id, found.status, found.output_text, found.background) == (
+            made.id,
+            "completed",
+            "one",
+            True,
+        )
+        assert found.usage.output_tokens > 0
+        # Asking costs nothing, and stopping what is done changes nothing.
+        assert client.responses.cancel(made.id).status == "completed"
+        items = client.responses.input_items.list(made.id, order="asc").data
+        assert [item.role for item in items if item.type == "message"] == ["user"]
+        later = client.responses.create(model="claude", input="two", previous_response_id=made.id)
+        assert later.output_text == "two"
+    rows = until(lambda: (r := gateway.spend_logs(api_key=key.token)) and len(r) >= 2 and r, "two rows")
+    assert [row["model_group"] for row in rows].count(model) == 1
+    assert len(rows) == 2
+
+
+def test_a_response_in_the_background_is_stopped(
+    gateway: Gateway, client: openai.OpenAI, stranger: openai.OpenAI
+) -> None:
+    made = client.responses.create(model="slow", input="one", background=True)
+    for call in (stranger.responses.retrieve, stranger.responses.cancel, stranger.responses.delete):
+        with pytest.raises(openai.NotFoundError):
+            call(made.id)
+    assert client.responses.cancel(made.id).status == "cancelled"
+    assert client.responses.retrieve(made.id).status == "cancelled"
+    removed = client.responses.create(model="slow", input="one", background=True)
+    client.responses.delete(removed.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(removed.id)
+
+
+def test_a_response_in_the_background_fails(client: openai.OpenAI) -> None:
+    failed = ended(client, client.responses.create(model="throttled", input="one", background=True).id)
+    assert (failed.status, bool(failed.error.message)) == ("failed", True)
+    # What can be refused at once is.
+    with pytest.raises(openai.NotFoundError):
+        client.responses.create(model="nothing", input="one", background=True)
+    with pytest.raises(openai.BadRequestError, match="store"):
+        client.responses.create(model="claude", input="one", background=True, store=False)
+    with pytest.raises(openai.BadRequestError, match="stream"):
+        client.responses.create(model="claude", input="one", background=True, stream=True)
+    native = client.responses.create(model="native", input="one")
+    with pytest.raises(openai.BadRequestError, match="kept by its provider"):
+        client.responses.create(model="native", input="x", background=True, previous_response_id=native.id)
+
+
+def test_a_response_in_the_background_does_not_outlive_the_process(
+    provider: MockProvider, tmp_path: Path
+) -> None:
+    slow = make_model("slow", make_deployment(provider, "latency=20s;echo", dialect="anthropic"))
+    config = make_config(slow)
+    with Gateway(tmp_path, config) as gateway:
+        key = gateway.mint()
+        body = {"model": "slow", "input": "x", "background": True}
+        made = gateway.http.post("/v1/responses", json=body, headers=key.bearer).json()
+        path = f"/v1/responses/{made['id']}"
+        assert gateway.http.get(path, headers=key.bearer).json()["status"] == "in_progress"
+        gateway.restart()
+        found = gateway.http.get(path, headers=key.bearer).json()
+        assert (found["status"], found["error"]["code"]) == ("failed", "server_error")

@@ -61,6 +61,8 @@ pub enum Owner {
     Plane,
     /// The list of models, from the snapshot.
     Models,
+    /// Responses over a WebSocket: every message runs through the pipeline.
+    Turns,
     /// Responses and conversations that are kept.
     Stored,
     /// Liveness and readiness, without a key.
@@ -279,6 +281,11 @@ const fn session(pattern: &'static str, operation: Operation) -> Endpoint {
     Endpoint { method: Method::GET, pattern, owner: Owner::Plane, operation, dialect, payload }
 }
 
+const fn turns(pattern: &'static str) -> Endpoint {
+    let (operation, dialect, payload) = (Operation::Responses, Dialect::Responses, Payload::None);
+    Endpoint { method: Method::GET, pattern, owner: Owner::Turns, operation, dialect, payload }
+}
+
 const fn stored(method: Method, pattern: &'static str) -> Endpoint {
     let (operation, dialect, payload) = (Operation::None, Dialect::Responses, Payload::None);
     Endpoint { method, pattern, owner: Owner::Stored, operation, dialect, payload }
@@ -319,6 +326,10 @@ pub static TABLE: &[Endpoint] = &[
     responses("/responses",                                     Op::Responses),
     responses("/openai/v1/responses",                           Op::Responses),
     responses("/openai/responses",                              Op::Responses),
+    turns("/v1/responses"),
+    turns("/responses"),
+    turns("/openai/v1/responses"),
+    turns("/openai/responses"),
     responses("/v1/responses/input_tokens",                     Op::ResponsesInputTokens),
     responses("/responses/input_tokens",                        Op::ResponsesInputTokens),
     responses("/openai/v1/responses/input_tokens",              Op::ResponsesInputTokens),

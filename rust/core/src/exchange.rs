@@ -94,6 +94,8 @@ pub struct Call {
     pub max_output: Option<u64>,
     pub choices: u64,
     pub est_input: u32,
+    /// Nobody waits for the answer; it is kept.
+    pub background: bool,
     /// Bytes of the content that tokens are counted of.
     pub content_bytes: u32,
     /// Tokens of the request counted one by one, where an estimate would not do.

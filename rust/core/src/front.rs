@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{ALLOW, UPGRADE};
+use http::header::ALLOW;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -26,7 +26,7 @@ use crate::shard::Shard;
 use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
 use crate::stream::{as_array, named, wants_id};
-use crate::{health, invoke, models, pipeline, shell, stored};
+use crate::{health, invoke, models, pipeline, shell, stored, turns};
 
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const GOOGLE_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
@@ -67,7 +67,8 @@ impl Arrival {
                     }
                 };
                 let id = self.request_id;
-                let exchange = Box::new(self.exchange(endpoint, captured, request, caller));
+                let (parts, body) = request.into_parts();
+                let exchange = Box::new(self.exchange(endpoint, captured, parts, Some(body), caller));
                 if endpoint.owner == Owner::Stored {
                     return Answering::Later(Box::pin(stored::serve(exchange)));
                 }
@@ -84,6 +85,10 @@ impl Arrival {
                     _ => Answering::Later(Box::pin(pipeline::run(exchange))),
                 }
             }
+            Owner::Turns => Answering::Ready(turns::begin(&self, request).unwrap_or_else(|error| {
+                let quotas = Quotas::default();
+                settle::refused(&self, endpoint, &error, &quotas)
+            })),
             Owner::Models => Answering::Ready(self.models(captured, &request)),
             Owner::Health => Answering::Ready(health::answer(&self.shard, endpoint.pattern, &self.request_id)),
             Owner::Shell => Answering::Later(Box::pin(async move { self.hand_over(request).await })),
@@ -102,11 +107,6 @@ impl Arrival {
                 let captured = captured.map(decode).transpose()?;
                 Ok((endpoint, captured))
             }
-            // Codex tries a WebSocket first, and sends the request as such when it is told so.
-            Match::WrongMethod if path.ends_with("/responses") && request.headers().contains_key(UPGRADE) => {
-                let text = "Responses are not served over WebSocket here; POST the request.";
-                Err(Error::new(Code::UpgradeRequired, text))
-            }
             Match::WrongMethod => {
                 let text = format!("{} does not take {}.", shortened(path), request.method());
                 Err(Error::new(Code::MethodNotAllowed, text))
@@ -122,9 +122,6 @@ impl Arrival {
     fn refuse(&self, request: Request<Incoming>, error: &Error) -> Answering {
         self.shard.metrics.error(error.code);
         let mut response = error_response(self.dialect, error, &self.request_id);
-        if error.code == Code::UpgradeRequired {
-            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
-        }
         if error.code == Code::MethodNotAllowed
             && let Ok(methods) = HeaderValue::from_str(&endpoint::methods(request.uri().path()).join(", "))
         {
@@ -133,14 +130,15 @@ impl Arrival {
         Answering::refusal(request, error, response)
     }
 
-    fn exchange(
+    /// A request as the pipeline takes it.
+    pub fn exchange(
         self,
         endpoint: &'static Endpoint,
         path_model: Option<String>,
-        request: Request<Incoming>,
+        mut parts: http::request::Parts,
+        inbound: Option<Incoming>,
         caller: Caller,
     ) -> Exchange {
-        let (mut parts, body) = request.into_parts();
         let client = client_address(&self.shard, &self.connection, &parts.headers);
         let snapshot = self.shard.snapshot();
         let decision = Decision::wanted(&snapshot.settings, &parts.headers, endpoint);
@@ -157,7 +155,7 @@ impl Arrival {
             headers: parts.headers,
             path_model,
             client,
-            inbound: Some(body),
+            inbound,
             connection: self.connection,
             upgrade: if endpoint.operation.is_session() { parts.extensions.remove() } else { None },
             key: Some(caller.key),

@@ -70,6 +70,7 @@ pub mod stream;
 mod tags;
 mod tenants;
 pub mod tls;
+pub mod turns;
 mod unattended;
 mod unavailable;
 mod unread;

@@ -78,6 +78,15 @@ pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
         Ok(decided) => decided,
         Err(error) => return settle::run(exchange, Err(error)),
     };
+    if exchange.call.background {
+        return match stored::begin_background(&exchange) {
+            Ok(begin) => begin(Box::pin(async move {
+                let answer = ask(&mut exchange, decided).await;
+                settle::run(exchange, answer)
+            })),
+            Err(error) => settle::run(exchange, Err(error)),
+        };
+    }
     let patience = exchange.snapshot.settings.keepalive_comment_ms;
     if patience == 0 || !exchange.call.stream || !exchange.endpoint.dialect.takes_comments() {
         let answer = ask(&mut exchange, decided).await;
@@ -153,6 +162,8 @@ fn decide(exchange: &mut Exchange, at: &mut Stage) -> Result<Flow> {
             Stage::Inspect => inspect::run(exchange)?,
             // What would happen is not what was cached.
             Stage::Cache if exchange.decision.as_ref().is_some_and(|decision| decision.simulated) => Flow::Next,
+            // An id was promised, not an answer.
+            Stage::Cache if exchange.call.background => Flow::Next,
             Stage::Cache => cache::run(exchange)?,
             Stage::Route => route::run(exchange)?,
             Stage::Reserve => reserve::run(exchange)?,

@@ -14,6 +14,7 @@ fn endpoints() -> Vec<Row> {
             let (owner, operation) = match row.owner {
                 Owner::Plane => ("plane", row.operation.name()),
                 Owner::Stored => ("plane", "stored"),
+                Owner::Turns => ("plane", "turns"),
                 Owner::Models => ("plane", "models"),
                 Owner::Health => ("plane", "health"),
                 Owner::Shell => ("shell", "none"),

@@ -2,7 +2,7 @@
 //! provider has agreed too, messages go both ways and every response of the model is accounted like a request.
 
 pub mod handshake;
-mod link;
+pub mod link;
 mod meter;
 mod relay;
 mod tap;
@@ -38,10 +38,10 @@ pub struct Session {
 }
 
 /// Counts the client's connection for as long as the session has it.
-struct Open(Arc<Shard>);
+pub struct Open(Arc<Shard>);
 
 impl Open {
-    fn new(shard: Arc<Shard>) -> Self {
+    pub fn new(shard: Arc<Shard>) -> Self {
         shard.metrics.connections_open.add(1);
         Open(shard)
     }

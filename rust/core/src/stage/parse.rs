@@ -36,6 +36,22 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     Ok(Flow::Next)
 }
 
+/// Takes a body that has come by another way than as a request's.
+///
+/// # Errors
+/// 413 or 503 when it is more than may be held, 400 for what is no request.
+pub fn given(exchange: &mut Exchange, body: Bytes) -> Result<()> {
+    let limit = exchange.shard.shared.options.limits.body_bytes;
+    if body.len() as u64 > limit {
+        return Err(too_large(limit));
+    }
+    let admission = exchange.admission.get_or_insert_with(|| Admission::new(exchange.shard.clone()));
+    if !admission.hold_body(body.len() as u64) {
+        return Err(full());
+    }
+    understand(exchange, body)
+}
+
 /// Finds in a body what is asked for; again when it was rewritten.
 pub fn understand(exchange: &mut Exchange, body: Bytes) -> Result<()> {
     let mut call = match exchange.endpoint.payload {
@@ -227,7 +243,7 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         call.choices = json::as_u64(body, n).ok_or_else(|| wrong("n", "a whole number"))?.max(1);
     }
     if operation == Operation::Responses {
-        no_background(body)?;
+        call.background = background(body, call.stream)?;
     }
     let content = required(operation, [messages, prompt, input, query, documents])?;
     call.content_bytes = content.map_or(0, |content| content.end - content.start);
@@ -265,17 +281,17 @@ fn without_cache(operation: Operation, body: &Bytes, found: Value) -> Result<Cal
     Ok(call)
 }
 
-/// An answer in the background is not awaited, so that nobody would learn what it cost.
-fn no_background(body: &Bytes) -> Result<()> {
+/// Whether the answer is to be made in the background.
+fn background(body: &Bytes, stream: bool) -> Result<bool> {
     let scan = scan_object(body, &["background"]).map_err(|error| invalid_json(&error))?;
-    match present(scan.fields[0]).map(|value| json::as_bool(body, value)) {
-        None | Some(Some(false)) => Ok(()),
-        Some(None) => Err(wrong("background", "a boolean")),
-        Some(Some(true)) => {
-            let text = "Responses in the background are not supported; leave 'background' out.";
-            Err(Error::new(Code::FeatureUnsupported, text).param("background"))
-        }
+    let Some(value) = present(scan.fields[0]) else { return Ok(false) };
+    let background = json::as_bool(body, value).ok_or_else(|| wrong("background", "a boolean"))?;
+    if background && stream {
+        let text =
+            "Responses in the background are not streamed; leave 'stream' out and ask for the response by its id.";
+        return Err(Error::new(Code::FeatureUnsupported, text).param("background"));
     }
+    Ok(background)
 }
 
 /// A member that is there and not null.

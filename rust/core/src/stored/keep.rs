@@ -32,6 +32,8 @@ pub struct Kept {
     pub fresh: Vec<Value>,
     /// The request as it was sent: the whole input.
     pub request: Bytes,
+    /// The id that the caller was told, of a response that is made in the background.
+    pub background: Option<String>,
     /// The deployment that keeps the response itself.
     pub deployment: Option<String>,
 }
@@ -51,15 +53,25 @@ impl Kept {
 
     /// Keeps a response.
     fn note(self, response: &Value, shared: &Shared) {
-        let Some(id) = response.get("id").and_then(Value::as_str) else { return };
-        let Kept { owner, model, store, conversation, fresh, request, deployment, .. } = self;
+        let known = self.background.as_deref();
+        let Some(id) = known.or_else(|| response.get("id").and_then(Value::as_str)) else { return };
+        let id = id.to_string();
+        let Kept { background, owner, model, store, conversation, fresh, request, deployment, .. } = self;
         let output = response.get("output").and_then(Value::as_array).cloned().unwrap_or_default();
-        let mut kept = Response { id: id.to_string(), model, deployment, ..Response::default() };
+        let mut kept = Response { id: id.clone(), model, deployment, ..Response::default() };
         if kept.deployment.is_none() {
             let mut members: Map<String, Value> = serde_json::from_slice(&request).unwrap_or_default();
             let input = items::of_input(members.remove("input")).unwrap_or_default();
             kept.input = Value::Array(input.into_iter().map(|item| items::named(item).1).collect()).to_string();
-            kept.body = response.to_string();
+            kept.body = match background {
+                None => response.to_string(),
+                Some(_) => {
+                    let mut response = response.clone();
+                    response["id"] = id.into();
+                    response["background"] = true.into();
+                    response.to_string()
+                }
+            };
         }
         let told: Vec<(String, String)> = match &conversation {
             Some(_) => {
@@ -79,7 +91,7 @@ impl Kept {
 /// Looks at the answer to a request whose answer is to be kept.
 pub fn watch(exchange: &mut Exchange, answer: Answer<Body>) -> Answer<Body> {
     let Some(mut kept) = exchange.kept.take().filter(|_| answer.status().is_success()) else { return answer };
-    if exchange.translation.is_none() {
+    if exchange.translation.is_none() && kept.background.is_none() {
         let served = exchange.served.and_then(|index| exchange.deployment(index));
         kept.deployment = served.map(|deployment| deployment.id.to_string());
     }

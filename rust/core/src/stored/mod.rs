@@ -5,6 +5,7 @@
 //! whole input. Conversations are always the gateway's. Everything belongs to a team, a user or a key, in this order;
 //! what is another's looks like what is not there.
 
+mod background;
 mod conversations;
 mod forward;
 mod items;
@@ -13,7 +14,9 @@ mod resume;
 mod serve;
 mod store;
 
+pub use background::begin as begin_background;
 pub use forward::Object;
+pub use items::of_input;
 pub use keep::{Kept, watch};
 pub use resume::resume;
 pub use serve::serve;

@@ -7,6 +7,7 @@ use super::{items, missing, owner, store};
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::stage::parse::understand;
+use crate::wire::json::edit::without;
 use crate::wire::json::{self, Kind, scan_object};
 
 /// Gives a request for a response what it goes on from: the deployment that has it, or the input itself.
@@ -15,6 +16,7 @@ use crate::wire::json::{self, Kind, scan_object};
 /// 404 for what is not there or another's, 400 for what is none.
 pub async fn resume(exchange: &mut Exchange) -> Result<()> {
     let body = exchange.call.body.clone();
+    let background = exchange.call.background;
     let wrong = |name: &'static str, expected: &str| {
         Error::new(Code::InvalidRequest, format!("Invalid type for '{name}': expected {expected}.")).param(name)
     };
@@ -72,6 +74,17 @@ pub async fn resume(exchange: &mut Exchange) -> Result<()> {
         }
         understand(exchange, whole.into())?;
     }
+    if background {
+        kept.background = Some(items::fresh("resp"));
+        let body = exchange.call.body.clone();
+        if let Ok(scan) = scan_object(&body, &[]) {
+            // The provider makes it like any other; whom it is made for is the gateway's business.
+            let mut body = without(&body, scan.root, &["background"]);
+            body.push(b'}');
+            understand(exchange, body.into())?;
+        }
+        exchange.call.background = true;
+    }
     exchange.kept = Some(Box::new(kept));
     Ok(())
 }
@@ -86,12 +99,21 @@ async fn of_response(exchange: &mut Exchange, owner: &str, id: String) -> Result
         if !exchange.snapshot.deployments.iter().any(|known| *known.id == *deployment) {
             return Err(not_found());
         }
+        if exchange.call.background {
+            let text = "The previous response is kept by its provider, which is not asked for answers in the background: \
+                        send the whole input, or leave 'background' out.";
+            return Err(Error::new(Code::FeatureUnsupported, text).param("background"));
+        }
         exchange.provider = Some(deployment.into());
         return Ok(None);
     }
+    let body: Value = serde_json::from_str(&found.body).unwrap_or_default();
+    if matches!(body.get("status").and_then(Value::as_str), Some("queued" | "in_progress")) {
+        let text = "The previous response is still being made; go on from it when it is complete.";
+        return Err(Error::new(Code::InvalidRequest, text).param("previous_response_id"));
+    }
     let list = |text: &str| serde_json::from_str::<Vec<Value>>(text).unwrap_or_default();
     let mut before = list(&found.input);
-    let body: Value = serde_json::from_str(&found.body).unwrap_or_default();
     before.extend(body.get("output").and_then(Value::as_array).cloned().unwrap_or_default());
     Ok(Some(before))
 }

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, Response as Answer};
 use serde_json::{Value, json};
 
 use super::forward::{forward, is_id};
-use super::{conversations, items, missing, owner, store};
+use super::{background, conversations, items, missing, owner, store};
 use crate::body::Body;
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
@@ -42,6 +42,7 @@ async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Value>
         return conversations::answer(exchange, method, &owner, &rest).await.map(Some);
     }
     let (id, verb) = rest.split_once('/').map_or((rest.as_str(), ""), |(id, verb)| (id, verb));
+    let running = exchange.shard.shared.stored.running.has(id);
     let found = match is_id(id) {
         true => {
             let (whose, wanted) = (owner.clone(), id.to_string());
@@ -56,7 +57,8 @@ async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Value>
         return Err(Error::new(Code::RouteNotFound, text));
     }
     if method == Method::DELETE {
-        let (whose, wanted) = (owner, id.to_string());
+        background::forget(&exchange.shard.shared, id);
+        let (whose, wanted) = (owner.clone(), id.to_string());
         exchange.shard.shared.stored.ask(move |db| store::remove_response(db, &whose, &wanted)).await?;
     }
     if found.deployment.is_some() {
@@ -73,10 +75,7 @@ async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Value>
             let input = serde_json::from_str(&found.input).unwrap_or_default();
             items::page(input, exchange.query.as_deref()).map(Some)
         }
-        (_, "cancel") => {
-            let text = "Only responses in the background can be cancelled.";
-            Err(Error::new(Code::InvalidRequest, text))
-        }
-        _ => Ok(serde_json::from_str(&found.body).ok()),
+        (_, "cancel") => background::cancel(&exchange.shard.shared, &owner, &found, running).map(Some),
+        _ => Ok(Some(background::look(&exchange.shard.shared, &owner, &found, running))),
     }
 }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
 use super::KEPT_SECONDS;
+use super::background::Running;
 use crate::error::{Code, Error, Result};
 
 /// Jobs that may wait.
@@ -56,13 +57,15 @@ pub struct Conversation {
 }
 
 pub struct Store {
+    /// Responses in the background.
+    pub running: Running,
     path: PathBuf,
     jobs: OnceLock<Option<SyncSender<Job>>>,
 }
 
 impl Store {
     pub fn new(data_dir: &Path) -> Self {
-        Store { path: data_dir.join("stored.db"), jobs: OnceLock::new() }
+        Store { running: Running::default(), path: data_dir.join("stored.db"), jobs: OnceLock::new() }
     }
 
     fn jobs(&self) -> Result<&SyncSender<Job>> {

@@ -205,7 +205,7 @@ class Gateway:
                 database=self._database,
                 keyring=keyring,
                 plane=self._plane,
-                config=View(self._publisher, self._reloader),
+                config=View(self._publisher, self._reloader, self._registry),
                 master_key=self._admin_key,
                 endpoints=_core.endpoints(),
                 operations=_core.operations(),

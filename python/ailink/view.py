@@ -3,9 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ailink.admin.served import RefreshError, ServedDeployment, ServedModel
+from ailink.admin.served import RefreshError, ServedDeployment, ServedModel, ServedProvider
 from ailink.config import watch
+from ailink.config.deployments import own_provider, provider_row
 from ailink.config.schema import Config
+from ailink.providers import Registry
 from ailink.snapshot.model import Deployment, Guardrail, ModelInfo
 from ailink.snapshot.policies import OWN, Versioned
 from ailink.snapshot.publish import Publisher
@@ -16,8 +18,9 @@ from ailink.store.policies import PolicyRecord
 class View:
     """The configuration in force as the management endpoints show it: `admin.served.ConfigView`."""
 
-    def __init__(self, publisher: Publisher, reloader: watch.Reloader) -> None:
+    def __init__(self, publisher: Publisher, reloader: watch.Reloader, registry: Registry) -> None:
         self._publisher = publisher
+        self._registry = registry
         self._reloader = reloader
 
     def models(self) -> Sequence[ServedModel]:
@@ -41,6 +44,28 @@ class View:
             )
             for model in snapshot.models
         ]
+
+    def providers(self) -> Sequence[ServedProvider]:
+        current = self._publisher.current
+        used = current.snapshot.deployments
+        names = {own_provider(name, current.config, self._registry)[0] for name in current.config.providers}
+        return [self._provider(name) for name in sorted(names | {place.provider for place in used})]
+
+    def _provider(self, name: str) -> ServedProvider:
+        current = self._publisher.current
+        row = provider_row(name, current.config, self._registry)
+        _, own = own_provider(name, current.config, self._registry)
+        _, in_file = own_provider(name, self.file(), self._registry)
+        here = [place for place in current.snapshot.deployments if place.provider == name]
+        keys = own is not None and any((own.api_key, own.credential, own.identity))
+        return ServedProvider(
+            name=name,
+            title=row.title,
+            dialect=row.dialect,
+            base_url=row.base_url,
+            in_file=in_file is not None,
+            has_key=keys or any(place.credential is not None for place in here),
+        )
 
     def guardrails(self) -> Sequence[tuple[Guardrail, list[str]]]:
         snapshot = self._publisher.current.snapshot

@@ -24,8 +24,8 @@ NAMING = {
     "team_id": "TEAM", "team_ids": "TEAM", "teams": "TEAM", "parent_team_id": "TEAM",
     "project_id": "PROJECT", "project_ids": "PROJECT", "key": "KEY", "keys": "KEY", "api_key": "KEY",
     "key_alias": "ALIAS", "key_aliases": "ALIAS", "budget_id": "BUDGET", "budgets": "BUDGET", "id": "BUDGET",
-    "role_id": "ROLE_ID", "access_group": "GROUP", "access_group_id": "GROUP_ID", "user_id": "USER",
-    "user_ids": "USER", "end_user_id": "CUSTOMER", "names": "TAG", "name": "TAG",
+    "role_id": "ROLE_ID", "key_id": "KEY_ID", "access_group": "GROUP", "access_group_id": "GROUP_ID",
+    "user_id": "USER", "user_ids": "USER", "end_user_id": "CUSTOMER", "names": "TAG", "name": "TAG",
 }  # fmt: skip
 # Paths on which a field names something else than elsewhere.
 CUSTOMERS = ("/customer/", "/end_user/")

@@ -95,7 +95,7 @@ def _objects(gateway: Gateway, side: str) -> dict[str, str]:
     return {
         "ORG": org, "TEAM": team, "USER": user, "PROJECT": f"project_{side}", "CUSTOMER": f"customer_{side}",
         "TAG": f"tag_{side}", "BUDGET": f"budget_{side}", "GROUP": f"group_{side}", "GROUP_ID": group_id,
-        "ROLE_ID": role_id, "KEY": made["token"], "ALIAS": f"alias_{side}",
+        "ROLE_ID": role_id, "KEY": made["token"], "KEY_ID": made["key_id"], "ALIAS": f"alias_{side}",
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -42,6 +42,16 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     request: str
+
+
+V = TypeVar("V")
+
+
+class Tagged(NamedTuple, Generic[V]):
+    """An answer with the version of what it shows, as an ETag."""
+
+    value: V
+    etag: str
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -61,11 +61,27 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     """Day its provider ends it, YYYY-MM-DD."""
 
 
+class ServedProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider in use: named by the configuration, or by a deployment. `base_url`: None where deployments
+    have their own.
+    """
+
+    name: str
+    title: str
+    dialect: str
+    base_url: str | None
+    in_file: bool
+    has_key: bool
+
+
 class ConfigView(Protocol):
     """The configuration in force; nothing it tells is secret."""
 
     def models(self) -> Sequence[ServedModel]:
         """In the order of the file."""
+
+    def providers(self) -> Sequence[ServedProvider]:
+        """By name."""
 
     def guardrails(self) -> Sequence[tuple[Guardrail, list[str]]]:
         """In the order of the file, each with the names of the models it holds for."""

@@ -6,6 +6,7 @@ file's alone: whoever may add a model here may not read the environment through 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ import msgspec
 
 from ailink.config import litellm, yaml12
 from ailink.config.checks import Context, check
+from ailink.config.deployments import PlacementError, provider_row
 from ailink.config.litellm_models import ENV_PREFIX
 from ailink.config.problems import ConfigError, Path, Place, Problem
 from ailink.config.reader import Reader
@@ -76,7 +78,7 @@ def with_stored(config: Config, stored: Stored, around: Surroundings) -> Config:
     if not stored.models and not stored.providers:
         return config
     config = _with_providers(config, stored.providers)
-    merged = _with_models(config, stored.models, around.registry)
+    merged = _with_models(config, stored.models, _with_own(config, around.registry))
     _checked(merged, stored, around)
     return merged
 
@@ -115,6 +117,17 @@ def _with_providers(config: Config, providers: Iterable[StoredProvider]) -> Conf
             raise StoredFault(stored.id, problem.path, problem.message)
         merged[stored.name] = provider
     return msgspec.structs.replace(config, providers=merged)
+
+
+def _with_own(config: Config, registry: Registry) -> Registry:
+    """The catalogue, and the providers of the configuration that it does not have."""
+    rows = []
+    for name in config.providers:
+        if registry.get(name) is None:
+            # One that is not whole is reported by the checks.
+            with contextlib.suppress(PlacementError):
+                rows.append(provider_row(name, config, registry))
+    return Registry([*registry, *rows]) if rows else registry
 
 
 def _with_models(config: Config, stored: Sequence[StoredModel], registry: Registry) -> Config:

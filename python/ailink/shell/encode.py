@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from ailink.admin.call import Tagged
 from ailink.admin.errors import ErrorEnvelope
 from ailink.ledger.money import Usd
 from ailink.shell.route import Content
@@ -32,6 +33,10 @@ def amount_schema(kind: type) -> dict[str, Any]:
 
 def answer(value: Any, status: int = 200) -> Response:
     """The value as JSON, or the content as it is."""
+    if isinstance(value, Tagged):
+        response = answer(value.value, status)
+        response.headers["etag"] = value.etag
+        return response
     if isinstance(value, Content):
         headers = None if value.policy is None else {"content-security-policy": value.policy}
         return Response(value.body, media_type=value.media_type, headers=headers)

@@ -86,7 +86,7 @@ class SpendReport(msgspec.Struct, frozen=True, kw_only=True):
 
 async def spend(services: Services, call: Call[Nothing, SpendQuery]) -> SpendReport | Content:
     """Exact sums over the range."""
-    question = _question(call.query)
+    question = question_of(call.query)
     if call.query.format == "focus":
         question = msgspec.structs.replace(question, group_by=focus.DIMENSIONS)
     now_us = time.time_ns() // 1_000
@@ -110,7 +110,8 @@ async def spend(services: Services, call: Call[Nothing, SpendQuery]) -> SpendRep
     )
 
 
-def _question(query: SpendQuery) -> Question:
+def question_of(query: SpendQuery) -> Question:
+    """Raises `ApiError` (400)."""
     dimensions = tuple(name.strip() for name in query.group_by.split(",") if name.strip())
     for name in dimensions:
         if name not in DIMENSIONS:

@@ -30,6 +30,7 @@ from ailink.shell.policy import Policy
 from ailink.shell.route import Content, Route, route
 from ailink.shell.table_keys import KEY_ROUTES
 from ailink.shell.table_models import MODEL_ROUTES
+from ailink.shell.table_rest import REST_ROUTES
 from ailink.shell.table_spend import SPEND_ROUTES
 from ailink.shell.table_tenants import TENANT_ROUTES
 
@@ -49,6 +50,7 @@ ROUTES: tuple[Route, ...] = (
     *TENANT_ROUTES,
     *SPEND_ROUTES,
     *MODEL_ROUTES,
+    *REST_ROUTES,
 
     # Provider credentials
     route("GET", "/credentials", ADMIN, creds.list_credentials, "List credentials",

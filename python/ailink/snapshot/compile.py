@@ -61,6 +61,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """The snapshot and the secrets of its credential ids, but for those in the store."""
 
+    config: Config
+    """What it was made of."""
     snapshot: wire.Snapshot
     secrets: dict[str, bytes]
     stored: frozenset[str]
@@ -119,6 +121,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
     if config.cache.redis is not None:
         compiler.secrets[caching.REDIS] = config.cache.redis.url.reveal().encode()
     return Compiled(
+        config=config,
         snapshot=snapshot,
         secrets=compiler.secrets,
         stored=frozenset(compiler.stored),

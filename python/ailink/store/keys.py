@@ -112,6 +112,8 @@ class KeyFilter(msgspec.Struct, frozen=True, kw_only=True):
     digest: str | None = None
     alias: str | None = None
     alias_contains: str | None = None
+    after: tuple[int, str] | None = None
+    """When the last key of the page before was made, and its id."""
     now_us: int = 0
 
 
@@ -261,6 +263,9 @@ def _condition(wanted: KeyFilter) -> tuple[str, list[Value]]:
         if value is not None:
             parts.append(f"{column} = ?")
             params.append(value)
+    if wanted.after is not None:
+        parts.append("(created_us > ? OR (created_us = ? AND id > ?))")
+        params += [wanted.after[0], *wanted.after]
     if wanted.alias_contains is not None:
         parts.append("alias IS NOT NULL AND lower(alias) LIKE ? ESCAPE '\\'")
         params.append(f"%{literal(wanted.alias_contains.lower())}%")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ailink.admin.plane import KeyRow
-from ailink.admin.served import ServedDeployment, ServedModel
+from ailink.admin.served import ServedDeployment, ServedModel, ServedProvider
 from ailink.config.schema import Config
 from ailink.snapshot import model as wire
 from ailink.snapshot.policies import Versioned
@@ -152,6 +152,9 @@ class FakeConfig:
             model("o1"),
             model("claude"),
         ]
+
+    def providers(self) -> Sequence[ServedProvider]:
+        return []
 
     def guardrails(self) -> Sequence[tuple[wire.Guardrail, list[str]]]:
         return []

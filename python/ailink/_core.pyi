@@ -98,6 +98,9 @@ class Plane:
     def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
         """What the policies of a `PolicyTrial` would do with the requests kept from a period: JSON list."""
 
+    def approvals_changed(self, ids: list[str]) -> None:
+        """Whoever waits for these approvals looks at them."""
+
     def event_fd(self) -> int:
         """A non-blocking eventfd that is readable while events wait."""
 

@@ -23,6 +23,7 @@ from ailink.admin import services as shell_services
 from ailink.admin.follower import Follower
 from ailink.admin.stored_config import StoredConfig
 from ailink.admin.upkeep import Upkeep
+from ailink.approvals.desk import Desk
 from ailink.config import inherited, loader, watch
 from ailink.config.checks import is_loopback
 from ailink.config.data_dir import DataDir, DataDirError
@@ -142,6 +143,7 @@ class Gateway:
         self._identities: Refresher
         self._plugins: PluginHost
         self._alerts: AlertSender
+        self._desk: Desk
 
     async def run(self) -> Outcome:
         """Start, wait, end. Raises ConfigError and StartError; nothing is left running then."""
@@ -217,12 +219,14 @@ class Gateway:
                 loopback=config.server.port is None or is_loopback(config.server.host),
             )
         )
-        self._alerts = services.alerts
+        self._alerts, self._desk = services.alerts, services.desk
         await self._start_shell(services, socket)
         follower = Follower(services)
         await self._fill(services, follower)
         follower.start()
         self._ends.push_async_callback(follower.stop)
+        self._desk.start()
+        self._ends.push_async_callback(self._desk.stop)
         upkeep = Upkeep(services, self._routing_of)
         upkeep.start()
         self._ends.push_async_callback(upkeep.stop)
@@ -325,6 +329,7 @@ class Gateway:
         self._serving = loaded
         await self._identities.use(compiled.identities)
         self._alerts.configure(loaded.config.alerts)
+        self._desk.max_pending = loaded.config.approvals.max_pending
         for secret in compiled.secrets.values():
             self._redactor.add(secret.decode())
         self._logging(loaded.config)

@@ -74,6 +74,9 @@ class Plane(Protocol):
     def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
         """What a `PolicyTrial` would do with the requests kept from a period: a JSON list."""
 
+    def approvals_changed(self, ids: list[str]) -> None:
+        """Whoever waits for these approvals looks at them."""
+
     def event_fd(self) -> int:
         """Readable when events wait."""
 

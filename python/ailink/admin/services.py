@@ -16,6 +16,9 @@ from ailink.admin.plane import Endpoint, Plane
 from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.policies import PolicyService
 from ailink.admin.served import ConfigView
+from ailink.approvals.decisions import Decisions
+from ailink.approvals.desk import Desk
+from ailink.approvals.notices import notices
 from ailink.ledger.reader import LedgerReader, LedgerSource
 from ailink.observe.alerts import AlertSender
 from ailink.observe.metrics import ShellMetrics
@@ -70,6 +73,8 @@ class Services:
     ledger: LedgerReader
     metrics: ShellMetrics
     alerts: AlertSender
+    desk: Desk
+    decisions: Decisions
     endpoints: tuple[Endpoint, ...]
     # Names of the codes in the ledger: the index is the code.
     operations: tuple[str, ...]
@@ -86,6 +91,9 @@ def build(options: ServiceOptions) -> Services:
     digests = KeyDigests(options.keyring.pepper)
     routes = RouteTable(endpoints)
     changes = Changes(options.database, PlaneSync(options.plane, routes, options.now_us), options.now_us)
+    alerts, metrics = AlertSender(options.database, options.now_us), ShellMetrics(options.version)
+    desk = Desk(options.database, options.keyring, options.plane, options.now_us, notices(alerts))
+    desk.count = metrics.approval
     if options.master_key:
         options.redactor.add(options.master_key)
     return Services(
@@ -108,8 +116,10 @@ def build(options: ServiceOptions) -> Services:
         policies=PolicyService(options.database, options.config, options.now_us),
         models=ModelService(changes, options.keyring, options.config),
         ledger=LedgerReader(options.ledger or options.plane),
-        metrics=ShellMetrics(options.version),
-        alerts=AlertSender(options.database, options.now_us),
+        metrics=metrics,
+        alerts=alerts,
+        desk=desk,
+        decisions=Decisions(desk),
         endpoints=endpoints,
         operations=tuple(options.operations),
         outcomes=tuple(options.outcomes),

@@ -6,6 +6,7 @@ from typing import Final
 import typer
 
 from ailink.cli import (
+    approvals,
     cache,
     check,
     doctor,
@@ -47,6 +48,7 @@ def build() -> typer.Typer:
     app.add_typer(router.build(), name="router")
     app.command()(explain.explain)
     app.add_typer(guardrails.build(), name="guardrails")
+    app.add_typer(approvals.build(), name="approvals")
     app.add_typer(cache.build(), name="cache")
     app.command()(stages.stages)
     app.command(context_settings=mock.FORWARDED)(mock.mock)

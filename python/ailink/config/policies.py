@@ -201,6 +201,34 @@ class Alert(Strict, frozen=True, kw_only=True):
     secret: Secret | None = None
 
 
+class Reviewers(Strict, frozen=True, kw_only=True):
+    """Roles over the gateway, in the organization or the team of the request; users by id."""
+
+    roles: tuple[_Name, ...] = ()
+    users: tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...] = ()
+
+
+class RequireApproval(Strict, frozen=True, kw_only=True):
+    """Somebody has to allow it: the request in `pre`, what was answered in `post`."""
+
+    mode: Literal["hold", "accept"] = "hold"
+    """`hold`: the caller waits; `accept`: he gets 202 and a token to ask again with."""
+    reviewers: Reviewers = Reviewers()
+    """None: whoever may write approvals where the request comes from."""
+    quorum: Annotated[int, Meta(ge=1, le=20)] = 1
+    """So many different reviewers have to approve; one is enough to reject."""
+    expiry: Annotated[Duration, Meta(ge=1_000, le=2_592_000_000)] = Duration(3_600_000)
+    """Time to decide, and then to make use of it."""
+    default: Literal["reject", "approve"] = "reject"
+    """What holds when nobody has decided in time."""
+    tools: tuple[str, ...] = ()
+    """Only where one of these tools is called; names may hold `*`."""
+    message: _Text = ""
+    """What the reviewers are told."""
+    channels: tuple[_Name, ...] | None = None
+    """Of `alerts.channels`; null: all."""
+
+
 class Action(Strict, frozen=True, kw_only=True):
     """What is done; exactly one of these is given."""
 
@@ -222,6 +250,7 @@ class Action(Strict, frozen=True, kw_only=True):
     guardrail: UseGuardrail | None = None
     spend_cap: SpendCap | None = None
     alert: Alert | None = None
+    require_approval: RequireApproval | None = None
 
 
 class Attach(Strict, frozen=True, kw_only=True):

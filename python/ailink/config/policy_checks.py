@@ -106,6 +106,7 @@ def _action(action: Action, config: Config) -> Iterator[tuple[Path, str]]:
         "transform": _transform,
         "route": _route,
         "split": _split,
+        "require_approval": _require_approval,
     }
     if name in checks:
         yield from (((name, *at), text) for at, text in checks[name](value, config))
@@ -138,6 +139,16 @@ def _route(value: Any, config: Config) -> Iterator[tuple[Path, str]]:
 def _split(value: Any, config: Config) -> Iterator[tuple[Path, str]]:
     for place, variant in enumerate(value.variants):
         yield from ((("variants", place, *at), text) for at, text in _model(variant.model, config))
+
+
+def _require_approval(value: Any, config: Config) -> Iterator[tuple[Path, str]]:
+    known = {channel.name for channel in config.alerts.channels}
+    for place, name in enumerate(value.channels or ()):
+        if name not in known:
+            yield ("channels", place), f"no channel `{name}` under `alerts`{did_you_mean(name, known)}"
+    users = value.reviewers.users
+    if users and not value.reviewers.roles and len(set(users)) < value.quorum:
+        yield ("quorum",), f"only {len(set(users))} may review, so that {value.quorum} never approve"
 
 
 def _model(name: str | None, config: Config) -> Iterator[tuple[Path, str]]:

@@ -11,7 +11,7 @@ from ailink.config.secret import Secret
 from ailink.config.units import PicoUsd, Tree
 
 _PICO: Final = 10**12
-_TIMES: Final = ("window", "delay", "timeout", "every")
+_TIMES: Final = ("window", "delay", "timeout", "every", "expiry")
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ailink.config.alerts import Alerts
+from ailink.config.approvals import Approvals
 from ailink.config.auto import Auto
 from ailink.config.cache import Cache, ModelCache
 from ailink.config.guardrails import Defaults, Guardrail
@@ -306,6 +307,7 @@ class Config(Strict, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     """Rates of the gateway, its models, providers and deployments."""
     budgets: Budgets = Budgets()
+    approvals: Approvals = Approvals()
     alerts: Alerts = Alerts()
     """Who is told of soft limits and of shares of budgets that were passed."""
     guardrails: tuple[Guardrail, ...] = ()

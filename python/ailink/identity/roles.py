@@ -25,6 +25,7 @@ NOUNS = (
     "audit",
     "credentials",
     "operation",
+    "approvals",
 )
 PERMISSIONS = frozenset(f"{noun}.{action}" for noun in NOUNS for action in ("read", "write"))
 Permissions = frozenset[str]

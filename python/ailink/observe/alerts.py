@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -74,7 +74,13 @@ class AlertSender:
         if event.get("kind") not in KINDS:
             return
         alert = {name: value for name, value in event.items() if name not in ("level", "dropped")}
+        self.send(alert)
+
+    def send(self, alert: Mapping[str, Any], only: Sequence[str] | None = None) -> None:
+        """Tells the channels, or those of these names; returns at once. `alert` has `kind` and `message`."""
         for channel in self._channels.values():
+            if only is not None and channel.name not in only:
+                continue
             if len(self._tasks) >= MOST_WAITING:
                 log.error("an alert is lost: %d are waiting already", MOST_WAITING)
                 return

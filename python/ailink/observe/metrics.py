@@ -39,6 +39,9 @@ class ShellMetrics:
             "Events the data plane dropped, its ring being full.",
             registry=self._registry,
         )
+        self._approvals = Counter(
+            "ailink_approvals", "What happened with approvals.", ("event",), registry=self._registry
+        )
         self._kinds: set[str] = set()
         build = Gauge(
             "ailink_build_info", "Always 1; the version is the label.", ("version",), registry=self._registry
@@ -61,6 +64,10 @@ class ShellMetrics:
         self._events.labels(kind).inc()
         if lost:
             self._lost.inc(lost)
+
+    def approval(self, event: str) -> None:
+        """Counts what happened with an approval."""
+        self._approvals.labels(event).inc()
 
     def render(self) -> bytes:
         """All series in the Prometheus text format."""

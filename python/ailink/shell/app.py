@@ -25,6 +25,7 @@ from ailink.observe.metrics import UNMATCHED
 from ailink.shell.decode import decode_body, decode_query, read_body
 from ailink.shell.encode import answer, refusal
 from ailink.shell.headers import SecurityHeaders
+from ailink.shell.internal import internal_routes
 from ailink.shell.policy import Policy, caller_of, permit
 from ailink.shell.repeats import Repeats
 from ailink.shell.route import Route
@@ -51,7 +52,8 @@ def create_app(services: Services) -> ASGIApp:
         routes=[
             StarletteRoute(route.path, _endpoint(route, services, repeats), methods=[route.method])
             for route in ROUTES
-        ],
+        ]
+        + internal_routes(services),
         exception_handlers={HTTPException: _unmatched(services)},
     )
     return SecurityHeaders(starlette)

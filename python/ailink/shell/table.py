@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 from ailink.admin import alert_handlers as alerts
+from ailink.admin import approval_handlers as approvals
 from ailink.admin import cache_handlers as cache
 from ailink.admin import credential_handlers as creds
 from ailink.admin import feedback_handlers as feedback
@@ -105,6 +106,18 @@ ROUTES: tuple[Route, ...] = (
           body=cache.DeleteBody, response=cache.PurgedView),
     route("POST", "/cache/flushall", ADMIN, cache.flush_all, "Remove all entries", tag="Cache",
           response=cache.PurgedView),
+
+    # Approvals
+    route("GET", "/v1/approvals", KEY, approvals.list_approvals, "What waits for people", tag="Approvals",
+          query=approvals.ApprovalsQuery, response=approvals.ApprovalsView),
+    route("GET", "/v1/approvals/{id}", KEY, approvals.get, "One approval", tag="Approvals",
+          response=approvals.ApprovalDetail),
+    route("POST", "/v1/approvals/{id}/decision", KEY, approvals.decide, "Approve, reject or edit",
+          tag="Approvals", body=approvals.Decide, response=approvals.ApprovalDetail),
+    route("POST", "/v1/approvals/{id}/cancel", KEY, approvals.cancel, "Withdraw a request", tag="Approvals",
+          body=approvals.End, body_optional=True, response=approvals.ApprovalDetail),
+    route("POST", "/v1/approvals/{id}/expire", KEY, approvals.expire, "End the time to decide",
+          tag="Approvals", body=approvals.End, body_optional=True, response=approvals.ApprovalDetail),
 
     # Policies
     route("GET", "/policies", ADMIN, policies.list_policies, "Policies and what they are attached to",

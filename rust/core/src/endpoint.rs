@@ -65,6 +65,8 @@ pub enum Owner {
     Turns,
     /// Responses and conversations that are kept.
     Stored,
+    /// What came of requests that had to be approved.
+    Approvals,
     /// Liveness and readiness, without a key.
     Health,
     /// Handed over to the Python shell.
@@ -333,6 +335,7 @@ pub static TABLE: &[Endpoint] = &[
     responses("/v1/responses/input_tokens",                     Op::ResponsesInputTokens),
     responses("/responses/input_tokens",                        Op::ResponsesInputTokens),
     responses("/openai/v1/responses/input_tokens",              Op::ResponsesInputTokens),
+    get("/v1/approvals/results/{rest}", Owner::Approvals),
     stored(Method::GET,    "/v1/responses/{rest}"),
     stored(Method::POST,   "/v1/responses/{rest}"),
     stored(Method::DELETE, "/v1/responses/{rest}"),
@@ -463,6 +466,9 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::GET,    "/routing/samples"),
     shell(Method::GET,    "/routing/mirrors"),
     shell(Method::POST,   "/v1/feedback"),
+    shell(Method::GET,    "/v1/approvals"),
+    shell(Method::GET,    "/v1/approvals/{rest}"),
+    shell(Method::POST,   "/v1/approvals/{rest}"),
     shell(Method::GET,    "/key/{rest}"),
     shell(Method::POST,   "/key/{rest}"),
     shell(Method::POST,   "/v2/key/{rest}"),

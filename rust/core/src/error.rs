@@ -63,6 +63,9 @@ pub enum Code {
     ObjectNotFound = 54,
     StoreUnavailable = 55,
     PolicyDenied = 56,
+    ApprovalRejected = 57,
+    ApprovalExpired = 58,
+    ApprovalLost = 59,
     ClientGone = 60,
 }
 
@@ -76,7 +79,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 43] = [
+    pub const ALL: [Code; 46] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -120,6 +123,9 @@ impl Code {
         Code::ObjectNotFound,
         Code::StoreUnavailable,
         Code::PolicyDenied,
+        Code::ApprovalRejected,
+        Code::ApprovalExpired,
+        Code::ApprovalLost,
     ];
 
     #[rustfmt::skip]
@@ -168,6 +174,9 @@ impl Code {
             Code::IdempotencyMismatch => (422, "invalid_request_error", "idempotency_mismatch",    "invalid_request_error", Client),
             Code::UpgradeRequired     => (426, "invalid_request_error", "upgrade_required",         "invalid_request_error", Client),
             Code::PolicyDenied        => (403, "permission_error",      "policy_denied",           "permission_error",      Client),
+            Code::ApprovalRejected    => (403, "permission_error",      "approval_rejected",       "permission_error",      Client),
+            Code::ApprovalExpired     => (403, "permission_error",      "approval_expired",        "permission_error",      Client),
+            Code::ApprovalLost        => (410, "invalid_request_error", "approval_outcome_lost",   "not_found_error",       Gateway),
             Code::ClientGone          => (499, "api_error",             "client_disconnected",     "api_error",             Client),
         };
         Facts { status, kind, code, anthropic, source }

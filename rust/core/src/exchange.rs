@@ -11,6 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use smallvec::SmallVec;
 
 use crate::account::{Admission, Attempt};
+use crate::approval::Ticket;
 use crate::cache::Fill;
 use crate::cache::flight::Follow;
 use crate::cache::key::CacheKey;
@@ -210,6 +211,8 @@ pub struct Exchange {
     pub guarded: Vec<String>,
     /// What policies know about it, if any hold for it.
     pub policed: Option<Box<Policed>>,
+    /// Approvals on which it goes on; what comes of it is theirs to tell.
+    pub tickets: Vec<Ticket>,
     /// What policies did, for the answer's header.
     pub policies_told: Vec<String>,
     // cache

@@ -26,7 +26,7 @@ use crate::shard::Shard;
 use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
 use crate::stream::{as_array, named, wants_id};
-use crate::{health, invoke, models, pipeline, shell, stored, turns};
+use crate::{approval, health, invoke, models, pipeline, shell, stored, turns};
 
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const GOOGLE_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
@@ -57,7 +57,7 @@ impl Arrival {
             Err(error) => return self.refuse(request, &error),
         };
         match endpoint.owner {
-            Owner::Plane | Owner::Stored => {
+            Owner::Plane | Owner::Stored | Owner::Approvals => {
                 let mut quotas = Quotas::default();
                 let caller = match pipeline::enter(&self, endpoint, &request, &mut quotas) {
                     Ok(caller) => caller,
@@ -69,6 +69,9 @@ impl Arrival {
                 let id = self.request_id;
                 let (parts, body) = request.into_parts();
                 let exchange = Box::new(self.exchange(endpoint, captured, parts, Some(body), caller));
+                if endpoint.owner == Owner::Approvals {
+                    return Answering::Later(Box::pin(approval::serve(exchange)));
+                }
                 if endpoint.owner == Owner::Stored {
                     return Answering::Later(Box::pin(stored::serve(exchange)));
                 }
@@ -192,6 +195,7 @@ impl Arrival {
             served: None,
             guards: smallvec::SmallVec::new(),
             policed: None,
+            tickets: Vec::new(),
             policies_told: Vec::new(),
             guarded: Vec::new(),
             cost_pico: None,

@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod aead;
+pub mod approval;
 mod arrival;
 pub mod body;
 mod bytes32;

@@ -14,11 +14,13 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body::Body as _;
 
+use crate::approval::Ticket;
 use crate::arrival::{Arrival, Caller};
 use crate::body::Body;
+use crate::clock::wall_us;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::{Code, Error, Result};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, RequestId};
 use crate::late;
 use crate::mirror;
 use crate::portkey;
@@ -70,6 +72,16 @@ pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
     {
         return settle::run(exchange, Err(error));
     }
+    let patience = exchange.snapshot.settings.keepalive_comment_ms;
+    let patience = if exchange.call.stream && exchange.endpoint.dialect.takes_comments() { patience } else { 0 };
+    let (spoken, id) = ((exchange.endpoint.dialect, exchange.endpoint.operation.format()), exchange.request_id);
+    if exchange.snapshot.policies.holds {
+        let carried = Box::pin(approved(exchange));
+        if patience == 0 {
+            return carried.await;
+        }
+        return Box::pin(late::answer(carried, Duration::from_millis(patience), spoken, id)).await;
+    }
     let decided = match decided(&mut exchange, Stage::Authorize).await {
         Ok(Decided::Answer(response)) => {
             let answer = guarded(&mut exchange, response).await;
@@ -79,26 +91,80 @@ pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
         Err(error) => return settle::run(exchange, Err(error)),
     };
     if exchange.call.background {
-        return match stored::begin_background(&exchange) {
-            Ok(begin) => begin(Box::pin(async move {
-                let answer = ask(&mut exchange, decided).await;
-                settle::run(exchange, answer)
-            })),
-            Err(error) => settle::run(exchange, Err(error)),
-        };
+        return background(exchange, decided);
     }
-    let patience = exchange.snapshot.settings.keepalive_comment_ms;
-    if patience == 0 || !exchange.call.stream || !exchange.endpoint.dialect.takes_comments() {
+    if patience == 0 {
         let answer = ask(&mut exchange, decided).await;
         return settle::run(exchange, answer);
     }
-    let endpoint = exchange.endpoint;
-    let (spoken, id) = ((endpoint.dialect, endpoint.operation.format()), exchange.request_id);
     let answering = Box::pin(async move {
         let answer = ask(&mut exchange, decided).await;
         settle::run(exchange, answer)
     });
     Box::pin(late::answer(answering, Duration::from_millis(patience), spoken, id)).await
+}
+
+/// From a request that may have to wait for people to its answer. What was approved is done to its end, whether or not its
+/// caller is still there.
+async fn approved(mut exchange: Box<Exchange>) -> Response<Body> {
+    let decided = match decided(&mut exchange, Stage::Authorize).await {
+        Ok(decided) => decided,
+        Err(error) => return settle::run(exchange, Err(error)),
+    };
+    if exchange.call.background && !matches!(decided, Decided::Answer(_)) {
+        exchange.tickets.iter_mut().for_each(Ticket::begin);
+        return background(exchange, decided);
+    }
+    let free = exchange.tickets.is_empty();
+    exchange.tickets.iter_mut().for_each(Ticket::begin);
+    let answering = async move {
+        let answer = match decided {
+            Decided::Answer(response) => guarded(&mut exchange, response).await,
+            decided => ask(&mut exchange, decided).await,
+        };
+        settle::run(exchange, answer)
+    };
+    if free { answering.await } else { detached(answering).await }
+}
+
+/// The caller of a response in the background is told its name, and asks for it later.
+fn background(mut exchange: Box<Exchange>, decided: Decided) -> Response<Body> {
+    match stored::begin_background(&exchange) {
+        Ok(begin) => begin(Box::pin(async move {
+            let answer = ask(&mut exchange, decided).await;
+            settle::run(exchange, answer)
+        })),
+        Err(error) => settle::run(exchange, Err(error)),
+    }
+}
+
+/// Goes on when nobody waits for it any more.
+pub async fn detached(answering: impl Future<Output = Response<Body>> + Send + 'static) -> Response<Body> {
+    match tokio::spawn(answering).await {
+        Ok(response) => response,
+        Err(_) => {
+            let text = "The gateway failed on this request. Tell its operator the request id.";
+            let id = RequestId::new(wall_us());
+            settle::error_response(Dialect::OpenAi, &Error::new(Code::Internal, text), &id)
+        }
+    }
+}
+
+/// An answer that was approved, through what policies and guardrails are left.
+pub async fn released(mut exchange: Box<Exchange>, response: Response<Body>) -> Response<Body> {
+    let answer = match authorize::run(&mut exchange) {
+        Ok(_) => {
+            let policies = &exchange.snapshot.policies;
+            let chosen = policies.chosen(&exchange);
+            if let Some(policed) = &mut exchange.policed {
+                policed.chosen = chosen;
+                policed.body = exchange.call.body.clone();
+            }
+            guarded(&mut exchange, response).await
+        }
+        Err(error) => Err(error),
+    };
+    settle::run(exchange, answer)
 }
 
 /// Carries a request without a caller to its answer, which only the cache gets.

@@ -43,6 +43,7 @@ impl Exchange {
             quotas: self.quotas,
             guards: SmallVec::new(),
             policed: None,
+            tickets: Vec::new(),
             policies_told: Vec::new(),
             guarded: Vec::new(),
             cache: CacheUse::Off,

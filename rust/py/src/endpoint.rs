@@ -15,6 +15,7 @@ fn endpoints() -> Vec<Row> {
                 Owner::Plane => ("plane", row.operation.name()),
                 Owner::Stored => ("plane", "stored"),
                 Owner::Turns => ("plane", "turns"),
+                Owner::Approvals => ("plane", "approvals"),
                 Owner::Models => ("plane", "models"),
                 Owner::Health => ("plane", "health"),
                 Owner::Shell => ("shell", "none"),

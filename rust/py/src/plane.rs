@@ -143,6 +143,11 @@ impl Plane {
         Ok(PyBytes::new(py, &report))
     }
 
+    /// Whoever waits for these approvals looks at them.
+    fn approvals_changed(&self, ids: Vec<String>) {
+        self.0.approvals_changed(&ids);
+    }
+
     fn policy_replay(&self, py: Python<'_>, trial: &[u8], from_us: i64, to_us: i64) -> PyResult<String> {
         py.detach(|| self.0.policy_replay(trial, from_us, to_us)).map_err(bad)
     }

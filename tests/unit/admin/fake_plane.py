@@ -32,6 +32,7 @@ class FakePlane:
         self.used: dict[str, int] = {}
         self.health: list[dict[str, Any]] = []
         self.decisions: dict[str, str] = {}
+        self.changed: list[str] = []
         self.fail = False
         self.behind = False
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -87,6 +88,9 @@ class FakePlane:
 
     def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
         return "[]"
+
+    def approvals_changed(self, ids: list[str]) -> None:
+        self.changed = ids
 
     def push_credentials(self, rows: bytes) -> None:
         self._may_fail()

@@ -57,6 +57,7 @@ pub enum Action {
         by: Holder,
     },
     Alert(Arc<wire::Alert>),
+    RequireApproval(Arc<RequireApproval>),
 }
 
 /// Who shares a rate, or falls to the same side of a split.
@@ -96,6 +97,37 @@ impl ToolScope {
     }
 }
 
+/// Somebody has to allow it.
+#[derive(Debug)]
+pub struct RequireApproval {
+    pub told: wire::RequireApproval,
+    /// The caller does not wait.
+    pub accept: bool,
+    tools: Vec<Pattern>,
+}
+
+impl RequireApproval {
+    fn compile(told: wire::RequireApproval) -> RequireApproval {
+        let tools = told.tools.iter().map(|name| Pattern::new(name)).collect();
+        RequireApproval { accept: told.mode == "accept", tools, told }
+    }
+
+    pub fn mode(&self) -> &'static str {
+        if self.accept { "accept" } else { "hold" }
+    }
+
+    /// Whether it is about these calls of tools.
+    pub fn concerns(&self, calls: &[crate::facts::tools::Call]) -> bool {
+        let named = |call: &crate::facts::tools::Call| self.tools.iter().any(|pattern| pattern.matches(&call.name));
+        self.tools.is_empty() || calls.iter().any(named)
+    }
+
+    /// Whether it is about some calls of tools only.
+    pub fn is_about_tools(&self) -> bool {
+        !self.tools.is_empty()
+    }
+}
+
 pub(super) fn wrong<T>(place: impl Into<String>, text: impl Into<String>) -> Result<T, Fault> {
     Err((place.into(), text.into()))
 }
@@ -121,6 +153,7 @@ impl Action {
             Action::Guardrail(_) => "guardrail",
             Action::SpendCap { .. } => "spend_cap",
             Action::Alert(_) => "alert",
+            Action::RequireApproval(_) => "require_approval",
         }
     }
 
@@ -146,7 +179,7 @@ impl Action {
                 | Action::Transform(_),
                 _,
             ) => true,
-            (Action::ValidateSchema { .. }, Phase::Post) => true,
+            (Action::ValidateSchema { .. } | Action::RequireApproval(_), Phase::Post) => true,
             _ => false,
         }
     }
@@ -241,6 +274,7 @@ impl Action {
                 }
                 Action::Alert(Arc::new(told))
             }
+            wire::Action::RequireApproval(told) => Action::RequireApproval(Arc::new(RequireApproval::compile(told))),
         };
         if !compiled.fits(phase) {
             let text = format!("`{}` has no effect in the phase `{}`", compiled.name(), phase.name());

@@ -11,11 +11,12 @@ use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::Value;
 
-use super::action::{Action, Op, ToolScope};
+use super::action::{Action, Op, RequireApproval, ToolScope};
 use super::apply::{denied, judge_schema, note, tool_text, value_at};
 use super::record::Kept;
 use super::tail::{After, Matter, Tail, consult, tell};
 use super::{Chosen, Phase, Policy, edit};
+use crate::approval::{self, gate::Gate};
 use crate::body::{Body, Broken, Source};
 use crate::dialect;
 use crate::endpoint::{Dialect, Operation};
@@ -148,15 +149,75 @@ async fn phase(
         let (before, rest) = left.split_at(at + 1);
         left = rest;
         let Some(policy) = before.last().and_then(|place| policies.get(*place)) else { continue };
+        let place = before.last().copied().unwrap_or_default();
+        if policy.phase == Phase::Post && exchange.policed.as_ref().is_some_and(|policed| policed.done.contains(&place)) {
+            continue;
+        }
         note(exchange, policy);
         if policy.shadow {
             continue;
         }
+        if policy.phase == Phase::Post && let Some(policed) = &mut exchange.policed {
+            policed.done.push(place);
+        }
         for action in &policy.actions {
-            if matches!(action, Action::Allow) {
-                return Ok(response);
+            match action {
+                Action::Allow => return Ok(response),
+                Action::RequireApproval(rule) => match approved(exchange, policy, rule, response, &mut reply).await? {
+                    Approved::Pass(passed) => response = passed,
+                    Approved::Edited(passed) => {
+                        response = passed;
+                        // The others look at what it is now.
+                        if let Some(policed) = &mut exchange.policed {
+                            policed.done.retain(|done| *done == place || !chosen.contains(done));
+                        }
+                        left = chosen;
+                    }
+                    Approved::Answer(answer) => return Ok(answer),
+                },
+                action => response = one(exchange, policy, action, response, &mut reply).await?,
             }
-            response = one(exchange, policy, action, response, &mut reply).await?;
+        }
+    }
+}
+
+/// What came of asking somebody about an answer.
+enum Approved {
+    Pass(Response<Body>),
+    Edited(Response<Body>),
+    /// Something else is answered.
+    Answer(Response<Body>),
+}
+
+async fn approved(
+    exchange: &mut Exchange,
+    policy: &Policy,
+    rule: &RequireApproval,
+    response: Response<Body>,
+    reply: &mut Reply,
+) -> Result<Approved> {
+    let calls = match (&reply.text, reply.calls.is_empty()) {
+        (None, true) => tools::calls(&serde_json::from_slice(&reply.body).unwrap_or_default()),
+        _ => reply.calls.clone(),
+    };
+    if !rule.concerns(&calls) {
+        return Ok(Approved::Pass(response));
+    }
+    let (head, body) = response.into_parts();
+    let bytes = match body.into_source() {
+        Ok(source) => output::collect(source).await?,
+        Err(bytes) => bytes,
+    };
+    let gate = approval::after(exchange, policy, rule, &calls, (head.status, &head.headers, bytes.clone())).await?;
+    let response = Response::from_parts(head, Body::full(bytes));
+    match gate {
+        Gate::Answer(answer) => Ok(Approved::Answer(answer)),
+        Gate::Pass(edited) => {
+            exchange.tickets.iter_mut().for_each(approval::Ticket::begin);
+            Ok(match edited {
+                None => Approved::Pass(response),
+                Some(body) => Approved::Edited(with_body(response, reply, body.into())),
+            })
         }
     }
 }

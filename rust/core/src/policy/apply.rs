@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::action::Action;
+use super::action::{Action, RequireApproval};
 use super::record::Kept;
 use super::share::{drawn, who};
 pub use super::share::{judge_schema, value_at};
 use super::tail::{Matter, tell};
 use super::{Chosen, Phase, Policy, edit, wire};
+use crate::approval;
+use crate::body::Body;
 use crate::clock::monotonic_ns;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
@@ -27,22 +31,25 @@ pub struct Policed {
     /// Those that hold for it, of all phases; a fallback does not lose any.
     pub chosen: Chosen,
     /// Those that have acted.
-    done: SmallVec<[u32; 8]>,
+    pub done: SmallVec<[u32; 8]>,
     /// The policy that waits in the middle of its actions, and the next of them.
-    resume: Option<(u32, usize)>,
+    pub resume: Option<(u32, usize)>,
     /// What is waited for.
     pub pending: Option<Pending>,
     /// The request as it is sent, for questions about it when it is gone.
     pub body: Bytes,
     /// The model that was chosen instead of the one in the body.
-    routed: Option<String>,
+    pub routed: Option<String>,
     /// Whether the cache takes part, if anybody says so.
     pub cache: Option<bool>,
+    /// The answer that waiting came to. In a mutex because a body is nobody's but its reader's.
+    pub ready: Mutex<Option<Response<Body>>>,
 }
 
 /// Something that takes time.
 pub enum Pending {
     Delay(Duration),
+    Approval(Arc<RequireApproval>),
     Webhook { policy: Arc<str>, webhook: Arc<wire::Webhook>, payload: Vec<u8> },
 }
 
@@ -68,6 +75,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         return Ok(Flow::Next);
     }
     let mut policed = exchange.policed.take().unwrap_or_default();
+    if let Some(response) = policed.ready.get_mut().take() {
+        // It is what policies let out when it was made, or says where it will be.
+        exchange.guards.clear();
+        return Ok(Flow::Answer(response));
+    }
     policed.body = exchange.call.body.clone();
     for place in &chosen {
         if !policed.chosen.contains(place) {
@@ -270,6 +282,19 @@ fn one(exchange: &mut Exchange, policy: &Policy, action: &Action) -> Result<Done
             let value = field.as_ref().map_or(Some(&body), |path| value_at(&body, path));
             judge_schema(policy, schema, *not, value, message)?;
         }
+        Action::RequireApproval(rule) => {
+            if exchange.endpoint.operation.is_session() {
+                let text = "A policy asks for an approval of this request, which a realtime session cannot wait for.";
+                return Err(Error::new(Code::FeatureUnsupported, text));
+            }
+            if rule.is_about_tools() {
+                let body: serde_json::Value = serde_json::from_slice(&exchange.call.body).unwrap_or_default();
+                if !rule.concerns(&tools::last_calls(&body)) {
+                    return Ok(Done::Next);
+                }
+            }
+            return Ok(park(exchange, Pending::Approval(rule.clone())));
+        }
         Action::Webhook(webhook) if webhook.wait => {
             let payload = payload(exchange, policy, webhook.body);
             let pending = Pending::Webhook { policy: policy.name.clone(), webhook: webhook.clone(), payload };
@@ -366,6 +391,11 @@ pub async fn wait(exchange: &mut Exchange) -> Result<()> {
             tokio::time::sleep(delay).await;
             exchange.waited += delay;
             Ok(())
+        }
+        Pending::Approval(rule) => {
+            let next = exchange.policed.as_ref().and_then(|policed| policed.resume);
+            let Some((place, next)) = next else { return Ok(()) };
+            approval::before(exchange, &rule, place, next).await
         }
         Pending::Webhook { policy, webhook, payload } => {
             let started = std::time::Instant::now();

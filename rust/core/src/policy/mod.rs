@@ -89,6 +89,8 @@ pub struct Policies {
     attached: Attached,
     /// Requests kept for replay; 0: none.
     pub keep: usize,
+    /// A request may have to wait for people before it is sent.
+    pub holds: bool,
 }
 
 /// Places of policies in [`Policies::list`].
@@ -138,7 +140,11 @@ impl Policies {
             list.push(one(policy, &mut fields, &cell, &mut plan)?);
         }
         let attached = Attached::compile(&wire.attachments, &places)?;
-        Ok(Policies { list, fields, attached, keep: wire.keep as usize })
+        let asks = |policy: &Policy| {
+            policy.phase == Phase::Pre && policy.actions.iter().any(|action| matches!(action, Action::RequireApproval(_)))
+        };
+        let holds = list.iter().any(asks);
+        Ok(Policies { list, fields, attached, keep: wire.keep as usize, holds })
     }
 }
 

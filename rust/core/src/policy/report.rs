@@ -38,6 +38,11 @@ impl Plane {
         rmp_serde::to_vec_named(&(counts, record.latest())).map_err(|error| PlaneError(error.to_string()))
     }
 
+    /// Something changed with these approvals: whoever waits for them looks.
+    pub fn approvals_changed(&self, ids: &[String]) {
+        self.shared.state.approvals.ring(ids);
+    }
+
     /// What policies would do with the requests kept from a period: a JSON list.
     ///
     /// # Errors

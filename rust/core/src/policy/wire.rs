@@ -64,6 +64,7 @@ pub enum Action {
     Guardrail(Guardrail),
     SpendCap(SpendCap),
     Alert(Alert),
+    RequireApproval(RequireApproval),
 }
 
 #[derive(Debug, Deserialize)]
@@ -214,6 +215,30 @@ pub struct SpendCap {
     pub window_ms: u64,
     pub by: String,
     pub message: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequireApproval {
+    /// `hold` or `accept`.
+    pub mode: String,
+    pub reviewers: Reviewers,
+    pub quorum: u32,
+    pub expiry_ms: u64,
+    /// `reject` or `approve`.
+    pub default: String,
+    /// Only where one of these is called.
+    pub tools: Vec<String>,
+    pub message: String,
+    /// Who is told; null: everybody.
+    pub channels: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reviewers {
+    pub roles: Vec<String>,
+    pub users: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

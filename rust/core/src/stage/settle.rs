@@ -59,6 +59,9 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
             error_response(exchange.endpoint.dialect, &error, &exchange.request_id)
         }
     };
+    for ticket in std::mem::take(&mut exchange.tickets) {
+        response = ticket.watch(response);
+    }
     let metrics = &exchange.shard.metrics;
     metrics.request(exchange.endpoint.operation, response.status().as_u16());
     if let Some(plan) = &exchange.plan {

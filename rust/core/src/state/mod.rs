@@ -42,6 +42,8 @@ pub struct State {
     pub policies: crate::guard::record::Record,
     /// What they remember.
     pub past: crate::policy::record::Past,
+    /// Who waits for people.
+    pub approvals: crate::approval::Waiting,
     pub ledger: Arc<Ledger>,
     /// Where limits are shared with other nodes.
     pub leases: Option<Arc<leases::Leases>>,
@@ -61,6 +63,7 @@ impl State {
             repeats: Arc::default(),
             policies: crate::guard::record::Record::default(),
             past: crate::policy::record::Past::default(),
+            approvals: crate::approval::Waiting::default(),
             ledger,
             leases,
             deployments: Mutex::default(),

@@ -73,9 +73,15 @@ pub fn name(exchange: &Exchange, policy: &str, phase: &str) -> Name {
     let captured = exchange.path_model.as_deref().unwrap_or_default();
     let by = key.map_or(asked.as_bytes(), |key| key.as_bytes());
     let kind: &[u8] = if key.is_some() { b"key" } else { b"body" };
-    let parts: [&[u8]; 7] =
-        [id.as_bytes(), policy.as_bytes(), phase.as_bytes(), exchange.endpoint.pattern.as_bytes(), captured.as_bytes(),
-         kind, by];
+    let parts: [&[u8]; 7] = [
+        id.as_bytes(),
+        policy.as_bytes(),
+        phase.as_bytes(),
+        exchange.endpoint.pattern.as_bytes(),
+        captured.as_bytes(),
+        kind,
+        by,
+    ];
     Name { joins: digest(&parts), asked, named: key.is_some() }
 }
 

@@ -98,12 +98,7 @@ pub async fn after(
     enter(exchange, policy, rule, dossier).await
 }
 
-async fn enter(
-    exchange: &mut Exchange,
-    policy: &Policy,
-    rule: &RequireApproval,
-    dossier: Dossier,
-) -> Result<Gate> {
+async fn enter(exchange: &mut Exchange, policy: &Policy, rule: &RequireApproval, dossier: Dossier) -> Result<Gate> {
     let packed = rmp_serde::to_vec_named(&dossier).map_err(|error| Error::new(Code::Internal, error.to_string()))?;
     let standing: Standing = {
         let key = exchange.key.as_deref();
@@ -260,12 +255,15 @@ pub fn outcome(standing: &Standing) -> Result<Response<Body>> {
             }
             _ => (Code::ApprovalLost, format!("The approved request {id} was executed, and its answer was not kept.")),
         },
-        "rejected" => (Code::ApprovalRejected, format!("The request {id}, for the policy '{policy}', was rejected{said}.")),
+        "rejected" => {
+            (Code::ApprovalRejected, format!("The request {id}, for the policy '{policy}', was rejected{said}."))
+        }
         "cancelled" => (Code::ApprovalRejected, format!("The request {id} was withdrawn{said}.")),
         "expired" => (Code::ApprovalExpired, format!("Nobody approved the request {id} in time.")),
         "lapsed" => (Code::ApprovalExpired, format!("The request {id} was approved, and nobody asked for it in time.")),
         _ => {
-            let text = format!("What became of the approved request {id} is not known: the node that executed it is gone.");
+            let text =
+                format!("What became of the approved request {id} is not known: the node that executed it is gone.");
             (Code::ApprovalLost, text)
         }
     };

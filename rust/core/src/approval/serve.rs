@@ -49,7 +49,8 @@ async fn answer(exchange: &mut Exchange) -> Result<Served> {
     let id = standing.id.clone();
     let mut now = standing;
     loop {
-        let last = Standing { id: id.clone(), token: now.token.clone(), policy: now.policy.clone(), ..Standing::default() };
+        let last =
+            Standing { id: id.clone(), token: now.token.clone(), policy: now.policy.clone(), ..Standing::default() };
         let open = Standing { status: now.status.clone(), left_ms: now.left_ms, ..last };
         let Some(mut standing) = settled(&exchange.shard, &id, now, Some(until)).await? else {
             return Ok(Served::Answer(accepted(&open)));

@@ -3,7 +3,6 @@
 //! A policy of the phase `post` sees a complete answer. Where it may change or refuse one, a stream is held back to its end,
 //! so that asking for a stream is no way around it; where it only tells, a stream passes and is looked at behind.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -15,22 +14,18 @@ use super::action::{Action, Op, RequireApproval, ToolScope};
 use super::apply::{denied, judge_schema, note, tool_text, value_at};
 use super::record::Kept;
 use super::tail::{After, Matter, Tail, consult, tell};
+use super::tool_watch::ToolWatch;
 use super::{Chosen, Phase, Policy, edit};
 use crate::approval::{self, gate::Gate};
 use crate::body::{Body, Broken, Source};
 use crate::dialect;
-use crate::endpoint::{Dialect, Operation};
-use crate::error::{Error, Result};
-use crate::exchange::{Exchange, RequestId};
+use crate::error::Result;
+use crate::exchange::Exchange;
 use crate::facts::{Reply, RequestFacts, Scene, streamed, tools};
 use crate::guard::output;
 use crate::kernel::condition::Memo;
-use crate::shard::{Shard, SnapshotRef};
+use crate::shard::SnapshotRef;
 use crate::wire::json::scan_object;
-use crate::wire::sse::{self, Framer};
-
-/// Longest event of a stream whose tools are watched.
-const EVENT: usize = 16 * 1024 * 1024;
 
 /// Asks the policies that hold for the request about its answer.
 ///
@@ -150,14 +145,17 @@ async fn phase(
         left = rest;
         let Some(policy) = before.last().and_then(|place| policies.get(*place)) else { continue };
         let place = before.last().copied().unwrap_or_default();
-        if policy.phase == Phase::Post && exchange.policed.as_ref().is_some_and(|policed| policed.done.contains(&place)) {
+        if policy.phase == Phase::Post && exchange.policed.as_ref().is_some_and(|policed| policed.done.contains(&place))
+        {
             continue;
         }
         note(exchange, policy);
         if policy.shadow {
             continue;
         }
-        if policy.phase == Phase::Post && let Some(policed) = &mut exchange.policed {
+        if policy.phase == Phase::Post
+            && let Some(policed) = &mut exchange.policed
+        {
             policed.done.push(place);
         }
         for action in &policy.actions {
@@ -368,89 +366,5 @@ struct Boxed(Box<dyn Source>);
 impl Source for Boxed {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         self.0.poll_data(cx)
-    }
-}
-
-/// A stream that ends where it calls a tool that may not be called.
-struct ToolWatch {
-    inner: Option<Box<dyn Source>>,
-    framer: Framer,
-    snapshot: SnapshotRef,
-    shard: Arc<Shard>,
-    policy: Arc<str>,
-    dialect: Dialect,
-    operation: Operation,
-    request_id: RequestId,
-}
-
-impl ToolWatch {
-    fn new(exchange: &Exchange, policy: &Policy, inner: Box<dyn Source>) -> ToolWatch {
-        ToolWatch {
-            inner: Some(inner),
-            framer: Framer::new(EVENT),
-            snapshot: exchange.snapshot.clone(),
-            shard: exchange.shard.clone(),
-            policy: policy.name.clone(),
-            dialect: exchange.endpoint.dialect,
-            operation: exchange.endpoint.operation,
-            request_id: exchange.request_id,
-        }
-    }
-
-    /// The refusal, when an event begins a call that may not be.
-    fn judge(&self, event: &Bytes) -> Option<Error> {
-        let data = sse::data(event);
-        let data = data.trim_ascii();
-        if data.is_empty() || data == b"[DONE]" {
-            return None;
-        }
-        let policy = self.snapshot.policies.list.iter().find(|policy| policy.name == self.policy)?;
-        let Ok(value) = serde_json::from_slice::<Value>(data) else {
-            return Some(denied(policy, 502, "An event of the answer cannot be read."));
-        };
-        let names = streamed::names(&value);
-        let scopes = policy.actions.iter().filter_map(|action| match action {
-            Action::ToolScope(scope) => Some(scope),
-            _ => None,
-        });
-        scopes.into_iter().find_map(|scope| {
-            let name = names.iter().find(|name| !scope.admits(name))?;
-            Some(denied(policy, 403, &tool_text(policy, &scope.message, name)))
-        })
-    }
-}
-
-impl Source for ToolWatch {
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        loop {
-            let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-            let data = match std::task::ready!(inner.poll_data(cx)) {
-                Some(Ok(data)) => data,
-                other => return Poll::Ready(other),
-            };
-            let Ok(batch) = self.framer.push(data) else {
-                self.inner = None;
-                return Poll::Ready(Some(Err(Broken("an event is too long".to_string()))));
-            };
-            let mut passed = BytesMut::new();
-            let mut start = 0;
-            for end in &batch.ends {
-                let end = *end as usize;
-                let event = batch.bytes.slice(start..end);
-                start = end;
-                if let Some(error) = self.judge(&event) {
-                    self.inner = None;
-                    self.shard.metrics.error(error.code);
-                    let id = self.request_id.to_string();
-                    let ending = crate::guard::stream::ended(self.dialect, self.operation, &error, &id);
-                    passed.extend_from_slice(&ending);
-                    return Poll::Ready(Some(Ok(passed.freeze())));
-                }
-                passed.extend_from_slice(&event);
-            }
-            if !passed.is_empty() {
-                return Poll::Ready(Some(Ok(passed.freeze())));
-            }
-        }
     }
 }

@@ -8,13 +8,13 @@ use http::Response;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::action::{Action, RequireApproval};
+use super::action::Action;
+use super::pending::Pending;
 use super::record::Kept;
 use super::share::{drawn, who};
 pub use super::share::{judge_schema, value_at};
 use super::tail::{Matter, tell};
 use super::{Chosen, Phase, Policy, edit, wire};
-use crate::approval;
 use crate::body::Body;
 use crate::clock::monotonic_ns;
 use crate::error::{Code, Error, Result};
@@ -44,13 +44,6 @@ pub struct Policed {
     pub cache: Option<bool>,
     /// The answer that waiting came to. In a mutex because a body is nobody's but its reader's.
     pub ready: Mutex<Option<Response<Body>>>,
-}
-
-/// Something that takes time.
-pub enum Pending {
-    Delay(Duration),
-    Approval(Arc<RequireApproval>),
-    Webhook { policy: Arc<str>, webhook: Arc<wire::Webhook>, payload: Vec<u8> },
 }
 
 /// What an action came to.
@@ -378,35 +371,4 @@ fn headers(exchange: &mut Exchange, ops: &[super::action::Op]) {
 /// What a webhook is told.
 pub fn payload(exchange: &Exchange, policy: &Policy, body: bool) -> Vec<u8> {
     Matter::of(exchange).payload(policy, body.then_some(&exchange.call.body), None)
-}
-
-/// Waits for what a policy waits for.
-///
-/// # Errors
-/// What was waited for refuses the request.
-pub async fn wait(exchange: &mut Exchange) -> Result<()> {
-    let Some(pending) = exchange.policed.as_mut().and_then(|policed| policed.pending.take()) else { return Ok(()) };
-    match pending {
-        Pending::Delay(delay) => {
-            tokio::time::sleep(delay).await;
-            exchange.waited += delay;
-            Ok(())
-        }
-        Pending::Approval(rule) => {
-            let next = exchange.policed.as_ref().and_then(|policed| policed.resume);
-            let Some((place, next)) = next else { return Ok(()) };
-            approval::before(exchange, &rule, place, next).await
-        }
-        Pending::Webhook { policy, webhook, payload } => {
-            let started = std::time::Instant::now();
-            let verdict =
-                super::tail::consult(&exchange.shard, &webhook, &payload, &exchange.request_id.to_string()).await;
-            exchange.waited += started.elapsed();
-            verdict.map_err(|text| {
-                let held = exchange.snapshot.clone();
-                let policy = held.policies.list.iter().find(|known| known.name == policy);
-                policy.map_or(Error::new(Code::PolicyDenied, text.clone()), |policy| denied(policy, 403, &text))
-            })
-        }
-    }
 }

@@ -10,11 +10,13 @@ pub mod answer;
 pub mod apply;
 pub mod edit;
 mod op;
+pub mod pending;
 pub mod record;
 pub mod report;
 mod select;
 mod share;
 pub mod tail;
+mod tool_watch;
 pub mod trial;
 pub mod wire;
 
@@ -141,7 +143,8 @@ impl Policies {
         }
         let attached = Attached::compile(&wire.attachments, &places)?;
         let asks = |policy: &Policy| {
-            policy.phase == Phase::Pre && policy.actions.iter().any(|action| matches!(action, Action::RequireApproval(_)))
+            policy.phase == Phase::Pre
+                && policy.actions.iter().any(|action| matches!(action, Action::RequireApproval(_)))
         };
         let holds = list.iter().any(asks);
         Ok(Policies { list, fields, attached, keep: wire.keep as usize, holds })

@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::guard::output::{self, refusal, unlookable};
 use crate::guard::{Plan, Side, judge};
-use crate::policy::{answer, apply};
+use crate::policy::{answer, apply, pending};
 use crate::wire::multipart;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
@@ -30,7 +30,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
 /// # Errors
 /// The refusal that came of it.
 pub async fn wait(exchange: &mut Exchange) -> Result<()> {
-    apply::wait(exchange).await
+    pending::wait(exchange).await
 }
 
 /// Looks at the request with a plan's guardrails; with `answer`, they will look at its answer too.

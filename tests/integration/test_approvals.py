@@ -227,7 +227,11 @@ def test_of_a_hundred_who_approve_one_does(gateway: Gateway, key: Key, provider:
     def approve() -> int:
         start.wait()
         url = f"{gateway.url}/v1/approvals/{row['id']}/decision"
-        return httpx.post(url, json={"decision": "approve"}, headers=gateway.admin, timeout=60).status_code
+        while True:
+            answer = httpx.post(url, json={"decision": "approve"}, headers=gateway.admin, timeout=60)
+            # So many at once are more than the control plane takes.
+            if answer.status_code != 503:
+                return answer.status_code
 
     codes = [one.result(60) for one in [POOL.submit(approve) for _ in range(100)]]
     assert sorted(set(codes)) == [200, 409]

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -299,9 +299,10 @@ class Gateway:
         loaded: Loaded,
         stored_policies: Sequence[PolicyRecord] | None = None,
         objects: ObjectChange | None = None,
+        groups: Mapping[str, str] | None = None,
     ) -> int:
-        """Compiles and publishes; policies, models and providers of the API are those of the database unless
-        others are given.
+        """Compiles and publishes; policies, models and providers of the API, and groups that were switched to,
+        are those of the database unless others are given.
 
         Raises ApplyError.
         """
@@ -310,7 +311,7 @@ class Gateway:
             if records is None:
                 records = await policies.everything(self._database)
             config = await self._models.beside(loaded.config, objects)
-            inputs = await gather(config, self._registry, self._database, self._plugins.socket)
+            inputs = await gather(config, self._registry, self._database, self._plugins.socket, groups)
             found = policies_in_force(records, config, leave_out=stored_policies is None)
             inputs = msgspec.structs.replace(inputs, policies=found)
             if await asyncio.to_thread(compiler.needs_mock, config, inputs):

@@ -81,13 +81,17 @@ class View:
     def stored_policies(self) -> Sequence[Versioned]:
         return self._publisher.current.policies
 
+    def groups(self) -> Mapping[str, str]:
+        return self._publisher.current.groups
+
     async def refresh(
         self,
         policies: Sequence[PolicyRecord] | None = None,
         objects: ObjectChange | None = None,
+        groups: Mapping[str, str] | None = None,
     ) -> None:
         try:
-            await self._reloader.refresh(policies, objects)
+            await self._reloader.refresh(policies, objects, groups)
         except watch.ApplyError as error:
             raise RefreshError(str(error), error.path) from error
 

@@ -92,13 +92,17 @@ class ConfigView(Protocol):
     def stored_policies(self) -> Sequence[Versioned]:
         """The policies of the store that are in force."""
 
+    def groups(self) -> Mapping[str, str]:
+        """Groups of deployments that were switched to, by model, as they are in force."""
+
     async def refresh(
         self,
         policies: Sequence[PolicyRecord] | None = None,
         objects: ObjectChange | None = None,
+        groups: Mapping[str, str] | None = None,
     ) -> None:
-        """Puts the file, these policies and these models and providers in force; None: those of the store.
-        Raises RefreshError.
+        """Puts the file, these policies, these models and providers and these groups in force; None: those of
+        the store. Raises RefreshError.
         """
 
     def credentials_in_use(self) -> Collection[str]:

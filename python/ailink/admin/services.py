@@ -16,6 +16,7 @@ from ailink.admin.plane import Endpoint, Plane
 from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.policies import PolicyService
 from ailink.admin.served import ConfigView
+from ailink.admin.switching import Switching
 from ailink.approvals.decisions import Decisions
 from ailink.approvals.desk import Desk
 from ailink.approvals.notices import notices
@@ -70,6 +71,7 @@ class Services:
     credentials: CredentialService
     policies: PolicyService
     models: ModelService
+    switching: Switching
     ledger: LedgerReader
     metrics: ShellMetrics
     alerts: AlertSender
@@ -115,6 +117,7 @@ def build(options: ServiceOptions) -> Services:
         ),
         policies=PolicyService(options.database, options.config, options.now_us),
         models=ModelService(changes, options.keyring, options.config),
+        switching=Switching(options.database, options.config, options.now_us),
         ledger=LedgerReader(options.ledger or options.plane),
         metrics=metrics,
         alerts=alerts,

@@ -12,6 +12,7 @@ from typing import Any
 from ailink.admin.call import Caller
 from ailink.admin.mirror_pairs import MirrorPairs
 from ailink.admin.route_samples import Samples, take_back
+from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import TABLES
 from ailink.store import keys
@@ -52,7 +53,7 @@ class Upkeep:
             await asyncio.sleep(EVERY_SECONDS)
             try:
                 await self.once()
-            except (DatabaseError, RuntimeError, ValueError) as error:
+            except (DatabaseError, RefreshError, RuntimeError, ValueError) as error:
                 log.error("upkeep failed and is tried again: %s", error, exc_info=error)
 
     async def once(self) -> None:
@@ -62,6 +63,7 @@ class Upkeep:
         await self._end_increases()
         await self._samples.write(self._services.database, self._services.changes.now_us())
         await self._mirrors.write(self._services.database, self._services.changes.now_us())
+        await self._services.switching.follow()
         await take_back(self._services.database, *self._routers())
 
     def listen(self, event: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ailink.cli import lazy, source
+from ailink.cli.groups import switch
 from ailink.cli.keys import AdminKey, Url
 from ailink.cli.mirrors import mirrors
 from ailink.cli.source import ConfigOption, JsonOption
@@ -28,6 +29,7 @@ def build() -> typer.Typer:
     app.command("status")(status)
     app.command("ending")(ending)
     app.command("mirrors")(mirrors)
+    app.command("switch")(switch)
     app.command("discover")(discover)
     return app
 

@@ -23,7 +23,7 @@ from ailink.config.policy_checks import faults as policy_faults
 from ailink.config.price_checks import file_faults, price_faults
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.routing import ModelRouting
-from ailink.config.routing_checks import condition_faults, config_faults, mirror_faults
+from ailink.config.routing_checks import condition_faults, config_faults, group_faults, mirror_faults
 from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
@@ -381,6 +381,7 @@ class _Checks:
         sections: list[tuple[Path, ModelRouting]] = [(("routing",), self.config.routing)]
         for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
             sections.append((("models", index, "routing"), model.routing))
+            self._faults(group_faults(("models", index), model))
         for path, section in sections:
             breaker = section.breaker
             self._positive(breaker, (*path, "breaker"), zero={"open", "slow_start"})

@@ -38,6 +38,14 @@ def mirror_faults(
         yield here, f"`{target}` stands for other models: name the one that is to be compared"
 
 
+def group_faults(path: Path, model: Model) -> Iterator[tuple[Path, str]]:
+    """What is wrong with the groups of a model's deployments."""
+    groups = {deployment.group for deployment in model.deployments if deployment.group is not None}
+    if model.group is not None and model.group not in groups:
+        hint = did_you_mean(model.group, groups)
+        yield (*path, "group"), f"no deployment is of the group `{model.group}`{hint}"
+
+
 def config_faults(path: Path, section: Routing) -> Iterator[tuple[Path, str]]:
     """Place and message of each fault in `configs`."""
     for name, text in section.configs.items():

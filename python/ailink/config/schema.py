@@ -216,6 +216,8 @@ class Deployment(Strict, frozen=True, kw_only=True):
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     order: Annotated[int, Meta(ge=0, le=1_000)] = 0
     """Deployments of a lower order go first; the others are asked when those are out or have failed."""
+    group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    """It serves while this group of the model does; without one always."""
     tags: tuple[_Name, ...] = ()
     """What requests may ask for with `x-ailink-tags` or `metadata.tags`."""
     rpm: Annotated[int, Meta(ge=1)] | None = None
@@ -237,6 +239,8 @@ class Model(Strict, frozen=True, kw_only=True):
     auto: Auto | None = None
     """Other models, in place of deployments, of which each request goes to the one that suits it."""
     price: Price | None = None
+    group: _Name | None = None
+    """The group of deployments that serves until another is switched to; null: the first that is named."""
     fallbacks: tuple[str, ...] = ()
     """Models asked, in this order, when no deployment of this one could answer."""
     context_window_fallbacks: tuple[str, ...] = ()

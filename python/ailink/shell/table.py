@@ -14,6 +14,7 @@ from ailink.admin import approval_handlers as approvals
 from ailink.admin import cache_handlers as cache
 from ailink.admin import credential_handlers as creds
 from ailink.admin import feedback_handlers as feedback
+from ailink.admin import group_handlers as group
 from ailink.admin import guard_handlers as guards
 from ailink.admin import health_handlers as health
 from ailink.admin import litellm_fields as litellm
@@ -152,6 +153,10 @@ ROUTES: tuple[Route, ...] = (
           tag="Routing", response=dict[str, Any]),
     route("GET", "/routing/samples", ADMIN, feedback.samples, "What routers are trained from", tag="Routing",
           query=feedback.SamplesQuery, response=feedback.SamplesView),
+    route("GET", "/routing/groups", ADMIN, group.list_groups, "Groups of deployments", tag="Routing",
+          response=group.GroupsView),
+    route("POST", "/routing/switch", ADMIN, group.switch, "Switch to another group of deployments",
+          tag="Routing", body=group.Switch, response=group.GroupsOf),
     route("GET", "/routing/mirrors", ADMIN, mirror.report, "How mirrors do", tag="Routing",
           query=mirror.MirrorsQuery, response=mirror.MirrorsView),
     route("POST", "/v1/feedback", KEY, feedback.give, "Say what an answer is worth", tag="Routing",

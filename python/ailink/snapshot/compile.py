@@ -24,6 +24,7 @@ from ailink.providers.rules import of as rules_of
 from ailink.routers.shelf import Trained
 from ailink.snapshot import caching, prices
 from ailink.snapshot import model as wire
+from ailink.snapshot.groups import serves, serving
 from ailink.snapshot.guardrails import chosen
 from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.policies import Versioned, compile_policies
@@ -52,6 +53,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """Where providers written in Python are reached."""
     routers: Mapping[str, Trained] = msgspec.field(default_factory=dict)
     """What is in force of trained routers, by name."""
+    groups: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Groups of deployments that were switched to, by model."""
     stored: Collection[str] | None = None
     """Names of the credentials in the store; None: not known, so not checked."""
     policies: tuple[Versioned, ...] = ()
@@ -71,6 +74,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """Credential ids whose tokens are to be fetched and kept fresh."""
     policies: tuple[Versioned, ...] = ()
     """Those of the store."""
+    groups: Mapping[str, str] = {}
+    """Groups of deployments that were switched to, by model."""
     subjects: list[wire.SubjectRow] = []
     """What the file limits."""
 
@@ -128,6 +133,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         identities=compiler.identities,
         subjects=compile_subjects(config),
         policies=inputs.policies,
+        groups=inputs.groups,
     )
 
 
@@ -211,7 +217,10 @@ class _Compiler:
         first = len(self.deployments)
         fallbacks = model.fallbacks or self._config.routing.default_fallbacks
         self._facts = []
-        self.deployments += [self._deployment(model, deployment) for deployment in model.deployments]
+        group = serving(model, self._inputs.groups)
+        # All of them, so that the ids of those without one of their own stay what they are.
+        made = [(deployment, self._deployment(model, deployment)) for deployment in model.deployments]
+        self.deployments += [one for deployment, one in made if serves(deployment, group)]
         return wire.Model(
             name=model.name,
             deployments=list(range(first, len(self.deployments))),

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ailink import pricing
@@ -11,12 +12,22 @@ from ailink.pricing.files import PriceFileError
 from ailink.providers import Registry
 from ailink.routers.shelf import ShelfError, in_force
 from ailink.snapshot.compile import CompileError, Inputs
-from ailink.store import credentials
+from ailink.store import credentials, groups
 from ailink.store.database import Database
 
 
-async def gather(config: Config, registry: Registry, database: Database, plugin_socket: Path) -> Inputs:
-    """Raises CompileError and DatabaseError."""
+async def gather(
+    config: Config,
+    registry: Registry,
+    database: Database,
+    plugin_socket: Path,
+    switched: Mapping[str, str] | None = None,
+) -> Inputs:
+    """`switched`: groups of deployments, by model; None: as they stand in the database.
+
+    Raises CompileError and DatabaseError.
+    """
+    switched = await groups.active(database) if switched is None else switched
     stored = [record.name for record in await credentials.everything(database)]
     files = [Path(file) for file in config.prices]
     try:
@@ -29,6 +40,7 @@ async def gather(config: Config, registry: Registry, database: Database, plugin_
         catalogue=pricing.load(),
         overlays=overlays,
         routers=routers,
+        groups=switched,
         env=dict(os.environ),
         stored=stored,
         plugin_socket=str(plugin_socket),

@@ -465,6 +465,8 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::GET,    "/routing/explain/{rest}"),
     shell(Method::GET,    "/routing/samples"),
     shell(Method::GET,    "/routing/mirrors"),
+    shell(Method::GET,    "/routing/groups"),
+    shell(Method::POST,   "/routing/switch"),
     shell(Method::POST,   "/v1/feedback"),
     shell(Method::GET,    "/v1/approvals"),
     shell(Method::GET,    "/v1/approvals/{rest}"),

@@ -169,8 +169,14 @@ class FakeConfig:
     def stored_policies(self) -> Sequence[Versioned]:
         return []
 
+    def groups(self) -> Mapping[str, str]:
+        return {}
+
     async def refresh(
-        self, policies: Sequence[PolicyRecord] | None = None, objects: ObjectChange | None = None
+        self,
+        policies: Sequence[PolicyRecord] | None = None,
+        objects: ObjectChange | None = None,
+        groups: Mapping[str, str] | None = None,
     ) -> None:
         return None
 

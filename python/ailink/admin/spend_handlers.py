@@ -19,7 +19,7 @@ from ailink.ledger.money import Usd
 from ailink.ledger.reader import Attempt, LedgerError
 
 SOURCES = ("reported", "estimated", "unknown", "reconciled")
-STREAMED, MIRRORED = 1, 2
+STREAMED, MIRRORED, HEDGED = 1, 2, 4
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,8 +44,8 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     status_code: int
     stream: bool
-    kind: Literal["request", "mirror"]
-    """`mirror`: what was sent to a mirror, for no caller."""
+    kind: Literal["request", "mirror", "hedge"]
+    """`mirror`: what was sent to a mirror; `hedge`: sent while another attempt was waited for."""
     total_tokens: int
     prompt_tokens: int
     completion_tokens: int
@@ -148,7 +148,7 @@ def _log(
         outcome=_name(services.outcomes, attempt.outcome),
         status_code=attempt.status,
         stream=bool(attempt.flags & STREAMED),
-        kind="mirror" if attempt.flags & MIRRORED else "request",
+        kind=_kind(attempt.flags),
         total_tokens=attempt.input + attempt.output,
         prompt_tokens=attempt.input,
         completion_tokens=attempt.output,
@@ -169,6 +169,10 @@ def _log(
         price_version=attempt.price_version,
         custom_llm_provider=provider,
     )
+
+
+def _kind(flags: int) -> Literal["request", "mirror", "hedge"]:
+    return "mirror" if flags & MIRRORED else "hedge" if flags & HEDGED else "request"
 
 
 def _name(names: Sequence[str], code: int) -> str:

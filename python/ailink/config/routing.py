@@ -118,6 +118,17 @@ class Mirror(Strict, frozen=True, kw_only=True):
     """Whether the caller's key and budgets pay for the mirror too; otherwise nobody's do."""
 
 
+class Hedge(Strict, frozen=True, kw_only=True):
+    """A second deployment is asked when the first is slow; the first good answer is taken."""
+
+    after: Duration | None = None
+    """How slow: time without an answer; null: slower than 95 % of the model's requests lately."""
+    least: Duration = Duration(50)
+    """Never sooner than this."""
+    percent: _Percent = 5
+    """Most second attempts per hundred requests of the last ten seconds, but always one; 0: none."""
+
+
 Strategy = Literal[
     "shuffle", "round_robin", "least_busy", "lowest_latency", "lowest_cost", "usage", "consistent_hash"
 ]
@@ -151,6 +162,7 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     breaker: Breaker = Breaker()
     overload: Overload = Overload()
     mirror: Mirror | None = None
+    hedge: Hedge | None = None
 
 
 class Explain(Strict, frozen=True, kw_only=True):

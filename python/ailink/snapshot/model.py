@@ -305,6 +305,14 @@ class Mirror(_Wire, frozen=True, kw_only=True):
     bill: bool
 
 
+class Hedge(_Wire, frozen=True, kw_only=True):
+    """A second deployment that is asked when the first is slow. `after_ms` null: slower than 95 %."""
+
+    after_ms: int | None
+    least_ms: int
+    percent: int
+
+
 class Routing(_Wire, frozen=True, kw_only=True):
     """How the requests of one model find a deployment."""
 
@@ -323,6 +331,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     breaker: Breaker
     overload: Overload
     mirror: Mirror | None
+    hedge: Hedge | None
     context_window_fallbacks: list[str]
     content_policy_fallbacks: list[str]
     rate_limit_fallbacks: list[str]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from ailink.config.routing import DEFAULT_ROUTING, Mirror
+from ailink.config.routing import DEFAULT_ROUTING, Hedge, Mirror
 from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.snapshot import model as wire
 
@@ -54,6 +54,7 @@ def compile_routing(
         ),
         overload=_overload(_settled([layer.overload for layer in layers])),
         mirror=_mirror(model, own("mirror"), names),
+        hedge=_hedge(own("hedge")),
         context_window_fallbacks=names(model.context_window_fallbacks),
         content_policy_fallbacks=names(model.content_policy_fallbacks),
         rate_limit_fallbacks=names(model.rate_limit_fallbacks),
@@ -74,6 +75,13 @@ def _overload(own: Callable[[str], Any]) -> wire.Overload:
             wire.Prioritized(when=str(rule.when), priority=rule.priority) for rule in own("priorities")
         ],
     )
+
+
+def _hedge(hedge: Hedge | None) -> wire.Hedge | None:
+    if hedge is None:
+        return None
+    after = None if hedge.after is None else int(hedge.after)
+    return wire.Hedge(after_ms=after, least_ms=int(hedge.least), percent=hedge.percent)
 
 
 def _mirror(

@@ -3,6 +3,7 @@
 //! Both guards act when dropped, so a refusal, a failover, a client that leaves and a panic need no code of their own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::ns_at;
@@ -86,6 +87,8 @@ pub struct AttemptStart {
     pub est_input: u32,
     /// Bytes of the content the estimate was made of.
     pub content_bytes: u32,
+    /// True once another attempt at the same request has answered.
+    pub race: Option<Arc<AtomicBool>>,
     pub now: Instant,
 }
 
@@ -104,6 +107,7 @@ pub struct Attempt {
     stream: bool,
     est_input: u32,
     content_bytes: u32,
+    race: Option<Arc<AtomicBool>>,
     started: Instant,
     first_byte: Option<Duration>,
     /// Content relayed so far, for the estimate of a stream that is cut short.
@@ -184,6 +188,7 @@ impl Attempt {
             stream: start.stream,
             est_input: start.est_input,
             content_bytes: start.content_bytes,
+            race: start.race,
             started: start.now,
             first_byte: None,
             progress: Progress::default(),
@@ -290,7 +295,7 @@ impl Attempt {
             self.deployment.quota.request(now);
             self.deployment.quota.tokens(usage.input + usage.audio_input + output, now);
         }
-        if self.measures.latency && outcome == Outcome::Timeout {
+        if self.measures.latency && matches!(outcome, Outcome::Timeout | Outcome::Superseded) {
             self.deployment.first_byte.record(latency.as_secs_f64() * 1e6, now);
             self.deployment.per_token.record(latency.as_secs_f64() * 1e9, now);
         } else if self.measures.latency && output > 0 && outcome == Outcome::Success {
@@ -314,7 +319,9 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if self.slot.is_some() {
-            let ending = Ending::Estimated { status: self.progress.status, outcome: Outcome::ClientGone };
+            let lost = self.race.as_ref().is_some_and(|race| race.load(Ordering::Relaxed));
+            let outcome = if lost && !self.progress.answered { Outcome::Superseded } else { Outcome::ClientGone };
+            let ending = Ending::Estimated { status: self.progress.status, outcome };
             self.close(ending, Duration::ZERO, Instant::now());
         }
     }

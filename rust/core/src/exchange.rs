@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -132,6 +133,8 @@ pub mod marks {
     pub const STREAM: u16 = 1;
     /// It was sent to a mirror.
     pub const MIRROR: u16 = 2;
+    /// It was sent while another attempt was waited for.
+    pub const HEDGE: u16 = 4;
 }
 
 /// How the cache took part.
@@ -250,6 +253,8 @@ pub struct Exchange {
     // attempt
     /// What the ledger's rows of its attempts say besides, see [`marks`].
     pub marks: u16,
+    /// Set when one of several attempts under way has answered.
+    pub race: Option<Arc<AtomicBool>>,
     pub attempts: u8,
     /// Time spent waiting for providers and between retries: not the gateway's own.
     pub waited: Duration,

@@ -200,6 +200,7 @@ impl Arrival {
             guarded: Vec::new(),
             cost_pico: None,
             marks: 0,
+            race: None,
             mirror: None,
         }
     }

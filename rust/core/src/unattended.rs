@@ -70,6 +70,7 @@ impl Exchange {
             served: None,
             cost_pico: None,
             marks: 0,
+            race: None,
             mirror: None,
         }
     }

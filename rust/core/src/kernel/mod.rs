@@ -14,6 +14,7 @@ pub mod lease;
 pub mod limiter;
 pub mod nearest;
 pub mod patterns;
+pub mod percentile;
 pub mod price;
 pub mod quota;
 pub mod ratio;

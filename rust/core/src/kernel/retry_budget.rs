@@ -76,14 +76,18 @@ impl RetryBudget {
 
     /// Asks for a retry at `now_ns`; `true` if it may be made, and then it is counted.
     pub fn withdraw(&self, now_ns: u64) -> bool {
+        self.withdraw_of(now_ns, self.percent, u64::from(self.per_second) * u64::from(WINDOW))
+    }
+
+    /// The same with another share, and so many within ten seconds whatever the load.
+    pub fn withdraw_of(&self, now_ns: u64, percent: u32, constant: u64) -> bool {
         let second = second(now_ns);
         let own = slot(&self.retries, second);
         if !own.add(second, 1) {
             return false;
         }
         let sum = |slots: &[Slot]| slots.iter().map(|slot| slot.count(second)).sum::<u64>();
-        let constant = u64::from(self.per_second) * u64::from(WINDOW);
-        let allowed = u128::from(sum(&self.requests)) * u128::from(self.percent) / 100 + u128::from(constant);
+        let allowed = u128::from(sum(&self.requests)) * u128::from(percent) / 100 + u128::from(constant);
         let within = u128::from(sum(&self.retries)) <= allowed;
         if !within {
             own.take_back(second);

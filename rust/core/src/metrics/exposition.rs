@@ -203,13 +203,18 @@ impl Exposition {
     /// The series of models.
     pub fn models(&mut self, models: &[(String, Arc<ModelState>)]) {
         type Pick = fn(&ModelState) -> u64;
-        let families: [(&str, &str, Pick); 2] = [
+        let families: [(&str, &str, Pick); 5] = [
             ("ailink_mirrored_requests_total", "Requests that went to a mirror too.", |m| m.mirrored.sent.get()),
             (
                 "ailink_mirror_skipped_total",
                 "Requests that a mirror did not get because as many as may be were under way.",
                 |m| m.mirrored.skipped.get(),
             ),
+            ("ailink_hedges_total", "Second attempts while the first was waited for.", |m| m.hedged.sent.get()),
+            ("ailink_hedges_won_total", "Second attempts that answered first.", |m| m.hedged.won.get()),
+            ("ailink_hedges_refused_total", "Second attempts that the budget did not allow.", |m| {
+                m.hedged.refused.get()
+            }),
         ];
         for (name, help, pick) in families {
             let told: Vec<_> =

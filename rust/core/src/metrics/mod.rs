@@ -102,11 +102,13 @@ pub enum Outcome {
     Timeout,
     InvalidResponse,
     ClientGone,
+    /// Another attempt at the same request answered before it.
+    Superseded,
 }
 
 impl Outcome {
     /// Every outcome with its name, in the order of their codes.
-    pub const ALL: [(Outcome, &'static str); 9] = [
+    pub const ALL: [(Outcome, &'static str); 10] = [
         (Outcome::Success, "success"),
         (Outcome::ClientError, "client_error"),
         (Outcome::RateLimited, "rate_limited"),
@@ -116,6 +118,7 @@ impl Outcome {
         (Outcome::Timeout, "timeout"),
         (Outcome::InvalidResponse, "invalid_response"),
         (Outcome::ClientGone, "client_gone"),
+        (Outcome::Superseded, "superseded"),
     ];
 }
 
@@ -179,7 +182,7 @@ pub struct DeploymentMetrics {
 }
 
 pub struct DeploymentCounters {
-    outcomes: [Counter; 9],
+    outcomes: [Counter; 10],
     input: Counter,
     output: Counter,
     cached: Counter,

@@ -224,6 +224,7 @@ impl Meter {
             stream: true,
             est_input,
             content_bytes: 0,
+            race: None,
             now,
         });
         attempt.progress.answered = true;

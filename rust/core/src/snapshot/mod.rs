@@ -36,7 +36,7 @@ pub mod routing;
 mod template;
 pub mod wire;
 
-pub use routing::{HashOn, Measures, Mirror, Routing, Strategy, Translation};
+pub use routing::{HashOn, Hedge, Measures, Mirror, Routing, Strategy, Translation};
 pub use template::FORWARDED;
 use template::{static_headers, template};
 

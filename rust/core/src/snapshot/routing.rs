@@ -39,6 +39,15 @@ pub struct Mirror {
     pub bill: bool,
 }
 
+/// A second deployment that is asked when the first is slow.
+#[derive(Clone, Copy, Debug)]
+pub struct Hedge {
+    /// None: slower than 95 % of the model's requests.
+    pub after: Option<Duration>,
+    pub least: Duration,
+    pub percent: u32,
+}
+
 /// Models asked in place of this one, by what went wrong.
 #[derive(Debug, Default)]
 pub struct Fallbacks {
@@ -147,6 +156,7 @@ pub struct Routing {
     pub outliers: Outliers,
     pub fallbacks: Fallbacks,
     pub mirror: Option<Mirror>,
+    pub hedge: Option<Hedge>,
 }
 
 /// # Errors
@@ -251,6 +261,11 @@ pub fn compile(
             rate_limit: models(&routing.rate_limit_fallbacks)?,
         },
         mirror: mirror.transpose()?,
+        hedge: routing.hedge.filter(|hedge| hedge.percent > 0 && model.deployments.len() > 1).map(|hedge| Hedge {
+            after: hedge.after_ms.map(ms),
+            least: ms(hedge.least_ms),
+            percent: hedge.percent,
+        }),
     })
 }
 

@@ -310,6 +310,18 @@ pub struct Mirror {
     pub bill: bool,
 }
 
+/// A second deployment that is asked when the first is slow.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hedge {
+    /// How slow; None: slower than 95 % of the model's requests.
+    pub after_ms: Option<u64>,
+    /// Never sooner.
+    pub least_ms: u64,
+    /// Most second attempts per hundred requests.
+    pub percent: u32,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Routing {
@@ -328,6 +340,7 @@ pub struct Routing {
     pub breaker: Breaker,
     pub overload: Overload,
     pub mirror: Option<Mirror>,
+    pub hedge: Option<Hedge>,
     pub context_window_fallbacks: Vec<String>,
     pub content_policy_fallbacks: Vec<String>,
     pub rate_limit_fallbacks: Vec<String>,

@@ -7,6 +7,7 @@ mod ask;
 mod connect;
 mod failed;
 mod fallback;
+mod hedge;
 mod prepare;
 mod queue;
 mod refusal;
@@ -31,7 +32,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     };
     model.state.retries.deposit(ns_at(exchange.started));
     model.state.failovers.deposit(ns_at(exchange.started));
-    let candidates = exchange.candidates.clone();
+    let mut candidates = exchange.candidates.clone();
     let mut unavailable = exchange.unavailable.take();
     let mut failure: Option<Failure> = None;
     let mut turn = Turn { tries: 0, round: 0 };
@@ -53,12 +54,24 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
             }
         }
         let asked = Instant::now();
-        let result = ask(exchange, deployment, *index, place.take()).await;
+        let index = *index;
+        let second = if turn.tries == 0 { hedge::second(exchange, model, &candidates, index) } else { None };
+        let result = match second {
+            None => ask(exchange, deployment, index, place.take()).await,
+            Some(second) => {
+                let race = hedge::race(exchange, model, (deployment, index), place.take(), second);
+                let hedge::Outcome { result, failed } = Box::pin(race).await;
+                // It was asked and has failed as well.
+                candidates.retain(|candidate| Some(*candidate) != failed);
+                result
+            }
+        };
         if exchange.decision.is_some() {
-            note(exchange, *index, &result, asked);
+            note(exchange, index, &result, asked);
         }
         match result {
             Ok(answer) => {
+                hedge::measured(model, asked.elapsed());
                 exchange.answer = Some(answer);
                 return Ok(Flow::Next);
             }
@@ -99,6 +112,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
 
 /// Notes an attempt down for those who want to know.
 fn note(exchange: &mut Exchange, index: u32, result: &Result<Box<Answer>, Failed>, asked: Instant) {
+    let index = result.as_ref().map_or(index, |answer| answer.deployment);
     let (what, status) = match result {
         Ok(answer) => ("answered", Some(answer.head.status.as_u16())),
         Err(Failed::Attempt(failure)) => (failure.class.name(), failure.error.status),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use crate::kernel::percentile::Percentile95;
 use crate::kernel::retry_budget::RetryBudget;
 use crate::metrics::Counter;
 
@@ -22,6 +23,19 @@ pub struct ModelState {
     pub failovers: RetryBudget,
     turns: AtomicU64,
     pub mirrored: Mirrored,
+    pub hedged: Hedged,
+}
+
+/// Second attempts while the first was waited for.
+pub struct Hedged {
+    pub budget: RetryBudget,
+    /// Milliseconds to the first byte; measured where the model hedges.
+    pub waits: Percentile95,
+    pub sent: Counter,
+    /// The second answered first.
+    pub won: Counter,
+    /// Not sent, because there were as many as may be.
+    pub refused: Counter,
 }
 
 /// Requests that went to a mirror too.
@@ -60,6 +74,13 @@ impl ModelState {
             failovers: RetryBudget::new(FAILOVER_PERCENT, RETRY_PER_SECOND),
             turns: AtomicU64::new(0),
             mirrored: Mirrored::default(),
+            hedged: Hedged {
+                budget: RetryBudget::new(0, 0),
+                waits: Percentile95::default(),
+                sent: Counter::default(),
+                won: Counter::default(),
+                refused: Counter::default(),
+            },
         }
     }
 

@@ -95,6 +95,7 @@ pub async fn ask(
         stream: exchange.call.stream,
         est_input: reservation.input,
         content_bytes: exchange.call.content_bytes,
+        race: exchange.race.clone(),
         now: sent,
     });
     let received = converse(exchange, deployment, &mut conn, &parts, sent).await;

@@ -301,7 +301,7 @@ class Gateway:
         objects: ObjectChange | None = None,
         groups: Mapping[str, str] | None = None,
     ) -> int:
-        """Compiles and publishes; policies, models and providers of the API, and groups that were switched to,
+        """Compiles and publishes; policies, models, providers of the API, and groups that were switched to,
         are those of the database unless others are given.
 
         Raises ApplyError.

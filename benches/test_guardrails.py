@@ -29,7 +29,8 @@ def pattern(label: str, **what: object) -> wire.Pattern:
 def trial(patterns: list[wire.Pattern]) -> bytes:
     rule = wire.Guardrail(
         name="r", input=True, output=False, action="block", shadow=False, fails_closed=True,
-        stream="window", patterns=patterns,
+        stream="window", checks=None,
+        patterns=patterns,
     )  # fmt: skip
     return msgspec.msgpack.encode(wire.GuardTrial(guardrails=[rule], text="", output=False))
 

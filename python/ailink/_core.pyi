@@ -211,6 +211,9 @@ def count_events(stream: bytes) -> int:
 def mock_main(args: list[str]) -> int:
     """Runs the `ailink-mock` command line; returns its exit status."""
 
+def guard_fault(name: str, checks: str) -> str | None:
+    """What is wrong with the checks (JSON) of a guardrail; None: nothing."""
+
 def guard_trial(trial: bytes) -> bytes:
     """Tries a `GuardTrial`: matches, action, text. ValueError: a rule cannot be compiled."""
 

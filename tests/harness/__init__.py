@@ -8,12 +8,12 @@
         gateway.kill(); rows = gateway.restart().stop().ledger()
     provider.requests(); provider.journal()                # what the provider saw, and its own truth on disk
 
-Modules: `process` (child processes, logs), `provider` (mock, script, journal), `canned` (a provider of fixed
-bytes), `config` (files), `gateway`, `cluster` (several of them as one), `ledger` (rows of a stopped gateway),
-`raw` (bytes over a socket), `sse` (events), `servers` (real PostgreSQL and Redis; fixtures `redis_url` and
-`database_url`), `relay` (a network that can fail), `load` (threads), `until` (polling with a deadline),
-`certificates` (TLS pairs), `tenants` (calls as one key or another), `json_corpus` and `http_corpus` (bad
-input). What a script of the mock may say: `rust/mock`.
+Modules: `process` (child processes, logs), `double` (a called service), `provider` (mock, script, journal),
+`canned` (a provider of fixed bytes), `config` (files), `gateway`, `cluster` (several of them as one),
+`ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse` (events), `servers` (real
+PostgreSQL and Redis; fixtures `redis_url` and `database_url`), `relay` (a network that can fail), `load`
+(threads), `until` (polling with a deadline), `certificates` (TLS pairs), `tenants` (calls as one key or
+another), `json_corpus` and `http_corpus` (bad input). What a script of the mock may say: `rust/mock`.
 """
 
 from tests.harness.cluster import Cluster
@@ -26,6 +26,7 @@ from tests.harness.config import (
     message,
     write_config,
 )
+from tests.harness.double import Asked, Double
 from tests.harness.gateway import Gateway, Key
 from tests.harness.ledger import LedgerRow
 from tests.harness.load import Background, in_parallel
@@ -39,9 +40,11 @@ from tests.harness.until import until
 
 __all__ = [
     "AWS_KEY",
+    "Asked",
     "Background",
     "Child",
     "Cluster",
+    "Double",
     "Event",
     "Gateway",
     "Key",

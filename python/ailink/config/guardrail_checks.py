@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ailink.config.problems import Path, did_you_mean
 from ailink.config.schema import Config
-from ailink.guard import load
+from ailink.guard import checks, load
 
 WORDS_MAX = 1_000_000
 """Bytes of words of one rule."""
@@ -19,8 +19,9 @@ def faults(config: Config, kept: Callable[[Path], Iterable[int]]) -> Iterator[tu
         if rule.name in names:
             yield (*path, "name"), f"there are two guardrails named `{rule.name}`"
         names.add(rule.name)
-        if not (rule.presets or rule.words or rule.patterns):
-            yield path, "looks for nothing: give `presets`, `words` or `patterns`"
+        if not (rule.presets or rule.words or rule.patterns or rule.checks):
+            yield path, "looks for nothing: give `presets`, `words`, `patterns` or `checks`"
+        yield from (((*path, *place), text) for place, text in checks.faults(rule))
         if not rule.scan:
             yield (*path, "scan"), "scans nothing: give `input`, `output` or both"
         if sum(len(word.encode()) for word in rule.words) > WORDS_MAX:

@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ailink.config.section import Strict
+from ailink.config.units import Tree
 
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")]
 
 
 class Guardrail(Strict, frozen=True, kw_only=True):
-    """One rule. What it looks for: all of `presets`, `words` and `patterns` together."""
+    """One rule. What it looks for: all of `presets`, `words`, `patterns` and `checks` together."""
 
     name: _Name
     presets: tuple[str, ...] = ()
@@ -22,6 +23,17 @@ class Guardrail(Strict, frozen=True, kw_only=True):
     """For `patterns`."""
     label: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,63}$")] = "REDACTED"
     """What stands in the place of a redacted word or pattern; presets have labels of their own."""
+    checks: tuple[Tree, ...] = ()
+    """Each `{NAME: parameters}` or `{id: NAME, parameters: …}`; all of them must pass."""
+    messages: Literal["all", "last", "user"] = "all"
+    """Which messages of a request checks look at."""
+    run: Literal["before", "during", "async"] = "before"
+    """Checks hold the request up, run beside the provider, or behind and without effect."""
+    sequential: bool = False
+    """Each check sees what the one before it changed."""
+    on_success: Tree | None = None
+    """`{feedback: …}`, told with the results of checks."""
+    on_fail: Tree | None = None
     scan: tuple[Literal["input", "output"], ...] = ("input",)
     action: Literal["block", "redact", "mask", "flag", "log"] = "block"
     mode: Literal["enforce", "shadow"] = "enforce"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ailink.config.guardrails import Guardrail
 from ailink.config.schema import Config, Model
-from ailink.guard import presets
+from ailink.guard import checks, presets
 from ailink.snapshot import model as wire
 
 
@@ -43,6 +43,7 @@ def _rule(rule: Guardrail) -> wire.Guardrail:
         fails_closed=rule.on_error == "fail",
         stream=rule.stream,
         patterns=patterns,
+        checks=checks.compiled(rule),
     )
 
 

@@ -360,7 +360,7 @@ class Pattern(_Wire, frozen=True, kw_only=True):
 
 
 class Guardrail(_Wire, frozen=True, kw_only=True):
-    """What must not pass, on which side, and what happens to it."""
+    """What must not pass, on which side, and what happens to it. `checks`: JSON."""
 
     name: str
     input: bool
@@ -370,6 +370,7 @@ class Guardrail(_Wire, frozen=True, kw_only=True):
     fails_closed: bool
     stream: Literal["window", "hold", "audit"]
     patterns: list[Pattern]
+    checks: str | None
 
 
 class GuardTrial(_Wire, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ use crate::decision::Decision;
 use crate::dialect::Format;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
+use crate::guard::checks::Checks;
 use crate::hold::Extra;
 use crate::invoke::Chunks;
 use crate::kernel::tokens::Encoding;
@@ -210,6 +211,8 @@ pub struct Exchange {
     // inspect
     /// The guardrails of the model that was asked for, in `Snapshot::plans`; a fallback does not lose them.
     pub guards: SmallVec<[u32; 2]>,
+    /// What guardrails with checks know about it, if any hold for it.
+    pub checks: Option<Box<Checks>>,
     /// What guardrails did, for the answer's header.
     pub guarded: Vec<String>,
     /// What policies know about it, if any hold for it.

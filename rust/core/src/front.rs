@@ -194,6 +194,7 @@ impl Arrival {
             object: None,
             served: None,
             guards: smallvec::SmallVec::new(),
+            checks: None,
             policed: None,
             tickets: Vec::new(),
             policies_told: Vec::new(),

@@ -21,6 +21,7 @@ use crate::clock::wall_us;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Exchange, RequestId};
+use crate::guard::checks;
 use crate::late;
 use crate::mirror;
 use crate::portkey;
@@ -204,11 +205,18 @@ enum Decided {
 async fn decided(exchange: &mut Exchange, first: Stage) -> Result<Decided> {
     let mut stage = first;
     loop {
-        match decide(exchange, &mut stage)? {
-            Flow::Wait(wait) => Box::pin(stage::wait(exchange, wait)).await?,
+        let flow = match decide(exchange, &mut stage) {
+            Ok(Flow::Wait(wait)) => match Box::pin(stage::wait(exchange, wait)).await {
+                Ok(()) => continue,
+                Err(error) => Err(error),
+            },
+            other => other,
+        };
+        match flow.or_else(|error| checks::instead(exchange, error))? {
+            Flow::Again(again) => stage = again,
             Flow::Answer(response) => return Ok(Decided::Answer(response)),
             Flow::Park => return Ok(Decided::Park),
-            Flow::Next | Flow::Again(_) => return Ok(Decided::Ask),
+            Flow::Next | Flow::Wait(_) => return Ok(Decided::Ask),
         }
     }
 }
@@ -253,7 +261,7 @@ fn decide(exchange: &mut Exchange, at: &mut Stage) -> Result<Flow> {
 
 /// An answer as the guardrails of the model that was asked for let it pass.
 async fn guarded(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
-    if exchange.guards.is_empty() && exchange.policed.is_none() {
+    if exchange.guards.is_empty() && exchange.policed.is_none() && exchange.checks.is_none() {
         return Ok(response);
     }
     let answer = Box::pin(inspect::answer(exchange, response)).await;
@@ -261,6 +269,14 @@ async fn guarded(exchange: &mut Exchange, response: Response<Body>) -> Result<Re
         exchange.shard.shared.state.cache.remove(&key);
     }
     answer
+}
+
+/// The same; where a config object names a target for an answer that its checks refuse, that one is asked instead.
+async fn checked(exchange: &mut Exchange, response: Response<Body>) -> Result<Flow> {
+    match guarded(exchange, response).await {
+        Ok(response) => Ok(checks::or_another(exchange, response)),
+        Err(error) => checks::instead(exchange, error),
+    }
 }
 
 /// The stages that wait, for providers or for equal requests; a fallback goes through the decisions again.
@@ -276,9 +292,15 @@ async fn ask(exchange: &mut Exchange, what: Decided) -> Result<Response<Body>> {
 async fn asked(exchange: &mut Exchange, mut what: Decided) -> Result<Response<Body>> {
     loop {
         let flow = match what {
-            Decided::Answer(response) => return guarded(exchange, response).await,
+            Decided::Answer(response) => match checked(exchange, response).await? {
+                Flow::Answer(response) => return Ok(response),
+                other => other,
+            },
             Decided::Park => match Box::pin(cache::wait(exchange)).await? {
-                Some(response) => return guarded(exchange, response).await,
+                Some(response) => match checked(exchange, response).await? {
+                    Flow::Answer(response) => return Ok(response),
+                    other => other,
+                },
                 None => Flow::Again(Stage::Route),
             },
             Decided::Ask => {

@@ -42,6 +42,7 @@ impl Exchange {
             tags: self.tags.clone(),
             quotas: self.quotas,
             guards: SmallVec::new(),
+            checks: None,
             policed: None,
             tickets: Vec::new(),
             policies_told: Vec::new(),

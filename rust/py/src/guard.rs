@@ -18,6 +18,12 @@ fn guard_trial<'py>(py: Python<'py>, trial: &[u8]) -> PyResult<Bound<'py, PyByte
     Ok(PyBytes::new(py, &report))
 }
 
+/// What is wrong with the checks (JSON) of a guardrail; None: nothing.
+#[pyfunction]
+fn guard_fault(name: &str, checks: &str) -> Option<String> {
+    trial::fault(name, checks)
+}
+
 /// Guardrails compiled once, for measuring.
 #[pyclass(frozen, module = "ailink._core")]
 struct GuardSet(ailink_core::guard::Side);
@@ -44,6 +50,7 @@ fn guard_validators() -> Vec<&'static str> {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<GuardSet>()?;
+    module.add_function(wrap_pyfunction!(guard_fault, module)?)?;
     module.add_function(wrap_pyfunction!(guard_trial, module)?)?;
     module.add_function(wrap_pyfunction!(guard_validators, module)?)
 }

@@ -21,6 +21,7 @@ def rule(*patterns: Pattern) -> wire.Guardrail:
         shadow=False,
         fails_closed=True,
         stream="window",
+        checks=None,
         patterns=[
             wire.Pattern(
                 label=pattern.label,

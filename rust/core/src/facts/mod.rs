@@ -116,7 +116,7 @@ impl<'e> RequestFacts<'e> {
     }
 
     /// Of the header; what it does not name, of the body.
-    fn metadata(&self) -> &Map<String, Value> {
+    pub fn metadata(&self) -> &Map<String, Value> {
         self.metadata.get_or_init(|| {
             let own = match span(self.scene.body, &["metadata".to_string()]) {
                 Some(Ok(value)) => serde_json::from_slice(value.raw(self.scene.body)).ok(),

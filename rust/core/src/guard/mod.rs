@@ -5,17 +5,24 @@
 //! whole answers, [`stream`] at streams; all of them report to the [`record`].
 
 mod apply;
+pub mod check;
+pub mod checks;
 mod escapes;
+pub mod hook;
 mod nested;
 pub mod output;
 pub mod record;
+pub mod remote;
 pub mod stream;
+pub mod texts;
 pub mod trial;
 pub mod walk;
 
 use std::sync::Arc;
 
 pub use apply::{Finding, Judged, judge};
+use check::Scope;
+use hook::{Hook, Run};
 use record::{Record, RuleCell};
 
 use crate::kernel::patterns::{PatternSet, Source, Spec, Validator};
@@ -110,6 +117,8 @@ impl Side {
 pub struct Plan {
     pub input: Option<Side>,
     pub output: Option<Side>,
+    /// Guardrails with checks.
+    pub hooks: Vec<Arc<Hook>>,
     pub block_status: u16,
 }
 
@@ -119,8 +128,12 @@ pub struct Plan {
 /// Which rule cannot be compiled, and why.
 pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block_status: u16) -> Result<Plan, String> {
     let mut sides = [Vec::new(), Vec::new()];
+    let mut hooks = Vec::new();
     for index in chosen {
         let rule = rules.get(*index as usize).ok_or_else(|| format!("there is no guardrail {index}"))?;
+        if let Some(checks) = &rule.checks {
+            hooks.push(Arc::new(hook(rule, checks, record)?));
+        }
         let compiled = Arc::new(Rule {
             name: rule.name.as_str().into(),
             action: Action::parse(&rule.action)
@@ -141,7 +154,31 @@ pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block
         }
     }
     let [input, output] = sides;
-    Ok(Plan { input: side(&input)?, output: side(&output)?, block_status })
+    Ok(Plan { input: side(&input)?, output: side(&output)?, hooks, block_status })
+}
+
+/// A guardrail of the configuration with checks; what its file says may be asked for, private addresses too.
+fn hook(rule: &wire::Guardrail, checks: &str, record: &Record) -> Result<Hook, String> {
+    let fail = |place: &str, text: &str| format!("guardrail {:?}: {place}: {text}", rule.name);
+    let told = serde_json::from_str(checks).map_err(|error| fail("checks", &error.to_string()))?;
+    let action = Action::parse(&rule.action).ok_or_else(|| fail("action", "is not known"))?;
+    let hook = Hook {
+        name: rule.name.as_str().into(),
+        input: rule.input,
+        output: rule.output,
+        action,
+        shadow: rule.shadow,
+        fails_closed: rule.fails_closed,
+        run: Run::Before,
+        sequential: false,
+        scope: Scope::All,
+        on_success: None,
+        on_fail: None,
+        checks: Vec::new(),
+        cell: record.rule(&rule.name),
+        told: false,
+    };
+    hook.read(&told, false).map_err(|(place, text)| fail(&place, &text))
 }
 
 fn side(patterns: &[(Arc<Rule>, &wire::Pattern)]) -> Result<Option<Side>, String> {

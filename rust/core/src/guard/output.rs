@@ -8,7 +8,7 @@ use http::{HeaderMap, Response};
 
 use super::record::Verdict;
 use super::stream::Guarded;
-use super::{Finding, Judged, Side, judge};
+use super::{Finding, Judged, Side, checks, judge};
 use crate::body::{Body, Source};
 use crate::endpoint::Dialect;
 use crate::error::{Code, Error, Result};
@@ -35,6 +35,16 @@ pub async fn answer(exchange: &mut Exchange, response: Response<Body>) -> Result
 /// # Errors
 /// The refusal, when a rule blocks the answer or it cannot be looked at.
 pub async fn through(exchange: &mut Exchange, plan: u32, response: Response<Body>) -> Result<Response<Body>> {
+    let response = searched(exchange, plan, response).await?;
+    let held = exchange.snapshot.clone();
+    match held.plans.get(plan as usize) {
+        Some(plan) if !plan.hooks.is_empty() => checks::answer(exchange, &plan.hooks, response).await,
+        _ => Ok(response),
+    }
+}
+
+/// An answer as the patterns of one plan let it pass.
+async fn searched(exchange: &mut Exchange, plan: u32, response: Response<Body>) -> Result<Response<Body>> {
     let place = plan;
     let held = exchange.snapshot.clone();
     let snapshot = held.clone();

@@ -17,9 +17,16 @@ const RULES: usize = 16_384;
 pub struct RuleCell {
     pub name: String,
     counts: [[AtomicU64; 2]; 2],
+    /// Checks that could not be made.
+    pub errors: AtomicU64,
 }
 
 impl RuleCell {
+    /// One of its own, that nobody else counts in.
+    pub fn alone(name: &str) -> RuleCell {
+        RuleCell { name: name.to_string(), ..RuleCell::default() }
+    }
+
     pub fn get(&self, output: bool, shadow: bool) -> u64 {
         self.counts[usize::from(output)][usize::from(shadow)].load(Ordering::Relaxed)
     }

@@ -46,6 +46,22 @@ pub fn packed(trial: &[u8]) -> Result<Vec<u8>, String> {
     rmp_serde::to_vec_named(&run(&trial)?).map_err(|error| error.to_string())
 }
 
+/// What is wrong with the checks of a guardrail, if anything is.
+pub fn fault(name: &str, checks: &str) -> Option<String> {
+    let rule = wire::Guardrail {
+        name: name.to_string(),
+        input: true,
+        output: true,
+        action: "block".to_string(),
+        shadow: false,
+        fails_closed: true,
+        stream: "hold".to_string(),
+        patterns: Vec::new(),
+        checks: Some(checks.to_string()),
+    };
+    compile(&[rule], &[0], &Record::default(), 400).err()
+}
+
 /// The compiled rules of a trial.
 ///
 /// # Errors

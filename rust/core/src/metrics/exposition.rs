@@ -48,6 +48,12 @@ impl Exposition {
                 }
             }
         }
+        let name = "ailink_guardrail_check_errors_total";
+        self.family(name, "counter", "Checks of guardrails that could not be made.");
+        for cell in cells {
+            let errors = cell.errors.load(std::sync::atomic::Ordering::Relaxed);
+            self.sample(name, &format!("rule=\"{}\"", label(&cell.name)), errors);
+        }
     }
 
     fn histogram<const N: usize>(&mut self, name: &str, labels: &str, parts: &[&Histogram<N>]) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::hooks::{self, Hooks};
 use crate::kernel::condition::{Condition, Fault};
 use crate::kernel::nearest::nearest;
 
@@ -55,6 +56,10 @@ pub struct Settings {
     pub retry: Option<Retry>,
     pub timeout: Option<Duration>,
     pub cache: Option<Caching>,
+    pub input: Option<Hooks>,
+    pub output: Option<Hooks>,
+    /// Of the outermost object alone, besides all others.
+    pub always: [Hooks; 2],
 }
 
 /// Whether the cache takes part, and what will do.
@@ -74,7 +79,7 @@ pub struct Retry {
 /// Keys with no effect here, harmless ones.
 const IGNORED: [&str; 8] =
     ["id", "name", "metadata", "weight", "strict_open_ai_compliance", "is_open", "on_status_codes", "forward_headers"];
-const READ: [&str; 10] = [
+const READ: [&str; 18] = [
     "strategy",
     "targets",
     "provider",
@@ -85,6 +90,14 @@ const READ: [&str; 10] = [
     "retry",
     "cache",
     "request_timeout",
+    "before_request_hooks",
+    "after_request_hooks",
+    "input_guardrails",
+    "output_guardrails",
+    "input_mutators",
+    "output_mutators",
+    "default_input_guardrails",
+    "default_output_guardrails",
 ];
 
 impl Config {
@@ -178,9 +191,6 @@ fn known(key: &str, value: &Value, path: &str) -> Result<(), Fault> {
         || key.starts_with("vertex_")
     {
         return Err(fault(&at, "credentials and addresses are the gateway's: name a `provider` or a model of it"));
-    }
-    if key.contains("guardrails") || key.contains("hooks") || key.contains("mutators") {
-        return Err(fault(&at, "guardrails in a config are not supported in this version"));
     }
     let hint = nearest(key, READ.iter().copied()).map_or(String::new(), |near| format!(", did you mean `{near}`?"));
     Err(fault(&at, format!("unknown key `{key}`{hint}")))
@@ -302,6 +312,12 @@ fn settings(members: &Map<String, Value>, path: &str) -> Result<Settings, Fault>
             .transpose()?,
         timeout,
         cache: caching(members, path)?,
+        input: hooks::read(members, &["before_request_hooks", "input_guardrails", "input_mutators"], false, path)?,
+        output: hooks::read(members, &["after_request_hooks", "output_guardrails", "output_mutators"], true, path)?,
+        always: [
+            hooks::read(members, &["default_input_guardrails"], false, path)?.unwrap_or_default(),
+            hooks::read(members, &["default_output_guardrails"], true, path)?.unwrap_or_default(),
+        ],
     })
 }
 

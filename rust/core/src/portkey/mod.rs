@@ -4,6 +4,7 @@
 //! no addresses.
 
 pub mod config;
+pub mod hooks;
 pub mod plan;
 
 pub use config::Config;

@@ -10,9 +10,11 @@ use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use super::config::{Caching, Config, Mode, Retry, Settings};
+use super::hooks::Hooks;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::facts::RequestFacts;
+use crate::guard::hook::Hook;
 use crate::kernel::condition::{Fact, Facts, Field};
 
 /// Most calls a config may come to for one request.
@@ -29,6 +31,9 @@ pub struct Step {
     pub retry: Option<Retry>,
     pub timeout: Option<Duration>,
     pub cache: Option<Caching>,
+    /// Guardrails that it brings, and those of the gateway that it names.
+    pub hooks: Vec<Arc<Hook>>,
+    pub guardrails: Vec<Arc<str>>,
     defaults: Map<String, Value>,
     overrides: Map<String, Value>,
     drops: Vec<String>,
@@ -57,6 +62,11 @@ pub struct Plan {
 impl Plan {
     pub fn step(&self) -> Option<&Step> {
         self.steps.get(self.at)
+    }
+
+    /// Which step is under way.
+    pub fn place(&self) -> usize {
+        self.at
     }
 
     /// Whether the step has still to be made the request; once.
@@ -111,6 +121,12 @@ impl Plan {
         let Some((_, to)) = jump else { return false };
         (self.at, self.retries, self.applied) = (*to, 0, false);
         true
+    }
+
+    /// Whether the step under way says what stands in for this very status.
+    pub fn names(&self, status: u16) -> bool {
+        let lists = |(codes, _): &Next| codes.as_ref().is_some_and(|codes| codes.contains(&status));
+        self.step().is_some_and(|step| step.next.iter().any(lists))
     }
 
     /// The call as the step wants it: its model, and a body that differs only where the step says so.
@@ -177,7 +193,8 @@ fn flatten(
     facts: &RequestFacts<'_>,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
-    let settings = inherited(&config.settings, above);
+    // The outermost object is the only one without a dot.
+    let settings = inherited(&config.settings, above, path.matches('.').count());
     let into = |index: usize, steps: &mut Vec<Step>| match config.targets.get(index) {
         Some(target) => flatten(target, &settings, &format!("{path}.targets[{index}]"), facts, steps),
         None => Err(refused(format!("The config has no target at {path}."))),
@@ -194,6 +211,8 @@ fn flatten(
                 retry: settings.retry.clone(),
                 timeout: settings.timeout,
                 cache: settings.cache,
+                hooks: guards(&settings).flat_map(|hooks| hooks.hooks.iter().cloned()).collect(),
+                guardrails: guards(&settings).flat_map(|hooks| hooks.named.iter().cloned()).collect(),
                 defaults: settings.defaults.clone(),
                 overrides: settings.overrides.clone(),
                 drops: settings.drops.clone(),
@@ -228,7 +247,12 @@ fn flatten(
     }
 }
 
-fn inherited(own: &Settings, above: &Settings) -> Settings {
+/// All guardrails of a call.
+fn guards(settings: &Settings) -> impl Iterator<Item = &Hooks> {
+    settings.input.iter().chain(&settings.output).chain(&settings.always)
+}
+
+fn inherited(own: &Settings, above: &Settings, depth: usize) -> Settings {
     let merged = |above: &Map<String, Value>, own: &Map<String, Value>| {
         let mut merged = above.clone();
         merged.extend(own.clone());
@@ -242,6 +266,9 @@ fn inherited(own: &Settings, above: &Settings) -> Settings {
         retry: own.retry.clone().or_else(|| above.retry.clone()),
         timeout: own.timeout.or(above.timeout),
         cache: own.cache.or(above.cache),
+        input: own.input.clone().or_else(|| above.input.clone()),
+        output: own.output.clone().or_else(|| above.output.clone()),
+        always: if depth == 0 { own.always.clone() } else { above.always.clone() },
     }
 }
 

@@ -1,6 +1,7 @@
 //! Signing what goes to AWS.
 
 use bytes::{BufMut, BytesMut};
+use smallvec::{SmallVec, smallvec};
 
 use super::canonical::names;
 use super::{ALGORITHM, Canonical, Scope, Stamp, signature};
@@ -33,6 +34,8 @@ pub struct Signer {
     pub service: String,
     /// The `Host` header of its requests.
     pub host: String,
+    /// `X-Amz-Target`, of services that are told by it what is asked.
+    pub operation: Option<String>,
 }
 
 impl Signer {
@@ -48,12 +51,11 @@ impl Signer {
         let stamp = Stamp::new(seconds);
         let scope = Scope { stamp: &stamp, region: &self.region, service: &self.service };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let headers = [
-            ("host", self.host.as_str()),
-            ("x-amz-date", stamp.text()),
-            ("x-amz-security-token", credentials.token.unwrap_or_default()),
-        ];
-        let headers = if credentials.token.is_some() { &headers[..] } else { &headers[..2] };
+        let mut headers: SmallVec<[(&str, &str); 4]> =
+            smallvec![("host", self.host.as_str()), ("x-amz-date", stamp.text())];
+        headers.extend(credentials.token.map(|token| ("x-amz-security-token", token)));
+        headers.extend(self.operation.as_deref().map(|operation| ("x-amz-target", operation)));
+        let headers = headers.as_slice();
         let payload = std::str::from_utf8(payload).unwrap_or_default();
         let canonical = Canonical { method: "POST", path, query, headers, payload };
         let signature = signature(credentials.secret.as_bytes(), &scope, &canonical);

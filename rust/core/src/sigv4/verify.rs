@@ -166,8 +166,12 @@ mod tests {
     const TARGET: &str = "/model/us.amazon.nova%3A0/converse";
 
     fn signed(body: &[u8]) -> HeaderMap {
-        let signer =
-            Signer { region: "eu-west-1".into(), service: "bedrock".into(), host: "gateway.example:4000".into() };
+        let signer = Signer {
+            region: "eu-west-1".into(),
+            service: "bedrock".into(),
+            host: "gateway.example:4000".into(),
+            operation: None,
+        };
         let credentials = Credentials { id: "AKID", secret: "hush", token: Some("t") };
         let mut head = BytesMut::new();
         signer.sign(&mut head, &credentials, TARGET, &payload_hash([body]), NOW);

@@ -185,6 +185,8 @@ pub struct Snapshot {
     pub configs: HashMap<String, Arc<portkey::Config>>,
     /// Sets of guardrails that hold together for a model.
     pub plans: Vec<guard::Plan>,
+    /// The set of one guardrail alone, by its name.
+    pub named_plans: HashMap<String, u32>,
     /// Of the rules of each plan: what was answered under others is not what these let pass.
     pub guard_prints: Vec<[u8; 32]>,
     pub policies: Policies,
@@ -220,6 +222,7 @@ impl Snapshot {
             models: Vec::new(),
             configs: HashMap::new(),
             plans: Vec::new(),
+            named_plans: HashMap::new(),
             guard_prints: Vec::new(),
             policies: Policies::default(),
             almanac: Almanac::default(),
@@ -280,6 +283,12 @@ impl Snapshot {
             },
         );
         let policies = policies.map_err(bad)?;
+        let mut named_plans = HashMap::new();
+        for (number, rule) in wire.guardrails.iter().enumerate() {
+            named_plans.insert(rule.name.clone(), plans.len() as u32);
+            let alone = guard::compile(&wire.guardrails, &[number as u32], &state.guards, wire.settings.block_status);
+            plans.push(alone.map_err(bad)?);
+        }
         let configs = wire.configs.into_iter().map(|(name, text)| {
             let config = portkey::Config::parse(text.as_bytes());
             let config = config.map_err(|fault| bad(format!("config {name:?}: {}: {}", fault.path, fault.message)))?;
@@ -299,6 +308,7 @@ impl Snapshot {
             models,
             configs,
             plans,
+            named_plans,
             guard_prints,
             almanac: trial::almanac(&wire.policies),
             policies,
@@ -442,7 +452,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         "query" if !wire.auth.name.is_empty() => Auth::Query(wire.auth.name),
         "sigv4" => match wire.auth.region {
             Some(region) if !wire.auth.name.is_empty() => {
-                Auth::SigV4(Signer { region, service: wire.auth.name, host: base.authority.clone() })
+                Auth::SigV4(Signer { region, service: wire.auth.name, host: base.authority.clone(), operation: None })
             }
             _ => return Err(fail("auth scheme \"sigv4\" needs a service and a region".to_string())),
         },

@@ -221,6 +221,8 @@ pub struct Guardrail {
     pub fails_closed: bool,
     pub stream: String,
     pub patterns: Vec<Pattern>,
+    /// Checks and how they are made, as JSON.
+    pub checks: Option<String>,
 }
 
 /// A regular expression, or words where that is missing.

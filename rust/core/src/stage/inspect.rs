@@ -3,12 +3,12 @@
 
 use http::Response;
 
-use super::Flow;
+use super::{Flow, Wait};
 use crate::body::Body;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::guard::output::{self, refusal, unlookable};
-use crate::guard::{Plan, Side, judge};
+use crate::guard::{Plan, Side, checks, judge};
 use crate::policy::{answer, apply, pending};
 use crate::wire::multipart;
 
@@ -22,7 +22,13 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if let Some(plan) = exchange.model().and_then(|model| model.plan) {
         guarded(exchange, plan, exchange.guards.is_empty())?;
     }
-    Ok(Flow::Next)
+    if exchange.plan.is_some() {
+        planned(exchange)?;
+    }
+    match &exchange.checks {
+        Some(checks) if checks.waits() => Ok(Flow::Wait(Wait::Checks)),
+        _ => Ok(Flow::Next),
+    }
 }
 
 /// Waits for what a policy waits for.
@@ -47,11 +53,53 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
         exchange.guards.push(plan);
     }
     let snapshot = exchange.snapshot.clone();
+    let place = plan;
     let plan = snapshot.plans.get(plan as usize);
+    let checked = plan.filter(|plan| !plan.hooks.is_empty());
+    if checked.is_some() {
+        let checks = exchange.checks.get_or_insert_default();
+        if checks.done.contains(&place) {
+            return Ok(());
+        }
+        checks.done.push(place);
+    }
     if let Some((plan, side)) = plan.and_then(|plan| Some((plan, plan.input.as_ref()?))) {
         request(exchange, plan, side)?;
     }
-    Ok(())
+    match checked {
+        Some(plan) => checks::request(exchange, &plan.hooks),
+        None => Ok(()),
+    }
+}
+
+/// The guardrails of the config's step that is under way, once.
+fn planned(exchange: &mut Exchange) -> Result<()> {
+    let Some(plan) = &exchange.plan else { return Ok(()) };
+    let Some(step) = plan.step().filter(|step| !step.hooks.is_empty() || !step.guardrails.is_empty()) else {
+        if let Some(checks) = &mut exchange.checks {
+            checks.after.clear();
+        }
+        return Ok(());
+    };
+    let (at, hooks, named) = (plan.place(), step.hooks.clone(), step.guardrails.clone());
+    if exchange.endpoint.operation.is_session() {
+        let text = "The config has guardrails, and they cannot look into a realtime session.";
+        return Err(Error::new(Code::FeatureUnsupported, text).param("config"));
+    }
+    let checks = exchange.checks.get_or_insert_default();
+    if checks.steps.contains(&at) {
+        return Ok(());
+    }
+    checks.steps.push(at);
+    checks.after.clone_from(&hooks);
+    for name in named {
+        let place = exchange.snapshot.named_plans.get(&*name).copied();
+        let place = place.ok_or_else(|| {
+            Error::new(Code::InvalidRequest, format!("There is no guardrail '{name}'.")).param("config")
+        })?;
+        guarded(exchange, place, true)?;
+    }
+    checks::request(exchange, &hooks)
 }
 
 /// Looks at an answer before it leaves.
@@ -59,11 +107,15 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
 /// # Errors
 /// The refusal, when a rule blocks it.
 pub async fn answer(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
-    let response = output::answer(exchange, response).await?;
-    if exchange.policed.is_some() {
-        return answer::run(exchange, response).await;
+    checks::joined(exchange).await?;
+    let mut response = output::answer(exchange, response).await?;
+    if let Some(after) = exchange.checks.as_ref().map(|checks| checks.after.clone()) {
+        response = checks::answer(exchange, &after, response).await?;
     }
-    Ok(response)
+    if exchange.policed.is_some() {
+        response = answer::run(exchange, response).await?;
+    }
+    Ok(checks::told(exchange, response))
 }
 
 fn request(exchange: &mut Exchange, plan: &Plan, side: &Side) -> Result<()> {

@@ -15,14 +15,15 @@ pub mod reserve;
 pub mod route;
 pub mod settle;
 pub mod share;
-pub mod units;
 pub mod similar;
+pub mod units;
 
 use http::Response;
 
 use crate::body::Body;
 use crate::error::Result;
 use crate::exchange::Exchange;
+use crate::guard::checks;
 
 /// What a stage decided.
 pub enum Flow {
@@ -47,6 +48,8 @@ pub enum Wait {
     Share,
     /// What a policy asks for: a pause, a verdict.
     Policy,
+    /// The checks of guardrails.
+    Checks,
 }
 
 /// The stages in the order they run.
@@ -115,6 +118,7 @@ pub async fn wait(exchange: &mut Exchange, wait: Wait) -> Result<()> {
         Wait::Count(deployment) => count::run(exchange, deployment).await,
         Wait::Share => share::run(exchange).await,
         Wait::Policy => inspect::wait(exchange).await?,
+        Wait::Checks => Box::pin(checks::wait(exchange)).await?,
     }
     Ok(())
 }

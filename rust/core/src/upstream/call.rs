@@ -13,14 +13,18 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::net::TcpStream;
 
-use super::conn::{Conn, Outgoing, Stream};
+use super::conn::{Conn, IoError, Outgoing, Stream};
 use super::origin::{BaseUrl, Origin};
+use super::pool::Pool;
 use super::tls;
 
 /// Longest answer that is read.
 const ANSWER: usize = 1024 * 1024;
 
-/// What is sent.
+/// Time a connection of a pool may rest.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// A message that is signed as Standard Webhooks are.
 pub struct Post<'p> {
     pub url: &'p str,
     pub body: &'p [u8],
@@ -39,50 +43,24 @@ impl Post<'_> {
     /// # Errors
     /// Why there is none, for the operator.
     pub async fn send(&self) -> Result<(u16, Bytes), String> {
-        let late = |_| format!("no answer within {} ms", self.timeout.as_millis());
-        tokio::time::timeout(self.timeout, self.exchange()).await.map_err(late)?
-    }
-
-    async fn exchange(&self) -> Result<(u16, Bytes), String> {
-        let base = BaseUrl::parse(self.url)?;
-        let stream = match &base.origin {
-            Origin::Tcp { host, port, tls, .. } => {
-                let address = resolved(host, *port, self.guarded).await?;
-                let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-                stream.set_nodelay(true).map_err(|error| error.to_string())?;
-                match tls {
-                    None => Stream::Tcp(crate::outbox::Tcp::new(stream)),
-                    Some(name) => {
-                        let stream = tls::connector().connect(name.clone(), stream).await;
-                        Stream::Tls(Box::new(stream.map_err(|error| format!("TLS handshake failed: {error}"))?))
-                    }
-                }
-            }
-            origin @ Origin::Unix(_) => origin.connect().await.map_err(|error| error.to_string())?,
-        };
-        let query = base.query.as_deref().map_or(String::new(), |query| format!("?{query}"));
-        let path = if base.prefix.is_empty() { "/" } else { &base.prefix };
-        let mut head = format!(
-            "POST {path}{query} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json\r\n\
-             user-agent: ailink\r\nconnection: close\r\nwebhook-id: {}\r\nwebhook-timestamp: {}\r\n",
-            base.authority, self.id, self.time_s
-        );
+        let mut headers = vec![
+            ("webhook-id".to_string(), self.id.to_string()),
+            ("webhook-timestamp".to_string(), self.time_s.to_string()),
+            ("connection".to_string(), "close".to_string()),
+        ];
         if let Some(secret) = self.secret {
-            head.push_str(&format!("webhook-signature: v1,{}\r\n", self.signature(secret)));
+            headers.push(("webhook-signature".to_string(), format!("v1,{}", self.signature(secret))));
         }
-        head.push_str(&format!("content-length: {}\r\n\r\n", self.body.len()));
-        let mut conn = Conn::new(stream);
-        let sent = conn.send(&Outgoing { parts: &[head.as_bytes(), self.body] }).await;
-        sent.map_err(|error| error.to_string())?;
-        let mut head = conn.head(false).await.map_err(|error| error.to_string())?;
-        let mut body = BytesMut::new();
-        while let Some(data) = std::future::poll_fn(|cx| conn.poll_frame(cx, &mut head.body)).await {
-            body.extend_from_slice(&data.map_err(|error| error.to_string())?);
-            if body.len() > ANSWER {
-                return Err("the answer is longer than 1 MiB".to_string());
-            }
-        }
-        Ok((head.status.as_u16(), body.freeze()))
+        let call = Call {
+            method: "POST",
+            url: self.url,
+            headers: &headers,
+            body: self.body,
+            timeout: self.timeout,
+            guarded: self.guarded,
+            pool: None,
+        };
+        call.send().await
     }
 
     fn signature(&self, secret: &str) -> String {
@@ -97,6 +75,101 @@ impl Post<'_> {
     }
 }
 
+/// Any call. The connection goes back to the pool, where there is one.
+pub struct Call<'c> {
+    pub method: &'static str,
+    pub url: &'c str,
+    /// Besides those that every call has.
+    pub headers: &'c [(String, String)],
+    pub body: &'c [u8],
+    pub timeout: Duration,
+    pub guarded: bool,
+    pub pool: Option<(&'c Pool, usize)>,
+}
+
+impl Call<'_> {
+    /// Status and body of the answer; nothing but the status of one to HEAD.
+    ///
+    /// # Errors
+    /// Why there is none, for the operator.
+    pub async fn send(&self) -> Result<(u16, Bytes), String> {
+        let late = |_| format!("no answer within {} ms", self.timeout.as_millis());
+        tokio::time::timeout(self.timeout, self.exchange()).await.map_err(late)?
+    }
+
+    async fn exchange(&self) -> Result<(u16, Bytes), String> {
+        let base = BaseUrl::parse(self.url)?;
+        let head = self.head(&base);
+        if let Some(conn) = self.pool.and_then(|(pool, thread)| pool.take(thread, IDLE)) {
+            match self.on(conn, head.as_bytes()).await {
+                Ok(answer) => return Ok(answer),
+                // It was closed while nobody looked: nothing of an answer was seen, so it is asked once more.
+                Err(IoError::Lost { seen: false, .. }) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        let conn = Conn::new(self.connect(&base).await?);
+        self.on(conn, head.as_bytes()).await.map_err(|error| error.to_string())
+    }
+
+    fn head(&self, base: &BaseUrl) -> String {
+        let query = base.query.as_deref().map_or(String::new(), |query| format!("?{query}"));
+        let path = if base.prefix.is_empty() { "/" } else { &base.prefix };
+        let mut head = format!("{} {path}{query} HTTP/1.1\r\nhost: {}\r\n", self.method, base.authority);
+        head.push_str("accept: application/json\r\nuser-agent: ailink\r\n");
+        let has = |name: &str| self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+        if self.method == "POST" {
+            if !has("content-type") {
+                head.push_str("content-type: application/json\r\n");
+            }
+            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+        }
+        let clean = |text: &str| !text.contains(['\r', '\n', '\0']);
+        for (name, value) in self.headers.iter().filter(|(name, value)| clean(name) && clean(value)) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        head
+    }
+
+    async fn connect(&self, base: &BaseUrl) -> Result<Stream, String> {
+        let Origin::Tcp { host, port, tls, .. } = &base.origin else {
+            return base.origin.connect().await.map_err(|error| error.to_string());
+        };
+        let address = resolved(host, *port, self.guarded).await?;
+        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        Ok(match tls {
+            None => Stream::Tcp(crate::outbox::Tcp::new(stream)),
+            Some(name) => {
+                let stream = tls::connector().connect(name.clone(), stream).await;
+                Stream::Tls(Box::new(stream.map_err(|error| format!("TLS handshake failed: {error}"))?))
+            }
+        })
+    }
+
+    async fn on(&self, mut conn: Conn, head: &[u8]) -> Result<(u16, Bytes), IoError> {
+        conn.send(&Outgoing { parts: &[head, self.body] }).await?;
+        let mut head = conn.head(false).await?;
+        let status = head.status.as_u16();
+        if self.method == "HEAD" {
+            return Ok((status, Bytes::new()));
+        }
+        let mut body = BytesMut::new();
+        while let Some(data) = std::future::poll_fn(|cx| conn.poll_frame(cx, &mut head.body)).await {
+            body.extend_from_slice(&data?);
+            if body.len() > ANSWER {
+                let message = "the answer is longer than 1 MiB".to_string();
+                return Err(IoError::Lost { message, written: true, seen: true });
+            }
+        }
+        if let (true, Some((pool, thread))) = (head.keep_alive, self.pool) {
+            pool.put(thread, conn);
+        }
+        Ok((status, body.freeze()))
+    }
+}
+
 /// The address to connect to.
 pub async fn resolved(host: &str, port: u16, guarded: bool) -> Result<SocketAddr, String> {
     let found: Vec<SocketAddr> =
@@ -105,6 +178,11 @@ pub async fn resolved(host: &str, port: u16, guarded: bool) -> Result<SocketAddr
         return Err(format!("{host:?} is {}, which is not a public address", inner.ip()));
     }
     found.first().copied().ok_or_else(|| format!("{host:?} has no address"))
+}
+
+/// Whether a name leads to public addresses.
+pub async fn resolves(host: &str, port: u16, timeout: Duration) -> bool {
+    tokio::time::timeout(timeout, resolved(host, port, true)).await.is_ok_and(|found| found.is_ok())
 }
 
 /// Whether an address belongs to the open Internet (the IANA special-purpose registries, and what embeds IPv4 by what it

@@ -22,7 +22,32 @@ _Models = tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...]
 On = Annotated[str, Meta(pattern=r"^(global|(model|provider|deployment|endpoint):.{1,256})$")]
 
 UNITS: Final = ("second", "minute", "hour", "day", "week", "month", "year")
+LONGEST_WAIT: Final = Duration(600_000)
 LONGEST: Final = Duration(400 * 86_400_000)
+
+
+class OnExhausted(Strict, frozen=True, kw_only=True):
+    """What becomes of a request for which a limit has no room; one of the three. Without: it is refused."""
+
+    queue: Duration | None = None
+    """It waits for its turn so long at most: by priority, then first come first served."""
+    waiting: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    """So many wait at most; a request of a higher priority takes the place of the last."""
+    throttle: Duration | None = None
+    """Once `above` percent of it are used, each request is delayed, so long at most, to the pace at which it
+    is renewed; of limits on `requests`.
+    """
+    above: Annotated[int, Meta(ge=0, le=99)] = 50
+    fallback: bool = False
+    """The fallbacks of its model answer it."""
+
+
+class Keep(Strict, frozen=True, kw_only=True):
+    """Percents of a limit that are kept from requests of a lower priority."""
+
+    high: Annotated[int, Meta(ge=0, le=100)] = 0
+    normal: Annotated[int, Meta(ge=0, le=100)] = 0
+    """What those of low priority may not use besides."""
 
 
 class Limit(Strict, frozen=True, kw_only=True):
@@ -43,6 +68,8 @@ class Limit(Strict, frozen=True, kw_only=True):
     """Names or globs it is about, counted together; null: all."""
     soft: bool = False
     """Passing it is reported, and nothing refused."""
+    on_exhausted: OnExhausted = OnExhausted()
+    keep: Keep = Keep()
 
 
 class Budget(Strict, frozen=True, kw_only=True):
@@ -57,6 +84,8 @@ class Budget(Strict, frozen=True, kw_only=True):
     """
     models: _Models | None = None
     soft: bool = False
+    on_exhausted: OnExhausted = OnExhausted()
+    keep: Keep = Keep()
     alert_at: Annotated[tuple[Percent, ...], Meta(max_length=10)] = ()
     """Percents of it that are told of when they are passed; see `alerts`."""
 
@@ -97,6 +126,7 @@ def faults(limits: tuple[Limit, ...], budgets: Budgets, models: Set[str]) -> Ite
         if not 0 < limit.per <= LONGEST:
             yield (*path, "per"), "must be from 1ms to 400d"
         yield from _unknown(limit.on, (*path, "on"), known)
+        yield from _exhausted(limit, path)
     for index, budget in enumerate(budgets.rules):
         path = ("budgets", "rules", index)
         try:
@@ -111,10 +141,31 @@ def faults(limits: tuple[Limit, ...], budgets: Budgets, models: Set[str]) -> Ite
         if budget.on.startswith("endpoint:"):
             yield (*path, "on"), "spend is not recorded by endpoint, so it cannot be limited there"
         yield from _unknown(budget.on, (*path, "on"), known)
+        yield from _exhausted(budget, path)
     try:
         ZoneInfo(budgets.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         yield ("budgets", "timezone"), f"no time zone `{budgets.timezone}` in the tz database"
+
+
+def _exhausted(limit: Limit | Budget, path: Path) -> Iterator[tuple[Path, str]]:
+    wanted, told = limit.on_exhausted, (*path, "on_exhausted")
+    asked = (wanted.queue is not None, wanted.throttle is not None, wanted.fallback)
+    if sum(asked) > 1:
+        yield told, "give one of `queue`, `throttle` and `fallback`"
+    for name, wait in (("queue", wanted.queue), ("throttle", wanted.throttle)):
+        if wait is not None and not 0 < wait <= LONGEST_WAIT:
+            yield (*told, name), "must be from 1ms to 10m"
+    rates = isinstance(limit, Limit) and limit.requests is not None
+    if wanted.throttle is not None and not rates:
+        yield (*told, "throttle"), "only limits on `requests` have a pace"
+    if limit.keep.high + limit.keep.normal > 100:
+        yield (*path, "keep"), "more than all of it is kept"
+    kind = limit.on.partition(":")[0]
+    if limit.soft and (any(asked) or limit.keep != Keep()):
+        yield path, "a soft limit refuses nothing, so nothing is exhausted or kept"
+    if kind in ("provider", "deployment") and any(asked):
+        yield told, f"a {kind} without room is passed over for another, and then for the model's fallbacks"
 
 
 def _unknown(on: str, path: Path, known: Mapping[str, Set[str]]) -> Iterator[tuple[Path, str]]:

@@ -65,7 +65,8 @@ _INSERT = f"""
         SELECT floor(at_us / 86400000000.0)::bigint, {_BY}, count(*),
             count(*) FILTER (WHERE status >= 400 OR class <> 0),
             {", ".join(f"sum({name})::bigint" for name in _COUNTED)},
-            floor(sum(cost_pico::numeric) / {_PICO})::bigint, mod(sum(cost_pico::numeric), {_PICO})::bigint
+            floor(sum(cost_pico::numeric) / {_PICO})::bigint,
+            mod(mod(sum(cost_pico::numeric), {_PICO}) + {_PICO}, {_PICO})::bigint
         FROM fresh GROUP BY 1, {_BY}
         ON CONFLICT (day, {_BY}) DO UPDATE SET
             requests = rollup.requests + excluded.requests, errors = rollup.errors + excluded.errors,

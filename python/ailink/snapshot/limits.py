@@ -6,19 +6,26 @@ from datetime import UTC, datetime
 from typing import cast
 from zoneinfo import ZoneInfo
 
-from ailink.config.limits import Budget, Budgets, Limit, window
+from msgspec.structs import replace
+
+from ailink.config.limits import Budget, Budgets, Limit, OnExhausted, window
 from ailink.config.schema import Config
 from ailink.config.units import Duration
 from ailink.snapshot import rules
 from ailink.snapshot.model import (
     Calendar,
     CalendarUnit,
+    Exhausted,
+    Fallback,
     Lifetime,
     LimitRule,
     Metric,
+    Queue,
+    Refuse,
     Sliding,
     SubjectKind,
     SubjectRow,
+    Throttle,
 )
 
 Name = tuple[SubjectKind, str]
@@ -49,7 +56,7 @@ def _rules(limit: Limit) -> list[LimitRule]:
     models = None if limit.models is None else list(limit.models)
     sliding = Sliding(length_ms=int(limit.per))
     return [
-        rules.limit(metric, most, sliding, models=models, soft=limit.soft, name=limit.name)
+        _with(limit, rules.limit(metric, most, sliding, models=models, soft=limit.soft, name=limit.name))
         for metric in _METRICS
         if (most := getattr(limit, metric)) is not None
     ]
@@ -65,4 +72,18 @@ def _budget(budget: Budget, settings: Budgets, now: datetime) -> LimitRule:
     else:
         span = rules.calendar(cast(CalendarUnit, length), ZoneInfo(settings.timezone), now=now)
     models = None if budget.models is None else list(budget.models)
-    return rules.limit("spend", int(budget.usd), span, models=models, soft=budget.soft, name=budget.name)
+    rule = rules.limit("spend", int(budget.usd), span, models=models, soft=budget.soft, name=budget.name)
+    return _with(budget, rule)
+
+
+def _with(limit: Limit | Budget, rule: LimitRule) -> LimitRule:
+    kept = (limit.keep.normal, limit.keep.high)
+    return replace(rule, on_exhausted=_exhausted(limit.on_exhausted), reserved=kept)
+
+
+def _exhausted(wanted: OnExhausted) -> Exhausted:
+    if wanted.queue is not None:
+        return Queue(wait_ms=int(wanted.queue), most=wanted.waiting)
+    if wanted.throttle is not None:
+        return Throttle(from_percent=wanted.above, wait_ms=int(wanted.throttle))
+    return Fallback() if wanted.fallback else Refuse()

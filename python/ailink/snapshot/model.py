@@ -506,10 +506,36 @@ class Lifetime(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="lifetime
     since_us: int
 
 
+class Refuse(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="refuse"):
+    pass
+
+
+class Queue(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="queue"):
+    """Requests wait for their turn, by priority, so long at most and so many of them."""
+
+    wait_ms: int
+    most: int
+
+
+class Throttle(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="throttle"):
+    """Once `from_percent` are used, requests go on at the pace at which the limit is renewed."""
+
+    from_percent: int = msgspec.field(name="from")
+    wait_ms: int
+
+
+class Fallback(_Wire, frozen=True, kw_only=True, tag_field="kind", tag="fallback"):
+    pass
+
+
+Exhausted = Refuse | Queue | Throttle | Fallback
+
+
 class LimitRule(_Wire, frozen=True, kw_only=True):
     """One limit: at most `max` of `metric` (spend in pico-USD) in `window` (None for `parallel` alone).
     `models`: names or globs, counted together; None: all. Passing a `soft` limit is told as an event, and
-    nothing refused. `name` is for messages and may be empty.
+    nothing refused. `name` is for messages and may be empty. `reserved`: percents of it that only requests
+    of normal or high priority may use, and only those of high priority.
     """
 
     name: str
@@ -518,6 +544,8 @@ class LimitRule(_Wire, frozen=True, kw_only=True):
     window: Sliding | Calendar | Anchored | Lifetime | None
     models: list[str] | None
     soft: bool
+    on_exhausted: Exhausted
+    reserved: tuple[int, int]
 
 
 class SubjectRow(_Wire, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from ailink.snapshot.model import (
     Lifetime,
     LimitRule,
     Metric,
+    Refuse,
     Sliding,
 )
 
@@ -41,6 +42,8 @@ def limit(
         window=None if metric == "parallel" else window,
         models=models,
         soft=soft,
+        on_exhausted=Refuse(),
+        reserved=(0, 0),
     )
 
 

@@ -16,6 +16,7 @@ use crate::approval::Ticket;
 use crate::cache::Fill;
 use crate::cache::flight::Follow;
 use crate::cache::key::CacheKey;
+use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::decision::Decision;
 use crate::dialect::Format;
@@ -32,9 +33,11 @@ use crate::shard::{Shard, SnapshotRef};
 use crate::sigv4::Claim;
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
 use crate::spool::Intent;
+use crate::stage::exhausted::Turn;
 use crate::stage::reserve::Reservation;
 use crate::state::draw::Quotas;
 use crate::state::keys::Key;
+use crate::state::rules::Now;
 use crate::stored::{Kept, Object};
 use crate::upstream::Conn;
 use crate::wire::encoding::Inflate;
@@ -202,6 +205,10 @@ pub struct Exchange {
     pub extra: Extra,
     /// How long it waits for this node's share of a limit to grow.
     pub share_until: Option<Instant>,
+    /// Its place among those who wait for room in a limit.
+    pub turn: Option<Box<Turn>>,
+    /// When it goes on, let in by a limit that keeps a pace.
+    pub due: Option<Instant>,
     /// The end user's number in the ledger.
     pub customer: u32,
     /// Tags beyond the key's own: all of the request's.
@@ -282,6 +289,11 @@ impl Exchange {
 
     pub fn deployment(&self, index: u32) -> Option<&Deployment> {
         self.snapshot.deployments.get(index as usize)
+    }
+
+    /// What time it is for limits: that of its arrival, or now if it has waited for one.
+    pub fn now(&self) -> Now {
+        if self.waited.is_zero() { Now::at(self.started, self.wall_us) } else { Now::at(Instant::now(), wall_us()) }
     }
 
     /// Whether a deployment may answer this call.

@@ -168,6 +168,8 @@ impl Arrival {
             admitted: false,
             extra: SmallVec::new(),
             share_until: None,
+            turn: None,
+            due: None,
             customer: 0,
             tags: Vec::new(),
             quotas: caller.quotas,

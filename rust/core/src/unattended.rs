@@ -38,6 +38,8 @@ impl Exchange {
             admitted: true,
             extra: self.extra.clone(),
             share_until: None,
+            turn: None,
+            due: None,
             customer: self.customer,
             tags: self.tags.clone(),
             quotas: self.quotas,

@@ -27,6 +27,15 @@ MODELS = "models: [{name: m, aliases: [n], deployments: [{provider: mock}]}]\n"
         ({"budgets": {"timezone": "Mars/Olympus"}}, "no time zone `Mars/Olympus`"),
         ({"budgets": {"exceeded_status": 500}}, "budgets.exceeded_status"),
         ({"budgets": {"rules": [{"usd": 1, "on": "endpoint:chat"}]}}, "spend is not recorded by endpoint"),
+        ({"limits": [{"requests": 1, "on_exhausted": {"queue": "1s", "fallback": True}}]}, "give one of"),
+        (
+            {"limits": [{"requests": 1, "on_exhausted": {"queue": "1h"}}]},
+            "on_exhausted.queue: must be from 1ms",
+        ),
+        ({"limits": [{"tokens": 1, "on_exhausted": {"throttle": "1s"}}]}, "only limits on `requests`"),
+        ({"limits": [{"requests": 1, "keep": {"high": 60, "normal": 50}}]}, "limits[0].keep"),
+        ({"limits": [{"requests": 1, "soft": True, "keep": {"high": 60}}]}, "a soft limit refuses nothing"),
+        ({"limits": [{"requests": 1, "on": "provider:x", "on_exhausted": {"queue": "1s"}}]}, "passed over"),
     ],
 )
 def test_a_bad_section_is_told(problems, sections, part):

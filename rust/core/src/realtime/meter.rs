@@ -34,6 +34,7 @@ use crate::state::DeploymentState;
 use crate::state::deployments::InFlight;
 use crate::state::draw::Told;
 use crate::state::keys::Key;
+use crate::state::line::Rank;
 use crate::state::rules::Now;
 
 /// The status of rows: the answer to the upgrade.
@@ -194,6 +195,7 @@ impl Meter {
             units: Usage::default(),
             elastic: self.output.1,
             now: Now::at(now, wall),
+            rank: Rank::default(),
         };
         let mut told = Told::default();
         let (mut hold, pico) =

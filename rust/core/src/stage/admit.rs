@@ -3,11 +3,11 @@
 //! was taken here is given back by its guard.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
-use super::{Flow, Wait, share};
+use super::{Flow, Wait, exhausted, share};
 use crate::account::Admission;
 use crate::arrival::{Arrival, Caller};
 use crate::error::{Code, Error, Result};
@@ -16,7 +16,8 @@ use crate::exchange::Exchange;
 use crate::hold::{Extra, Hold};
 use crate::refusal;
 use crate::state::draw::{Ask, Passed, Told, peek};
-use crate::state::rules::{Amounts, Metric, Now};
+use crate::state::line::Rank;
+use crate::state::rules::{Amounts, Exhausted, Metric, Now};
 use crate::state::subjects::Kind;
 use crate::tags;
 use crate::wire::json::{self, Kind as Json, scan_value_object};
@@ -43,12 +44,20 @@ pub fn at_the_door(arrival: &Arrival, headers: &HeaderMap, caller: &mut Caller) 
         return Ok(());
     }
     let now = Now::at(arrival.started, arrival.wall_us);
-    let ask = Ask { model: "", metrics: Metric::ARRIVAL, amounts: ONE, elastic: false, now };
-    peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut caller.quotas)
-        .map_err(|refused| refusal::error(&refused, arrival.shard.snapshot().settings.budget_status))
+    let ask = Ask { model: "", metrics: Metric::ARRIVAL, amounts: ONE, elastic: false, now, rank: Rank::FIRST };
+    match peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut caller.quotas) {
+        // What else may become of it is seen when it has been read.
+        Err(refused) if refused.rule.row.on_exhausted == Exhausted::Refuse => {
+            Err(refusal::error(&refused, arrival.shard.snapshot().settings.budget_status))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
+    if exchange.due.take().is_some() {
+        return Ok(Flow::Next);
+    }
     let shard = exchange.shard.clone();
     if !std::mem::replace(&mut exchange.admitted, true) {
         exchange.admission.get_or_insert_with(|| Admission::new(shard.clone()));
@@ -69,6 +78,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if exchange.extra.is_empty() && !exchange.key.as_ref().is_some_and(|key| limited(key)) {
         return Ok(Flow::Next);
     }
+    let (rank, now) = (exhausted::rank(exchange), exchange.now());
     let Some(admission) = &mut exchange.admission else { return Ok(Flow::Next) };
     // A fallback asks again, because limits may depend on the model: what was taken for the former one is given back.
     admission.let_go();
@@ -78,17 +88,23 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         metrics: Metric::ARRIVAL,
         amounts: ONE,
         elastic: false,
-        now: Now::at(exchange.started, exchange.wall_us),
+        now,
+        rank,
     };
-    let mut told = Told { quotas: exchange.quotas, passed: Vec::new() };
+    let mut told = Told { quotas: exchange.quotas, ..Told::default() };
     let taken = Hold::take(exchange.key.as_ref(), exchange.extra.clone(), &ask, &mut told);
     exchange.quotas = told.quotas;
     match taken {
         Ok(hold) => admission.holds(hold),
         Err(refused) if share::may_help(exchange, &refused) => return Ok(Flow::Wait(Wait::Share)),
-        Err(refused) => return Err(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
+        Err(refused) => return exhausted::instead(exchange, &refused),
     }
+    exchange.turn = None;
     announce(exchange, told.passed);
+    if let Some(pace) = told.pace {
+        exchange.due = Some(Instant::now() + pace);
+        return Ok(Flow::Wait(Wait::Turn));
+    }
     Ok(Flow::Next)
 }
 

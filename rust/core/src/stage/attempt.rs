@@ -22,7 +22,8 @@ use crate::exchange::{Answer, Exchange};
 use crate::state::deployments::InFlight;
 use ask::ask;
 use failed::{Failed, Failure};
-use fallback::fall_back;
+pub use fallback::fall_back;
+pub use queue::priority;
 use retry::{Turn, may_retry};
 
 pub async fn run(exchange: &mut Exchange) -> Result<Flow> {

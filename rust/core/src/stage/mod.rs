@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod authorize;
 pub mod cache;
 pub mod count;
+pub mod exhausted;
 pub mod identify;
 pub mod inspect;
 pub mod parse;
@@ -46,6 +47,8 @@ pub enum Wait {
     Count(u32),
     /// More of a limit that several nodes share.
     Share,
+    /// Its turn at a limit without room, or until it is due.
+    Turn,
     /// What a policy asks for: a pause, a verdict.
     Policy,
     /// The checks of guardrails.
@@ -117,6 +120,7 @@ pub async fn wait(exchange: &mut Exchange, wait: Wait) -> Result<()> {
     match wait {
         Wait::Count(deployment) => count::run(exchange, deployment).await,
         Wait::Share => share::run(exchange).await,
+        Wait::Turn => exhausted::wait(exchange).await,
         Wait::Policy => inspect::wait(exchange).await?,
         Wait::Checks => Box::pin(checks::wait(exchange)).await?,
     }

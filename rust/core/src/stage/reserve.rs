@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::admit::announce;
-use super::{Flow, Wait, share, units};
+use super::{Flow, Wait, exhausted, share, units};
 use crate::endpoint::Operation;
 use crate::error::Result;
 use crate::exchange::{Counted, Exchange};
@@ -15,10 +15,10 @@ use crate::hold::{Extra, Hold};
 use crate::kernel::cost::{Usage, cost};
 use crate::kernel::price::Price;
 use crate::kernel::tokens::Encoding;
-use crate::refusal;
 use crate::snapshot::Deployment;
 use crate::state::draw::{Ask, Refused, Told};
 use crate::state::keys::Key;
+use crate::state::line::Rank;
 use crate::state::rules::{Amounts, Metric, Now};
 use crate::state::subjects::{Kind, Subject};
 
@@ -41,8 +41,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
             // Another deployment may have room: the attempt stage asks them in turn.
             Err(refused) if is_place(&refused) => {}
             Err(refused) if may_fit(exchange, index, &refused) => return Ok(Flow::Wait(Wait::Count(index))),
-            Err(refused) => return Err(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
+            Err(refused) => return exhausted::instead(exchange, &refused),
         }
+        exchange.turn = None;
     }
     Ok(Flow::Next)
 }
@@ -90,9 +91,10 @@ fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refus
         output,
         units: paid_by_token(units::asked(exchange), deployment.price.as_deref()),
         elastic,
-        now: Now::at(exchange.started, exchange.wall_us),
+        now: exchange.now(),
+        rank: exhausted::rank(exchange),
     };
-    let mut told = Told { quotas: exchange.quotas, passed: Vec::new() };
+    let mut told = Told { quotas: exchange.quotas, ..Told::default() };
     let taken = terms.take(exchange.key.as_ref(), &mut told);
     exchange.quotas = told.quotas;
     if !told.passed.is_empty() {
@@ -167,6 +169,7 @@ pub struct Terms<'a> {
     /// The output is an assumption.
     pub elastic: bool,
     pub now: Now,
+    pub rank: Rank,
 }
 
 impl Terms<'_> {
@@ -186,7 +189,14 @@ impl Terms<'_> {
         let spend = u64::try_from(pico).unwrap_or(0);
         let output = usage.answer();
         let amounts: Amounts = [1, 1, self.input, output, self.input.saturating_add(output), spend];
-        let ask = Ask { model: self.model, metrics: Metric::USAGE, amounts, elastic: self.elastic, now: self.now };
+        let ask = Ask {
+            model: self.model,
+            metrics: Metric::USAGE,
+            amounts,
+            elastic: self.elastic,
+            now: self.now,
+            rank: self.rank,
+        };
         Ok((Hold::take(key, self.payers, &ask, told)?, pico))
     }
 }

@@ -2,10 +2,12 @@
 //! everything, and only then takes. Two requests that share no subject never meet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
+use super::line::Rank;
 use super::rules::{Amounts, Metric, Now, Rule};
 use super::subject::{Cell, Meter, Subject};
 use super::subjects::Kind;
@@ -34,12 +36,13 @@ pub struct Ask<'a> {
     /// The amounts are assumptions: what alone would exceed a limit is taken to just fit it.
     pub elastic: bool,
     pub now: Now,
+    pub rank: Rank,
 }
 
 impl Ask<'_> {
     fn amount(&self, rule: &Rule) -> u64 {
         let amount = self.amounts[rule.row.metric as usize];
-        if self.elastic { amount.min(rule.row.max) } else { amount }
+        if self.elastic { amount.min(rule.row.max - rule.kept_from(self.rank.priority)) } else { amount }
     }
 }
 
@@ -105,6 +108,8 @@ pub struct Refused {
     pub refusal: Refusal,
     /// Only this node's share does not suffice: waiting for more may help.
     pub short: bool,
+    /// There is room, but others have waited for it longer.
+    pub queued: bool,
 }
 
 /// A soft limit that was passed.
@@ -120,6 +125,8 @@ pub struct Passed {
 pub struct Told {
     pub quotas: Quotas,
     pub passed: Vec<Passed>,
+    /// How long the request is to wait before it goes on.
+    pub pace: Option<Duration>,
 }
 
 /// What a caller is told to wait when only the share of this node is used up.
@@ -157,6 +164,8 @@ pub fn draw<'s>(
             let amount = ask.amount(&meter.rule);
             let grant = meter.take(ask.now, amount);
             let serial = meter.serial;
+            let pace = meter.rule.pace(ask.now.ns, grant.remaining);
+            told.pace = told.pace.max(pace);
             if let Some((share, totals)) = meter.shared(ask.now)
                 && share.lease.took(totals, ask.now.ns)
             {
@@ -220,16 +229,25 @@ fn check(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut Option<B
     let mut found = None;
     for meter in cell.meters.iter_mut().filter(|meter| !meter.rule.row.soft && concerns(subject, meter, ask)) {
         let asked = ask.amount(&meter.rule);
-        if let Err(refusal) = meter.count.check(ask.now, asked) {
+        let kept = meter.rule.kept_from(ask.rank.priority);
+        let mut queued = false;
+        let checked = match meter.count.check(ask.now, asked.saturating_add(kept)) {
+            Ok(()) if meter.rule.line.as_ref().is_some_and(|line| !line.lets(ask.rank)) => {
+                queued = true;
+                Err(Refusal { retry_after_ns: SHORT_NS, remaining: 0 })
+            }
+            checked => checked,
+        };
+        if let Err(refusal) = checked {
             let longest = worst.as_ref().map_or(0, |worst| worst.refusal.retry_after_ns);
             if found.is_none() && worst.is_none() || refusal.retry_after_ns > longest {
-                found = Some((meter.rule.clone(), meter.count.used(ask.now), asked, refusal));
+                found = Some((meter.rule.clone(), meter.count.used(ask.now), asked, refusal, queued));
             }
         }
     }
-    if let Some((rule, used, asked, refusal)) = found {
+    if let Some((rule, used, asked, refusal, queued)) = found {
         let (kind, who) = (subject.kind, subject.describe(cell));
-        *worst = Some(Box::new(Refused { kind, who, rule, used, asked, refusal, short: false }));
+        *worst = Some(Box::new(Refused { kind, who, rule, used, asked, refusal, short: false, queued }));
     }
 }
 
@@ -249,6 +267,7 @@ fn short_shares(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut O
         let asked = ask.amount(&meter.rule);
         let (rule, serial) = (meter.rule.clone(), meter.serial);
         let Some((share, totals)) = meter.shared(ask.now) else { continue };
+        let asked = asked.saturating_add(rule.kept_from(ask.rank.priority));
         let valid = share.leases.are_valid(ask.now);
         let (short, refusal) = match share.lease.check(totals, asked, ask.now.ns, valid) {
             Ok(()) => continue,
@@ -269,7 +288,7 @@ fn short_shares(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut O
     }
     if let Some((rule, used, asked, refusal, short)) = found {
         let (kind, who) = (subject.kind, subject.describe(cell));
-        *worst = Some(Box::new(Refused { kind, who, rule, used, asked, refusal, short }));
+        *worst = Some(Box::new(Refused { kind, who, rule, used, asked, refusal, short, queued: false }));
     }
 }
 

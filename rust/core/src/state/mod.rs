@@ -8,6 +8,7 @@ pub mod draw;
 pub mod keys;
 pub mod leases;
 pub mod limits;
+pub mod line;
 pub mod models;
 pub mod pattern;
 pub mod queue;

@@ -1,10 +1,14 @@
 //! Limits as Python sends them, and as they are counted.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::keys::Pattern;
+pub use super::line::Exhausted;
+use super::line::{Line, Priority};
 use crate::kernel::budget::{Budget, Span, Unit, Zone};
 use crate::kernel::window::{Grant, Refusal, Window};
 
@@ -68,6 +72,9 @@ pub struct LimitRule {
     pub models: Option<Vec<String>>,
     /// Passing it is told, and nothing refused.
     pub soft: bool,
+    pub on_exhausted: Exhausted,
+    /// Percent of it that only requests of normal or high priority may use, and only those of high priority.
+    pub reserved: [u8; 2],
 }
 
 /// Someone or something with limits of its own.
@@ -83,10 +90,23 @@ pub struct SubjectRow {
     pub limits: Vec<LimitRule>,
 }
 
+/// Some limit asks for the priority of requests.
+static RANKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the priority of requests matters to any limit.
+#[inline]
+pub fn are_ranked() -> bool {
+    RANKED.load(Ordering::Relaxed)
+}
+
 /// A limit, checked and compiled.
 #[derive(Debug)]
 pub struct Rule {
     pub row: LimitRule,
+    /// Who waits for room.
+    pub line: Option<Line>,
+    /// When the next request is due where they are paced.
+    next_ns: AtomicU64,
     models: Option<Vec<Pattern>>,
 }
 
@@ -112,7 +132,46 @@ impl Rule {
             _ => {}
         }
         let models = row.models.as_ref().map(|names| names.iter().map(|name| Pattern::new(name)).collect());
-        Ok(Rule { models, row })
+        if row.reserved.iter().map(|part| u32::from(*part)).sum::<u32>() > 100 {
+            return fail("at most all of it can be reserved");
+        }
+        let line = matches!(row.on_exhausted, Exhausted::Queue { .. }).then(Line::default);
+        if line.is_some() || row.reserved != [0; 2] {
+            RANKED.store(true, Ordering::Relaxed);
+        }
+        Ok(Rule { models, row, line, next_ns: AtomicU64::new(0) })
+    }
+
+    /// How much of it is kept from requests of this priority.
+    #[inline]
+    pub fn kept_from(&self, priority: Priority) -> u64 {
+        let [normal, high] = self.row.reserved.map(u64::from);
+        let percent = match priority {
+            _ if normal + high == 0 => return 0,
+            Priority::Low => normal + high,
+            Priority::Normal => high,
+            Priority::High => 0,
+        };
+        (u128::from(self.row.max) * u128::from(percent) / 100) as u64
+    }
+
+    /// How long the request that has just been let in waits, where they are paced and so much is left.
+    pub fn pace(&self, now_ns: u64, remaining: u64) -> Option<Duration> {
+        let (Exhausted::Throttle { from, wait_ms }, Some(WindowRow::Sliding { length_ms })) =
+            (&self.row.on_exhausted, &self.row.window)
+        else {
+            return None;
+        };
+        let free = u128::from(self.row.max) * u128::from(100_u8.saturating_sub(*from)) / 100;
+        if u128::from(remaining) >= free {
+            return None;
+        }
+        let gap = length_ms.saturating_mul(1_000_000) / self.row.max.max(1);
+        let latest = now_ns.saturating_add(wait_ms.saturating_mul(1_000_000));
+        let due = |next: u64| next.max(now_ns).saturating_add(gap).min(latest);
+        let next = self.next_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| Some(due(next)));
+        let until = due(next.unwrap_or_default());
+        Some(Duration::from_nanos(until.saturating_sub(now_ns))).filter(|wait| !wait.is_zero())
     }
 
     pub fn concerns(&self, model: &str) -> bool {
@@ -329,7 +388,8 @@ mod tests {
     use super::*;
 
     fn row(metric: Metric, window: Option<WindowRow>) -> LimitRule {
-        LimitRule { name: String::new(), metric, max: 10, window, models: None, soft: false }
+        let (on_exhausted, reserved) = (Exhausted::Refuse, [0; 2]);
+        LimitRule { name: String::new(), metric, max: 10, window, models: None, soft: false, on_exhausted, reserved }
     }
 
     #[test]

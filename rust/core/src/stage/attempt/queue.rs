@@ -64,7 +64,7 @@ pub async fn wait(exchange: &mut Exchange, model: &Model, deployment: &Deploymen
 }
 
 /// What the configuration makes of a request, or less if its caller says so.
-fn priority(exchange: &Exchange, model: &Model) -> Priority {
+pub fn priority(exchange: &Exchange, model: &Model) -> Priority {
     let facts = RequestFacts::new(exchange);
     let rules = &model.routing.overload.priorities;
     let given = rules.iter().find(|(when, _)| when.holds(&facts)).map(|(_, priority)| *priority).unwrap_or_default();

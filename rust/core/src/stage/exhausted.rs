@@ -1,0 +1,121 @@
+//! What becomes of a request for which a limit has no room, where the limit says more than to refuse it: it waits for its
+//! turn, or another model answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::attempt::{fall_back, priority};
+use super::{Flow, Wait};
+use crate::error::Result;
+use crate::exchange::Exchange;
+use crate::kernel::failure::Class;
+use crate::refusal;
+use crate::state::draw::Refused;
+use crate::state::line::Rank;
+use crate::state::rules::{Exhausted, Rule, are_ranked};
+
+/// The first in line looks again after so long, for what others give back: places in flight, reservations.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// The others look after so long, should they have missed that the line moved.
+const MISSED: Duration = Duration::from_millis(50);
+
+/// A request's turn at a limit; it leaves the line when this is dropped.
+pub struct Turn {
+    rule: Arc<Rule>,
+    rank: Rank,
+    until: Instant,
+    /// When there should be room, if nothing is given back.
+    room: Instant,
+}
+
+impl Turn {
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(line) = &self.rule.line {
+            line.leave(self.rank);
+        }
+    }
+}
+
+/// The priority of a request and its place in a line, where any limit asks for that.
+pub fn rank(exchange: &Exchange) -> Rank {
+    if let Some(turn) = &exchange.turn {
+        return turn.rank();
+    }
+    let model = exchange.model().filter(|_| are_ranked());
+    Rank { priority: model.map(|model| priority(exchange, model)).unwrap_or_default(), ticket: 0 }
+}
+
+/// What is done in place of a refusal.
+///
+/// # Errors
+/// The refusal, where nothing else is asked for or helps.
+pub fn instead(exchange: &mut Exchange, refused: &Refused) -> Result<Flow> {
+    let error = |exchange: &Exchange| refusal::error(refused, exchange.snapshot.settings.budget_status);
+    match &refused.rule.row.on_exhausted {
+        Exhausted::Refuse | Exhausted::Throttle { .. } => Err(error(exchange)),
+        Exhausted::Fallback => {
+            if let Some(index) = exchange.model.filter(|index| !exchange.visited.contains(index)) {
+                exchange.visited.push(index);
+            }
+            let error = error(exchange);
+            fall_back(exchange, Some(Class::RateLimit), error)
+        }
+        Exhausted::Queue { wait_ms, most } => {
+            if queue(exchange, refused, Duration::from_millis(*wait_ms), *most) {
+                return Ok(Flow::Wait(Wait::Turn));
+            }
+            exchange.turn = None;
+            Err(error(exchange))
+        }
+    }
+}
+
+/// Joins the line or stays in it; false when that does not help.
+fn queue(exchange: &mut Exchange, refused: &Refused, wait: Duration, most: u32) -> bool {
+    let Some(line) = &refused.rule.line else { return false };
+    let now = Instant::now();
+    let room = match refused.refusal.retry_after_ns {
+        u64::MAX => return false,
+        ns => now + Duration::from_nanos(ns),
+    };
+    if let Some(turn) = exchange.turn.as_mut().filter(|turn| Arc::ptr_eq(&turn.rule, &refused.rule)) {
+        turn.room = room;
+        return now < turn.until && line.holds(turn.rank);
+    }
+    // What is known to come too late is told at once; of places in flight nobody knows.
+    let until = exchange.turn.as_ref().map_or(now + wait, |turn| turn.until);
+    if now >= until || refused.rule.row.window.is_some() && !refused.queued && room > until {
+        return false;
+    }
+    exchange.turn = None;
+    let priority = rank(exchange).priority;
+    let Some(ticket) = line.join(priority, most) else { return false };
+    let rule = refused.rule.clone();
+    exchange.turn = Some(Box::new(Turn { rule, rank: Rank { priority, ticket }, until, room }));
+    true
+}
+
+/// Waits until it may be its turn.
+pub async fn wait(exchange: &mut Exchange) {
+    let begun = Instant::now();
+    if let Some(due) = exchange.due {
+        tokio::time::sleep_until(due.into()).await;
+        exchange.waited += begun.elapsed();
+    }
+    let Some(turn) = &exchange.turn else { return };
+    let Some(line) = &turn.rule.line else { return };
+    let glance = turn.room.min(begun + GLANCE).max(begun + Duration::from_millis(1)).min(turn.until);
+    if line.lets(turn.rank) {
+        tokio::time::sleep_until(glance.into()).await;
+    } else {
+        let _either = tokio::time::timeout_at((begun + MISSED).min(turn.until).into(), line.news()).await;
+    }
+    exchange.waited += begun.elapsed();
+}

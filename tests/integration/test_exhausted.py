@@ -1,0 +1,165 @@
+"""What becomes of requests for which a limit has no room: they wait, keep a pace, or change their model."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from tests.harness import (
+    Gateway,
+    Key,
+    MockProvider,
+    chat,
+    in_parallel,
+    make_config,
+    make_deployment,
+    make_model,
+    until,
+)
+
+CENT = {"per_request": 0.01, "input_per_million": 0, "output_per_million": 0}
+LOW = {"x-ailink-priority": "low"}
+
+
+@pytest.fixture(scope="module")
+def own_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockProvider]:
+    with MockProvider(tmp_path_factory.mktemp("provider"), record=4096) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def gateway(own_provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    def place(name: str, scenario: str = "") -> dict[str, Any]:
+        return make_deployment(own_provider, scenario, model=name)
+
+    slow = "latency=150ms"
+    config = make_config(
+        make_model("free", place("free")),
+        make_model("soon", place("soon")),
+        make_model("late", place("late")),
+        make_model("busy", place("busy", slow)),
+        make_model("short", place("short", "latency=600ms")),
+        make_model("first", place("first"), fallbacks=["free"]),
+        make_model("dear", place("dear"), price=CENT, fallbacks=["free"]),
+        make_model("paced", place("paced")),
+        make_model("kept", place("kept")),
+        limits=[
+            {"on": "model:soon", "requests": 2, "per": "2s", "on_exhausted": {"queue": "8s"}},
+            {"on": "model:late", "requests": 1, "per": "1h", "on_exhausted": {"queue": "2s"}},
+            {"on": "model:busy", "parallel": 1, "on_exhausted": {"queue": "20s"}},
+            {"on": "model:short", "parallel": 1, "on_exhausted": {"queue": "20s", "waiting": 1}},
+            {"on": "model:first", "requests": 1, "per": "1h", "on_exhausted": {"fallback": True}},
+            {
+                "on": "model:paced",
+                "requests": 10,
+                "per": "1s",
+                "on_exhausted": {"throttle": "5s", "above": 0},
+            },
+            {"on": "model:kept", "requests": 10, "per": "1h", "keep": {"normal": 30}},
+        ],
+        budgets={
+            "rules": [{"on": "model:dear", "usd": 0.02, "per": "month", "on_exhausted": {"fallback": True}}]
+        },
+    )
+    with Gateway(tmp_path_factory.mktemp("exhausted"), config) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def key(gateway: Gateway) -> Key:
+    return gateway.mint()
+
+
+def ask(gateway: Gateway, key: Key, model: str, text: str = "hi", **headers: str) -> httpx.Response:
+    body = {**chat(model), "messages": [{"role": "user", "content": text}]}
+    return gateway.http.post("/v1/chat/completions", json=body, headers={**key.bearer, **headers})
+
+
+def test_requests_wait_until_there_is_room(gateway: Gateway, key: Key) -> None:
+    began = time.monotonic()
+    answers = in_parallel(lambda _: ask(gateway, key, "soon").status_code, range(4), threads=4)
+    assert answers == [200] * 4
+    # Two at once, two when the window has moved on.
+    assert time.monotonic() - began >= 1.9
+
+
+def test_who_would_wait_too_long_is_told_at_once(gateway: Gateway, key: Key) -> None:
+    assert ask(gateway, key, "late").status_code == 200
+    began = time.monotonic()
+    refused = ask(gateway, key, "late")
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 3_000
+    assert time.monotonic() - began < 1.5
+
+
+def test_the_higher_priority_goes_first(gateway: Gateway, key: Key, own_provider: MockProvider) -> None:
+    mark = own_provider.mark()
+
+    def sent() -> list[str]:
+        seen = own_provider.requests(mark, lambda one: one.json()["model"].startswith("busy"))
+        return [one.json()["messages"][0]["content"] for one in seen]
+
+    threads = []
+    for text, headers in [
+        ("at work", {}),
+        *[(f"low {n}", LOW) for n in range(3)],
+        *[(f"normal {n}", {}) for n in range(3)],
+    ]:
+        threads.append(threading.Thread(target=partial(ask, gateway, key, "busy", text, **headers)))
+        threads[-1].start()
+        if text == "at work":
+            until(lambda: sent() == ["at work"], "the first is under way", 10)
+        # In this order into the line.
+        time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    order = sent()
+    assert order[0] == "at work"
+    # One of low priority may have come before the others were there.
+    rest = [text.split()[0] for text in order[1:]]
+    assert Counter(rest) == {"low": 3, "normal": 3}
+    assert rest[-2:] == ["low", "low"]
+    assert [text for text in order if text.startswith("normal")] == ["normal 0", "normal 1", "normal 2"]
+
+
+def test_a_line_has_an_end(gateway: Gateway, key: Key) -> None:
+    answers = in_parallel(lambda _: ask(gateway, key, "short"), range(4), threads=4)
+    assert Counter(answer.status_code for answer in answers) == {200: 2, 429: 2}
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.json()["error"]["code"] == "concurrency_limit_exceeded"
+
+
+def test_who_leaves_makes_way(gateway: Gateway, key: Key) -> None:
+    work = threading.Thread(target=partial(ask, gateway, key, "short"))
+    work.start()
+    time.sleep(0.1)
+    with pytest.raises(httpx.ReadTimeout), httpx.Client(base_url=gateway.url, timeout=0.1) as hurried:
+        hurried.post("/v1/chat/completions", json=chat("short"), headers=key.bearer)
+    until(lambda: ask(gateway, key, "short").status_code == 200, "its place in the line is free", 10)
+    work.join()
+
+
+def test_another_model_answers(gateway: Gateway, key: Key) -> None:
+    answers = [ask(gateway, key, "first") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert [answer.headers["x-ailink-model"] for answer in answers] == ["first", "free", "free"]
+    answers = [ask(gateway, key, "dear") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [answer.headers["x-ailink-model"] for answer in answers] == ["dear", "dear", "free", "free"]
+
+
+def test_requests_go_on_at_the_pace_of_the_limit(gateway: Gateway, key: Key) -> None:
+    began = time.monotonic()
+    answers = in_parallel(lambda _: ask(gateway, key, "paced"), range(8), threads=8)
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert time.monotonic() - began >= 0.7
+
+
+def test_a_part_is_kept_from_those_that_can_wait(gateway: Gateway, key: Key) -> None:
+    low = [ask(gateway, key, "kept", **LOW).status_code for _ in range(9)]
+    assert low == [200] * 7 + [429] * 2
+    assert [ask(gateway, key, "kept").status_code for _ in range(4)] == [200] * 3 + [429]

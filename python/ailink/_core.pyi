@@ -1,5 +1,7 @@
 """The data plane: a Rust extension. Calls that take longer than a few microseconds release the GIL."""
 
+from os import PathLike
+
 __version__: str
 
 class Plane:
@@ -231,6 +233,37 @@ class PolicySet:
 
     def ask(self) -> int:
         """Asks all conditions about the request of the trial; returns how many hold."""
+
+def question_difference(a: str, b: str) -> str | None:
+    """What two questions differ in, so that one answer will not do for both: `number`, `negation`, …"""
+
+class StaticModel:
+    """Static embeddings in the layout of model2vec."""
+
+    def __new__(cls, directory: PathLike[str]) -> StaticModel:
+        """ValueError: which file is missing or not understood."""
+
+    def embed(self, text: str) -> list[float]:
+        """The vector of a text; zeros for one without a known token."""
+
+class QuestionIndex:
+    """The semantic cache's index, for measuring."""
+
+    def __new__(cls) -> QuestionIndex: ...
+    def put(self, number: int, text: str, values: list[float]) -> None:
+        """Remembers a question. ValueError: its vector has no direction."""
+
+    def look(self, model: StaticModel, text: str, threshold: float, top: int) -> list[tuple[str, float]]:
+        """The nearest questions and their similarity, as a request's look finds them."""
+
+class CacheProbe:
+    """A lookup in the exact cache, for measuring."""
+
+    def __new__(cls, body: bytes, entries: int) -> CacheProbe:
+        """A store of `entries`, one of which answers this chat. ValueError: the body is no JSON object."""
+
+    def look(self) -> bool:
+        """The key of the chat, and whether there is an entry under it."""
 
 class GuardSet:
     """Guardrails compiled once, for measuring."""

@@ -1,6 +1,7 @@
 """The second tier in a real Redis: shared by nodes, and but a miss when something is wrong with it."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import httpx
 import pytest
 import redis
 from tests.harness import Gateway, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness.flood import Raw, flood
 from tests.harness.servers import RedisServer
 
 MASTER = "sk-master-of-all-the-nodes-0123456789"
@@ -120,6 +122,50 @@ def test_equal_requests_on_three_nodes_are_one(nodes: list[Gateway], provider: M
     assert len({answer.content for answer in answers}) == 1
     assert len(provider.requests(since=mark)) == 1
     assert [told(answer) for answer in answers].count("miss") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_three_thousand_equal_requests_are_one(
+    nodes: list[Gateway], provider: MockProvider, stream: bool
+) -> None:
+    async def everywhere() -> list[list[Raw]]:
+        body = chat("slow", f"a thousand on each {stream}", stream=stream)
+        return await asyncio.gather(*(flood(node.port, MASTER, body, 1000) for node in nodes))
+
+    mark = provider.mark()
+    answers = [answer for node in asyncio.run(everywhere()) for answer in node]
+    assert len(answers) == 3000
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert len(provider.requests(since=mark)) == 1
+
+
+def test_a_node_that_dies_is_succeeded(nodes: list[Gateway], provider: MockProvider) -> None:
+    mark = provider.mark()
+    answers: list[httpx.Response] = []
+
+    def leads() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            ask(nodes[0], "its node dies", "slow")
+
+    leader = threading.Thread(target=leads)
+    leader.start()
+    until(lambda: len(provider.requests(since=mark)) == 1, "the first node asks")
+    others = [
+        threading.Thread(target=lambda node=node: answers.append(ask(node, "its node dies", "slow")))
+        for node in nodes[1:] * 5
+    ]
+    for thread in others:
+        thread.start()
+    nodes[0].kill()
+    leader.join()
+    for thread in others:
+        thread.join()
+    nodes[0].start()
+    # The right to ask ends after fifteen seconds; then one of the others asks, for all.
+    assert [answer.status_code for answer in answers] == [200] * 10
+    assert len({answer.content for answer in answers}) == 1
+    assert len(provider.requests(since=mark)) == 2
 
 
 def test_a_purge_reaches_all_nodes(nodes: list[Gateway], store: Any) -> None:

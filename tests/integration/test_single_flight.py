@@ -1,10 +1,9 @@
 """Equal requests at the same time: one asks, all are answered; and nobody depends on the one who asked."""
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +17,7 @@ from tests.harness import (
     make_deployment,
     make_model,
 )
+from tests.harness.flood import flood
 from tests.harness.until import until
 
 
@@ -40,44 +40,13 @@ def key(gateway: Gateway) -> Key:
     return gateway.mint()
 
 
-class Raw(NamedTuple):
-    status: int
-    cache: str
-    body: bytes
-
-
-async def flood(gateway: Gateway, key: Key, body: dict[str, Any], count: int) -> list[Raw]:
-    """All connections stand before the first request is sent."""
-    content = json.dumps(body).encode()
-    head = (
-        f"POST /v1/chat/completions HTTP/1.0\r\nauthorization: Bearer {key.secret}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
-    )
-    opened = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(count)]
-    for _, writer in opened:
-        writer.write(head.encode() + content)
-    answers = [await reader.read(-1) for reader, _ in opened]
-    for _, writer in opened:
-        writer.close()
-        await writer.wait_closed()
-    return [raw(answer) for answer in answers]
-
-
-def raw(answer: bytes) -> Raw:
-    """HTTP/1.0: a body ends with its connection, so that none is in chunks."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    lines = head.decode().split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in lines[1:])
-    return Raw(int(lines[0].split()[1]), headers.get("x-ailink-cache", ""), body)
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_thousand_equal_requests_are_one(
     gateway: Gateway, key: Key, provider: MockProvider, stream: bool
 ) -> None:
     mark = provider.mark()
     body = chat("late", f"all at once {stream}", stream=stream)
-    answers = asyncio.run(flood(gateway, key, body, 1000))
+    answers = asyncio.run(flood(gateway.port, key.secret, body, 1000))
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
     assert len(provider.requests(since=mark)) == 1
@@ -155,7 +124,7 @@ def test_a_stream_nobody_listens_to_is_given_up(gateway: Gateway, key: Key, prov
 
 def test_a_failure_is_everybodys_own(gateway: Gateway, key: Key, provider: MockProvider) -> None:
     mark = provider.mark()
-    answers = asyncio.run(flood(gateway, key, chat("fails", "fails for all"), 8))
+    answers = asyncio.run(flood(gateway.port, key.secret, chat("fails", "fails for all"), 8))
     assert {answer.status for answer in answers} <= {500, 502, 503}
     assert 1 <= len(provider.requests(since=mark)) <= 8
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ailink.cli import lazy, source
+from ailink.cli.cache_evaluate import evaluate
 from ailink.cli.keys import AdminKey, Url
 from ailink.cli.source import ConfigOption, JsonOption
 
@@ -16,6 +17,7 @@ def build() -> typer.Typer:
     app.command("stats")(stats)
     app.command("purge")(purge)
     app.command("explain")(explain)
+    app.command("evaluate")(evaluate)
     return app
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ailink.routers import plot as router_plot
     from ailink.routers import shelf as router_shelf
     from ailink.routers import training as router_training
+    from ailink.semantic import evaluation as semantic
 
 _MODULES: Final = {
     "client": "ailink.cli.client",
@@ -40,6 +41,7 @@ _MODULES: Final = {
     "router_plot": "ailink.routers.plot",
     "router_shelf": "ailink.routers.shelf",
     "router_training": "ailink.routers.training",
+    "semantic": "ailink.semantic.evaluation",
     "serve": "ailink.serve",
 }
 
@@ -61,6 +63,7 @@ __all__ = [
     "router_plot",
     "router_shelf",
     "router_training",
+    "semantic",
     "serve",
 ]
 

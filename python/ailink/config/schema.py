@@ -254,6 +254,8 @@ class Model(Strict, frozen=True, kw_only=True):
     """Attempts after the first, other deployments included; finer in `routing.retry`."""
     routing: ModelRouting = ModelRouting()
     cache: ModelCache = ModelCache()
+    prompt_caching: bool = False
+    """Beginnings of prompts that come again are marked for Anthropic and Bedrock to keep."""
     aliases: tuple[_Name, ...] = ()
     guardrails: tuple[_Name, ...] = ()
     """Besides those of `defaults`."""

@@ -283,6 +283,7 @@ class _Compiler:
             pool_idle_ms=row.pool_idle_ms,
             max_connections=deployment.max_connections,
             max_output=self._max_output(row.price_family, name),
+            prompt_caching=model.prompt_caching,
             model_in_path=row.model_in == "path",
             stream_in_path=row.stream_in == "path",
             public_only=deployment.public_only,

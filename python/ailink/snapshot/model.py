@@ -233,6 +233,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     pool_idle_ms: int
     max_connections: int
     max_output: int
+    prompt_caching: bool
     model_in_path: bool
     stream_in_path: bool
     public_only: bool

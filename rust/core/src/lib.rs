@@ -65,7 +65,7 @@ pub mod snapshot;
 pub mod spool;
 pub mod stage;
 pub mod state;
-mod static_model;
+pub mod static_model;
 pub mod stored;
 pub mod stream;
 mod tags;

@@ -9,6 +9,7 @@ mod keys;
 mod mock;
 mod plane;
 mod policy;
+mod semantic;
 mod tokens;
 
 use pyo3::prelude::*;
@@ -28,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_profile, module)?)?;
     plane::register(module)?;
     policy::register(module)?;
+    semantic::register(module)?;
     aead::register(module)?;
     endpoint::register(module)?;
     keys::register(module)?;

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::control::{Policy, Scope};
@@ -112,24 +112,61 @@ pub fn tenant(key: Option<&Key>, policy: &Policy) -> Vec<u8> {
 }
 
 /// The parts of a key that stand before the body.
-fn begin(exchange: &Exchange, tenant: &[u8], namespace: &str, out: &mut Canonical) {
-    let operation = exchange.endpoint.operation;
-    // Without a codec a stream and a whole answer cannot be made of one another.
-    let streamed = replay::format(operation).is_none() && exchange.call.stream;
-    out.text(&[class(operation) as u8, u8::from(streamed)]);
-    out.text(tenant);
-    out.text(namespace.as_bytes());
-    out.text(exchange.model().map_or(b"".as_slice(), |model| model.name.as_bytes()));
-    out.text(exchange.provider.as_ref().map_or(b"".as_slice(), |provider| provider.as_bytes()));
-    // Plans of policies have no print: they look at what comes out of the cache.
-    let prints = exchange.guards.iter().filter_map(|plan| exchange.snapshot.guard_prints.get(*plan as usize));
-    out.text(prints.flatten().copied().collect::<smallvec::SmallVec<[u8; 32]>>().as_slice());
-    for name in &HEADERS {
-        for value in exchange.headers.get_all(name) {
-            out.text(name.as_str().as_bytes());
-            out.text(value.as_bytes());
+pub struct Begin<'r> {
+    pub operation: Operation,
+    pub streamed: bool,
+    pub tenant: &'r [u8],
+    pub namespace: &'r [u8],
+    pub model: &'r [u8],
+    pub provider: &'r [u8],
+    pub prints: &'r [u8],
+    pub headers: &'r HeaderMap,
+}
+
+impl Begin<'_> {
+    fn write(&self, out: &mut Canonical) {
+        out.text(&[class(self.operation) as u8, u8::from(self.streamed)]);
+        [self.tenant, self.namespace, self.model, self.provider, self.prints].iter().for_each(|part| out.text(part));
+        for name in &HEADERS {
+            for value in self.headers.get_all(name) {
+                out.text(name.as_str().as_bytes());
+                out.text(value.as_bytes());
+            }
         }
     }
+}
+
+fn begin(exchange: &Exchange, tenant: &[u8], namespace: &str, out: &mut Canonical) {
+    let operation = exchange.endpoint.operation;
+    // Plans of policies have no print: they look at what comes out of the cache.
+    let prints = exchange.guards.iter().filter_map(|plan| exchange.snapshot.guard_prints.get(*plan as usize));
+    let begin = Begin {
+        operation,
+        // Without a codec a stream and a whole answer cannot be made of one another.
+        streamed: replay::format(operation).is_none() && exchange.call.stream,
+        tenant,
+        namespace: namespace.as_bytes(),
+        model: exchange.model().map_or(b"".as_slice(), |model| model.name.as_bytes()),
+        provider: exchange.provider.as_ref().map_or(b"".as_slice(), |provider| provider.as_bytes()),
+        prints: &prints.flatten().copied().collect::<smallvec::SmallVec<[u8; 32]>>(),
+        headers: &exchange.headers,
+    };
+    begin.write(out);
+}
+
+/// The key of a JSON body alone, as [`of`] makes it.
+pub fn of_body(begin: &Begin, body: &[u8], root: Value) -> CacheKey {
+    with_buffer(|out| {
+        begin.write(out);
+        members(begin.operation, body, root, out);
+        finish(out)
+    })
+}
+
+/// All members of a body that change the answer.
+fn members(operation: Operation, body: &[u8], root: Value, out: &mut Canonical) {
+    let ignored = ignored(operation);
+    out.root(body, root, |name| ignored.iter().any(|ignored| ignored.as_bytes() == name));
 }
 
 fn finish(out: &Canonical) -> CacheKey {
@@ -156,8 +193,7 @@ pub fn of(exchange: &Exchange, tenant: &[u8], namespace: &str) -> CacheKey {
         if let Some(boundary) = &call.boundary {
             form(&call.body, boundary, out);
         } else if let Some(root) = call.root.or_else(|| whole(&call.body)) {
-            let ignored = ignored(exchange.endpoint.operation);
-            out.root(&call.body, root, |name| ignored.iter().any(|ignored| ignored.as_bytes() == name));
+            members(exchange.endpoint.operation, &call.body, root, out);
         } else {
             out.text(&call.body);
         }
@@ -193,8 +229,7 @@ pub fn of_rest(exchange: &Exchange, tenant: &[u8], namespace: &str, rest: &[u8])
     Some(with_buffer(|out| {
         out.text(b"question");
         begin(exchange, tenant, namespace, out);
-        let ignored = ignored(exchange.endpoint.operation);
-        out.root(rest, root, |name| ignored.iter().any(|skip| skip.as_bytes() == name));
+        members(exchange.endpoint.operation, rest, root, out);
         finish(out)
     }))
 }

@@ -11,6 +11,7 @@ pub mod entry;
 pub mod flight;
 pub mod items;
 pub mod key;
+pub mod probe;
 pub mod purge;
 pub mod remote;
 pub mod replay;

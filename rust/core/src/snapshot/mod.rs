@@ -123,6 +123,8 @@ pub struct Deployment {
     pub pool_idle: Duration,
     pub max_connections: u32,
     pub max_output: u32,
+    /// Beginnings of prompts are marked for the provider to keep.
+    pub prompt_caching: bool,
     /// The path names the model, and the body must not.
     pub model_in_path: bool,
     /// The path says whether a stream is wanted, and the body must not.
@@ -497,6 +499,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         pool_idle: ms(wire.pool_idle_ms),
         max_connections: wire.max_connections,
         max_output: wire.max_output,
+        prompt_caching: wire.prompt_caching,
         model_in_path: wire.model_in_path,
         stream_in_path: wire.stream_in_path,
         // Its model's, see `compile`.

@@ -118,6 +118,8 @@ pub struct Deployment {
     pub max_connections: u32,
     /// Most tokens of an answer; 0: not known.
     pub max_output: u32,
+    /// Beginnings of prompts are marked for the provider to keep.
+    pub prompt_caching: bool,
     /// The path names the model, and the body must not.
     pub model_in_path: bool,
     /// The path says whether a stream is wanted, and the body must not.

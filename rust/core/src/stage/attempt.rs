@@ -9,6 +9,7 @@ mod failed;
 mod fallback;
 mod hedge;
 mod prepare;
+mod prompt_cache;
 mod queue;
 mod refusal;
 mod retry;

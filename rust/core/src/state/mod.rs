@@ -11,6 +11,7 @@ pub mod limits;
 pub mod line;
 pub mod models;
 pub mod pattern;
+pub mod prefixes;
 pub mod queue;
 pub mod repeats;
 pub mod rules;
@@ -39,6 +40,8 @@ pub struct State {
     pub cache: crate::cache::Cache,
     pub guards: crate::guard::record::Record,
     pub repeats: Arc<repeats::Repeats>,
+    /// Beginnings of prompts that providers may have kept.
+    pub prefixes: prefixes::Prefixes,
     /// What policies did.
     pub policies: crate::guard::record::Record,
     /// What they remember.
@@ -62,6 +65,7 @@ impl State {
             cache: crate::cache::Cache::default(),
             guards: crate::guard::record::Record::default(),
             repeats: Arc::default(),
+            prefixes: prefixes::Prefixes::default(),
             policies: crate::guard::record::Record::default(),
             past: crate::policy::record::Past::default(),
             approvals: crate::approval::Waiting::default(),

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::super::key::CacheKey;
 use super::Question;
-use crate::kernel::vector::{Sketch, Vector, distances, farthest};
+use crate::kernel::vector::{Sketches, Vector, farthest};
 
 /// Partitions of more are searched by sketches.
 const PLAIN: usize = 4096;
@@ -31,7 +31,7 @@ struct Item {
 
 #[derive(Default)]
 struct Partition {
-    sketches: Vec<Sketch>,
+    sketches: Sketches,
     items: Vec<Item>,
     places: HashMap<CacheKey, usize>,
 }
@@ -39,8 +39,8 @@ struct Partition {
 impl Partition {
     fn put(&mut self, item: Item) -> bool {
         if let Some(at) = self.places.get(&item.key).copied() {
-            if let (Some(known), Some(sketch)) = (self.items.get_mut(at), self.sketches.get_mut(at)) {
-                *sketch = item.vector.sketch;
+            self.sketches.set(at, item.vector.sketch);
+            if let Some(known) = self.items.get_mut(at) {
                 *known = item;
             }
             return false;
@@ -62,18 +62,11 @@ impl Partition {
     }
 
     /// Where those stand that may be near enough.
-    fn candidates(&self, vector: &Vector, threshold: f32, scratch: &mut Vec<u16>) -> Vec<usize> {
+    fn candidates(&self, vector: &Vector, threshold: f32) -> Vec<usize> {
         if self.items.len() <= PLAIN {
             return (0..self.items.len()).collect();
         }
-        distances(&self.sketches, &vector.sketch, scratch);
-        let most = farthest(threshold);
-        let mut near: Vec<(u16, usize)> = scratch
-            .iter()
-            .enumerate()
-            .filter(|(_, distance)| u32::from(**distance) <= most)
-            .map(|(at, distance)| (*distance, at))
-            .collect();
+        let mut near = self.sketches.within(&vector.sketch, farthest(threshold));
         if near.len() > CANDIDATES {
             near.select_nth_unstable(CANDIDATES);
             near.truncate(CANDIDATES);
@@ -89,7 +82,6 @@ pub struct Index {
     /// In the order they came; some are gone.
     order: VecDeque<(CacheKey, CacheKey)>,
     count: usize,
-    scratch: Vec<u16>,
 }
 
 impl Index {
@@ -138,10 +130,10 @@ impl Index {
     }
 
     /// The nearest of the same partition, nearest first, of at least `threshold`.
-    pub fn near(&mut self, question: &Question, vector: &Vector, threshold: f32, now_us: i64, top: usize) -> Vec<Near> {
+    pub fn near(&self, question: &Question, vector: &Vector, threshold: f32, now_us: i64, top: usize) -> Vec<Near> {
         let Some(partition) = self.partitions.get(&question.partition) else { return Vec::new() };
         let mut best: Vec<(f32, &Item)> = Vec::with_capacity(top + 1);
-        for at in partition.candidates(vector, threshold, &mut self.scratch) {
+        for at in partition.candidates(vector, threshold) {
             let Some(item) = partition.items.get(at).filter(|item| item.until_us > now_us) else { continue };
             let similarity = item.vector.cosine(vector);
             if similarity >= threshold {

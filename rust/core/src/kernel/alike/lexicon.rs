@@ -26,7 +26,11 @@ pub fn directs(word: &str) -> bool {
 }
 
 /// Words that say nothing of what is asked for.
-const SMALL: &str = "a about all also am an and any anyone are as at be been being but by can could describe did do does doing \
+const SMALL: &str = "advice advise best command concerning correct define definition else ever explained \
+    following here however idea information learn means overview person people place procedure process proper quick \
+    recommend recommended regarding right set step steps suggest suggestion take takes tip tips topic understand wanted \
+    words work works \
+    a about all also am an and any anyone are as at be been being but by can could describe did do does doing \
     done each explain find for from get getting give go good got had has have having hello help hey hi how i i'd \
     i'm i've if in into is it it's its just know let like look looks may me might mine must my myself need of on \
     one or our out please possible provide quickly really say shall should show so some someone something tell \

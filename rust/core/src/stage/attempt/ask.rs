@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::connect::connect;
 use super::failed::Failed;
 use super::prepare::prepare;
+use super::prompt_cache;
 use super::refusal::judge;
 use crate::account::{Attempt, AttemptStart, Ending};
 use crate::clock::{monotonic_ns, ns_at, wall_us};
@@ -47,7 +48,10 @@ pub async fn ask(
         let text = format!("The gateway has no valid credential for provider '{}' now.", deployment.provider);
         return Err(Failed::Skipped(Error::new(Code::UpstreamAuth, text)));
     }
-    let body = prepare(exchange, deployment, operation, template).map_err(Failed::Skipped)?;
+    let mut body = prepare(exchange, deployment, operation, template).map_err(Failed::Skipped)?;
+    if deployment.prompt_caching {
+        body = prompt_cache::mark(exchange, deployment, operation, body);
+    }
     let Some(pass) = deployment.state.health.enter(monotonic_ns(), &deployment.breaker, exchange.forced) else {
         let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
         let limited = deployment.state.health.cause() == Cause::RateLimited;

@@ -1,0 +1,1 @@
+"""What the semantic cache is worth: pairs of questions, and rates by threshold."""

@@ -330,7 +330,7 @@ class Gateway:
         self._serving = loaded
         await self._identities.use(compiled.identities)
         self._alerts.configure(loaded.config.alerts)
-        self._desk.max_pending = loaded.config.approvals.max_pending
+        self._desk.rules = loaded.config.approvals
         for secret in compiled.secrets.values():
             self._redactor.add(secret.decode())
         self._logging(loaded.config)

@@ -1,10 +1,16 @@
 """Approvals over HTTP: requests and answers that wait for people, and never happen twice."""
 
+import hmac
 import json
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -437,3 +443,97 @@ def test_kill_9_in_the_middle(provider: MockProvider, tmp_path_factory: pytest.T
         assert answer.status_code == 200, answer.text
         assert ask(gateway, key, "hold", "survives too").status_code == 200
         assert (seen(provider, "survives too"), seen(provider, '"survives"')) == (1, 1)
+
+
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+
+
+class Channel:
+    """What Slack and a webhook are told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        told = self.told
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                told.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def press(gateway: Gateway, user: str, approval: str, action: str = "approve", **more: Any) -> httpx.Response:
+    payload = {
+        "type": "block_actions",
+        "user": {"id": user},
+        "actions": [{"action_id": action, "value": approval}],
+    }
+    body = urlencode({"payload": json.dumps(payload)}).encode()
+    stamp = str(more.get("at", int(time.time())))
+    signature = hmac.new(
+        more.get("secret", SECRET).encode(), f"v0:{stamp}:".encode() + body, "sha256"
+    ).hexdigest()
+    headers = {
+        "content-type": "application/x-www-form-urlencoded",
+        "x-slack-request-timestamp": stamp,
+        "x-slack-signature": f"v0={signature}",
+    }
+    return gateway.http.post("/v1/approvals/slack", content=body, headers=headers)
+
+
+def test_slack_is_told_and_its_buttons_decide(
+    provider: MockProvider, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    channel = Channel()
+    slack = {"signing_secret": SECRET, "users": {"U1": "ada", "U2": "nobody"}}
+    channels = [
+        {"name": "slack", "slack": f"{channel.url}/slack"},
+        {"name": "hook", "webhook": f"{channel.url}/hook"},
+    ]
+    config = settings(provider, alerts={"channels": channels}, approvals={"slack": slack, "max_pending": 2})
+    with Gateway(tmp_path_factory.mktemp("slack"), config) as gateway:
+        gateway.call("/user/new", {"user_id": "ada", "user_role": "proxy_admin"})
+        key = gateway.mint()
+        answer = asked(gateway, key, "hold", "pressed")
+        (row,) = pending(gateway, key)
+        until(lambda: len(channel.told) == 2, "both are told")
+        told = {path: body for path, _, body in channel.told}
+        buttons = told["/slack"]["blocks"][1]["elements"]
+        assert [(one["action_id"], one["value"]) for one in buttons] == [
+            ("approve", row["id"]),
+            ("reject", row["id"]),
+        ]
+        assert told["/hook"]["type"] == "approval_requested"
+        assert told["/hook"]["data"]["approval_id"] == row["id"]
+        assert "pressed" not in json.dumps(told)
+        assert code(press(gateway, "U1", row["id"], secret="another")) == (401, "invalid_signature")
+        assert code(press(gateway, "U1", row["id"], at=int(time.time()) - 600)) == (401, "invalid_signature")
+        assert code(press(gateway, "U9", row["id"])) == (403, "not_a_reviewer")
+        assert code(press(gateway, "U2", row["id"])) == (403, "not_a_reviewer")
+        assert press(gateway, "U1", row["id"], action="bless").status_code == 400
+        now = int(time.time())
+        assert press(gateway, "U1", row["id"], at=now).json()["status"] == "approved"
+        assert code(press(gateway, "U1", row["id"], at=now)) == (409, "replayed")
+        assert code(press(gateway, "U1", row["id"], action="reject")) == (409, "approval_closed")
+        assert answer.result(30).status_code == 200
+        (vote,) = state(gateway, row["id"])["votes"]
+        assert (vote["reviewer"], vote["via"]) == ("ada", "slack")
+        # So many of one key may wait.
+        for text in ("one", "two"):
+            assert ask(gateway, key, "accept", text).status_code == 202
+        assert ask(gateway, key, "accept", "three").status_code == 429
+        assert gateway.metric("ailink_approvals_total", event="executed") == 1
+    with closing(sqlite3.connect(gateway.data / "ailink.db")) as database:
+        rows = database.execute("SELECT action FROM audit WHERE object_id = ? ORDER BY seq", (row["id"],))
+        assert [action for (action,) in rows] == ["approval.request", "approval.approve", "approval.executed"]
+    channel.server.shutdown()
+    channel.server.server_close()

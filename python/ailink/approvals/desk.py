@@ -15,6 +15,7 @@ import msgspec
 
 from ailink.admin.errors import ApiError, forbidden, not_found
 from ailink.approvals.shapes import Answered, Claim, Done, Entry, Standing, Which
+from ailink.config.approvals import Approvals
 from ailink.secrets.envelope import Place
 from ailink.secrets.keyring import Keyring
 from ailink.store import approvals, audit, keys
@@ -42,12 +43,12 @@ class Bells(Protocol):
 
 
 class Tell(Protocol):
-    def __call__(self, kind: str, record: Approval, channels: Sequence[str] | None) -> None:
+    def __call__(self, kind: str, record: Approval, channels: Sequence[str] | None, *, buttons: bool) -> None:
         """Tells people; returns at once."""
 
 
 class Desk:
-    """One per process. `max_pending`: requests of one key that may wait."""
+    """One per process. `rules`: what the file says."""
 
     def __init__(
         self, database: Database, keyring: Keyring, bells: Bells, now_us: Callable[[], int], tell: Tell
@@ -55,7 +56,7 @@ class Desk:
         self.database = database
         self.keyring = keyring
         self.now_us = now_us
-        self.max_pending = 100
+        self.rules = Approvals()
         self.count: Callable[[str], None] = lambda _: None
         self._bells = bells
         self._tell = tell
@@ -93,7 +94,7 @@ class Desk:
                         )
                     return self.standing(found)
             waiting = await approvals.count(queries, "key_id = ? AND status = 'pending'", (entry.key_id,))
-            if waiting >= self.max_pending:
+            if waiting >= self.rules.max_pending:
                 raise ApiError(
                     429,
                     f"{waiting} requests of this key wait for approval already.",
@@ -104,7 +105,7 @@ class Desk:
             await approvals.insert(queries, record)
             await self.audit(queries, record, "request", entry.key_id, {"policy": record.policy})
         self.count("requested")
-        self._tell("approval_requested", record, entry.channels)
+        self._tell("approval_requested", record, entry.channels, buttons=self.rules.slack is not None)
         return self.standing(record)
 
     async def look(self, which: Which) -> Standing:

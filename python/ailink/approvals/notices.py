@@ -12,7 +12,7 @@ from ailink.store.approvals import Approval
 def notices(alerts: AlertSender) -> Tell:
     """What the desk calls; nothing of the request itself leaves."""
 
-    def tell(kind: str, record: Approval, channels: Sequence[str] | None) -> None:
+    def tell(kind: str, record: Approval, channels: Sequence[str] | None, *, buttons: bool) -> None:
         what = "A request" if record.phase == "pre" else "An answer"
         said = f": {record.message}" if record.message else ""
         text = f"{what} for {record.model} waits for approval ({record.id}, policy {record.policy}){said}"
@@ -25,6 +25,7 @@ def notices(alerts: AlertSender) -> Tell:
             "key_id": record.key_id,
             "request_id": record.trace_id,
             "expires_us": record.expires_us,
+            "buttons": buttons,
         }
         alerts.send(alert, channels)
 

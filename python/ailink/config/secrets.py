@@ -17,4 +17,5 @@ def secrets_in(config: Config) -> Iterator[Secret]:
     given += [deployment.identity for model in config.models for deployment in model.deployments]
     found += [secret for identity in given if identity is not None for secret in secrets_of(identity)]
     found += alert_secrets(config.alerts)
+    found += [] if config.approvals.slack is None else [config.approvals.slack.signing_secret]
     return (secret for secret in found if secret is not None)

@@ -41,7 +41,7 @@ def tell(channel: AlertChannel, alert_id: str, at_s: int, alert: Mapping[str, An
             secret = "" if channel.secret is None else channel.secret.reveal()
             _post(channel.webhook.reveal(), body, signed(secret, alert_id, at_s, body))
         elif channel.slack is not None:
-            _post(channel.slack.reveal(), json.dumps({"text": alert["message"]}).encode(), {})
+            _post(channel.slack.reveal(), json.dumps(_slack(alert)).encode(), {})
         elif channel.email is not None:
             _mail(channel.email, alert_id, alert)
     except urllib.error.HTTPError as error:
@@ -49,6 +49,23 @@ def tell(channel: AlertChannel, alert_id: str, at_s: int, alert: Mapping[str, An
     except (OSError, smtplib.SMTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
         raise NotToldError(str(reason or type(error).__name__)) from error
+
+
+def _slack(alert: Mapping[str, Any]) -> dict[str, Any]:
+    """A message; with buttons where somebody has to decide."""
+    text = alert["message"]
+    if not alert.get("buttons"):
+        return {"text": text}
+
+    def button(decision: str, style: str) -> dict[str, Any]:
+        label = {"type": "plain_text", "text": decision.capitalize()}
+        value = alert["approval_id"]
+        return {"type": "button", "text": label, "action_id": decision, "value": value, "style": style}
+
+    # Slack takes up to 3,000 characters in a section.
+    section = {"type": "section", "text": {"type": "plain_text", "text": text[:2_900]}}
+    actions = {"type": "actions", "elements": [button("approve", "primary"), button("reject", "danger")]}
+    return {"text": text, "blocks": [section, actions]}
 
 
 def signed(secret: str, alert_id: str, at_s: int, body: bytes) -> dict[str, str]:

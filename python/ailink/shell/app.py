@@ -29,6 +29,7 @@ from ailink.shell.internal import internal_routes
 from ailink.shell.policy import Policy, caller_of, permit
 from ailink.shell.repeats import Repeats
 from ailink.shell.route import Route
+from ailink.shell.slack import SLACK, slack_endpoint
 from ailink.shell.table import ROUTES
 from ailink.store.database import DatabaseError
 
@@ -53,7 +54,8 @@ def create_app(services: Services) -> ASGIApp:
             StarletteRoute(route.path, _endpoint(route, services, repeats), methods=[route.method])
             for route in ROUTES
         ]
-        + internal_routes(services),
+        + internal_routes(services)
+        + [StarletteRoute(SLACK, slack_endpoint(services), methods=["POST"])],
         exception_handlers={HTTPException: _unmatched(services)},
     )
     return SecurityHeaders(starlette)

@@ -1,6 +1,7 @@
 //! What conditions may ask about a request and its answer, found when they ask.
 
 mod identity;
+mod session;
 pub mod streamed;
 pub mod tools;
 
@@ -155,6 +156,18 @@ impl<'e> RequestFacts<'e> {
         })
     }
 
+    /// Calls in the answer, where there is one.
+    fn answered_calls(&self) -> &[tools::Call] {
+        if self.scene.reply.is_some() { self.calls() } else { &[] }
+    }
+
+    fn answered_text(&self) -> String {
+        match self.scene.reply {
+            Some(reply) => reply.text.clone().unwrap_or_else(|| tools::said(self.answer())),
+            None => String::new(),
+        }
+    }
+
     fn argument(&self, tool: &str, path: &[String]) -> Fact<'_> {
         let of_tool = self.calls().iter().filter(|call| tool == "*" || call.name == tool);
         let found: Vec<Fact<'_>> =
@@ -297,6 +310,9 @@ impl Facts for RequestFacts<'_> {
                 if calls.is_empty() { Fact::Missing } else { Fact::Many(names) }
             }
             Field::ToolArgument(tool, path) => self.argument(tool, path),
+            Field::RepeatedCalls => Fact::Number(session::repeated(self.body(), self.answered_calls()) as f64),
+            Field::Depth => Fact::Number(session::depth(self.body(), self.answered_calls()) as f64),
+            Field::Repetition => Fact::Number(session::repetition(self.body(), &self.answered_text())),
             Field::KeyId
             | Field::KeyAlias
             | Field::KeyRole

@@ -51,6 +51,12 @@ pub enum Field {
     ToolCalls,
     /// An argument of the calls of a tool.
     ToolArgument(String, Vec<String>),
+    /// How often the same call of a tool stands in the conversation.
+    RepeatedCalls,
+    /// Rounds of calls since the user said something.
+    Depth,
+    /// The part of the assistant's words that were there before.
+    Repetition,
     /// What somebody did within the last milliseconds.
     History(Holder, Metric, u64),
     Status,
@@ -110,7 +116,7 @@ impl Metric {
 }
 
 /// Names that stand for themselves. The time is filled with its zone.
-const FIXED: [(&str, Field); 37] = [
+const FIXED: [(&str, Field); 40] = [
     ("url.pathname", Field::Path),
     ("request.path", Field::Path),
     ("request.method", Field::Method),
@@ -141,6 +147,9 @@ const FIXED: [(&str, Field); 37] = [
     ("time.utc", Field::Clock(0)),
     ("tools", Field::Tools),
     ("tool_calls", Field::ToolCalls),
+    ("session.repeated_calls", Field::RepeatedCalls),
+    ("session.depth", Field::Depth),
+    ("session.repetition", Field::Repetition),
     ("response.status", Field::Status),
     ("response.text", Field::AnswerText),
     ("response.latency_ms", Field::LatencyMs),

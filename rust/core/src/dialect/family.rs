@@ -1,4 +1,4 @@
-//! Families of operations that providers serve in different shapes: embeddings, reranking, counting. One document asks, one answers;
+//! Families of operations that providers serve in different shapes: embeddings, reranking, images, counting. One document asks, one answers;
 //! there are no streams. A provider that has the caller's own shape gets the caller's bytes and never comes here.
 //!
 //! [`substitute`] says, once per snapshot, which operation of a deployment stands for one that it does not serve;
@@ -6,6 +6,7 @@
 
 mod count;
 mod embeddings;
+mod images;
 mod purpose;
 mod reading;
 mod rerank;
@@ -81,6 +82,7 @@ use Operation as Op;
 const EMBEDDINGS: [Operation; 6] =
     [Op::Embeddings, Op::CohereEmbed, Op::BatchEmbedContents, Op::EmbedContent, Op::Predict, Op::Invoke];
 const COUNT: [Operation; 4] = [Op::CountTokens, Op::VertexCountTokens, Op::GeminiCountTokens, Op::ResponsesInputTokens];
+const IMAGES: [Operation; 3] = [Op::Predict, Op::GenerateContent, Op::Invoke];
 const RERANK: [Operation; 5] = [Op::Rerank, Op::VoyageRerank, Op::TeiRerank, Op::NimRanking, Op::Invoke];
 
 /// The operation that a deployment is asked in place of one that it does not serve.
@@ -88,6 +90,7 @@ pub fn substitute(asked: Operation, model: &str, serves: impl Fn(Operation) -> b
     let family: &[Operation] = match asked {
         Op::Embeddings | Op::CohereEmbed | Op::BatchEmbedContents | Op::EmbedContent => &EMBEDDINGS,
         Op::Rerank => &RERANK,
+        Op::ImagesGenerations => &IMAGES,
         Op::CountTokens | Op::GeminiCountTokens | Op::ResponsesInputTokens => &COUNT,
         _ => return None,
     };
@@ -97,6 +100,7 @@ pub fn substitute(asked: Operation, model: &str, serves: impl Fn(Operation) -> b
 /// Whether an operation that serves many kinds of models serves this one.
 fn fits(pair: Pair<'_>) -> bool {
     match (pair.asked, pair.by) {
+        (Op::ImagesGenerations, by) => images::fits(by, pair.model),
         (Op::Rerank, Op::Invoke) => pair.model.contains("rerank"),
         (Op::Embeddings | Op::CohereEmbed | Op::BatchEmbedContents | Op::EmbedContent, Op::Invoke | Op::Predict) => {
             pair.model.contains("embed") || pair.model.contains("gecko")
@@ -114,6 +118,7 @@ fn fits(pair: Pair<'_>) -> bool {
 pub fn request(pair: Pair<'_>, body: &[u8]) -> Result<Request, Fault> {
     match pair.asked {
         Op::Rerank => rerank::request(pair, body),
+        Op::ImagesGenerations => images::request(pair, body),
         asked if asked.counts() => count::request(pair, body),
         _ => embeddings::request(pair, body),
     }
@@ -126,6 +131,7 @@ pub fn request(pair: Pair<'_>, body: &[u8]) -> Result<Request, Fault> {
 pub fn answer(recall: &Recall, headers: &HeaderMap, body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Fault> {
     match recall.asked {
         Op::Rerank => rerank::answer(recall, headers, body),
+        Op::ImagesGenerations => images::answer(recall, body),
         asked if asked.counts() => count::answer(recall, body),
         _ => vectors::answer(recall, headers, body),
     }

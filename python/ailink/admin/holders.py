@@ -107,11 +107,16 @@ def spent(plane: Plane, kind: SubjectKind, records: Sequence[Record]) -> dict[st
     return dict(zip(ids, plane.subject_spend(kind, ids), strict=True)) if ids else {}
 
 
+def reach(settings: Settings) -> tuple[tuple[str, ...], ...]:
+    """What keys below take over from these settings."""
+    return settings.models, settings.access_groups, settings.guardrails
+
+
 async def touch_models(
     change: Change, before: Settings, after: Settings, column: Any, ids: Sequence[str]
 ) -> None:
     """The keys of a holder are compiled anew where what they may use has changed."""
-    if (before.models, before.access_groups) != (after.models, after.access_groups):
+    if reach(before) != reach(after):
         await change.touch_keys_of(column, ids)
 
 

@@ -42,7 +42,6 @@ KEY_SETTINGS: Inert = {
     "disable_global_guardrails": _EMPTY_OR_FALSE,
     "enable_prompt_caching": _EMPTY_OR_FALSE,
     "enforced_params": _EMPTY,
-    "guardrails": _EMPTY,
     "object_permission": _EMPTY,
     "permissions": _EMPTY,
     "policies": _EMPTY,

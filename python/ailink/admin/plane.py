@@ -112,3 +112,4 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     subjects: list[tuple[SubjectKind, str]] = []
     tags: list[str] = []
     may_tag: bool = False
+    guardrails: list[str] = []

@@ -111,6 +111,7 @@ class PlaneSync:
             subjects=[(level.kind, level.id) for level in levels if level.kind not in ("key", "tag")],
             tags=list(dict.fromkeys(tag for level in levels for tag in level.settings.tags)),
             may_tag=True,
+            guardrails=list(dict.fromkeys(name for level in levels for name in level.settings.guardrails)),
         )
 
 

@@ -37,6 +37,10 @@ Percents = Annotated[
     Meta(max_length=10, description="Percents of `max_budget` that are told of when they are passed."),
 ]
 Tags = Annotated[list[Name], Meta(max_length=100)]
+Guardrails = Annotated[
+    list[Name],
+    Meta(max_length=32, description="Guardrails that hold for every request, besides those above."),
+]
 GroupIds = Annotated[list[Name], Meta(max_length=100)]
 METADATA_BYTES = 64 * 1024
 
@@ -95,6 +99,7 @@ class HolderFields(LimitFields, frozen=True, kw_only=True):
     model_tpm_limit: ModelLimits | UnsetType | None = UNSET
     access_group_ids: GroupIds | UnsetType | None = UNSET
     tags: Tags | UnsetType | None = UNSET
+    guardrails: Guardrails | UnsetType | None = UNSET
 
 
 # Field → column, for fields that are stored as they come.
@@ -106,11 +111,13 @@ PLAIN = {
     "budget_id": "budget_id",
 }
 AMOUNTS = ("max_budget", "soft_budget", "temp_budget_increase")
-LISTS = {"access_group_ids": "access_groups", "tags": "tags", "alert_at": "alert_at"}
+LISTS = {
+    "access_group_ids": "access_groups", "tags": "tags", "alert_at": "alert_at", "guardrails": "guardrails",
+}  # fmt: skip
 # What loosens or tightens a holder: changed by those who are responsible for the budget above it.
 LIMITING = frozenset(
     {*PLAIN, *AMOUNTS, "models", "budget_duration", "budget_limits", "model_max_budget", "model_rpm_limit"}
-    | {"model_tpm_limit", "temp_budget_expiry", "access_group_ids", "alert_at"}
+    | {"model_tpm_limit", "temp_budget_expiry", "access_group_ids", "alert_at", "guardrails"}
 )
 
 
@@ -279,6 +286,7 @@ class HolderView(msgspec.Struct, frozen=True, kw_only=True):
     temp_budget_increase: Usd | None = None
     temp_budget_expiry: datetime | None = None
     access_group_ids: list[str] = []
+    guardrails: list[str] = []
     tags: list[str] = []
     alert_at: list[int] = []
 
@@ -302,6 +310,7 @@ def holder_values(settings: Settings, spent_pico: int, now_us: int) -> dict[str,
         "model_rpm_limit": {model: limit.rpm_limit for model, limit in limits if limit.rpm_limit is not None},
         "model_tpm_limit": {model: limit.tpm_limit for model, limit in limits if limit.tpm_limit is not None},
         "access_group_ids": list(settings.access_groups),
+        "guardrails": list(settings.guardrails),
         "tags": list(settings.tags),
         "alert_at": list(settings.alert_at),
     }

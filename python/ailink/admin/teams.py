@@ -255,4 +255,4 @@ def _member_routes(routes: Sequence[str]) -> tuple[str, ...]:
 def _access(team: Team) -> tuple[Any, ...]:
     """What the rows of the team's keys depend on."""
     own, member = team.settings, team.member_settings
-    return own.models, own.access_groups, member.models, team.parent_id, team.org_id
+    return own.models, own.access_groups, own.guardrails, member.models, team.parent_id, team.org_id

@@ -10,7 +10,7 @@ import msgspec
 from ailink.admin import members
 from ailink.admin.changes import Change
 from ailink.admin.errors import bad_request, forbidden, not_found
-from ailink.admin.holders import check_budget, found, guard_limits, new_id, place_of, require
+from ailink.admin.holders import check_budget, found, guard_limits, new_id, place_of, reach, require
 from ailink.admin.keys import KeyService
 from ailink.admin.money_fields import pico
 from ailink.admin.setting_fields import LIMITING, given, settings_of
@@ -109,7 +109,7 @@ async def update(change: Change, service: KeyService, user_id: str | None, body:
     if "user_role" in fields:
         columns["role"] = await _role(change.queries, actor, fields["user_role"] or "internal_user")
     after = await change.update(users, before, **columns)
-    if (before.settings.models, before.settings.access_groups) != (settings.models, settings.access_groups):
+    if reach(before.settings) != reach(settings):
         await change.touch_keys_of("user_id", [after.id])
     return after
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from ailink.config.litellm_guardrails import Guardrails
 from ailink.config.litellm_models import ENV_PREFIX, Group, Models, Notes, quoted, scalar_text, seconds
 from ailink.config.litellm_router import RouterSettings
 from ailink.config.problems import Path, Place, Problem
@@ -70,9 +71,12 @@ class _Converter:
             "router_settings": self._router_settings,
             "general_settings": self._general_settings,
         }
+        guardrails = Guardrails(self._env, self._notes)
         for name, node in self._root.entries.items():
             if name in readers:
                 readers[name](node, (name,))
+            elif name == "guardrails":
+                guardrails.read(node)
             elif name not in {"model_list", "credential_list", "environment_variables"}:
                 self._notes.unknown((name,), self._root.keys[name])
         models = Models(self._registry, self._env, self._notes)
@@ -81,6 +85,11 @@ class _Converter:
         self._entries["models"] = self._models(groups)
         if (routing := self._router.routing(place)) is not None:
             self._entries["routing"] = routing
+        if guardrails.items:
+            self._entries["guardrails"] = SequenceNode(place=place, items=guardrails.items)
+        if guardrails.defaults:
+            named = SequenceNode(place=place, items=guardrails.defaults)
+            self._entries["defaults"] = _mapping(place, {"guardrails": named})
         self._entries["compat"] = _mapping(
             place, {"restamp_model": Scalar(place=place, text="true", plain=True)}
         )

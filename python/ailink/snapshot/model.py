@@ -587,3 +587,4 @@ class KeyRow(_Wire, frozen=True, kw_only=True):
     subjects: list[tuple[SubjectKind, str]]
     tags: list[str]
     may_tag: bool
+    guardrails: list[str]

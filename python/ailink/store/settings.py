@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # Percents of `max_budget` that are told of when they are passed.
     alert_at: tuple[int, ...] = ()
     tags: tuple[str, ...] = ()
+    # Guardrails of the configuration that hold for every request of its keys.
+    guardrails: tuple[str, ...] = ()
     metadata: dict[str, Any] = {}
     # What was spent before the last reset; `spend` counts from here.
     spend_base: int = 0

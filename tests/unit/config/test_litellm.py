@@ -135,7 +135,6 @@ def test_every_key_without_effect_is_listed_with_its_place(loaded):
         "router_settings.redis_host": 43,
         "router_settings.fallbacks": 38,
         "general_settings.database_url": 46,
-        "guardrails": 48,
     }
     assert "`account` is needed for provider `azure`" in notes["model_list[5].litellm_params"][1]
     assert "`azure` is not in the list" in str([note.message for note in loaded.notes])

@@ -22,6 +22,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if let Some(plan) = exchange.model().and_then(|model| model.plan) {
         guarded(exchange, plan, exchange.guards.is_empty())?;
     }
+    if exchange.key.as_ref().is_some_and(|key| !key.guardrails.is_empty()) {
+        owned(exchange)?;
+    }
     if exchange.plan.is_some() {
         planned(exchange)?;
     }
@@ -70,6 +73,29 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
         Some(plan) => checks::request(exchange, &plan.hooks),
         None => Ok(()),
     }
+}
+
+/// The guardrails of the key and of all it belongs to, once. No request gets around them: what they cannot look into is
+/// refused, and so is everything when one of them is gone.
+fn owned(exchange: &mut Exchange) -> Result<()> {
+    let Some(key) = exchange.key.clone() else { return Ok(()) };
+    if exchange.endpoint.operation.is_session() {
+        let text = "The key has guardrails, and they cannot look into a realtime session.";
+        return Err(Error::new(Code::EndpointDenied, text));
+    }
+    let asked = exchange.model().and_then(|model| model.plan);
+    for name in &key.guardrails {
+        let Some(place) = exchange.snapshot.named_plans.get(&**name).copied() else {
+            let text = format!("The key needs the guardrail '{name}', which this gateway does not have any more.");
+            return Err(Error::new(Code::GuardrailBlocked, text).status(403));
+        };
+        // One that the model has, too, has looked already.
+        if exchange.guards.contains(&place) || asked == Some(place) {
+            continue;
+        }
+        guarded(exchange, place, true)?;
+    }
+    Ok(())
 }
 
 /// The guardrails of the config's step that is under way, once.

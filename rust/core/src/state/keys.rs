@@ -48,6 +48,8 @@ pub struct KeyRow {
     pub tags: Vec<String>,
     /// Requests may name tags of their own.
     pub may_tag: bool,
+    /// Names of guardrails that hold for it, whatever model it asks for.
+    pub guardrails: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +104,8 @@ pub struct Key {
     pub subjects: Box<[Arc<Subject>]>,
     pub tags: Box<[String]>,
     pub may_tag: bool,
+    /// Guardrails that hold for it, whatever model it asks for.
+    pub guardrails: Box<[Box<str>]>,
     pub ledger_id: u32,
     pub org_ledger_id: u32,
     /// Whose it is, in the ledger's numbers.
@@ -328,6 +332,7 @@ impl Keys {
             subjects: subjects.into(),
             tags: row.tags.into(),
             may_tag: row.may_tag,
+            guardrails: row.guardrails.into_iter().map(Into::into).collect(),
             state,
         };
         Ok(Compiled { digest: row.digest, key, rules })
@@ -391,6 +396,7 @@ mod tests {
             subjects: Vec::new(),
             tags: Vec::new(),
             may_tag: false,
+            guardrails: Vec::new(),
         }
     }
 

@@ -54,6 +54,7 @@ def test_key_rows_read_back():
         subjects=[("team", "t")],
         tags=[],
         may_tag=False,
+        guardrails=[],
     )
     assert msgspec.msgpack.decode(msgspec.msgpack.encode([row]), type=list[wire.KeyRow]) == [row]
 

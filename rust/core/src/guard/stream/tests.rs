@@ -45,6 +45,7 @@ pub(super) fn side(regex: &str, action: &str, stream: &str) -> Side {
         fails_closed: true,
         stream: stream.to_string(),
         patterns: vec![pattern],
+        checks: None,
     };
     compile(&[rule], &[0], &Record::default(), 400).expect("compiles").output.expect("looks at answers")
 }

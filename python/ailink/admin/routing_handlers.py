@@ -13,6 +13,17 @@ from ailink.admin.errors import ApiError
 from ailink.admin.services import Services
 
 
+class KeyHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several keys, by its place in the configuration, from 1. `state`: `used` or `resting`."""
+
+    key: int
+    state: str
+    cause: str | None
+    retry_in_ms: int | None
+    requests: int
+    refused: int
+
+
 class DeploymentHealth(msgspec.Struct, frozen=True, kw_only=True):
     """`state`: `closed` (used), `open` (left out), `half_open` (being tried again). Requests and failures are
     those of the breaker's window; means are null where no strategy measures them.
@@ -35,6 +46,8 @@ class DeploymentHealth(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     """Requests at a time that it was found to bear, where the model asks for that."""
     queued: int = 0
+    keys: list[KeyHealth] = []
+    """Where it has several."""
 
 
 class DeploymentsHealth(msgspec.Struct, frozen=True, kw_only=True):

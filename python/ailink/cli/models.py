@@ -134,11 +134,16 @@ def _health(row: dict[str, Any]) -> tuple[str, ...]:
         row["deployment"],
         row["provider"],
         row["state"],
-        row["cause"] or "",
+        row["cause"] or _keys(row.get("keys", [])),
         "" if again is None else f"{again / 1000:.1f} s",
         str(row["in_flight"]),
         f"{row['failures']} of {row['requests']}",
     )
+
+
+def _keys(keys: list[dict[str, Any]]) -> str:
+    resting = [str(key["key"]) for key in keys if key["state"] == "resting"]
+    return f"keys at rest: {', '.join(resting)} of {len(keys)}" if resting else ""
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

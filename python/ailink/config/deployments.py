@@ -40,6 +40,8 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """What the data plane knows it by; says nothing about the value. Empty: the deployment's own."""
     secret: Secret | None = None
+    others: tuple[Secret, ...] = ()
+    """Further keys, used in turn with `secret`."""
     stored: str | None = None
     identity: Identity | None = None
     """A cloud's, whose tokens the gateway fetches itself."""
@@ -300,10 +302,26 @@ class Given(msgspec.Struct, frozen=True):
     chosen: Credential | None
 
 
+def _pool(section: Deployment) -> Credential:
+    """The first of several keys; the others go with it. Raises PlacementError."""
+    if section.api_key is not None or section.credential is not None or section.identity is not None:
+        raise PlacementError("api_keys", "give one of them: `api_keys`, `api_key`, `credential`, `identity`")
+    values = [key.reveal() for key in section.api_keys]
+    for place, value in enumerate(values):
+        if not value or value == NO_CREDENTIAL or not value.isascii() or not value.isprintable():
+            raise PlacementError(f"api_keys[{place}]", "must be a key in printable ASCII")
+        if value in values[:place]:
+            raise PlacementError(f"api_keys[{place}]", "is there twice")
+    first, *others = section.api_keys
+    return Credential(id="", secret=first, others=tuple(others))
+
+
 def given(section: Deployment | Provider, name: str) -> Given | None:
     """What a section says about its key, under the id `name`; None: nothing. Raises PlacementError."""
     if section.api_key is not None and section.credential is not None:
         raise PlacementError("credential", "give `api_key` or `credential`, not both")
+    if isinstance(section, Deployment) and section.api_keys:
+        return Given(_pool(section))
     if section.identity is not None:
         if section.api_key is not None or section.credential is not None:
             raise PlacementError("identity", "give `identity` or a key, not both")

@@ -204,6 +204,8 @@ class Deployment(Strict, frozen=True, kw_only=True):
     model: _Name | None = None
     """Its name at the provider; null: the same as the model's."""
     api_key: Secret | None = None
+    api_keys: tuple[Secret, ...] = ()
+    """Several keys in place of one, used in turn. One that is refused or limited rests while others serve."""
     credential: _Name | None = None
     identity: Identity | None = None
     base_url: _Name | None = None

@@ -13,6 +13,9 @@ def secrets_in(config: Config) -> Iterator[Secret]:
     found = [config.master_key, config.encryption_key, config.redis_url]
     found += [provider.api_key for provider in config.providers.values()]
     found += [deployment.api_key for model in config.models for deployment in model.deployments]
+    found += [
+        key for model in config.models for deployment in model.deployments for key in deployment.api_keys
+    ]
     given = [provider.identity for provider in config.providers.values()]
     given += [deployment.identity for model in config.models for deployment in model.deployments]
     found += [secret for identity in given if identity is not None for secret in secrets_of(identity)]

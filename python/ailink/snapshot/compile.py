@@ -270,6 +270,7 @@ class _Compiler:
             rules=_rules(row),
             auth=_auth(placed),
             credential=credential,
+            credentials=self._others(placed.credential, credential),
             headers={**row.headers, **{key.lower(): value for key, value in deployment.headers.items()}},
             weight=deployment.weight,
             tier=tier(model, self._config, deployment),
@@ -323,6 +324,13 @@ class _Compiler:
         if credential.identity is not None:
             self.identities[name] = credential.identity
         return name
+
+    def _others(self, given: Credential | None, name: str | None) -> list[str]:
+        """The slots of further keys, beside that of the first."""
+        others = () if given is None else given.others
+        slots = {f"{name}:{number}": key.reveal().encode() for number, key in enumerate(others, 2)}
+        self.secrets |= slots
+        return list(slots)
 
     def _max_output(self, family: str | None, name: str) -> int:
         entry = None if family is None else self._inputs.catalogue.model(family, name)

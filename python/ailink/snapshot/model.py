@@ -220,6 +220,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     rules: dict[Operation, list[Rule]]
     auth: Auth
     credential: str | None
+    credentials: list[str]
     headers: dict[str, str]
     weight: int
     tier: int

@@ -18,6 +18,7 @@ use crate::shard::Shard;
 use crate::snapshot::Measures;
 use crate::spool::{Settle, Slot, Source};
 use crate::state::DeploymentState;
+use crate::state::credentials::PooledKey;
 use crate::state::deployments::InFlight;
 
 /// Places a request holds while it is in flight.
@@ -89,6 +90,8 @@ pub struct AttemptStart {
     pub content_bytes: u32,
     /// True once another attempt at the same request has answered.
     pub race: Option<Arc<AtomicBool>>,
+    /// The one of several credentials that it is made with.
+    pub key: Option<PooledKey>,
     pub now: Instant,
 }
 
@@ -108,6 +111,7 @@ pub struct Attempt {
     est_input: u32,
     content_bytes: u32,
     race: Option<Arc<AtomicBool>>,
+    key: Option<PooledKey>,
     started: Instant,
     first_byte: Option<Duration>,
     /// Content relayed so far, for the estimate of a stream that is cut short.
@@ -189,6 +193,7 @@ impl Attempt {
             est_input: start.est_input,
             content_bytes: start.content_bytes,
             race: start.race,
+            key: start.key,
             started: start.now,
             first_byte: None,
             progress: Progress::default(),
@@ -213,6 +218,16 @@ impl Attempt {
                 self.deployment.first_byte.record(wait.as_secs_f64() * 1e6, ns_at(now));
             }
         }
+    }
+
+    /// What is left of a sign for the deployment, where it has several credentials.
+    fn heard(&self, sign: Sign, now: Instant) -> Option<Sign> {
+        let Some(key) = &self.key else { return Some(sign) };
+        let heard = key.heard(sign, ns_at(now), &self.breaker);
+        if matches!(sign, Sign::RateLimited { .. } | Sign::Credential) {
+            passive_health::key_rests(&self.shard.shared, &self.deployment, key);
+        }
+        heard
     }
 
     fn tell(&self, sign: Sign, now: Instant) {
@@ -245,7 +260,7 @@ impl Attempt {
         // Per-request prices are owed for answers, not for refusals.
         let billed = !matches!(ending, Ending::Refused { .. });
         let cost = self.price.as_deref().filter(|_| billed).map_or(0, |price| cost(price, &usage).unwrap_or(i64::MAX));
-        if let Some(sign) = sign(&ending) {
+        if let Some(sign) = sign(&ending).and_then(|sign| self.heard(sign, now)) {
             self.tell(sign, now);
         }
         let latency = now - self.started;

@@ -1,10 +1,13 @@
 //! How each deployment is doing, for operators.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::clock::monotonic_ns;
 use crate::kernel::breaker::State;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Deployment, Snapshot};
+use crate::state::CredentialSlot;
 
 /// One deployment in one model.
 #[derive(Serialize)]
@@ -30,6 +33,36 @@ pub struct Row<'s> {
     /// Requests at a time that it was found to bear; where the model asks for that.
     pub limit: Option<u32>,
     pub queued: u32,
+    /// Its credentials, where it has several.
+    pub keys: Vec<KeyRow>,
+}
+
+/// One of several credentials, by its place in the configuration, from 1.
+#[derive(Serialize)]
+pub struct KeyRow {
+    pub key: usize,
+    /// `used`, `resting`.
+    pub state: &'static str,
+    pub cause: Option<&'static str>,
+    pub retry_in_ms: Option<u64>,
+    pub requests: u64,
+    pub refused: u64,
+}
+
+fn keys(deployment: &Deployment, now: u64) -> Vec<KeyRow> {
+    let slots = deployment.keys.as_ref().map_or(&[][..], |keys| keys.slots());
+    let row = |(place, slot): (usize, &Arc<CredentialSlot>)| {
+        let rest = slot.rest(now);
+        KeyRow {
+            key: place + 1,
+            state: if rest > 0 { "resting" } else { "used" },
+            cause: (rest > 0).then(|| slot.cause()),
+            retry_in_ms: (rest > 0 && rest < u64::MAX).then(|| rest.div_ceil(1_000_000)),
+            requests: slot.used.get(),
+            refused: slot.refused.get(),
+        }
+    };
+    slots.iter().enumerate().map(row).collect()
 }
 
 /// Every deployment in the order of the configuration.
@@ -62,6 +95,7 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
                 transitions: state.health.changes(),
                 limit: (deployment.overload.most > 0).then(|| state.limiter.limit(&deployment.overload)),
                 queued: state.queue.waiting(),
+                keys: keys(deployment, now),
             })
         })
         .collect()

@@ -1,6 +1,8 @@
 //! What is sent to a provider: the head made of the deployment's template, and the caller's own bytes with, at most, two
 //! splices.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderName;
 use smallvec::SmallVec;
@@ -12,6 +14,7 @@ use crate::realtime::handshake;
 use crate::rules::Refusal;
 use crate::sigv4::{Credentials, Signer, payload_hash};
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
+use crate::state::CredentialSlot;
 use crate::stored::Object;
 use crate::wire::json::edit::without;
 use crate::wire::json::{Kind, Value, scan_object};
@@ -27,12 +30,12 @@ const FAMILY: [HeaderName; 4] = [
 /// The request head for this call: the deployment's template, the credential, what the caller's headers add, the length.
 pub fn request_head(
     exchange: &Exchange,
-    deployment: &Deployment,
-    template: &RequestTemplate,
+    (deployment, template): (&Deployment, &RequestTemplate),
+    credential: Option<&Arc<CredentialSlot>>,
     attempt_id: u64,
     body: &[Bytes],
 ) -> BytesMut {
-    let secret = deployment.credential.as_ref().map(|slot| slot.load());
+    let secret = credential.map(|slot| slot.load());
     let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
     let mut head = BytesMut::with_capacity(512 + template.block.len() + secret.len());
     match &exchange.object {

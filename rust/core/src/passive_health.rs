@@ -10,6 +10,7 @@ use crate::metrics::Outcome;
 use crate::shard::{Shard, Shared};
 use crate::snapshot::Snapshot;
 use crate::state::DeploymentState;
+use crate::state::credentials::PooledKey;
 
 /// What the end of an attempt says about its deployment. A success was told when the answer began.
 pub fn sign(ending: &Ending) -> Option<Sign> {
@@ -56,6 +57,20 @@ pub fn report(shared: &Shared, deployment: &DeploymentState, change: Change) {
         kind: "deployment_state",
         level,
         message,
+        model: Some(deployment.model.clone()),
+        deployment: Some(deployment.id.clone()),
+        ..Event::default()
+    });
+}
+
+/// Says that one of several credentials of a deployment is not used for a while.
+pub fn key_rests(shared: &Shared, deployment: &DeploymentState, key: &PooledKey) {
+    let Some(slot) = key.slot() else { return };
+    let left = Duration::from_nanos(slot.rest(monotonic_ns()));
+    shared.events.push(Event {
+        kind: "credential_state",
+        level: "warning",
+        message: format!("key {} of the deployment rests for {left:.1?}: {}", key.number(), slot.cause()),
         model: Some(deployment.model.clone()),
         deployment: Some(deployment.id.clone()),
         ..Event::default()

@@ -180,6 +180,7 @@ impl Plane {
         deployments.sort_by(|a, b| a.id.cmp(&b.id));
         out.deployments(&deployments);
         out.models(&self.shared.state.models());
+        out.keys(&self.published.lock().deployments);
         let (entries, bytes) = self.shared.state.cache.size();
         let usage = self.spool.usage();
         let health = self.shared.state.ledger.health();

@@ -8,7 +8,8 @@ use crate::clock::monotonic_ns;
 use crate::endpoint::Operation;
 use crate::error::Code;
 use crate::kernel::breaker::State;
-use crate::state::{DeploymentState, ModelState};
+use crate::snapshot::Deployment;
+use crate::state::{CredentialSlot, DeploymentState, ModelState};
 
 /// Writes the Prometheus text format.
 pub struct Exposition {
@@ -203,6 +204,35 @@ impl Exposition {
         self.family("ailink_upstream_idle_connections", "gauge", "Pooled connections.");
         for (deployment, labels) in rows() {
             self.sample("ailink_upstream_idle_connections", labels, deployment.pool.idle());
+        }
+    }
+
+    /// The series of credentials of deployments that have several, by their place in the configuration.
+    pub fn keys(&mut self, deployments: &[Deployment]) {
+        type Pick = fn(&CredentialSlot) -> u64;
+        if deployments.iter().all(|deployment| deployment.keys.is_none()) {
+            return;
+        }
+        let families: [(&str, &str, &str, Pick); 3] = [
+            ("ailink_credential_requests_total", "counter", "Attempts made with a credential.", |slot| slot.used.get()),
+            (
+                "ailink_credential_refusals_total",
+                "counter",
+                "Attempts a credential was refused or limited for.",
+                |slot| slot.refused.get(),
+            ),
+            ("ailink_credential_resting", "gauge", "1 while a credential is not used.", |slot| {
+                u64::from(slot.rest(monotonic_ns()) > 0)
+            }),
+        ];
+        for (name, kind, help, pick) in families {
+            self.family(name, kind, help);
+            for deployment in deployments {
+                for (place, slot) in deployment.keys.iter().flat_map(|keys| keys.slots()).enumerate() {
+                    let labels = format!("deployment=\"{}\",key=\"{}\"", label(&deployment.id), place + 1);
+                    self.sample(name, &labels, pick(slot));
+                }
+            }
         }
     }
 

@@ -227,6 +227,7 @@ impl Meter {
             est_input,
             content_bytes: 0,
             race: None,
+            key: None,
             now,
         });
         attempt.progress.answered = true;

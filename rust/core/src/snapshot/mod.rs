@@ -24,7 +24,7 @@ use crate::policy::{Policies, trial};
 use crate::portkey;
 use crate::rules::Rules;
 use crate::sigv4::Signer;
-use crate::state::{CredentialSlot, DeploymentState, ModelState, State};
+use crate::state::{CredentialSlot, DeploymentState, KeyPool, ModelState, State};
 use crate::upstream::Origin;
 use crate::upstream::origin::BaseUrl;
 
@@ -114,6 +114,8 @@ pub struct Deployment {
     pub defaults: Vec<(HeaderName, HeaderValue)>,
     pub auth: Auth,
     pub credential: Option<Arc<CredentialSlot>>,
+    /// Several, used in turn; the first is `credential`.
+    pub keys: Option<Arc<KeyPool>>,
     pub weight: u32,
     pub price: Option<Arc<Price>>,
     pub price_id: u32,
@@ -473,6 +475,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         price_id: state.intern(DictKind::Price, &wire.price_version).map_err(bad)?,
         ledger_id: state.intern(DictKind::Deployment, &wire.id).map_err(bad)?,
         state: state.deployment(&wire.id, &wire.provider, &wire.model),
+        keys: KeyPool::new(wire.credential.iter().chain(&wire.credentials).map(|id| state.credential(id)).collect()),
         credential: wire.credential.map(|credential| state.credential(&credential)),
         model_json: serde_json::to_vec(&wire.model).map_err(|error| fail(error.to_string()))?.into(),
         model_text: wire.model.clone().into_bytes().into(),

@@ -169,18 +169,6 @@ pub fn compile(
     let routing = &model.routing;
     let fail = |text: String| bad(format!("model {:?}: {text}", model.name));
     let strategy = Strategy::parse(&routing.strategy, routing.latency_of == "token");
-    let hash_on = |names: &[String]| {
-        names
-            .iter()
-            .map(|what| match what.as_str() {
-                "session" => Ok(HashOn::Session),
-                "user" => Ok(HashOn::User),
-                "prompt" => Ok(HashOn::Prompt),
-                "key" => Ok(HashOn::Key),
-                other => Err(fail(format!("hash_on {other:?} is not known"))),
-            })
-            .collect::<Result<Vec<_>, _>>()
-    };
     let conditions = routing.conditions.iter().map(|rule| {
         let when = Condition::parse(&rule.when);
         let when = when.map_err(|fault| fail(format!("condition: {}: {}", fault.path, fault.message)))?;
@@ -199,22 +187,12 @@ pub fn compile(
     };
     let ms = Duration::from_millis;
     let (retries, breaker) = (&routing.retries, &routing.breaker);
-    let mirror = routing.mirror.as_ref().map(|mirror| {
-        let target = names.get(&mirror.model).copied();
-        Ok(Mirror {
-            model: target.ok_or_else(|| fail(format!("mirror: no model {:?}", mirror.model)))?,
-            percent: mirror.percent,
-            hash_on: hash_on(&mirror.hash_on)?,
-            in_flight: mirror.in_flight,
-            bill: mirror.bill,
-        })
-    });
     Ok(Routing {
         conditions: conditions.collect::<Result<_, SnapshotError>>()?,
         strategy: strategy.ok_or_else(|| fail(format!("strategy {:?} is not known", routing.strategy)))?,
         slack: routing.slack,
         explore: routing.explore,
-        hash_on: hash_on(&routing.hash_on)?,
+        hash_on: hash_on(&routing.hash_on).map_err(fail)?,
         translation: match routing.translation.as_str() {
             "equal" => Translation::Equal,
             "last" => Translation::Last,
@@ -260,12 +238,34 @@ pub fn compile(
             content_policy: models(&routing.content_policy_fallbacks)?,
             rate_limit: models(&routing.rate_limit_fallbacks)?,
         },
-        mirror: mirror.transpose()?,
+        mirror: routing.mirror.as_ref().map(|wire| mirror(wire, names)).transpose().map_err(fail)?,
         hedge: routing.hedge.filter(|hedge| hedge.percent > 0 && model.deployments.len() > 1).map(|hedge| Hedge {
             after: hedge.after_ms.map(ms),
             least: ms(hedge.least_ms),
             percent: hedge.percent,
         }),
+    })
+}
+
+fn hash_on(names: &[String]) -> Result<Vec<HashOn>, String> {
+    let parse = |name: &String| match name.as_str() {
+        "session" => Ok(HashOn::Session),
+        "user" => Ok(HashOn::User),
+        "prompt" => Ok(HashOn::Prompt),
+        "key" => Ok(HashOn::Key),
+        other => Err(format!("hash_on {other:?} is not known")),
+    };
+    names.iter().map(parse).collect()
+}
+
+fn mirror(wire: &wire::Mirror, names: &HashMap<String, u32>) -> Result<Mirror, String> {
+    let target = names.get(&wire.model).copied();
+    Ok(Mirror {
+        model: target.ok_or_else(|| format!("mirror: no model {:?}", wire.model))?,
+        percent: wire.percent,
+        hash_on: hash_on(&wire.hash_on)?,
+        in_flight: wire.in_flight,
+        bill: wire.bill,
     })
 }
 

@@ -104,6 +104,8 @@ pub struct Deployment {
     pub rules: BTreeMap<String, Vec<Rule>>,
     pub auth: Auth,
     pub credential: Option<String>,
+    /// Others that are used in turn with it.
+    pub credentials: Vec<String>,
     pub headers: BTreeMap<String, String>,
     pub weight: u32,
     pub tier: u32,

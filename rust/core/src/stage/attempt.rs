@@ -17,9 +17,11 @@ mod retry;
 use std::time::Instant;
 
 use super::Flow;
-use crate::clock::ns_at;
+use crate::clock::{monotonic_ns, ns_at};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
+use crate::kernel::failure::Class;
+use crate::snapshot::Deployment;
 use crate::state::deployments::InFlight;
 use ask::ask;
 use failed::{Failed, Failure};
@@ -78,7 +80,11 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
                 return Ok(Flow::Next);
             }
             Err(Failed::Attempt(failed)) => {
+                let class = failed.class;
                 (turn.tries, skipped, failure, full) = (turn.tries + 1, 0, Some(failed), None);
+                if another_key(deployment, class) {
+                    continue;
+                }
             }
             Err(Failed::Skipped(error)) => {
                 skipped += 1;
@@ -110,6 +116,12 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let class = failure.as_ref().map(|failure| failure.class);
     let error = failure.map(|failure| failure.error).or(unavailable);
     fall_back(exchange, class, error.unwrap_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked.")))
+}
+
+/// Whether the deployment has another credential than the one that was refused or limited.
+fn another_key(deployment: &Deployment, class: Class) -> bool {
+    let keys = deployment.keys.as_ref().filter(|_| matches!(class, Class::RateLimit | Class::Authentication));
+    keys.is_some_and(|keys| keys.has_fresh(monotonic_ns()))
 }
 
 /// Notes an attempt down for those who want to know.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use credentials::CredentialSlot;
+pub use credentials::{CredentialSlot, KeyPool};
 pub use deployments::DeploymentState;
 pub use models::ModelState;
 

@@ -25,6 +25,7 @@ use crate::snapshot::Deployment;
 use crate::spool::Intent;
 use crate::stage::reserve::{self, Reservation};
 use crate::stage::units;
+use crate::state::credentials::PooledKey;
 use crate::state::deployments::{Full, InFlight};
 use crate::tags;
 use crate::upstream::{Conn, IoError, Outgoing};
@@ -44,7 +45,9 @@ pub async fn ask(
     else {
         return Err(Failed::Last(Error::new(Code::Internal, "the deployment does not serve the operation")));
     };
-    if deployment.credential.as_ref().is_some_and(|slot| slot.is_empty()) {
+    let key = deployment.keys.as_ref().map(|keys| keys.next(monotonic_ns()));
+    let credential = key.as_ref().map_or(deployment.credential.as_ref(), PooledKey::slot);
+    if credential.is_some_and(|slot| slot.is_empty()) {
         let text = format!("The gateway has no valid credential for provider '{}' now.", deployment.provider);
         return Err(Failed::Skipped(Error::new(Code::UpstreamAuth, text)));
     }
@@ -83,7 +86,7 @@ pub async fn ask(
         let text = "The record of spending cannot be written (disk full?), so nothing was sent.";
         Failed::Last(Error::new(Code::LedgerUnavailable, text).retry_after(Duration::from_secs(5)))
     })?;
-    let head = request_head(exchange, deployment, template, slot.id().0, &body);
+    let head = request_head(exchange, (deployment, template), credential, slot.id().0, &body);
     let parts: SmallVec<[&[u8]; 6]> = iter::once(&head[..]).chain(body.iter().map(|part| &part[..])).collect();
     let sent = Instant::now();
     let mut attempt = Attempt::new(AttemptStart {
@@ -100,6 +103,7 @@ pub async fn ask(
         est_input: reservation.input,
         content_bytes: exchange.call.content_bytes,
         race: exchange.race.clone(),
+        key,
         now: sent,
     });
     let received = converse(exchange, deployment, &mut conn, &parts, sent).await;

@@ -26,13 +26,13 @@ def pattern(label: str, **what: object) -> wire.Pattern:
     return msgspec.convert({"label": label, **plain, **what}, wire.Pattern)
 
 
-def trial(patterns: list[wire.Pattern]) -> bytes:
+def trial(patterns: list[wire.Pattern], *, output: bool = False) -> bytes:
     rule = wire.Guardrail(
-        name="r", input=True, output=False, action="block", shadow=False, fails_closed=True,
-        stream="window", checks=None,
+        name="r", input=True, output=output, action="block", shadow=False, fails_closed=True,
+        stream="window", normalise=[], checks=None,
         patterns=patterns,
     )  # fmt: skip
-    return msgspec.msgpack.encode(wire.GuardTrial(guardrails=[rule], text="", output=False))
+    return msgspec.msgpack.encode(wire.GuardTrial(guardrails=[rule], text="", output=output))
 
 
 def of_presets(*names: str) -> list[wire.Pattern]:
@@ -69,6 +69,27 @@ def test_words_and_personal_data_on_1_kib(benchmark: BenchmarkFixture) -> None:
 def test_all_presets_on_16_kib(benchmark: BenchmarkFixture) -> None:
     body = payload.chat("gpt-4o-mini", payload.LARGE)
     judged(benchmark, of_presets(*load()), body, 60 * MICROSECOND)
+
+
+def chunks(count: int) -> list[bytes]:
+    """A stream of words, an event each."""
+    said = ["the", "river", "bends", "behind", "that", "hill"] * (count // 6 + 1)
+    event = (
+        'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,'
+        '"model":"gpt-4o-mini",'
+        '"choices":[{"index":0,"delta":{"content":"%s "},"finish_reason":null}]}\n\n'
+    )
+    return [(event % word).encode() for word in said[:count]]
+
+
+def test_an_event_of_a_stream(benchmark: BenchmarkFixture) -> None:
+    if _core.build_profile() != "release":
+        pytest.skip("benches judge the release build: make bench")
+    packets = chunks(200)
+    compiled = _core.GuardSet(trial(of_presets("pii"), output=True))
+    assert compiled.stream(packets) == sum(map(len, packets))
+    benchmark.pedantic(compiled.stream, args=(packets,), rounds=50, iterations=20, warmup_rounds=3)
+    assert float(benchmark.stats.stats.min) / len(packets) <= 1.5 * MICROSECOND * SLACK
 
 
 def test_ten_thousand_rules_are_compiled_in_two_seconds() -> None:

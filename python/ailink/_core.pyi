@@ -274,5 +274,8 @@ class GuardSet:
     def judge(self, body: bytes) -> int:
         """Searches a JSON body; returns how many rules found something."""
 
+    def stream(self, packets: list[bytes]) -> int:
+        """Passes the packets of an OpenAI stream through; returns how many bytes leave."""
+
 def guard_validators() -> list[str]:
     """Names of the validators that patterns may ask for."""

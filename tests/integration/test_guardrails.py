@@ -34,6 +34,13 @@ RULES = [
         "action": "block",
         "mode": "shadow",
     },
+    {
+        "name": "seen-through",
+        "words": ["bluebird"],
+        "scan": ["input", "output"],
+        "action": "redact",
+        "normalise": ["spacing", "base64", "hex"],
+    },
     {"name": "told", "patterns": ["proj-[0-9]+"], "scan": ["input"], "action": "flag"},
 ]
 
@@ -60,6 +67,9 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         at("says-masked", f"text=pay with {CARD} today please", "masked"),
         at("says-word", "text=see the bluebird over there now", "codeword"),
         at("says-held", "text=see the bluebird over there now", "held"),
+        at("seen-through", "", "seen-through"),
+        at("says-apart", "text=see the b l u e b i r d over there", "seen-through"),
+        at("says-base64", "text=see the Ymx1ZWJpcmQgb3ZlciB0aGVyZQ== there", "seen-through"),
         at("says-nothing", "text=see the bird over there now", "codeword"),
         guardrails=RULES,
     )
@@ -169,6 +179,29 @@ def test_nothing_hides_in_any_place(
 )  # fmt: skip
 def test_disguises_do_not_help(gateway: Gateway, key: Key, disguise: str):
     assert ask(gateway, key, chat("secrets", f"key: {disguise} !")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    ["b l u e b i r d", "b.l.u.e.b.i.r.d", "Ymx1ZWJpcmQgb3ZlciB0aGVyZQ", "626c756562697264206f766572"],
+)
+def test_what_a_rule_asks_to_look_into_is_cut_out(
+    gateway: Gateway, key: Key, provider: MockProvider, hidden: str
+):
+    mark = provider.mark()
+    ask(gateway, key, chat("seen-through", f"see the {hidden}!")).raise_for_status()
+    assert heard(provider, mark) == "see the [REDACTED]!"
+    mark = provider.mark()
+    ask(gateway, key, chat("free", f"see the {hidden}!")).raise_for_status()
+    assert heard(provider, mark) == f"see the {hidden}!"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_streams_are_looked_into_as_a_rule_asks(gateway: Gateway, key: Key, path: str):
+    text, _ = streamed(gateway, key, "says-apart", path)
+    assert text == "see the [REDACTED] over there"
+    text, _ = streamed(gateway, key, "says-base64", path)
+    assert text == "see the [REDACTED]== there"
 
 
 def test_escapes_and_duplicate_keys_do_not_help(gateway: Gateway, key: Key):
@@ -319,6 +352,20 @@ def test_long_and_odd_requests_stay_within_bounds(gateway: Gateway, key: Key):
     long = ask(gateway, key, chat("pii", "lorem ipsum 12 " * 200_000 + " jane@example.org"))
     assert long.status_code == 200
     assert long.headers["x-ailink-guardrails"] == "pii;input=redact"
+    deep = (
+        '{"model":"pii","messages":[{"role":"user","content":"x"}],"x":' + "[" * 100_000 + "]" * 100_000 + "}"
+    )
+    huge = '{"model":"pii","messages":[{"role":"user","content":"' + "a@b " * 2_500_000 + '"}]}'
+    odd = b'{"model":"pii","messages":[{"role":"user","content":"\xff jane@example.org"}]}'
+    for body in (deep.encode(), huge.encode(), odd):
+        answer = gateway.http.post(
+            "/v1/chat/completions",
+            content=body,
+            headers={**key.bearer, "content-type": "application/json"},
+            timeout=60,
+        )
+        assert answer.status_code in (200, 400, 413), answer.text[:200]
+        assert b"jane" not in answer.content
     surrogate = '{"model":"pii","messages":[{"role":"user","content":"\\ud800 a@b.co"}]}'
     headers = {**key.bearer, "content-type": "application/json"}
     assert gateway.http.post("/v1/chat/completions", content=surrogate, headers=headers).status_code == 200

@@ -42,6 +42,8 @@ class Guardrail(Strict, frozen=True, kw_only=True):
     """What cannot be looked at is refused, or passes."""
     stream: Literal["window", "hold", "audit"] = "window"
     """Streams wait until nothing in them can be the start of a match, to their end, or not at all."""
+    normalise: tuple[Literal["spacing", "base64", "hex"], ...] = ()
+    """Besides what is always resolved: letters that stand apart, base64 and hexadecimal digits."""
 
 
 class Defaults(Strict, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ def _rule(rule: Guardrail) -> wire.Guardrail:
         shadow=rule.mode == "shadow",
         fails_closed=rule.on_error == "fail",
         stream=rule.stream,
+        normalise=list(rule.normalise),
         patterns=patterns,
         checks=checks.compiled(rule),
     )

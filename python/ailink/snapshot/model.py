@@ -371,6 +371,7 @@ class Guardrail(_Wire, frozen=True, kw_only=True):
     shadow: bool
     fails_closed: bool
     stream: Literal["window", "hold", "audit"]
+    normalise: list[Literal["spacing", "base64", "hex"]]
     patterns: list[Pattern]
     checks: str | None
 

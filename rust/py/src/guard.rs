@@ -1,6 +1,8 @@
 //! Guardrails: trying rules on a text.
 
-use ailink_core::guard::trial;
+use ailink_core::endpoint::Dialect;
+use ailink_core::guard::stream::Watch;
+use ailink_core::guard::{Finding, trial};
 use ailink_core::kernel::patterns::Validator;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -39,6 +41,17 @@ impl GuardSet {
     /// Searches a JSON body; returns how many rules found something.
     fn judge(&self, body: &[u8]) -> usize {
         ailink_core::guard::judge(&self.0, body, true).map_or(0, |judged| judged.findings.len())
+    }
+
+    /// Passes the packets of an OpenAI stream through; returns how many bytes leave.
+    fn stream(&self, packets: Vec<Vec<u8>>) -> usize {
+        let mut watch = Watch::new(Dialect::OpenAi);
+        let mut report = |_: &Finding| Ok(());
+        let mut left = 0;
+        for packet in packets {
+            left += watch.push(&self.0, packet.into(), &mut report).0.len();
+        }
+        left + watch.end(&self.0, &mut report).0.len()
     }
 }
 

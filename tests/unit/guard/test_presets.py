@@ -22,6 +22,7 @@ def rule(*patterns: Pattern) -> wire.Guardrail:
         fails_closed=True,
         stream="window",
         checks=None,
+        normalise=[],
         patterns=[
             wire.Pattern(
                 label=pattern.label,

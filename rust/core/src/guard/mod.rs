@@ -25,7 +25,7 @@ use check::Scope;
 use hook::{Hook, Run};
 use record::{Record, RuleCell};
 
-use crate::kernel::patterns::{PatternSet, Source, Spec, Validator};
+use crate::kernel::patterns::{PatternSet, Source, Spec, Validator, Views};
 use crate::snapshot::wire;
 
 /// What is done about a match. Ordered by severity.
@@ -86,6 +86,7 @@ pub struct Rule {
     /// What cannot be looked at is refused.
     pub fails_closed: bool,
     pub mode: Mode,
+    pub views: Views,
     pub cell: Arc<RuleCell>,
 }
 
@@ -145,6 +146,8 @@ pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block
                 "window" => Mode::Window,
                 _ => Mode::Audit,
             },
+            views: Views::parse(&rule.normalise)
+                .map_err(|view| format!("guardrail {:?}: there is nothing to normalise called {view:?}", rule.name))?,
             cell: record.rule(&rule.name),
         });
         for (side, wanted) in sides.iter_mut().zip([rule.input, rule.output]) {
@@ -210,5 +213,6 @@ fn spec(rule: &Rule, pattern: &wire::Pattern) -> Result<Spec, String> {
         },
         ignore_case: pattern.ignore_case,
         validator: validator.transpose()?,
+        views: rule.views,
     })
 }

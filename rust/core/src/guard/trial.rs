@@ -56,6 +56,7 @@ pub fn fault(name: &str, checks: &str) -> Option<String> {
         shadow: false,
         fails_closed: true,
         stream: "hold".to_string(),
+        normalise: Vec::new(),
         patterns: Vec::new(),
         checks: Some(checks.to_string()),
     };

@@ -224,6 +224,7 @@ pub struct Guardrail {
     pub shadow: bool,
     pub fails_closed: bool,
     pub stream: String,
+    pub normalise: Vec<String>,
     pub patterns: Vec<Pattern>,
     /// Checks and how they are made, as JSON.
     pub checks: Option<String>,

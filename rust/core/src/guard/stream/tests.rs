@@ -44,6 +44,7 @@ pub(super) fn side(regex: &str, action: &str, stream: &str) -> Side {
         shadow: false,
         fails_closed: true,
         stream: stream.to_string(),
+        normalise: Vec::new(),
         patterns: vec![pattern],
         checks: None,
     };

@@ -7,9 +7,11 @@ use regex_automata::{Anchored, Input, MatchKind, PatternID};
 use regex_syntax::hir::Hir;
 use smallvec::SmallVec;
 
+use super::encoded::Encoded;
+use super::spaced::{Spaced, is_spaced};
 use super::syntax::{self, PatternError};
 use super::view::{self, Cooked};
-use super::{BLOCK, Hit, Spec, Validator, WINDOW};
+use super::{BLOCK, Hit, Spec, Validator, Views, WINDOW};
 
 /// Patterns in one automaton. More make each of its states larger, fewer make more passes.
 const SHARD: usize = 256;
@@ -29,6 +31,7 @@ pub struct Failed;
 #[derive(Debug)]
 struct Pattern {
     validator: Option<Validator>,
+    views: Views,
     /// Longest match in bytes.
     longest: usize,
 }
@@ -52,6 +55,7 @@ type MakeCaches = Box<dyn Fn() -> Caches + Send + Sync + std::panic::UnwindSafe 
 pub struct PatternSet {
     shards: std::sync::Arc<Vec<Shard>>,
     patterns: Vec<Pattern>,
+    pub(super) views: Views,
     pool: Pool<Caches, MakeCaches>,
 }
 
@@ -69,11 +73,13 @@ impl PatternSet {
     pub fn new(specs: &[Spec]) -> Result<Self, (usize, PatternError)> {
         let mut hirs = Vec::with_capacity(specs.len());
         let mut patterns = Vec::with_capacity(specs.len());
+        let mut views = Views::default();
         for (index, spec) in specs.iter().enumerate() {
             let hir = syntax::compile(&spec.source, spec.ignore_case).map_err(|error| (index, error))?;
             let longest = hir.properties().maximum_len().unwrap_or(usize::MAX);
             let longest = if spec.validator.is_some() { longest.min(CANDIDATE) } else { longest };
-            patterns.push(Pattern { validator: spec.validator, longest });
+            patterns.push(Pattern { validator: spec.validator, views: spec.views, longest });
+            views = views.with(spec.views);
             hirs.push(hir);
         }
         let mut shards = Vec::new();
@@ -90,7 +96,7 @@ impl PatternSet {
                 Caches(caches.collect())
             }
         });
-        Ok(PatternSet { shards, patterns, pool: Pool::new(make) })
+        Ok(PatternSet { shards, patterns, views, pool: Pool::new(make) })
     }
 
     /// How many patterns it has.
@@ -113,18 +119,62 @@ impl PatternSet {
             return Ok(());
         }
         let mut caches = self.pool.get();
-        let mut progress = Progress::default();
-        self.advance(&mut caches, Piece { bytes: text.as_bytes(), base: 0, ends: true }, &mut progress, hits)?;
-        if view::is_plain(text) {
+        let mut searched = self.seen(&mut caches, text, self.views.spacing, hits);
+        if self.views.encoded() {
+            Encoded::default().push(text, true, self.views, &mut |inner, place| {
+                let looked = self.inside(&mut caches, inner, place, hits);
+                searched = searched.and(looked);
+            });
+        }
+        searched
+    }
+
+    /// Everything found in the views of a whole text, but for what is encoded.
+    fn seen(&self, caches: &mut Caches, text: &str, spacing: bool, hits: &mut Vec<Hit>) -> Result<(), Failed> {
+        self.all(caches, text.as_bytes(), hits)?;
+        let spacing = spacing && is_spaced(text);
+        if view::is_plain(text) && !spacing {
             return Ok(());
         }
         let mut cooked = Cooked::default();
         cooked.push(text, true);
         let mut found = Vec::new();
-        let mut progress = Progress::default();
-        self.advance(&mut caches, Piece { bytes: cooked.bytes(), base: 0, ends: true }, &mut progress, &mut found)?;
-        hits.extend(found.into_iter().map(|hit| cooked.in_text(hit)));
+        self.all(caches, cooked.bytes(), &mut found)?;
+        hits.extend(found.iter().map(|hit| cooked.in_text(*hit)));
+        if spacing {
+            let mut spaced = Spaced::default();
+            spaced.push(&String::from_utf8_lossy(cooked.bytes()), true);
+            found.clear();
+            self.all(caches, spaced.bytes(), &mut found)?;
+            let asked = found.into_iter().filter(|hit| self.asks(hit.pattern, |views| views.spacing));
+            hits.extend(asked.map(|hit| cooked.in_text(spaced.in_text(hit))));
+        }
         Ok(())
+    }
+
+    /// What is found in a text that stands encoded at `place`: all of that is the hit.
+    pub(super) fn inside(
+        &self,
+        caches: &mut Caches,
+        text: &str,
+        place: Hit,
+        hits: &mut Vec<Hit>,
+    ) -> Result<(), Failed> {
+        let mut found = Vec::new();
+        let searched = self.seen(caches, text, false, &mut found);
+        found.sort_by_key(|hit| hit.pattern);
+        found.dedup_by_key(|hit| hit.pattern);
+        let asked = found.into_iter().filter(|hit| self.asks(hit.pattern, Views::encoded));
+        hits.extend(asked.map(|hit| Hit { pattern: hit.pattern, ..place }));
+        searched
+    }
+
+    pub(super) fn asks(&self, pattern: u32, view: impl Fn(Views) -> bool) -> bool {
+        self.patterns.get(pattern as usize).is_some_and(|pattern| view(pattern.views))
+    }
+
+    fn all(&self, caches: &mut Caches, bytes: &[u8], hits: &mut Vec<Hit>) -> Result<(), Failed> {
+        self.advance(caches, Piece { bytes, base: 0, ends: true }, &mut Progress::default(), hits)
     }
 
     pub(super) fn caches(&self) -> regex_automata::util::pool::PoolGuard<'_, Caches, MakeCaches> {

@@ -6,7 +6,8 @@
 //! of a [`Validator`] for each candidate.
 //!
 //! A text is looked at in two views ([`view`]): as it stands, and with look-alikes, invisible characters and escapes
-//! resolved. A hit in either counts, and is told in offsets of the text as it stands.
+//! resolved. A hit in either counts, and is told in offsets of the text as it stands. Patterns may ask for more of them:
+//! letters that stand apart ([`spaced`]), and what is encoded ([`encoded`]).
 //!
 //! ## What a match is
 //! Every pair of an end and its leftmost start, limited by [`WINDOW`]: the text is cut into blocks of [`BLOCK`] bytes at
@@ -21,8 +22,10 @@
 //! * Keeping the automaton's state between pieces: states of a lazy automaton do not outlive its cache, so each stream
 //!   would need one of its own. Starting again at the earliest place that may still become a match costs a word.
 
+mod encoded;
 mod engine;
 mod scanner;
+mod spaced;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -40,6 +43,48 @@ pub const WINDOW: usize = 4096;
 /// Longer ones are found too unless they cross a multiple of this by more than a window.
 pub const BLOCK: usize = 32 * 1024;
 
+/// Views of a text besides those that are always looked at, for patterns that ask for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Views {
+    /// Words whose letters stand apart.
+    pub spacing: bool,
+    /// Text in base64.
+    pub base64: bool,
+    /// Text in hexadecimal digits.
+    pub hex: bool,
+}
+
+impl Views {
+    /// The views with these names.
+    ///
+    /// # Errors
+    /// The first name that is not known.
+    pub fn parse(names: &[String]) -> Result<Self, String> {
+        let mut views = Views::default();
+        for name in names {
+            match name.as_str() {
+                "spacing" => views.spacing = true,
+                "base64" => views.base64 = true,
+                "hex" => views.hex = true,
+                other => return Err(other.to_string()),
+            }
+        }
+        Ok(views)
+    }
+
+    fn with(self, other: Views) -> Views {
+        Views {
+            spacing: self.spacing || other.spacing,
+            base64: self.base64 || other.base64,
+            hex: self.hex || other.hex,
+        }
+    }
+
+    fn encoded(self) -> bool {
+        self.base64 || self.hex
+    }
+}
+
 /// One thing to look for.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -47,6 +92,7 @@ pub struct Spec {
     /// Letters of either case.
     pub ignore_case: bool,
     pub validator: Option<Validator>,
+    pub views: Views,
 }
 
 /// How it is written.

@@ -1,7 +1,9 @@
 //! A text that arrives in pieces.
 
 use super::Hit;
-use super::engine::{Failed, PatternSet, Piece, Progress};
+use super::encoded::Encoded;
+use super::engine::{Caches, Failed, PatternSet, Piece, Progress};
+use super::spaced::Spaced;
 use super::view::{Cooked, is_plain};
 
 /// What has been searched stays in memory until there is this much of it.
@@ -17,6 +19,9 @@ pub struct Scanner {
     progress: Progress,
     /// From the first character on whose view differs.
     cooked: Option<Box<(Cooked, Progress)>>,
+    /// Where patterns ask for them.
+    spaced: Option<Box<(Spaced, Progress)>>,
+    encoded: Option<Box<Encoded>>,
 }
 
 impl Scanner {
@@ -55,44 +60,79 @@ impl Scanner {
     /// No hit still to come begins before this offset.
     #[must_use]
     pub fn safe(&self) -> usize {
-        let plain = self.progress.live;
-        self.cooked.as_ref().map_or(plain, |cooked| plain.min(cooked.0.start(cooked.1.live)))
+        let mut safe = self.progress.live;
+        if let Some(cooked) = &self.cooked {
+            safe = safe.min(cooked.0.start(cooked.1.live));
+            if let Some(spaced) = &self.spaced {
+                safe = safe.min(cooked.0.start(spaced.0.start(spaced.1.live)));
+            }
+        }
+        self.encoded.as_ref().map_or(safe, |encoded| safe.min(encoded.safe()))
     }
 
     fn go_on(&mut self, set: &PatternSet, text: &str, ends: bool, hits: &mut Vec<Hit>) -> Result<(), Failed> {
-        if self.cooked.is_none() && !is_plain(text) {
+        if self.cooked.is_none() && (set.views.spacing || !is_plain(text)) {
             self.cooked = Some(Box::new((Cooked::behind(&self.bytes, self.base), self.progress.clone())));
         }
         let mut caches = set.caches();
         self.bytes.extend_from_slice(text.as_bytes());
         let piece = Piece { bytes: &self.bytes, base: self.base, ends };
-        set.advance(&mut caches, piece, &mut self.progress, hits)?;
-        if ends {
-            self.progress.live = piece.base + piece.bytes.len();
-        } else {
-            set.settle(&mut caches, piece, &mut self.progress)?;
-        }
+        go(set, &mut caches, piece, &mut self.progress, hits)?;
         let keep = self.progress.live.saturating_sub(BEHIND);
         if keep > self.base + SPARE {
             self.bytes.drain(..keep - self.base);
             self.base = keep;
+        }
+        if set.views.encoded() {
+            let mut searched = Ok(());
+            self.encoded.get_or_insert_default().push(text, ends, set.views, &mut |inner, place| {
+                searched = searched.and(set.inside(&mut caches, inner, place, hits));
+            });
+            searched?;
         }
         let Some(both) = &mut self.cooked else { return Ok(()) };
         let (cooked, progress) = &mut **both;
         cooked.push(text, ends);
         let mut found = Vec::new();
         let piece = Piece { bytes: cooked.bytes(), base: cooked.base(), ends };
-        set.advance(&mut caches, piece, progress, &mut found)?;
-        if ends {
-            progress.live = piece.base + piece.bytes.len();
-        } else {
-            set.settle(&mut caches, piece, progress)?;
+        go(set, &mut caches, piece, progress, &mut found)?;
+        hits.extend(found.iter().map(|hit| cooked.in_text(*hit)));
+        let mut keep = progress.live;
+        if set.views.spacing {
+            found.clear();
+            let (spaced, progress) = &mut **self.spaced.get_or_insert_default();
+            let new = cooked.bytes().get(spaced.fed() - cooked.base()..).unwrap_or_default();
+            spaced.push(&String::from_utf8_lossy(new), ends);
+            let piece = Piece { bytes: spaced.bytes(), base: spaced.base(), ends };
+            go(set, &mut caches, piece, progress, &mut found)?;
+            let asked = found.into_iter().filter(|hit| set.asks(hit.pattern, |views| views.spacing));
+            hits.extend(asked.map(|hit| cooked.in_text(spaced.in_text(hit))));
+            keep = keep.min(spaced.start(progress.live));
+            let behind = progress.live.saturating_sub(BEHIND);
+            if behind > spaced.base() + SPARE {
+                spaced.trim(behind);
+            }
         }
-        hits.extend(found.into_iter().map(|hit| cooked.in_text(hit)));
-        let keep = progress.live.saturating_sub(BEHIND);
+        let keep = keep.saturating_sub(BEHIND);
         if keep > cooked.base() + SPARE {
             cooked.trim(keep);
         }
         Ok(())
     }
+}
+
+/// Searches on in one view.
+fn go(
+    set: &PatternSet,
+    caches: &mut Caches,
+    piece: Piece<'_>,
+    progress: &mut Progress,
+    hits: &mut Vec<Hit>,
+) -> Result<(), Failed> {
+    set.advance(caches, piece, progress, hits)?;
+    if piece.ends {
+        progress.live = piece.base + piece.bytes.len();
+        return Ok(());
+    }
+    set.settle(caches, piece, progress)
 }

@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn regex(pattern: &str) -> Spec {
-    Spec { source: Source::Regex(pattern.to_string()), ignore_case: false, validator: None }
+    Spec { source: Source::Regex(pattern.to_string()), ignore_case: false, validator: None, views: Views::default() }
 }
 
 fn words(list: &[&str]) -> Spec {
     let words = list.iter().map(ToString::to_string).collect();
-    Spec { source: Source::Words { words, whole: true }, ignore_case: true, validator: None }
+    Spec { source: Source::Words { words, whole: true }, ignore_case: true, validator: None, views: Views::default() }
 }
 
 fn set() -> PatternSet {
@@ -90,6 +90,38 @@ fn disguises_are_seen_through() {
     assert_eq!(found("٤١١١ 1111 1111 1111"), [(2, "٤١١١ 1111 1111 1111".to_string())]);
     assert_eq!(found("ΙGNΟRΕ  all\ninstructions").len(), 1);
     assert_eq!(found("hasta manana / MAÑANA").len(), 2);
+}
+
+#[test]
+fn views_that_are_asked_for_are_seen_in_any_pieces() {
+    let asking =
+        |views| PatternSet::new(&[Spec { views, ..words(&["bluebird"]) }, words(&["bluebird"])]).expect("compiles");
+    let all = asking(Views { spacing: true, base64: true, hex: true });
+    let none = asking(Views::default());
+    for (text, found) in [
+        ("see b l u e b i r d now", "b l u e b i r d"),
+        ("see b.l.u.e.b.i.r.d!", "b.l.u.e.b.i.r.d"),
+        ("see ｂ ｌ u\u{200b} e b i r d", "ｂ ｌ u\u{200b} e b i r d"),
+        // "the bluebird sings" in base64, hexadecimal, and base64 for addresses behind other letters
+        ("x dGhlIGJsdWViaXJkIHNpbmdz y", "dGhlIGJsdWViaXJkIHNpbmdz"),
+        ("x 74686520626c756562697264 y", "74686520626c756562697264"),
+        ("x=zdGhlIGJsdWViaXJkIHNpbmdz", "zdGhlIGJsdWViaXJkIHNpbmdz"),
+    ] {
+        let expected = whole(&all, text);
+        let places: Vec<_> = expected.iter().map(|hit| (hit.pattern, &text[hit.start..hit.end])).collect();
+        assert_eq!(places, [(0, found)], "{text}");
+        assert_eq!(whole(&none, text), [], "{text}");
+        let cuts: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
+        for at in &cuts {
+            assert_eq!(pieces(&all, [&text[..*at], &text[*at..]].into_iter()), expected, "{text} cut at {at}");
+        }
+        let single = text.char_indices().map(|(at, character)| &text[at..at + character.len_utf8()]);
+        assert_eq!(pieces(&all, single), expected, "{text}");
+    }
+    let long = format!("{}dGhlIGJsdWViaXJkIHNpbmdz", "QUJD".repeat(5000));
+    let expected = whole(&all, &long);
+    assert_eq!(expected.len(), 1);
+    assert_eq!(pieces(&all, [&long[..9000], &long[9000..]].into_iter()), expected);
 }
 
 #[test]
@@ -176,6 +208,8 @@ proptest! {
 fn check_digits() {
     for (name, good, bad) in [
         ("card", "4242424242424242", "4242424242424241"),
+        ("card", "4111-1111-1111-1111", "1-1234-1234-1234-1234-41"),
+        ("card", "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "4 11 1 1 1 1 1 1 1 1 1 1 1 1 1"),
         ("iban", "DE89 3704 0044 0532 0130 00", "DE89 3704 0044 0532 0130 01"),
         ("us_ssn", "536-90-4399", "000-12-3456"),
         ("us_aba", "021000021", "021000022"),

@@ -162,7 +162,17 @@ fn card(text: &[u8]) -> bool {
         17..=19 => matches!(head(2), 62 | 50 | 56..=58 | 63 | 67) || head(1) == 4,
         _ => false,
     };
-    issuer && luhn(&d) && !all_same(text)
+    issuer && luhn(&d) && !all_same(text) && card_groups(text)
+}
+
+/// Digits together, one by one, or in the groups of a card: lists of numbers and identifiers are in others.
+fn card_groups(text: &[u8]) -> bool {
+    let groups: Vec<usize> = text.split(|byte| !byte.is_ascii_digit()).map(<[u8]>::len).collect();
+    match groups.as_slice() {
+        [_] | [4, 6, 4 | 5] => true,
+        [4, 4, 4, rest @ ..] => matches!(rest, [1..=4] | [4, 1..=3]),
+        groups => groups.iter().all(|group| *group == 1),
+    }
 }
 
 fn mod97(characters: impl Iterator<Item = u8>) -> u64 {

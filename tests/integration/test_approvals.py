@@ -225,6 +225,25 @@ def test_an_accepted_stream_is_kept_whole(gateway: Gateway, key: Key) -> None:
     assert answer.text.rstrip().endswith("data: [DONE]")
 
 
+def test_a_held_stream_keeps_its_caller_awake(
+    provider: MockProvider, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = settings(provider, server={"keepalive_comment": "200ms"})
+    with Gateway(tmp_path_factory.mktemp("awake"), config) as gateway:
+        key = gateway.mint()
+        url, body = f"{gateway.url}/v1/chat/completions", chat("hold", "awake", stream=True)
+        for decision, end in (("approve", "data: [DONE]"), ("reject", "approval_rejected")):
+            body["messages"][0]["content"] = f"awake to {decision}"
+            with httpx.stream("POST", url, json=body, headers=key.bearer, timeout=60) as answer:
+                lines = answer.iter_lines()
+                assert [next(lines) for _ in range(3)] == [": keep-alive", "", ": keep-alive"]
+                (row,) = pending(gateway, key)
+                assert decide(gateway, row["id"], decision).status_code == 200
+                rest = "\n".join(lines)
+                assert end in rest
+        assert (seen(provider, "awake to approve"), seen(provider, "awake to reject")) == (1, 0)
+
+
 def test_of_a_hundred_who_approve_one_does(gateway: Gateway, key: Key, provider: MockProvider) -> None:
     answer = asked(gateway, key, "hold", "a hundred hands")
     (row,) = pending(gateway, key)

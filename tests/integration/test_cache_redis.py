@@ -12,7 +12,9 @@ import httpx
 import pytest
 import redis
 from tests.harness import Gateway, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness.certificates import write_signed
 from tests.harness.flood import Raw, flood
+from tests.harness.process import free_port
 from tests.harness.servers import RedisServer
 
 MASTER = "sk-master-of-all-the-nodes-0123456789"
@@ -223,6 +225,26 @@ def quick(gateway: Gateway, text: str) -> tuple[str, float]:
     began = time.monotonic()
     answer = ask(gateway, text)
     return told(answer), time.monotonic() - began
+
+
+def test_redis_behind_tls(provider: MockProvider, tmp_path: Path) -> None:
+    authority, certificate, key = write_signed(tmp_path)
+    secure = free_port()
+    files = {"cert": certificate, "key": key, "ca-cert": authority}
+    options = ["--tls-port", str(secure), "--tls-auth-clients", "no"]
+    options += [text for name, file in files.items() for text in (f"--tls-{name}-file", str(file))]
+    with RedisServer(tmp_path / "redis", *options):
+        url = f"rediss://127.0.0.1:{secure}/0"
+        trusting = config(provider, url, timeout="1s", ca_file=str(authority))
+        with Gateway(tmp_path / "trusting", trusting) as gateway:
+            ask(gateway, "behind TLS")
+            until(lambda: admin(gateway, "/cache/redis/info")["tier"]["writes"] >= 2, "the answer is written")
+            gateway.restart()
+            assert told(ask(gateway, "behind TLS")) == "hit"
+        # An authority nobody knows: a miss, and no error.
+        with Gateway(tmp_path / "wary", config(provider, url, timeout="1s")) as gateway:
+            assert told(ask(gateway, "behind TLS")) == "miss"
+            assert admin(gateway, "/cache/redis/info")["tier"]["hits"] == 0
 
 
 def test_redis_down_is_a_miss(alone: tuple[Gateway, RedisServer]) -> None:

@@ -18,6 +18,8 @@ class RedisTier(Strict, frozen=True, kw_only=True):
 
     url: Secret
     """`redis://[user:password@]host[:port]/database`, `rediss://` with TLS."""
+    ca_file: str | None = None
+    """Certificates of the authority that signed the server's, in PEM; none: those of the web."""
     timeout: Duration = Duration(20)
     """The longest a request waits for the tier; what takes longer is a miss."""
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9:._-]{1,64}$")] = "ailink:cache:"

@@ -1,8 +1,9 @@
 """How the cache takes part in the requests of each model."""
 
+from pathlib import Path
 from typing import Final
 
-from ailink.config.cache import Semantic
+from ailink.config.cache import RedisTier, Semantic
 from ailink.config.schema import Config, Model
 from ailink.snapshot import model as wire
 
@@ -34,10 +35,25 @@ def store(config: Config) -> wire.Cache:
         max_bytes=int(cache.max_bytes),
         max_entry_bytes=min(int(cache.max_entry_bytes), int(cache.max_bytes)),
         single_flight=cache.single_flight,
-        redis=None
-        if cache.redis is None
-        else wire.RedisTier(credential=REDIS, prefix=cache.redis.prefix, timeout_ms=int(cache.redis.timeout)),
+        redis=_redis(cache.redis),
         semantic=_semantic(cache.semantic),
+    )
+
+
+def secrets(config: Config) -> dict[str, bytes]:
+    """Credentials of the tiers."""
+    redis = config.cache.redis
+    return {} if redis is None else {REDIS: redis.url.reveal().encode()}
+
+
+def _redis(redis: RedisTier | None) -> wire.RedisTier | None:
+    if redis is None:
+        return None
+    return wire.RedisTier(
+        credential=REDIS,
+        authority=Path(redis.ca_file).read_text() if redis.ca_file is not None else None,
+        prefix=redis.prefix,
+        timeout_ms=int(redis.timeout),
     )
 
 

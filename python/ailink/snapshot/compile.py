@@ -101,12 +101,11 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         policies = compile_policies(config, inputs.policies)
     except ZoneError as error:
         raise CompileError(str(error)) from error
-    comment = config.server.keepalive_comment
     snapshot = wire.Snapshot(
         schema=wire.SCHEMA,
         version=0,
         settings=wire.Settings(
-            keepalive_comment_ms=int(comment or 0),
+            keepalive_comment_ms=int(config.server.keepalive_comment or 0),
             restamp_model=config.compat.restamp_model,
             assumed_output=config.budgets.assumed_output,
             budget_status=config.budgets.exceeded_status,
@@ -123,12 +122,10 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         guardrails=policies.guardrails,
         policies=policies.policies,
     )
-    if config.cache.redis is not None:
-        compiler.secrets[caching.REDIS] = config.cache.redis.url.reveal().encode()
     return Compiled(
         config=config,
         snapshot=snapshot,
-        secrets=compiler.secrets,
+        secrets=compiler.secrets | caching.secrets(config),
         stored=frozenset(compiler.stored),
         identities=compiler.identities,
         subjects=compile_subjects(config),

@@ -93,9 +93,10 @@ class Settings(_Wire, frozen=True, kw_only=True):
 
 
 class RedisTier(_Wire, frozen=True, kw_only=True):
-    """The second tier of the cache. `credential`: its address."""
+    """The second tier of the cache. `credential`: its address; `authority`: certificates in PEM."""
 
     credential: str
+    authority: str | None
     prefix: str
     timeout_ms: int
 

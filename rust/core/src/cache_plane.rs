@@ -28,6 +28,7 @@ impl Plane {
                 mac.update(PURPOSE);
                 Some(Target {
                     url,
+                    authority: tier.authority.clone(),
                     prefix: tier.prefix.clone(),
                     timeout: Duration::from_millis(tier.timeout_ms),
                     seal: mac.finalize().into_bytes().into(),

@@ -154,6 +154,11 @@ models:
         ('cache: {enabled: "true"}', "cache.enabled", "expected `true` or `false`"),
         ("cache: {ttl: 0s}", "cache.ttl", "must be more than 0"),
         ("cache: {redis: {url: http://h}}", "cache.redis.url", "must begin with redis://"),
+        (
+            "cache: {redis: {url: rediss://h, ca_file: /nil}}",
+            "cache.redis.ca_file",
+            "cannot read /nil",
+        ),
         ("cache: {redis: {url: redis://h, timeout: 0s}}", "cache.redis.timeout", "must be more than 0"),
         ("cache: {semantic: {threshold: 0.9}}", "cache.semantic", "`embedding_model` or `directory`"),
         (

@@ -31,6 +31,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     pub url: Vec<u8>,
+    /// Certificates of the authority that the server's is signed by, in PEM; none: those of the web.
+    pub authority: Option<String>,
     pub prefix: String,
     pub timeout: Duration,
     pub seal: [u8; 32],
@@ -111,7 +113,14 @@ impl Remote {
     /// The address is none, or the thread cannot be started.
     pub fn start(target: Target, memory: Memory) -> Result<Arc<Remote>, String> {
         let url = std::str::from_utf8(&target.url).map_err(|_| "the address of Redis is not UTF-8".to_string())?;
-        let client = redis::Client::open(url).map_err(|error| format!("the address of Redis: {error}"))?;
+        let client = match &target.authority {
+            None => redis::Client::open(url),
+            Some(authority) => {
+                let root_cert = Some(authority.as_bytes().to_vec());
+                redis::Client::build_with_tls(url, redis::TlsCertificates { client_tls: None, root_cert })
+            }
+        };
+        let client = client.map_err(|error| format!("the address of Redis: {error}"))?;
         let (asks, asked) = mpsc::channel(QUEUE);
         let (writes, written) = mpsc::channel(QUEUE);
         let counts = Arc::<Counts>::default();

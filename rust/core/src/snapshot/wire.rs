@@ -74,6 +74,8 @@ pub struct Semantic {
 #[serde(deny_unknown_fields)]
 pub struct RedisTier {
     pub credential: String,
+    /// Certificates in PEM.
+    pub authority: Option<String>,
     pub prefix: String,
     pub timeout_ms: u64,
 }

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http::HeaderValue;
@@ -27,6 +27,8 @@ pub struct Connection {
     idle_since: AtomicU64,
     /// When the first byte of a request came whose head is not complete yet.
     head_since: AtomicU64,
+    /// Bytes that came since then: a head, and what came right behind it.
+    arrived: AtomicUsize,
     /// Since when the client takes nothing although something waits to be sent.
     stalled_since: AtomicU64,
     multiplexed: AtomicBool,
@@ -61,6 +63,7 @@ impl Connection {
             busy: AtomicU32::new(0),
             idle_since: AtomicU64::new(coarse_ns()),
             head_since: AtomicU64::new(0),
+            arrived: AtomicUsize::new(0),
             stalled_since: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             streams: Mutex::default(),
@@ -84,8 +87,15 @@ impl Connection {
     /// A request head is complete.
     pub fn begin(self: &Arc<Self>) -> Active {
         self.busy.fetch_add(1, Ordering::Relaxed);
-        self.head_since.store(0, Ordering::Relaxed);
+        if self.head_since.swap(0, Ordering::Relaxed) == 0 {
+            self.arrived.store(0, Ordering::Relaxed);
+        }
         Active(self.clone())
+    }
+
+    /// Bytes of the request that has begun last, as far as they came with its head; 0 when that is not known.
+    pub fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     /// The client speaks HTTP/2: it can be told to go without losing what it is just sending.
@@ -128,8 +138,14 @@ impl Connection {
         waiting.then_some(Overdue::Idle)
     }
 
-    fn read(&self) {
-        if self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+    fn read(&self, bytes: usize) {
+        if self.busy.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        let begun = self.head_since.load(Ordering::Relaxed) != 0;
+        let before = if begun { self.arrived.load(Ordering::Relaxed) } else { 0 };
+        self.arrived.store(before + bytes, Ordering::Relaxed);
+        if !begun {
             self.head_since.store(coarse_ns(), Ordering::Relaxed);
         }
     }
@@ -223,8 +239,9 @@ impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = each!(self, socket => Pin::new(socket).poll_read(cx, buf));
-        if buf.filled().len() > before {
-            self.connection.read();
+        let bytes = buf.filled().len() - before;
+        if bytes > 0 {
+            self.connection.read(bytes);
         }
         read
     }
@@ -278,7 +295,7 @@ mod tests {
         let now = coarse_ns() + 1;
         assert_eq!(connection.overdue(now, &PATIENCE), None);
         assert_eq!(connection.overdue(now + 61 * SECOND, &PATIENCE), Some(Overdue::Idle));
-        connection.read();
+        connection.read(1);
         assert_eq!(connection.overdue(now + 11 * SECOND, &PATIENCE), Some(Overdue::Head));
         let active = connection.begin();
         assert_eq!(connection.overdue(now + 600 * SECOND, &PATIENCE), None);

@@ -19,7 +19,7 @@ use crate::error::{Code, Error};
 use crate::exchange::RequestId;
 use crate::shard::{Phase, Shard};
 use crate::stage::settle::error_response;
-use crate::unread::Unread;
+use crate::unread::{Unread, is_all_there};
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
@@ -61,9 +61,9 @@ impl Future for Serving {
 }
 
 impl Answering {
-    /// A refusal, sent as soon as its request is out of the way.
-    pub fn refusal(request: Request<Incoming>, error: &Error, mut response: Response<Body>) -> Self {
-        if error.close {
+    /// A refusal, sent as soon as its request is out of the way. `arrived`: bytes of it that came at once.
+    pub fn refusal(request: Request<Incoming>, arrived: usize, error: &Error, mut response: Response<Body>) -> Self {
+        if error.close || is_all_there(&request, arrived) {
             return Answering::Ready(response);
         }
         let (parts, body) = request.into_parts();

@@ -1,6 +1,7 @@
 """Bad input gets a clear error in the caller's own shape, and nothing breaks: no 5xx, no panic, no hang."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -409,6 +410,29 @@ def test_the_connection_after_an_early_refusal(gateway: Gateway, path: str) -> N
         check_error(response, path, {401, 404, 405})
         if response.headers.get("connection") != "close":
             assert connection.send(PROBE).response().status == 200
+
+
+def test_a_refusal_keeps_its_connection_however_the_request_came(gateway: Gateway) -> None:
+    """At once, in pieces cut anywhere, with blanks behind the last value, behind other requests."""
+    body = json.dumps(chat()).encode()
+    head = request("POST", CHAT, authorization="Bearer sk-nobody-000000", content_length=str(len(body)))
+    blanks = head[:-4] + b"   " + head[-4:]
+    ways = [
+        [head + body],
+        [head[:40], head[40:] + body],
+        [head + body[:9], body[9:]],
+        [blanks + body[:-3], body[-3:]],
+    ]
+    with RawConnection(gateway.port) as connection:
+        for pieces in ways * 2:
+            for piece in pieces:
+                connection.send(piece)
+                time.sleep(0.01)
+            response = connection.response()
+            assert response.status == 401
+            assert "connection" not in response.headers
+        connection.send((head + body) * 3 + PROBE)
+        assert [connection.response().status for _ in range(4)] == [401, 401, 401, 200]
 
 
 def test_head_and_options(gateway: Gateway) -> None:

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::task::{Context, Poll};
 
 use http::HeaderValue;
+use memchr::memmem;
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,6 +19,9 @@ use crate::clock::coarse_ns;
 use crate::outbox;
 use crate::state::keys::KeyDigest;
 
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+const UNKNOWN: usize = usize::MAX;
+
 /// What is known of a connection while it lives. Times are monotonic nanoseconds, 0 = not the case.
 pub struct Connection {
     pub peer: IpAddr,
@@ -27,8 +31,8 @@ pub struct Connection {
     idle_since: AtomicU64,
     /// When the first byte of a request came whose head is not complete yet.
     head_since: AtomicU64,
-    /// Bytes that came since then: a head, and what came right behind it.
-    arrived: AtomicUsize,
+    /// Bytes that came behind that head.
+    behind: AtomicUsize,
     /// Since when the client takes nothing although something waits to be sent.
     stalled_since: AtomicU64,
     multiplexed: AtomicBool,
@@ -63,7 +67,7 @@ impl Connection {
             busy: AtomicU32::new(0),
             idle_since: AtomicU64::new(coarse_ns()),
             head_since: AtomicU64::new(0),
-            arrived: AtomicUsize::new(0),
+            behind: AtomicUsize::new(UNKNOWN),
             stalled_since: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             streams: Mutex::default(),
@@ -88,14 +92,15 @@ impl Connection {
     pub fn begin(self: &Arc<Self>) -> Active {
         self.busy.fetch_add(1, Ordering::Relaxed);
         if self.head_since.swap(0, Ordering::Relaxed) == 0 {
-            self.arrived.store(0, Ordering::Relaxed);
+            self.behind.store(UNKNOWN, Ordering::Relaxed);
         }
         Active(self.clone())
     }
 
-    /// Bytes of the request that has begun last, as far as they came with its head; 0 when that is not known.
-    pub fn arrived(&self) -> usize {
-        self.arrived.load(Ordering::Relaxed)
+    /// Bytes that came with the head of the request that has begun last, behind it; `None` when that is not known, as for
+    /// heads that came in pieces or behind other requests.
+    pub fn behind_head(&self) -> Option<usize> {
+        Some(self.behind.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN)
     }
 
     /// The client speaks HTTP/2: it can be told to go without losing what it is just sending.
@@ -138,15 +143,17 @@ impl Connection {
         waiting.then_some(Overdue::Idle)
     }
 
-    fn read(&self, bytes: usize) {
+    fn read(&self, bytes: &[u8]) {
         if self.busy.load(Ordering::Relaxed) > 0 {
             return;
         }
-        let begun = self.head_since.load(Ordering::Relaxed) != 0;
-        let before = if begun { self.arrived.load(Ordering::Relaxed) } else { 0 };
-        self.arrived.store(before + bytes, Ordering::Relaxed);
-        if !begun {
+        if self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(coarse_ns(), Ordering::Relaxed);
+            // Empty lines before a request (RFC 9112 section 2.2) would be taken for its end.
+            let end = memmem::find(bytes, END_OF_HEAD).filter(|_| bytes.first().is_some_and(u8::is_ascii_uppercase));
+            self.behind.store(end.map_or(UNKNOWN, |end| bytes.len() - end - END_OF_HEAD.len()), Ordering::Relaxed);
+        } else if let Some(behind) = self.behind_head() {
+            self.behind.store(behind + bytes.len(), Ordering::Relaxed);
         }
     }
 
@@ -239,8 +246,7 @@ impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = each!(self, socket => Pin::new(socket).poll_read(cx, buf));
-        let bytes = buf.filled().len() - before;
-        if bytes > 0 {
+        if let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             self.connection.read(bytes);
         }
         read
@@ -295,7 +301,7 @@ mod tests {
         let now = coarse_ns() + 1;
         assert_eq!(connection.overdue(now, &PATIENCE), None);
         assert_eq!(connection.overdue(now + 61 * SECOND, &PATIENCE), Some(Overdue::Idle));
-        connection.read(1);
+        connection.read(b"G");
         assert_eq!(connection.overdue(now + 11 * SECOND, &PATIENCE), Some(Overdue::Head));
         let active = connection.begin();
         assert_eq!(connection.overdue(now + 600 * SECOND, &PATIENCE), None);
@@ -305,6 +311,27 @@ mod tests {
         assert_eq!(connection.overdue(now + 600 * SECOND, &PATIENCE), None);
         drop(active);
         assert_eq!(connection.overdue(now + 61 * SECOND, &PATIENCE), Some(Overdue::Idle));
+    }
+
+    #[test]
+    fn what_comes_with_a_head_is_known_when_the_head_came_whole() {
+        let connection = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        for (reads, behind) in [
+            (&["POST / HTTP/1.1\r\na: b\r\n\r\nbody"][..], Some(4)),
+            (&["POST / HTTP/1.1\r\na: b  \r\n\r\n", "bo", "dy"], Some(4)),
+            (&["POST / HTTP/1.1\r\na: b", "\r\n\r\nbody"], None),
+            (&["\r\n\r\nPOST / HTTP/1.1\r\na: b\r\n\r\nbody"], None),
+            // Its head was read with the request before.
+            (&[], None),
+        ] {
+            for read in reads {
+                connection.read(read.as_bytes());
+            }
+            let active = connection.begin();
+            connection.read(b"more of the body");
+            assert_eq!(connection.behind_head(), behind, "{reads:?}");
+            drop(active);
+        }
     }
 
     #[test]

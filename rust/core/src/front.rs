@@ -63,7 +63,7 @@ impl Arrival {
                     Ok(caller) => caller,
                     Err(error) => {
                         let response = settle::refused(&self, endpoint, &error, &quotas);
-                        return Answering::refusal(request, self.connection.arrived(), &error, response);
+                        return Answering::refusal(request, self.connection.behind_head(), &error, response);
                     }
                 };
                 let id = self.request_id;
@@ -130,7 +130,7 @@ impl Arrival {
         {
             response.headers_mut().insert(ALLOW, methods);
         }
-        Answering::refusal(request, self.connection.arrived(), error, response)
+        Answering::refusal(request, self.connection.behind_head(), error, response)
     }
 
     /// A request as the pipeline takes it.

@@ -61,9 +61,14 @@ impl Future for Serving {
 }
 
 impl Answering {
-    /// A refusal, sent as soon as its request is out of the way. `arrived`: bytes of it that came at once.
-    pub fn refusal(request: Request<Incoming>, arrived: usize, error: &Error, mut response: Response<Body>) -> Self {
-        if error.close || is_all_there(&request, arrived) {
+    /// A refusal, sent as soon as its request is out of the way. `behind`: bytes that came with its head.
+    pub fn refusal(
+        request: Request<Incoming>,
+        behind: Option<usize>,
+        error: &Error,
+        mut response: Response<Body>,
+    ) -> Self {
+        if error.close || is_all_there(request.body(), behind) {
             return Answering::Ready(response);
         }
         let (parts, body) = request.into_parts();

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::EXPECT;
-use http::{HeaderMap, Request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -25,22 +25,10 @@ pub struct Unread {
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-/// Whether the whole of a request came at once, as nearly all do: then hyper passes over its body by itself, and nothing
-/// has to be read. `arrived`: bytes that came for it.
-pub fn is_all_there(request: &Request<Incoming>, arrived: usize) -> bool {
-    let Some(body) = request.body().size_hint().exact() else { return false };
-    head_length(request).is_some_and(|head| u64::try_from(arrived - head.min(arrived)) == Ok(body))
-}
-
-/// The length of a head of HTTP/1.1 that is still in the buffer it was read into, from its target to its last value.
-fn head_length<B>(request: &Request<B>) -> Option<usize> {
-    let target = request.uri().path_and_query()?.as_str().as_ptr().addr();
-    let mut end = target;
-    for value in request.headers().values() {
-        end = end.max(value.as_bytes().as_ptr_range().end.addr());
-    }
-    // `METHOD target … value CRLF CRLF`. What is not in one buffer comes out too long.
-    Some(request.method().as_str().len() + 1 + (end - target) + 4)
+/// Whether all of a body came with the head of its request, as nearly all do: hyper passes over it then, and nothing has to
+/// be read. `behind`: bytes that came behind the head, if that is known.
+pub fn is_all_there(body: &Incoming, behind: Option<usize>) -> bool {
+    body.size_hint().exact().is_some_and(|length| behind.map(|bytes| bytes as u64) == Some(length))
 }
 
 impl Unread {

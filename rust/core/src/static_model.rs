@@ -69,10 +69,6 @@ impl StaticModel {
         Ok(StaticModel { tokenizer, rows, dimensions, mapping, weights, normalize: true })
     }
 
-    pub fn dimensions(&self) -> usize {
-        self.dimensions
-    }
-
     /// The vector of a text; zeros for one without a known token.
     pub fn embed(&self, text: &str) -> Vec<f32> {
         let tokens = self.tokenizer.encode(text, TOKENS);
@@ -143,7 +139,7 @@ mod tests {
         let rows = floats(&[9.0, 9.0, 3.0, 0.0, 0.0, 4.0, 0.0, 0.0]);
         write(directory.path(), &[("embeddings", "F32", &[4, 2], rows)], None);
         let model = StaticModel::open(directory.path()).expect("opens");
-        assert_eq!((model.dimensions(), model.embed("Cat")), (2, vec![1.0, 0.0]));
+        assert_eq!((model.dimensions, model.embed("Cat")), (2, vec![1.0, 0.0]));
         assert_eq!(model.embed("dogs, cats!"), vec![0.6, 0.8]);
         assert_eq!(model.embed("unknown"), vec![0.0, 0.0]);
     }

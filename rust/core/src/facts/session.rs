@@ -60,7 +60,7 @@ pub fn repetition(body: &Value, answer: &str) -> f64 {
         let words: Vec<&str> = text.split_whitespace().take(WORDS).collect();
         for gram in words.windows(GRAM) {
             all += 1;
-            seen.insert(gram.iter().copied().collect::<Vec<_>>());
+            seen.insert(gram.to_vec());
         }
     }
     if all < FEWEST { 0.0 } else { 1.0 - seen.len() as f64 / all as f64 }
@@ -91,7 +91,7 @@ mod tests {
             called("{ \"b\": 2, \"a\": 1 }"), called("{\"a\":3}")]});
         assert_eq!((repeated(&body, &[]), depth(&body, &[])), (2, 3));
         let again = Call { name: "f".into(), arguments: json!({"b": 2, "a": 1}) };
-        assert_eq!((repeated(&body, &[again.clone()]), depth(&body, &[again])), (3, 4));
+        assert_eq!((repeated(&body, std::slice::from_ref(&again)), depth(&body, &[again])), (3, 4));
         assert_eq!((repeated(&json!({"prompt": "x"}), &[]), depth(&json!({}), &[])), (0, 0));
     }
 

@@ -167,7 +167,7 @@ mod tests {
     fn flac_ogg_and_mp4_say_it_too() {
         let mut flac = b"fLaC\0\0\0\x22".to_vec();
         flac.extend([0; 10]);
-        flac.extend((44_100_u64 << 44 | 1 << 41 | 44_100 * 9).to_be_bytes());
+        flac.extend((44_100_u64 << 44 | 1 << 41 | (44_100 * 9)).to_be_bytes());
         assert_eq!(seconds(&flac), 9);
         let page = |granule: u64| [b"OggS\0\0".as_slice(), &granule.to_le_bytes(), &[0; 14]].concat();
         let opus = [page(0), b"OpusHead\x01\x02".to_vec(), page(48_000 * 7 - 5)].concat();

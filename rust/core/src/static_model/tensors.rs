@@ -12,6 +12,9 @@ struct Described {
     data_offsets: (usize, usize),
 }
 
+/// A shape, and numbers.
+pub type Floats = (Vec<usize>, Vec<f32>);
+
 pub struct Tensors<'b> {
     head: HashMap<String, Described>,
     data: &'b [u8],
@@ -55,7 +58,7 @@ impl<'b> Tensors<'b> {
     ///
     /// # Errors
     /// It is not what the head says, or not of numbers with a fraction.
-    pub fn floats(&self, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>, String> {
+    pub fn floats(&self, name: &str) -> Result<Option<Floats>, String> {
         let Some((described, bytes)) = self.find(name)? else { return Ok(None) };
         #[allow(clippy::cast_possible_truncation)]
         let numbers = match described.dtype.as_str() {

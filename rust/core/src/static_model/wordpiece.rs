@@ -47,7 +47,7 @@ impl WordPiece {
             }
         }
         let mut tokenizer = WordPiece {
-            longest: vocabulary.keys().map(|piece: &Box<str>| piece.len()).max().unwrap_or(0),
+            longest: vocabulary.keys().map(AsRef::<str>::as_ref).map(str::len).max().unwrap_or(0),
             vocabulary,
             prefix: text("continuing_subword_prefix", "##").into(),
             lowercase: false,

@@ -75,8 +75,12 @@ fn edits(exchange: &Exchange, deployment: &Deployment, bedrock: bool, body: &[u8
         before += message.raw(body).len();
         // An earlier request ended here: this one goes on with the answer and the next question.
         let last = place + 1 == said.len();
-        if before >= SHORTEST && (last || place + 3 == said.len()) && seen(&hash) && !last {
-            continued = said.last();
+        if before >= SHORTEST && (last || place + 3 == said.len()) {
+            // The end of this request is remembered for the next one.
+            let known = seen(&hash);
+            if known && !last {
+                continued = said.last();
+            }
         }
     }
     if let Some(last) = continued {

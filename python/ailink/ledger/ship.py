@@ -56,25 +56,32 @@ _COUNTED = (
     "units",
 )
 _PICO = 10**12
-_INSERT = f"""
-    WITH fresh AS (
-        INSERT INTO attempt (node, {_LIST}) SELECT $1::bigint, {_LIST} FROM arriving
-        ON CONFLICT DO NOTHING RETURNING *
-    ), summed AS (
+
+
+def summed(rows: str) -> str:
+    """The statement that adds these rows of `attempt` to the sums per day."""
+    return f"""
         INSERT INTO rollup (day, {_BY}, requests, errors, {", ".join(_COUNTED)}, cost_usd, cost_pico)
         SELECT floor(at_us / 86400000000.0)::bigint, {_BY}, count(*),
             count(*) FILTER (WHERE status >= 400 OR class <> 0),
             {", ".join(f"sum({name})::bigint" for name in _COUNTED)},
             floor(sum(cost_pico::numeric) / {_PICO})::bigint,
             mod(mod(sum(cost_pico::numeric), {_PICO}) + {_PICO}, {_PICO})::bigint
-        FROM fresh GROUP BY 1, {_BY}
+        FROM {rows} GROUP BY 1, {_BY}
         ON CONFLICT (day, {_BY}) DO UPDATE SET
             requests = rollup.requests + excluded.requests, errors = rollup.errors + excluded.errors,
             {", ".join(f"{name} = rollup.{name} + excluded.{name}" for name in _COUNTED)},
             cost_usd = rollup.cost_usd + excluded.cost_usd
                 + (rollup.cost_pico + excluded.cost_pico) / {_PICO},
             cost_pico = (rollup.cost_pico + excluded.cost_pico) % {_PICO}
-    )
+    """
+
+
+_INSERT = f"""
+    WITH fresh AS (
+        INSERT INTO attempt (node, {_LIST}) SELECT $1::bigint, {_LIST} FROM arriving
+        ON CONFLICT DO NOTHING RETURNING *
+    ), summed AS ({summed("fresh")})
     INSERT INTO ledger_sent (node, bucket, rows_sent)
     SELECT $1::bigint, attempt_id >> {BUCKET}, count(*) FROM fresh GROUP BY 2
     ON CONFLICT (node, bucket) DO UPDATE SET rows_sent = ledger_sent.rows_sent + excluded.rows_sent

@@ -1,0 +1,1 @@
+-- Sums of several nodes are indexed for reports; a single node's stand in its own ledger. See 0011_reports.pg.sql.

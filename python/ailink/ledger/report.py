@@ -124,14 +124,17 @@ async def ask(reader: LedgerReader, question: Question) -> Report:
 
 async def forecast(reader: LedgerReader, question: Question, now_us: int) -> int:
     """What the range will have cost at its end: what it has cost, and for the time that is left the mean of
-    the last seven days (of those since its beginning, if it is younger). Pico-USD.
+    the last seven days, today's part counted in (of those since its beginning, if it is younger). Pico-USD.
+
+    Days are asked for whole, so that only sums are read: nothing was spent yet in what is left of today.
     """
     spent = (await ask(reader, msgspec.structs.replace(question, group_by=()))).total.cost_pico
-    begin = max(question.start_us, now_us - RECENT * DAY_US)
+    today = now_us - now_us % DAY_US
+    begin = max(question.start_us, today - (RECENT - 1) * DAY_US)
     left, seen = question.end_us - now_us, now_us - begin
     if left <= 0 or seen <= 0:
         return spent
-    lately = msgspec.structs.replace(question, group_by=(), start_us=begin, end_us=now_us)
+    lately = msgspec.structs.replace(question, group_by=(), start_us=begin, end_us=today + DAY_US)
     recent = (await ask(reader, lately)).total.cost_pico
     return spent + recent * left // seen
 

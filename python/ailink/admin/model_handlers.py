@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ailink.admin.call import Call, Caller, Nothing
+from ailink.admin.errors import not_found
 from ailink.admin.key_access import allowed_models, may_use
 from ailink.admin.model_changes import shown_params
 from ailink.admin.served import ServedDeployment, ServedModel
@@ -83,7 +84,10 @@ async def model_info(services: Services, call: Call[Nothing, ModelQuery]) -> Mod
     """A key sees the models it may use."""
     wanted = call.query.litellm_model_id
     entries = await _entries(services, call.caller)
-    return ModelsView(data=[entry for entry in entries if wanted in (None, entry.model_info["id"])])
+    found = [entry for entry in entries if wanted in (None, entry.model_info["id"])]
+    if wanted is not None and not found:
+        raise not_found("no such model", param="litellm_model_id", code="model_not_found")
+    return ModelsView(data=found)
 
 
 async def _entries(services: Services, caller: Caller) -> list[ModelEntry]:

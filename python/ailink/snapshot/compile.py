@@ -62,10 +62,9 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
-    """The snapshot and the secrets of its credential ids, but for those in the store."""
+    """The configuration, its snapshot, the secrets of its credential ids but for those in the store."""
 
     config: Config
-    """What it was made of."""
     snapshot: wire.Snapshot
     secrets: dict[str, bytes]
     stored: frozenset[str]
@@ -73,7 +72,6 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     identities: dict[str, Identity]
     """Credential ids whose tokens are to be fetched and kept fresh."""
     policies: tuple[Versioned, ...] = ()
-    """Those of the store."""
     groups: Mapping[str, str] = {}
     """Groups of deployments that were switched to, by model."""
     subjects: list[wire.SubjectRow] = []

@@ -62,13 +62,12 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
-    """The configuration, its snapshot, the secrets of its credential ids but for those in the store."""
+    """The configuration, its snapshot, the secrets of its credential ids, names of stored ones."""
 
     config: Config
     snapshot: wire.Snapshot
     secrets: dict[str, bytes]
     stored: frozenset[str]
-    """Names of the stored credentials in use."""
     identities: dict[str, Identity]
     """Credential ids whose tokens are to be fetched and kept fresh."""
     policies: tuple[Versioned, ...] = ()

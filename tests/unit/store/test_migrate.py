@@ -99,6 +99,11 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "alerts": "c0509c28e7a5a33306c4b0dee2a6b41fa9e43b5b1604694ade7bdd75e167c988",
         "routing": "c64e73618118fed65b4bffae045152f8cae4d48bd60670d945e2ff5b844063cc",
         "policies": "a95d0197ff68fedee1a760fb60c8ac571c320435ff89a868c330c972d274a20a",
+        "mirrors": "af888bb4fe4968027c8705a65d06367ea5ee6c4abdace1ae900c49c43ebe6d31",
+        "config_objects": "3d6230ee372a06382fa702ea71acec1df5533f182b4cea780a6aa924c1928755",
+        "approvals": "5da5a5f16480057679c909ebe16b250780cd5c3547dda4b666a9dd79796af5dc",
+        "groups": "56f235476b3a2527f5c8e594f955229c82c6054b4ca893f53c523ef42aa488ae",
+        "reports": "724d3a9e73526e476db2cb21d68b369f3413c88bce28777c59ac1e18fbf77c4a",
     }
 
 

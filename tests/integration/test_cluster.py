@@ -3,6 +3,8 @@
 import json
 import time
 from collections.abc import Iterator
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -107,6 +109,35 @@ def complete(cluster: Cluster, journal: MockProvider, server: PostgresServer, da
     assert (attempts, different) == (made, made)
     assert cost == summed
     return made
+
+
+def test_what_a_key_and_its_team_have_spent_is_told_alike_by_every_node(cluster: Cluster) -> None:
+    team = cluster.call("/team/new", {"team_alias": "spenders"})["team_id"]
+    key = cluster.mint(team_id=team)
+    for node in range(NODES):
+        cluster.wait_for(node, key)
+    # Of different weight, so that no node has the sum of all by itself.
+    costs = [
+        Decimal(cluster.ask(node, key).headers["x-ailink-cost"])
+        for node in range(NODES)
+        for _ in range(node + 1)
+    ]
+
+    def told(node: int) -> list[Decimal]:
+        of_key = cluster.call("/key/info", node=node, key=key.secret)["info"]["spend"]
+        listed = cluster.call("/key/list", node=node, return_full_object=True, team_id=team)["keys"]
+        of_team = cluster.call("/team/info", node=node, team_id=team)["team_info"]["spend"]
+        return [Decimal(str(one)) for one in (of_key, listed[0]["spend"], of_team)]
+
+    def agrees(node: int) -> bool:
+        return told(node) == [sum(costs)] * 3
+
+    for node in range(NODES):
+        until(partial(agrees, node), "all that was spent is told", 20)
+    # Counted from the sum of all nodes, whichever is asked.
+    reset = cluster.call(f"/key/{key.secret}/reset_spend", {"reset_to": 0}, node=1)
+    assert Decimal(str(reset["previous_spend"])) == sum(costs)
+    until(lambda: told(2)[0] == 0, "reset everywhere", 20)
 
 
 def test_one_ledger(

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from ailink.admin.call import Call, Caller, Nothing
 from ailink.admin.changes import Change
 from ailink.admin.errors import not_found
-from ailink.admin.holders import check_budget, found, place_of, require, spent
+from ailink.admin.holders import check_budget, found, place_of, require
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import (
     BudgetView,
@@ -25,6 +25,7 @@ from ailink.admin.setting_fields import (
     limit_values,
     settings_of,
 )
+from ailink.admin.spent import spent
 from ailink.identity.actor import Actor
 from ailink.ledger.money import Usd
 from ailink.store.database import Queries
@@ -107,7 +108,7 @@ async def new(services: Services, call: Call[NewCustomer, Nothing]) -> CustomerV
             **change.stamps(),
         )
         await change.insert(customers, record)
-    return views(services, [record])[0]
+    return (await views(services, [record]))[0]
 
 
 async def update(services: Services, call: Call[UpdateCustomer, Nothing]) -> CustomerView:
@@ -117,7 +118,7 @@ async def update(services: Services, call: Call[UpdateCustomer, Nothing]) -> Cus
         settings = settings_of(body, before.settings)
         await check_budget(change.queries, actor, settings)
         after = await change.update(customers, before, **_columns(given(body)), settings=settings)
-    return views(services, [after])[0]
+    return (await views(services, [after]))[0]
 
 
 async def info(services: Services, call: Call[Nothing, CustomerQuery]) -> CustomerView:
@@ -125,11 +126,11 @@ async def info(services: Services, call: Call[Nothing, CustomerQuery]) -> Custom
     record = await _found(
         services.database, call.caller.acting, query.end_user_id, query.organization_id, "end_user_id"
     )
-    return views(services, [record])[0]
+    return (await views(services, [record]))[0]
 
 
 async def list_customers(services: Services, call: Call[Nothing, Nothing]) -> list[CustomerView]:
-    return views(services, await customers.find(services.database, call.caller.acting.reach(READ)))
+    return await views(services, await customers.find(services.database, call.caller.acting.reach(READ)))
 
 
 async def delete(services: Services, call: Call[Customers, Nothing]) -> DeletedCustomers:
@@ -157,7 +158,7 @@ async def block(services: Services, call: Call[Customers, Nothing]) -> BlockedCu
             require(actor, WRITE, org=org_id)
             record = Customer(id=row_id, org_id=org_id, name=name, blocked=True, **change.stamps())
             blocked.append(await change.insert(customers, record))
-    return BlockedCustomers(blocked_users=views(services, blocked))
+    return BlockedCustomers(blocked_users=await views(services, blocked))
 
 
 async def unblock(services: Services, call: Call[Customers, Nothing]) -> UnblockedCustomers:
@@ -211,8 +212,8 @@ async def _writable(change: Change, name: str, org_id: str | None) -> Customer:
     return record
 
 
-def views(services: Services, rows: Sequence[Customer]) -> list[CustomerView]:
-    used = spent(services.plane, "customer", rows)
+async def views(services: Services, rows: Sequence[Customer]) -> list[CustomerView]:
+    used = await spent(services, "customer", rows)
     now = services.changes.now_us()
     return [
         CustomerView(

@@ -13,10 +13,8 @@ import msgspec
 from ailink.admin.call import Caller
 from ailink.admin.changes import Change
 from ailink.admin.errors import bad_request, conflict, forbidden, not_found
-from ailink.admin.plane import Plane
 from ailink.admin.setting_fields import LIMITING, given
 from ailink.identity.actor import Actor
-from ailink.snapshot.model import SubjectKind
 from ailink.store.database import Queries
 from ailink.store.reach import EVERYWHERE, Reach
 from ailink.store.rows import Match, Record, Rows
@@ -99,12 +97,6 @@ async def place_of(queries: Queries, caller: Caller, org_id: str | None) -> str 
     if not actor.orgs:
         return None
     raise bad_request("you belong to several organizations: say which", param="organization_id")
-
-
-def spent(plane: Plane, kind: SubjectKind, records: Sequence[Record]) -> dict[str, int]:
-    """Id → pico-USD."""
-    ids = [record.id for record in records]
-    return dict(zip(ids, plane.subject_spend(kind, ids), strict=True)) if ids else {}
 
 
 def reach(settings: Settings) -> tuple[tuple[str, ...], ...]:

@@ -44,13 +44,14 @@ from ailink.admin.key_fields import (
 from ailink.admin.key_owner import key_not_found, visible
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import given, holder_values, stamps
+from ailink.admin.spent import spent
 from ailink.ledger.money import Usd
 from ailink.store.keys import KeyFilter, KeyRecord, Page
 
 
 async def generate(services: Services, call: Call[GenerateKey, Nothing]) -> NewKeyView:
     raw, record = await services.keys.create(call.caller, call.body)
-    return _new_view(services, raw, record)
+    return await _new_view(services, raw, record)
 
 
 async def generate_service_account(services: Services, call: Call[ServiceAccountKey, Nothing]) -> NewKeyView:
@@ -59,7 +60,7 @@ async def generate_service_account(services: Services, call: Call[ServiceAccount
         raise bad_request("a service account has no user", param="user_id")
     name = call.body.service_account or call.body.key_alias or ""
     raw, record = await services.keys.create(call.caller, call.body, service_account=str(name))
-    return _new_view(services, raw, record)
+    return await _new_view(services, raw, record)
 
 
 async def info(services: Services, call: Call[Nothing, KeyInfoQuery]) -> KeyInfoView:
@@ -73,17 +74,17 @@ async def info(services: Services, call: Call[Nothing, KeyInfoQuery]) -> KeyInfo
         record = await services.keys.find(name)
     if record is None or not visible(call.caller.acting, record):
         raise key_not_found()
-    return KeyInfoView(key=name or record.digest, info=KeyInfo(**_fields(services, record)))
+    return KeyInfoView(key=name or record.digest, info=KeyInfo(**await _fields(services, record)))
 
 
 async def info_of_many(services: Services, call: Call[KeysQuery, Nothing]) -> KeysInfoView:
     found = [await services.keys.get(call.caller, name, "keys") for name in call.body.keys]
-    return KeysInfoView(key=call.body.keys, info=row_views(services, found))
+    return KeysInfoView(key=call.body.keys, info=await row_views(services, found))
 
 
 async def update(services: Services, call: Call[UpdateKey, Nothing]) -> UpdatedKeyView:
     record = await services.keys.update(call.caller, call.body.key, call.body)
-    return UpdatedKeyView(key=call.body.key, **_fields(services, record))
+    return UpdatedKeyView(key=call.body.key, **await _fields(services, record))
 
 
 async def delete(services: Services, call: Call[DeleteKeys, Nothing]) -> DeletedKeysView:
@@ -117,12 +118,9 @@ async def list_keys(services: Services, call: Call[Nothing, ListQuery]) -> KeyLi
         descending=query.sort_order == "desc",
     )
     records, total = await services.keys.page(wanted, page)
-    spend = services.keys.spend(records) if query.return_full_object else []
-    views: list[str | KeyRowView] = (
-        [_row_view(services, record, pico) for record, pico in zip(records, spend, strict=True)]
-        if query.return_full_object
-        else [record.digest for record in records]
-    )
+    views: list[str | KeyRowView] = [record.digest for record in records]
+    if query.return_full_object:
+        views = [*await row_views(services, records)]
     pages = -(-total // query.size)
     return KeyListView(keys=views, total_count=total, current_page=query.page, total_pages=pages)
 
@@ -154,7 +152,7 @@ async def bulk_update(services: Services, call: Call[BulkUpdateKeys, Nothing]) -
         fields = {name: value for name, value in given(item).items() if name != "key"}
         try:
             record = await services.keys.update(call.caller, item.key, KeyChanges(**fields))
-            done.append(UpdatedKey(key=item.key, key_info=KeyInfo(**_fields(services, record))))
+            done.append(UpdatedKey(key=item.key, key_info=KeyInfo(**await _fields(services, record))))
         except ApiError as error:
             failed.append(FailedKey(key=item.key, failed_reason=str(error), status=error.status))
     return BulkUpdatedView(
@@ -166,7 +164,9 @@ async def reset_spend(services: Services, call: Call[ResetSpend, Nothing]) -> Re
     """What the key spent so far counts against its budgets no more; the ledger keeps every row."""
     if call.body.reset_to != 0:
         raise bad_request("spend can be reset to 0 only; raise the budget instead", param="reset_to")
-    record, before = await services.keys.reset_spend(call.caller, call.path["key"])
+    known = await services.keys.get(call.caller, call.path["key"])
+    used = (await spent(services, "key", [known]))[known.id]
+    record, before = await services.keys.reset_spend(call.caller, call.path["key"], used)
     values = holder_values(record.all_settings(), record.settings.spend_base, services.keys.now_us())
     return ResetSpendView(
         key_hash=record.digest,
@@ -193,7 +193,7 @@ async def unblock(services: Services, call: Call[OneKey, Nothing]) -> KeyRowView
 async def rotated(services: Services, call: Call[Nothing, Nothing]) -> NewKeyView:
     """Called with the former secret of a key that was rotated by schedule: the new one, once."""
     raw, record = await services.keys.fetch_rotated(call.caller)
-    return _new_view(services, raw, record)
+    return await _new_view(services, raw, record)
 
 
 async def aws_pair(services: Services, call: Call[PairOf, Nothing]) -> AwsKeyPairView:
@@ -222,30 +222,30 @@ async def regenerate(services: Services, call: Call[RegenerateKey, Nothing]) -> 
     raw, record = await services.keys.rotate(
         call.caller, name, call.body.new_key, call.body, call.body.grace_period
     )
-    return _new_view(services, raw, record)
+    return await _new_view(services, raw, record)
 
 
 async def _set_blocked(services: Services, call: Call[OneKey, Nothing], *, blocked: bool) -> KeyRowView:
     record = await services.keys.set_blocked(call.caller, call.body.key, blocked=blocked)
-    return _row_view(services, record, services.keys.spend([record])[0])
+    return (await row_views(services, [record]))[0]
 
 
-def _new_view(services: Services, raw: str, record: KeyRecord) -> NewKeyView:
-    return NewKeyView(key=raw, token=record.digest, token_id=record.digest, **_fields(services, record))
+async def _new_view(services: Services, raw: str, record: KeyRecord) -> NewKeyView:
+    return NewKeyView(key=raw, token=record.digest, token_id=record.digest, **await _fields(services, record))
 
 
-def row_views(services: Services, records: Sequence[KeyRecord]) -> list[KeyRowView]:
-    spend = services.keys.spend(records)
-    return [_row_view(services, record, pico) for record, pico in zip(records, spend, strict=True)]
+async def row_views(services: Services, records: Sequence[KeyRecord]) -> list[KeyRowView]:
+    used = await spent(services, "key", records)
+    return [
+        KeyRowView(token=record.digest, **_values(services, record, used[record.id])) for record in records
+    ]
 
 
-def _row_view(services: Services, record: KeyRecord, spent: int) -> KeyRowView:
-    return KeyRowView(token=record.digest, **_fields(services, record, spent))
+async def _fields(services: Services, record: KeyRecord) -> dict[str, Any]:
+    return _values(services, record, (await spent(services, "key", [record]))[record.id])
 
 
-def _fields(services: Services, record: KeyRecord, spent: int | None = None) -> dict[str, Any]:
-    if spent is None:
-        spent = services.keys.spend([record])[0]
+def _values(services: Services, record: KeyRecord, spent: int) -> dict[str, Any]:
     used_us = services.keys.last_used(record)
     settings = msgspec.structs.replace(record.all_settings(), metadata=record.metadata)
     fields: dict[str, Any] = holder_values(settings, spent, services.keys.now_us())

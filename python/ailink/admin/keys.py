@@ -234,11 +234,12 @@ class KeyService:
             after = await self._replace(change, "key.fetch_rotated", before, {"pending": None})
         return raw, after
 
-    async def reset_spend(self, caller: Caller, name: str) -> tuple[KeyRecord, int]:
-        """Budgets of the key count from now; also what was spent before. Raises `ApiError`."""
+    async def reset_spend(self, caller: Caller, name: str, spent: int) -> tuple[KeyRecord, int]:
+        """Budgets of the key count from now, when `spent` was; also what was spent since the
+        last time. Raises `ApiError`.
+        """
         async with self._changes.make(caller) as change:
             before = await self._changeable(change, name, "/key/reset_spend")
-            spent = self.spend([before])[0]
             settings = msgspec.structs.replace(
                 before.settings, spend_base=spent, spend_since_us=change.now_us
             )

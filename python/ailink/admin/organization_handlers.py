@@ -18,7 +18,6 @@ from ailink.admin.holders import (
     in_use,
     new_id,
     require,
-    spent,
     touch_models,
 )
 from ailink.admin.money_fields import pico
@@ -40,6 +39,7 @@ from ailink.admin.organization_fields import (
 )
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import BudgetView, holder_values, limit_values, settings_of, stamps
+from ailink.admin.spent import spent
 from ailink.identity.roles import shown_name
 from ailink.ledger.money import Usd
 from ailink.store import keys
@@ -225,7 +225,7 @@ async def _found(
 async def views(services: Services, rows: Sequence[Organization]) -> list[OrganizationView]:
     """Organizations with their members and teams."""
     ids = [row.id for row in rows]
-    used = spent(services.plane, "organization", rows)
+    used = await spent(services, "organization", rows)
     now = services.changes.now_us()
     joined = await members.of(services.database, "organization", ids)
     shown = {holder: await member_views(services, found_) for holder, found_ in joined.items()}
@@ -249,7 +249,7 @@ async def views(services: Services, rows: Sequence[Organization]) -> list[Organi
 
 async def member_views(services: Services, rows: Sequence[Membership]) -> list[OrganizationMemberView]:
     people = await users.many(services.database, EVERYWHERE, [row.user_id for row in rows])
-    used = spent(services.plane, "member", rows)
+    used = await spent(services, "member", rows)
     now = services.changes.now_us()
     return [
         OrganizationMemberView(

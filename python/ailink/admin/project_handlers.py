@@ -17,7 +17,6 @@ from ailink.admin.holders import (
     in_use,
     new_id,
     require,
-    spent,
     touch_models,
 )
 from ailink.admin.services import Services
@@ -35,6 +34,7 @@ from ailink.admin.setting_fields import (
     settings_of,
     stamps,
 )
+from ailink.admin.spent import spent
 from ailink.store import keys
 from ailink.store.rows import Match
 from ailink.store.tenancy import Project, projects, teams
@@ -164,7 +164,7 @@ def _columns(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 async def views(services: Services, rows: Sequence[Project]) -> list[ProjectView]:
-    used = spent(services.plane, "project", rows)
+    used = await spent(services, "project", rows)
     now = services.changes.now_us()
     return [
         ProjectView(

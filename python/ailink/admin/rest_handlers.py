@@ -58,17 +58,17 @@ async def list_keys(services: Services, call: Call[Nothing, KeysQuery]) -> KeyPa
     page = Page(limit=query.limit + 1, descending=False)
     shown, cursor = cut(await keys.find(services.database, wanted, page), query.limit)
     return KeyPage(
-        data=key_handlers.row_views(services, shown), has_more=cursor is not None, next_cursor=cursor
+        data=await key_handlers.row_views(services, shown), has_more=cursor is not None, next_cursor=cursor
     )
 
 
 async def get_key(services: Services, call: Call[Nothing, Nothing]) -> Tagged[KeyRowView]:
-    return _key(services, await services.keys.get_by_id(call.caller, call.path["key_id"]))
+    return await _key(services, await services.keys.get_by_id(call.caller, call.path["key_id"]))
 
 
 async def update_key(services: Services, call: Call[KeyChanges, Nothing]) -> Tagged[KeyRowView]:
     record = await services.keys.update(call.caller, await _digest(services, call), call.body)
-    return _key(services, record)
+    return await _key(services, record)
 
 
 async def delete_key(services: Services, call: Call[Nothing, Nothing]) -> Deleted:
@@ -92,7 +92,7 @@ async def restore_key(services: Services, call: Call[Nothing, Nothing]) -> Tagge
             if holder is not None and await rows.get(change.queries, EVERYWHERE, holder) is None:
                 raise conflict(f"{holder} is gone: restore that first", "key_orphaned")
         (living,) = await services.keys.restore_in(change, [record.id])
-    return _key(services, living)
+    return await _key(services, living)
 
 
 async def _digest(services: Services, call: Call[Any, Any]) -> str:
@@ -102,8 +102,8 @@ async def _digest(services: Services, call: Call[Any, Any]) -> str:
     return record.digest
 
 
-def _key(services: Services, record: KeyRecord) -> Tagged[KeyRowView]:
-    return Tagged(key_handlers.row_views(services, [record])[0], etag(record.version))
+async def _key(services: Services, record: KeyRecord) -> Tagged[KeyRowView]:
+    return Tagged((await key_handlers.row_views(services, [record]))[0], etag(record.version))
 
 
 # ── users ────────────────────────────────────────────────────────────────────────────────────────────────

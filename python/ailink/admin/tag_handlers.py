@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ailink.admin.call import Call, Nothing
 from ailink.admin.errors import not_found
-from ailink.admin.holders import check_budget, found, place_of, require, spent
+from ailink.admin.holders import check_budget, found, place_of, require
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import (
     BudgetView,
@@ -24,6 +24,7 @@ from ailink.admin.setting_fields import (
     settings_of,
     stamps,
 )
+from ailink.admin.spent import spent
 from ailink.identity.actor import Actor
 from ailink.ledger.money import Usd
 from ailink.store.database import Queries
@@ -91,7 +92,7 @@ async def new(services: Services, call: Call[TagFields, Nothing]) -> TagMade:
             **change.stamps(),
         )
         await change.insert(tags, record)
-    return TagMade(message=f"Tag {body.name} created successfully", tag=views(services, [record])[0])
+    return TagMade(message=f"Tag {body.name} created successfully", tag=(await views(services, [record]))[0])
 
 
 async def update(services: Services, call: Call[TagFields, Nothing]) -> TagMade:
@@ -105,18 +106,18 @@ async def update(services: Services, call: Call[TagFields, Nothing]) -> TagMade:
         if "description" in fields:
             columns["description"] = fields["description"]
         after = await change.update(tags, before, **columns)
-    return TagMade(message=f"Tag {body.name} updated successfully", tag=views(services, [after])[0])
+    return TagMade(message=f"Tag {body.name} updated successfully", tag=(await views(services, [after]))[0])
 
 
 async def info(services: Services, call: Call[TagNames, Nothing]) -> dict[str, TagView]:
     """Those of the named tags that exist."""
     match = Match(one_of={"name": call.body.names})
     rows = await tags.find(services.database, call.caller.acting.reach(READ), match)
-    return {view.name: view for view in views(services, rows)}
+    return {view.name: view for view in await views(services, rows)}
 
 
 async def list_tags(services: Services, call: Call[Nothing, Nothing]) -> list[TagView]:
-    return views(services, await tags.find(services.database, call.caller.acting.reach(READ)))
+    return await views(services, await tags.find(services.database, call.caller.acting.reach(READ)))
 
 
 async def delete(services: Services, call: Call[TagName, Nothing]) -> TagDeleted:
@@ -138,8 +139,8 @@ async def _found(queries: Queries, actor: Actor, name: str, org_id: str | None) 
     return exact[0]
 
 
-def views(services: Services, rows: Sequence[Tag]) -> list[TagView]:
-    used = spent(services.plane, "tag", rows)
+async def views(services: Services, rows: Sequence[Tag]) -> list[TagView]:
+    used = await spent(services, "tag", rows)
     now = services.changes.now_us()
     return [
         TagView(

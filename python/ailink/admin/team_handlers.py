@@ -7,10 +7,11 @@ from typing import Any
 
 from ailink.admin import key_handlers, members, teams
 from ailink.admin.call import Call, Caller, Nothing
-from ailink.admin.holders import found, pages, spent
+from ailink.admin.holders import found, pages
 from ailink.admin.key_owner import MEMBER_ROUTES, visible
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import BudgetView, holder_values, limit_values, stamps
+from ailink.admin.spent import spent
 from ailink.admin.team_fields import (
     DeletedTeams,
     DeleteTeams,
@@ -84,8 +85,8 @@ async def info(services: Services, call: Call[Nothing, TeamQuery]) -> TeamInfoVi
     return TeamInfoView(
         team_id=team.id,
         team_info=await view(services, team),
-        keys=key_handlers.row_views(services, shown),
-        team_memberships=membership_views(services, joined),
+        keys=await key_handlers.row_views(services, shown),
+        team_memberships=await membership_views(services, joined),
     )
 
 
@@ -203,7 +204,7 @@ async def views(services: Services, found_rows: Sequence[Team]) -> list[TeamView
     ids = [member.user_id for of_team in joined.values() for member in of_team]
     people = await users.many(services.database, EVERYWHERE, ids)
     emails = {user.id: user.email for user in people.values()}
-    used = spent(services.plane, "team", found_rows)
+    used = await spent(services, "team", found_rows)
     now = services.changes.now_us()
     return [TeamView(**_values(team, joined[team.id], emails, used[team.id], now)) for team in found_rows]
 
@@ -239,8 +240,8 @@ def _values(
     }
 
 
-def membership_views(services: Services, joined: Sequence[Membership]) -> list[MembershipView]:
-    used = spent(services.plane, "member", joined)
+async def membership_views(services: Services, joined: Sequence[Membership]) -> list[MembershipView]:
+    used = await spent(services, "member", joined)
     now = services.changes.now_us()
     return [
         MembershipView(

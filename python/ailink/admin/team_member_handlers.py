@@ -11,10 +11,11 @@ from ailink.admin.call import Call, Nothing
 from ailink.admin.changes import Change
 from ailink.admin.durations import instant
 from ailink.admin.errors import ApiError, not_found
-from ailink.admin.holders import found, require, spent
+from ailink.admin.holders import found, require
 from ailink.admin.money_fields import pico
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import LimitFields, given, settings_of
+from ailink.admin.spent import spent
 from ailink.admin.team_fields import (
     AddResult,
     AddTeamMembers,
@@ -71,7 +72,7 @@ async def add(services: Services, call: Call[AddTeamMembers, Nothing]) -> TeamWi
     return TeamWithAdded(
         **msgspec.structs.asdict(shown),
         updated_users=[{"user_id": user.id, "user_email": user.email} for user in people],
-        updated_team_memberships=membership_views(services, added),
+        updated_team_memberships=await membership_views(services, added),
     )
 
 
@@ -147,7 +148,8 @@ async def me(services: Services, call: Call[Nothing, Nothing]) -> MembershipView
     team = await found(services.database, reach, rows, call.path["team_id"], "team_id")
     if actor.user_id is None:
         raise not_found("no such member", param="user_id", code="member_not_found")
-    return membership_views(services, [await members.get(services.database, team, actor.user_id)])[0]
+    member = await members.get(services.database, team, actor.user_id)
+    return (await membership_views(services, [member]))[0]
 
 
 async def reset_spend(services: Services, call: Call[Nothing, Nothing]) -> MemberSpend:
@@ -156,7 +158,7 @@ async def reset_spend(services: Services, call: Call[Nothing, Nothing]) -> Membe
         team = await _writable(change, call.path["team_id"])
         require(call.caller.acting, "budgets.write", org=team.org_id)
         before = await members.get(change.queries, team, call.path["user_id"])
-        used = spent(services.plane, "member", [before])[before.id]
+        used = (await spent(services, "member", [before]))[before.id]
         settings = msgspec.structs.replace(before.settings, spend_base=used, spend_since_us=change.now_us)
         await change.update(memberships, before, "reset_spend", settings=settings)
     return MemberSpend(

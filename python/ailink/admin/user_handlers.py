@@ -10,11 +10,12 @@ import msgspec
 from ailink.admin import key_handlers, members, team_handlers, users
 from ailink.admin.call import Call, Nothing
 from ailink.admin.errors import ApiError, not_found
-from ailink.admin.holders import found, pages, spent
+from ailink.admin.holders import found, pages
 from ailink.admin.key_fields import GenerateKey
 from ailink.admin.key_owner import visible
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import holder_values, stamps
+from ailink.admin.spent import spent
 from ailink.admin.user_fields import (
     BulkUpdatedUsers,
     BulkUpdateUsers,
@@ -77,7 +78,7 @@ async def new(services: Services, call: Call[NewUser, Nothing]) -> NewUserView:
     values = msgspec.structs.asdict((await views(services, [record]))[0])
     if made is not None:
         raw, key = made
-        shown = key_handlers.row_views(services, [key])[0]
+        shown = (await key_handlers.row_views(services, [key]))[0]
         values |= {
             "key": raw,
             "token": key.digest,
@@ -100,7 +101,7 @@ async def info(services: Services, call: Call[Nothing, UserQuery]) -> UserInfoVi
     return UserInfoView(
         user_id=user.id,
         user_info=(await views(services, [user]))[0],
-        keys=key_handlers.row_views(services, own),
+        keys=await key_handlers.row_views(services, own),
         teams=await team_handlers.views(services, list(teams.values())),
     )
 
@@ -216,7 +217,7 @@ async def views(services: Services, found_rows: Sequence[User]) -> list[UserView
     """Users with what they are members of."""
     match = Match(one_of={"user_id": [row.id for row in found_rows]})
     joined = await memberships.find(services.database, EVERYWHERE, match)
-    used = spent(services.plane, "user", found_rows)
+    used = await spent(services, "user", found_rows)
     now = services.changes.now_us()
 
     def holders(user_id: str, kind: str) -> list[str]:

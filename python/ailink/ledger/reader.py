@@ -148,6 +148,13 @@ _TOTALS = f"""
 """
 
 
+# Whose sums there are: the kind of their names, and the column.
+_HOLDERS = {
+    "key": (KEY_KIND, "key_id"), "organization": (2, "org_id"), "team": (6, "team_id"),
+    "user": (7, "user_id"), "project": (8, "project_id"), "customer": (9, "customer_id"),
+}  # fmt: skip
+
+
 class LedgerReader:
     """Reads rows and sums. All methods raise `LedgerError`."""
 
@@ -218,6 +225,21 @@ class LedgerReader:
             output=output,
             cost_pico=usd * PICO + high * HALF + low,
         )
+
+    async def over_nodes(self, kind: str, ids: Sequence[str]) -> dict[str, int]:
+        """Id → pico-USD over all nodes, as far as their rows have come here; empty where a node keeps its
+        ledger for itself.
+        """
+        if self.dialect != "postgresql" or kind not in _HOLDERS or not ids:
+            return {}
+        number, column = _HOLDERS[kind]
+        marks = ", ".join("?" * len(ids))
+        sql = (
+            "SELECT d.text, sum(r.cost_usd), sum(r.cost_pico) FROM dict d "
+            f"JOIN rollup r ON r.{column} = d.id WHERE d.kind = ? AND d.text IN ({marks}) GROUP BY d.text"
+        )
+        rows = await self.fetch(sql, [number, *ids], list[tuple[str, int, int]])
+        return {name: usd * PICO + pico for name, usd, pico in rows}
 
     async def catch_up(self) -> None:
         """Waits for what was settled so far to be in the ledger, as long as that is worth it."""

@@ -7,10 +7,11 @@ import msgspec
 from ailink.admin.call import Call, Nothing
 from ailink.admin.durations import instant
 from ailink.admin.errors import ApiError, forbidden
-from ailink.admin.holders import found, spent
+from ailink.admin.holders import found
 from ailink.admin.rest_fields import Spending, SpendingQuery, Spent
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import holder_values
+from ailink.admin.spent import spent
 from ailink.ledger.money import Usd
 from ailink.ledger.reader import LedgerError
 from ailink.ledger.report import DAY_US, Amounts, Dimension, Report, ask
@@ -51,7 +52,7 @@ async def _spending(
         ]
     except LedgerError as error:
         raise ApiError(503, str(error), type="api_error", code="ledger_unavailable") from error
-    used = spent(services.plane, kind, [holder])[holder.id]
+    used = (await spent(services, kind, [holder]))[holder.id]
     values = holder_values(holder.settings, used, services.changes.now_us())
     return Spending(
         id=holder.id,

@@ -45,7 +45,7 @@ DISGUISES: Final[Mapping[str, Callable[[str], str]]] = {
     "zero width": lambda text: "\u200b".join(text),
     "full width": each(lambda c: chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c),
     "look-alikes": lambda text: text.translate(LOOKALIKES),
-    "styled": lambda text: text.translate(str.maketrans(STYLED)),
+    "styled": lambda text: text.translate({ord(plain): styled for plain, styled in STYLED.items()}),
     "accents": letters(lambda c: c + "\u0301"),
     "tags": each(lambda c: chr(0xE0000 + ord(c)) if " " <= c <= "~" else c),
     "percent": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),

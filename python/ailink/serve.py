@@ -51,6 +51,7 @@ from ailink.snapshot import compile as compiler
 from ailink.snapshot import endings
 from ailink.snapshot.inputs import gather
 from ailink.snapshot.machine import available_memory, raise_descriptor_limit
+from ailink.snapshot.options import Process, compile_options
 from ailink.snapshot.publish import Publisher, PublishError
 from ailink.snapshot.stored_policies import policies_in_force
 from ailink.store import migrate, policies
@@ -191,7 +192,7 @@ class Gateway:
         except (DataDirError, DatabaseError, MigrationError, KeyringError, ValueError) as error:
             raise StartError(str(error)) from error
         socket = data.shell_socket()
-        process = compiler.Process(
+        process = Process(
             shell_socket=str(socket), pepper=keyring.pepper, fds=self._fds, memory_bytes=available_memory()
         )
         self._plugins = PluginHost(socket.with_name("plug.sock"))
@@ -242,9 +243,9 @@ class Gateway:
         await migrate.apply(database)
         return database
 
-    def _new_plane(self, config: Config, process: compiler.Process) -> _core.Plane:
+    def _new_plane(self, config: Config, process: Process) -> _core.Plane:
         try:
-            plane = _core.Plane(msgspec.msgpack.encode(compiler.compile_options(config, process)))
+            plane = _core.Plane(msgspec.msgpack.encode(compile_options(config, process)))
         except (OSError, ValueError, RuntimeError) as error:
             raise StartError(f"the data plane does not start: {error}") from error
         self._ends.push_async_callback(asyncio.to_thread, plane.stop)

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from ailink.config import named_checks as checks
 from ailink.config.problems import Path, did_you_mean
 from ailink.config.schema import Config
-from ailink.guard import checks, load
+from ailink.guard import load
 
 WORDS_MAX = 1_000_000
 """Bytes of words of one rule."""

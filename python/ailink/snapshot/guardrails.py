@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from ailink.config import named_checks as checks
 from ailink.config.guardrails import Guardrail
 from ailink.config.schema import Config, Model
-from ailink.guard import checks, presets
+from ailink.guard import presets
 from ailink.snapshot import model as wire
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ailink import pricing
 from ailink.config import loader
 from ailink.config.problems import ConfigError
-from ailink.snapshot.compile import Inputs, Process, compile_options, compile_snapshot
+from ailink.snapshot.compile import Inputs, compile_snapshot
+from ailink.snapshot.options import Process, compile_options
 
 OURS = {
     "server": {
@@ -171,7 +172,7 @@ def test_any_change_loads_or_is_refused(registry, tmp_path_factory, tree):
         return
     # What passed the checks compiles.
     inputs = Inputs(registry=registry, catalogue=pricing.load(), env=ENV)
-    msgspec.msgpack.encode(compile_snapshot(loaded.config, inputs, 0))
+    msgspec.msgpack.encode(compile_snapshot(loaded.config, inputs, 0).snapshot)
     process = Process(shell_socket="s", pepper=b"p" * 32, fds=(), memory_bytes=1)
     msgspec.msgpack.encode(compile_options(loaded.config, process))
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ailink.config import named_checks as checks
 from ailink.config.guardrails import Guardrail
 from ailink.config.units import Tree
-from ailink.guard import checks, vendors
+from ailink.guard import vendors
 
 ROOT = Path(__file__).parents[3]
 

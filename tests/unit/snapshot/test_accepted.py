@@ -13,7 +13,8 @@ from ailink.config import loader
 from ailink.config.problems import ConfigError
 from ailink.config.schema import Config
 from ailink.providers import Registry
-from ailink.snapshot.compile import Inputs, Process, compile_options, compile_snapshot
+from ailink.snapshot.compile import Inputs, compile_snapshot
+from ailink.snapshot.options import Process, compile_options
 
 QUICKLY = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 

@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 from ailink import pricing
 from ailink.config.schema import Config, Deployment, Model
 from ailink.providers import Registry
-from ailink.snapshot.compile import (
-    CompileError,
-    Inputs,
-    Process,
-    compile_options,
-    compile_snapshot,
-    needs_mock,
-)
+from ailink.snapshot.compile import CompileError, Inputs, compile_snapshot, needs_mock
+from ailink.snapshot.options import Process, compile_options
 
 TWO = """\
 providers:

@@ -9,7 +9,7 @@ from tests.unit.snapshot.test_compile import PROCESS, TWO
 
 from ailink.snapshot import model as wire
 from ailink.snapshot import rules
-from ailink.snapshot.compile import compile_options
+from ailink.snapshot.options import compile_options
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -21,7 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::facts::{RequestFacts, history, tools};
 use crate::guard::record::Verdict;
-use crate::kernel::condition::{Memo, Metric};
+use crate::kernel::condition::{Holder, Memo, Metric};
 use crate::stage::parse::understand;
 use crate::stage::{Flow, Stage, Wait};
 
@@ -234,18 +234,7 @@ fn one(exchange: &mut Exchange, policy: &Policy, action: &Action) -> Result<Done
             return Ok(routed(exchange, variant.model.as_deref()));
         }
         Action::RateLimit { rule, by } => rated(exchange, policy, rule, &who(exchange, *by))?,
-        Action::SpendCap { rule, by } => {
-            let spent = exchange.key.as_deref().and_then(|key| by.of(key));
-            let spent = spent.map_or(0.0, |subject| history(subject, Metric::Spend, rule.window_ms, exchange.wall_us));
-            if spent >= rule.usd {
-                let text = match rule.message.as_str() {
-                    "" => format!("The policy '{}' allows ${} in this time.", policy.name, rule.usd),
-                    message => message.to_string(),
-                };
-                let status = exchange.snapshot.settings.budget_status;
-                return Err(Error::new(Code::BudgetExceeded, text).status(status));
-            }
-        }
+        Action::SpendCap { rule, by } => capped(exchange, policy, rule, *by)?,
         Action::Throttle(delay_ms) => {
             return Ok(park(exchange, Pending::Delay(Duration::from_millis(*delay_ms))));
         }
@@ -299,6 +288,21 @@ fn one(exchange: &mut Exchange, policy: &Policy, action: &Action) -> Result<Done
         }
     }
     Ok(Done::Next)
+}
+
+/// Refuses somebody who has spent what a policy allows.
+fn capped(exchange: &Exchange, policy: &Policy, rule: &wire::SpendCap, by: Holder) -> Result<()> {
+    let spent = exchange.key.as_deref().and_then(|key| by.of(key));
+    let spent = spent.map_or(0.0, |subject| history(subject, Metric::Spend, rule.window_ms, exchange.wall_us));
+    if spent >= rule.usd {
+        let text = match rule.message.as_str() {
+            "" => format!("The policy '{}' allows ${} in this time.", policy.name, rule.usd),
+            message => message.to_string(),
+        };
+        let status = exchange.snapshot.settings.budget_status;
+        return Err(Error::new(Code::BudgetExceeded, text).status(status));
+    }
+    Ok(())
 }
 
 /// Counts the request of somebody against the rate of a policy.

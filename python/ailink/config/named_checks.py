@@ -1,18 +1,14 @@
 """Checks of a guardrail as the data plane takes them: built-in ones as they are, services by their rows."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ailink import _core
+from ailink.config.guardrails import Guardrail
+from ailink.config.problems import Path
 from ailink.guard import vendors
-
-if TYPE_CHECKING:
-    from ailink.config.guardrails import Guardrail
-    from ailink.config.problems import Path
 
 _PLACE = re.compile(r'^guardrail "[^"]*": (?:checks\[(\d+)\]\.)?([^:]*): (.*)$', re.DOTALL)
 

@@ -173,7 +173,6 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("/key/generate", {"budget_duration": "0d"}, "budget_duration", "invalid_request"),
     ("/key/generate", {"tpm_limit": -100}, "tpm_limit", "invalid_parameter"),
     ("/key/generate", {"key_alias": "x" * 10_240}, "key_alias", "invalid_parameter"),
-    ("/key/generate", {"guardrails": ["pii"]}, "guardrails", "unsupported_parameter"),
     ("/key/generate", {"metadata": {"guardrails": ["pii"]}}, "metadata.guardrails", "unsupported_parameter"),
     ("/key/generate", {"no_such_field": None}, "no_such_field", "unknown_parameter"),
     ("/key/generate", {"rpm_limit": 0}, "rpm_limit", "invalid_parameter"),

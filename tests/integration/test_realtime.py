@@ -226,14 +226,6 @@ def test_what_is_no_upgrade(gateway: Gateway, key: Key) -> None:
     assert gateway.http.post("/v1/realtime", headers=key.bearer).status_code == 405
 
 
-async def test_responses_are_asked_for_over_http(gateway: Gateway, key: Key) -> None:
-    """What sends Codex back to POST."""
-    for path in ("/v1/responses", "/openai/v1/responses"):
-        answer = await refusal(dial(gateway, key.secret, path=path))
-        assert (answer.status_code, answer.headers["upgrade"]) == (426, "HTTP/1.1")
-        assert json.loads(answer.body)["error"]["code"] == "upgrade_required"
-
-
 async def test_parallel_sessions_are_counted(gateway: Gateway) -> None:
     key = gateway.mint(max_parallel_requests=1)
     async with dial(gateway, key.secret) as socket:

@@ -140,10 +140,10 @@ impl Remote {
         }
         let field = if name == "log" { "logURL" } else { "webhookURL" };
         let url = given.needed(field)?;
-        BaseUrl::parse(&url).map_err(|error| (field.to_string(), error))?;
-        if !url.starts_with("http") {
+        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err((field.to_string(), "expected an address of http or https".to_string()));
         }
+        BaseUrl::parse(&url).map_err(|error| (field.to_string(), error))?;
         let headers = match given.take("headers") {
             None => BTreeMap::new(),
             Some(Value::String(text)) if text.trim().is_empty() => BTreeMap::new(),

@@ -56,6 +56,11 @@ impl Body {
         self
     }
 
+    /// Reads it to its end, for nobody.
+    pub async fn drain(mut self) {
+        while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {}
+    }
+
     /// The source inside, for a body that is continued by another.
     pub fn into_source(self) -> Result<Box<dyn Source>, Bytes> {
         match self.kind {

@@ -5,12 +5,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
-use smallvec::SmallVec;
 
 use crate::arrival::{Arrival, Caller};
 use crate::body::Body;
@@ -19,7 +18,7 @@ use crate::connection::Connection;
 use crate::decision::Decision;
 use crate::endpoint::{self, Dialect, Endpoint, Match, Operation, Owner};
 use crate::error::{Code, Error, Result};
-use crate::exchange::{CacheUse, Call, Exchange, RequestId};
+use crate::exchange::{Exchange, Opening, RequestId};
 use crate::head::{check_coding, check_host, check_size, client_address, decode};
 use crate::serving::{Answering, Serving};
 use crate::shard::Shard;
@@ -145,7 +144,7 @@ impl Arrival {
         let client = client_address(&self.shard, &self.connection, &parts.headers);
         let snapshot = self.shard.snapshot();
         let decision = Decision::wanted(&snapshot.settings, &parts.headers, endpoint);
-        Exchange {
+        Exchange::new(Opening {
             started: self.started,
             wall_us: self.wall_us,
             request_id: self.request_id,
@@ -162,50 +161,9 @@ impl Arrival {
             connection: self.connection,
             upgrade: if endpoint.operation.is_session() { parts.extensions.remove() } else { None },
             key: Some(caller.key),
-            call: Call::default(),
-            model: None,
-            admission: None,
-            admitted: false,
-            extra: SmallVec::new(),
-            share_until: None,
-            turn: None,
-            due: None,
-            customer: 0,
-            tags: Vec::new(),
             quotas: caller.quotas,
-            cache: CacheUse::Off,
-            exact_only: false,
-            fill: None,
-            follow: None,
-            hit: None,
-            candidates: SmallVec::new(),
-            unavailable: None,
-            forced: false,
             decision,
-            plan: None,
-            provider: None,
-            visited: SmallVec::new(),
-            reservation: None,
-            attempts: 0,
-            waited: Duration::ZERO,
-            dropped: SmallVec::new(),
-            answer: None,
-            translation: None,
-            converted: None,
-            kept: None,
-            object: None,
-            served: None,
-            guards: smallvec::SmallVec::new(),
-            checks: None,
-            policed: None,
-            tickets: Vec::new(),
-            policies_told: Vec::new(),
-            guarded: Vec::new(),
-            cost_pico: None,
-            marks: 0,
-            race: None,
-            mirror: None,
-        }
+        })
     }
 
     fn models(&self, name: Option<String>, request: &Request<Incoming>) -> Response<Body> {

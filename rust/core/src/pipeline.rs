@@ -8,11 +8,9 @@
 //! them is answered in the caller's dialect; `settle` sees every answer. What a request holds (places, reservations, the
 //! record of its attempt) is held by guards that settle themselves, so leaving early anywhere is safe.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use http::{Request, Response};
-use http_body::Body as _;
 
 use crate::approval::Ticket;
 use crate::arrival::{Arrival, Caller};
@@ -171,8 +169,7 @@ pub async fn released(mut exchange: Box<Exchange>, response: Response<Body>) -> 
 /// Carries a request without a caller to its answer, which only the cache gets.
 pub async fn refresh(mut exchange: Box<Exchange>) {
     let answer = unattended(&mut exchange).await;
-    let mut body = settle::run(exchange, answer).into_body();
-    while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+    settle::run(exchange, answer).into_body().drain().await;
 }
 
 /// The answer to a request without a caller, who was let in, looked at and found no answer in the cache.

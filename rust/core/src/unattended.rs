@@ -1,11 +1,9 @@
 //! A request without its caller: one that is asked once more for the cache, of another model, or of another deployment
 //! while the first is waited for.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use smallvec::SmallVec;
-
-use crate::exchange::{CacheUse, Exchange, RequestId};
+use crate::exchange::{Exchange, Opening, RequestId};
 
 impl Exchange {
     /// The same request once more, without its caller. `None` for one that a config object has rewritten.
@@ -15,7 +13,7 @@ impl Exchange {
 
     /// A request of the gateway's own in the name of the same caller.
     pub fn apart(&self) -> Exchange {
-        Exchange {
+        let opening = Opening {
             started: Instant::now(),
             wall_us: self.wall_us,
             request_id: RequestId::new(self.wall_us),
@@ -32,49 +30,18 @@ impl Exchange {
             uri: None,
             signed: None,
             key: self.key.clone(),
+            quotas: self.quotas,
+            decision: None,
+        };
+        Exchange {
             call: self.call.clone(),
             model: self.model,
-            admission: None,
             admitted: true,
             extra: self.extra.clone(),
-            share_until: None,
-            turn: None,
-            due: None,
             customer: self.customer,
             tags: self.tags.clone(),
-            quotas: self.quotas,
-            guards: SmallVec::new(),
-            checks: None,
-            policed: None,
-            tickets: Vec::new(),
-            policies_told: Vec::new(),
-            guarded: Vec::new(),
-            cache: CacheUse::Off,
-            exact_only: false,
-            fill: None,
-            follow: None,
-            hit: None,
-            plan: None,
             provider: self.provider.clone(),
-            candidates: SmallVec::new(),
-            unavailable: None,
-            forced: false,
-            decision: None,
-            visited: SmallVec::new(),
-            reservation: None,
-            attempts: 0,
-            waited: Duration::ZERO,
-            dropped: SmallVec::new(),
-            answer: None,
-            translation: None,
-            converted: None,
-            kept: None,
-            object: None,
-            served: None,
-            cost_pico: None,
-            marks: 0,
-            race: None,
-            mirror: None,
+            ..Exchange::new(opening)
         }
     }
 }

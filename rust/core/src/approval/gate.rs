@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::Body as _;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -316,8 +315,7 @@ fn later(exchange: &Exchange, standing: &Standing) {
             Ok(()) => pipeline::through(again).await,
             Err(error) => crate::stage::settle::run(again, Err(error)),
         };
-        let mut body = response.into_body();
-        while let Some(Ok(_)) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {}
+        response.into_body().drain().await;
     });
 }
 

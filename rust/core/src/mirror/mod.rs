@@ -88,7 +88,7 @@ fn copy(exchange: &Exchange, model: u32, bill: bool) -> Option<Exchange> {
 async fn run(mut exchange: Box<Exchange>, pair: Arc<Pair>, place: InMirror) {
     let answer = pipeline::unattended(&mut exchange).await;
     if let Ok(answer) = pair.watch(Side::Mirror, &exchange, answer) {
-        pair::drain(answer).await;
+        answer.into_body().drain().await;
     }
     drop(place);
 }

@@ -1,13 +1,11 @@
 //! The two answers to a request and to its mirror, looked at as they pass.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
 use http::header::CONTENT_TYPE;
-use http_body::Body as _;
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -193,10 +191,4 @@ impl Drop for Watched {
             eye.end(complete);
         }
     }
-}
-
-/// Reads an answer that nobody gets to its end.
-pub async fn drain(answer: Response<Body>) {
-    let mut body = answer.into_body();
-    while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
 }

@@ -5,7 +5,6 @@ within two seconds, with the database alone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import cast
 
@@ -14,6 +13,7 @@ import msgspec
 from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import Subject
+from ailink.background import end
 from ailink.store import change_log
 from ailink.store.change_log import What
 from ailink.store.database import DatabaseError
@@ -45,9 +45,7 @@ class Follower:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
 
     async def _run(self) -> None:
         while True:

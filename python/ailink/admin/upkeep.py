@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from ailink.admin.route_samples import Samples, take_back
 from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import TABLES
+from ailink.background import end
 from ailink.store import keys
 from ailink.store.database import DatabaseError
 from ailink.store.reach import EVERYWHERE
@@ -44,9 +44,7 @@ class Upkeep:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
 
     async def _run(self) -> None:
         while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import logging
@@ -15,6 +14,7 @@ import msgspec
 
 from ailink.admin.errors import ApiError, forbidden, not_found
 from ailink.approvals.shapes import Answered, Claim, Done, Entry, Standing, Which
+from ailink.background import end
 from ailink.config.approvals import Approvals
 from ailink.secrets.envelope import Place
 from ailink.secrets.keyring import Keyring
@@ -71,9 +71,7 @@ class Desk:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
 
     # ── asked by the data plane ──────────────────────────────────────────────────────────────────────────
 

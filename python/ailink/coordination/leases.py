@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ailink.background import end
 from ailink.coordination import link
 from ailink.coordination.shapes import (
     MARGIN_MS,
@@ -113,9 +114,7 @@ class Leases:
     async def stop(self) -> None:
         """Gives everything back."""
         asyncio.get_running_loop().remove_reader(self._plane.lease_fd())
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         with contextlib.suppress(*link.TROUBLE):
             if self._online:
                 left = self._shrink(self._decode(self._plane.lease_report("changed")))

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ailink.background import end
 from ailink.config.identity import Identity
 from ailink.identities.token import IdentityError, Token
 
@@ -89,10 +90,7 @@ class Refresher:
 
     async def stop(self) -> None:
         """Ends all tasks."""
-        tasks = [*self._tasks.values(), *self._forgetting]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([*self._tasks.values(), *self._forgetting])
 
     def _forget(self, slot: str) -> None:
         async def later() -> None:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ailink.background import end
 from ailink.ledger.reader import LedgerSource
 from ailink.store.database import DatabaseError
 
@@ -120,9 +121,7 @@ class Shipper:
     async def stop(self) -> None:
         """Sends what there is, if that is possible now."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
             with contextlib.suppress(DatabaseError, RuntimeError, TimeoutError):
                 async with asyncio.timeout(5.0):
                     await self.once()

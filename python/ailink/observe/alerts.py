@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ailink.background import end
 from ailink.config.alerts import AlertChannel, Alerts
 from ailink.observe.channels import NotToldError, tell
 from ailink.store.database import Database, DatabaseError
@@ -103,9 +104,7 @@ class AlertSender:
 
     async def stop(self) -> None:
         """What is waiting is given up; the log says so."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     async def _deliver(
         self, channel: AlertChannel, alert: Mapping[str, Any], waits: tuple[float, ...] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 from starlette.types import ASGIApp
+
+from ailink.background import end
 
 # A path in a Unix address has room for this many bytes.
 LONGEST_PATH = 107
@@ -76,9 +77,7 @@ class ShellServer:
         if not done:
             for worker in server.wrks:
                 worker.kill()  # type: ignore[no-untyped-call]
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end([task])
         socket_path.unlink(missing_ok=True)
 
 

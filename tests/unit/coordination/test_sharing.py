@@ -151,3 +151,13 @@ def test_a_slow_answer_is_no_outage(redis_url: str) -> None:
         assert await nodes[0].spend(DOLLAR // 2)
 
     with_nodes(redis_url, 1, work)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.003, 0.01])
+def test_a_node_that_is_stopped_while_it_connects_ends(redis_url: str, after_s: float) -> None:
+    async def work(nodes: list[Node]) -> None:
+        await asyncio.sleep(after_s)
+
+    began = time.monotonic()
+    with_nodes(redis_url, 5, work)
+    assert time.monotonic() - began < 10

@@ -1,7 +1,6 @@
 //! What callers are told about limits: the refusal of one that has no room, and the headers that say how the tightest
 //! ones stand.
 
-use std::fmt::{self, Write};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -25,30 +24,27 @@ const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-toke
 /// The refusal in words.
 pub fn error(refused: &Refused, budget_status: u16) -> Error {
     let Refused { who, rule, used, asked, refusal, .. } = refused;
-    let (max, metric) = (rule.row.max, rule.row.metric);
-    let limit = Named(&rule.row.name);
-    // A flood of refusals should not cost more than it must: one text, written in place.
-    let mut text = String::with_capacity(160);
-    let _ = match metric {
-        Metric::Requests => write!(text, "{who} may make {max} {rule}{limit}."),
-        Metric::Parallel => write!(text, "{who} has {max} {rule}, as many as it may{limit}."),
+    let metric = rule.row.metric;
+    let (words, limit) = (rule.words.as_str(), rule.named.as_str());
+    // A flood of refusals should not cost more than it must: one text, put together without the machinery of formatting.
+    let mut text = String::with_capacity(192);
+    let mut digits = itoa::Buffer::new();
+    let max = digits.format(rule.row.max);
+    match metric {
+        Metric::Requests => text.extend([who, " may make ", max, " ", words, limit, "."]),
+        Metric::Parallel => text.extend([who, " has ", max, " ", words, ", as many as it may", limit, "."]),
         Metric::InputTokens | Metric::OutputTokens | Metric::Tokens => {
-            write!(
-                text,
-                "{who} may use {max} {rule}{limit}: {used} are used or reserved, this request may use {asked}."
-            )
+            let [used, asked] = [used, asked].map(u64::to_string);
+            text.extend([who, " may use ", max, " ", words, limit, ": ", &used]);
+            text.extend([" are used or reserved, this request may use ", &asked, "."]);
         }
         Metric::Spend => {
-            let [max, used, asked] = [max, *used, *asked].map(usd);
-            let span = rule.to_string();
-            let span = span.strip_prefix("USD").unwrap_or_default();
-            write!(
-                text,
-                "Budget has been exceeded! {who} may spend ${max}{span}{limit}: ${used} are spent or reserved, this \
-                 request may cost ${asked}."
-            )
+            let [max, used, asked] = [rule.row.max, *used, *asked].map(usd);
+            let span = words.strip_prefix("USD").unwrap_or_default();
+            text.extend(["Budget has been exceeded! ", who, " may spend $", &max, span, limit, ": $", &used]);
+            text.extend([" are spent or reserved, this request may cost $", &asked, "."]);
         }
-    };
+    }
     let code = match metric {
         Metric::Parallel => Code::ConcurrencyLimited,
         Metric::Spend => Code::BudgetExceeded,
@@ -59,34 +55,27 @@ pub fn error(refused: &Refused, budget_status: u16) -> Error {
     }
     let wait = Duration::from_nanos(refusal.retry_after_ns);
     let wait = if wait <= LONGEST_MINUTE { wait.min(MINUTE) } else { wait };
-    let tenths = wait.as_millis().div_ceil(100);
-    let _ = match metric {
-        Metric::Parallel => Ok(()),
-        Metric::Spend => write!(text, " It is renewed in {}.", reset(refusal.retry_after_ns)),
-        _ => write!(text, " Retry in {}.{} s.", tenths / 10, tenths % 10),
-    };
+    match metric {
+        Metric::Parallel => {}
+        Metric::Spend => text.extend([" It is renewed in ", &reset(refusal.retry_after_ns), "."]),
+        _ => {
+            let tenths = u64::try_from(wait.as_millis().div_ceil(100)).unwrap_or(u64::MAX);
+            let mut tenth = itoa::Buffer::new();
+            text.extend([" Retry in ", digits.format(tenths / 10), ".", tenth.format(tenths % 10), " s."]);
+        }
+    }
     with_status(Error::new(code, text).retry_after(wait), budget_status)
 }
 
 /// A soft limit that was passed, in words.
 pub fn passed(passed: &Passed) -> String {
     let Passed { who, rule, used } = passed;
-    let (max, limit) = (rule.row.max, Named(&rule.row.name));
+    let (max, words, limit) = (rule.row.max, &rule.words, &rule.named);
     if rule.row.metric == Metric::Spend {
-        let span = rule.to_string();
-        let span = span.strip_prefix("USD").unwrap_or_default();
+        let span = words.strip_prefix("USD").unwrap_or_default();
         return format!("{who} passed ${}{span}{limit}: ${} are spent or reserved.", usd(max), usd(*used));
     }
-    format!("{who} passed {max} {rule}{limit}: {used} are used or reserved.")
-}
-
-/// The operator's name of a limit, where he gave one.
-struct Named<'n>(&'n str);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, " (limit '{}')", self.0) }
-    }
+    format!("{who} passed {max} {words}{limit}: {used} are used or reserved.")
 }
 
 fn with_status(error: Error, budget_status: u16) -> Error {

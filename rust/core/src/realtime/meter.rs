@@ -201,7 +201,8 @@ impl Meter {
         let (mut hold, pico) =
             terms.take(key.as_ref(), &mut told).map_err(|refused| refusal::error(&refused, self.budget_status))?;
         for passed in told.passed {
-            let message = format!("{} passed its soft limit of {} {}", passed.who, passed.rule.row.max, passed.rule);
+            let message =
+                format!("{} passed its soft limit of {} {}", passed.who, passed.rule.row.max, passed.rule.words);
             let event = Event { kind: "soft_limit", level: "warning", message, ..Event::default() };
             self.shard.shared.events.push(event);
         }

@@ -1,6 +1,7 @@
 //! Takes from all limits of a request, or from none: locks the subjects that have limits in one order, checks
 //! everything, and only then takes. Two requests that share no subject never meet.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ impl Quotas {
 pub struct Refused {
     pub kind: Kind,
     /// `The team 'x'`
-    pub who: String,
+    pub who: Cow<'static, str>,
     pub rule: Arc<Rule>,
     pub used: u64,
     pub asked: u64,
@@ -115,7 +116,7 @@ pub struct Refused {
 /// A soft limit that was passed.
 #[derive(Debug)]
 pub struct Passed {
-    pub who: String,
+    pub who: Cow<'static, str>,
     pub rule: Arc<Rule>,
     pub used: u64,
 }

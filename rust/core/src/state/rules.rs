@@ -108,6 +108,10 @@ pub struct Rule {
     /// When the next request is due where they are paced.
     next_ns: AtomicU64,
     models: Option<Vec<Pattern>>,
+    /// `requests per minute`, `tokens per day`, `USD`, …
+    pub words: String,
+    /// What follows `words` where the operator gave the limit a name.
+    pub named: String,
 }
 
 impl Rule {
@@ -139,7 +143,9 @@ impl Rule {
         if line.is_some() || row.reserved != [0; 2] {
             RANKED.store(true, Ordering::Relaxed);
         }
-        Ok(Rule { models, row, line, next_ns: AtomicU64::new(0) })
+        let words = Words(&row).to_string();
+        let named = if row.name.is_empty() { String::new() } else { format!(" (limit '{}')", row.name) };
+        Ok(Rule { models, row, line, next_ns: AtomicU64::new(0), words, named })
     }
 
     /// How much of it is kept from requests of this priority.
@@ -188,10 +194,11 @@ impl Rule {
 /// Longest window: what the clock of sliding windows reaches back to.
 pub const MAX_LENGTH_MS: u64 = 400 * 86_400_000;
 
-/// `requests per minute`, `tokens per day`, `USD`, …
-impl fmt::Display for Rule {
+struct Words<'r>(&'r LimitRule);
+
+impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.row.metric {
+        f.write_str(match self.0.metric {
             Metric::Requests => "requests",
             Metric::Parallel => "requests in flight",
             Metric::InputTokens => "input tokens",
@@ -199,13 +206,13 @@ impl fmt::Display for Rule {
             Metric::Tokens => "tokens",
             Metric::Spend => "USD",
         })?;
-        match &self.row.window {
+        match &self.0.window {
             Some(WindowRow::Sliding { length_ms } | WindowRow::Anchored { length_ms, .. }) => length(f, *length_ms)?,
             Some(WindowRow::Calendar { unit, .. }) => write!(f, " per calendar {}", unit_name(*unit))?,
             Some(WindowRow::Lifetime { .. }) => f.write_str(" in all")?,
             None => {}
         }
-        if let Some(models) = &self.row.models {
+        if let Some(models) = &self.0.models {
             write!(f, " on {}", models.join(", "))?;
         }
         Ok(())
@@ -395,7 +402,7 @@ mod tests {
     #[test]
     fn rules_say_what_they_are() {
         let minute = Some(WindowRow::Sliding { length_ms: 60_000 });
-        let text = |row: LimitRule| Rule::compile(row).map(|rule| rule.to_string());
+        let text = |row: LimitRule| Rule::compile(row).map(|rule| rule.words);
         assert_eq!(text(row(Metric::Requests, minute.clone())).as_deref(), Ok("requests per minute"));
         let models = Some(vec!["gpt-*".to_string(), "o3".to_string()]);
         let on_models = LimitRule { models, ..row(Metric::Tokens, Some(WindowRow::Sliding { length_ms: 7_200_000 })) };

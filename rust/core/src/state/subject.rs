@@ -1,5 +1,6 @@
 //! One subject: its limits with their counters, and what it has spent.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -347,12 +348,12 @@ impl Subject {
         })
     }
 
-    pub(super) fn describe(&self, cell: &Cell) -> String {
+    pub(super) fn describe(&self, cell: &Cell) -> Cow<'static, str> {
         match (self.kind, &cell.alias) {
-            (Kind::Key, _) => "This API key".to_string(),
-            (Kind::Global, _) => "This gateway".to_string(),
-            (kind, Some(alias)) => format!("The {} '{alias}'", kind.name()),
-            (kind, None) => format!("The {} '{}'", kind.name(), self.id),
+            (Kind::Key, _) => "This API key".into(),
+            (Kind::Global, _) => "This gateway".into(),
+            (kind, Some(alias)) => format!("The {} '{alias}'", kind.name()).into(),
+            (kind, None) => format!("The {} '{}'", kind.name(), self.id).into(),
         }
     }
 }

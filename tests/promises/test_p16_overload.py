@@ -26,7 +26,7 @@ from tests.harness import (
 )
 from tests.promises.conftest import Figures
 from tests.promises.generator import generator
-from tests.promises.size import sized
+from tests.harness.size import sized
 
 SLOTS, SERVICE_MS = 20, 400
 KNEE = SLOTS * 1000 // SERVICE_MS

@@ -27,7 +27,7 @@ from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_de
 from tests.promises import truth
 from tests.promises.conftest import Figures
 from tests.promises.generator import Generator, generator
-from tests.promises.size import sized
+from tests.harness.size import sized
 from tests.promises.truth import USD, Price
 
 SEED = 20_261_121

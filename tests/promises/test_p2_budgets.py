@@ -20,7 +20,7 @@ from tests.harness import (
     make_model,
 )
 from tests.promises.conftest import Figures
-from tests.promises.size import sized
+from tests.harness.size import sized
 
 CALLERS = 500
 NODES = 3

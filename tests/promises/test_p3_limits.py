@@ -20,7 +20,7 @@ from tests.harness import (
     until,
 )
 from tests.promises.conftest import Figures
-from tests.promises.size import sized
+from tests.harness.size import sized
 
 NODES = 3
 WINDOW_S = 2.0

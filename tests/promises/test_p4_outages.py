@@ -18,7 +18,7 @@ from tests.harness import (
 )
 from tests.harness.cluster import MASTER_KEY
 from tests.promises.conftest import Figures
-from tests.promises.size import sized
+from tests.harness.size import sized
 
 NODES = 3
 OUTAGE_S = sized(4, 120)

@@ -34,7 +34,7 @@ from tests.harness import (
 from tests.promises.activation import activated
 from tests.promises.callers import Callers, Request
 from tests.promises.conftest import Figures
-from tests.promises.size import sized
+from tests.harness.size import sized
 from tests.promises.wire import Http1, Http2, encoded
 
 SEED = 5

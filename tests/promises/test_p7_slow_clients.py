@@ -23,7 +23,7 @@ from tests.harness import Gateway, Key, MockProvider, make_config, make_deployme
 from tests.promises.conftest import Figures
 from tests.promises.eventually import eventually
 from tests.promises.generator import generator
-from tests.promises.size import sized
+from tests.harness.size import sized
 from tests.promises.wire import Http1, Http2, encoded
 
 MIB = 1 << 20

@@ -23,7 +23,7 @@ from tests.harness import (
 )
 from tests.promises.conftest import Figures
 from tests.promises.generator import generator
-from tests.promises.size import sized
+from tests.harness.size import sized
 
 RATE = 1_000
 SECONDS = sized(4, 20)

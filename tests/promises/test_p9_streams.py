@@ -33,7 +33,7 @@ from tests.harness import (
 from tests.harness.process import free_port
 from tests.promises.conftest import Figures
 from tests.promises.replay import Answer, End, Replay
-from tests.promises.size import FULL
+from tests.harness.size import FULL
 from tests.promises.wire import Http1, Http2, encoded
 
 IDLE = 0.4

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.promises.size import sized
+from tests.harness.size import sized
 
 from ailink import store
 from ailink.ledger.ship import Shipper

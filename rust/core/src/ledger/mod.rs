@@ -199,7 +199,10 @@ impl Ledger {
         let run = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("ailink-ledger".to_owned())
-            .spawn(move || run.run())
+            .spawn(move || {
+                yield_to_requests();
+                run.run();
+            })
             .map_err(LedgerError::Thread)?;
         Ok(Self { store, shared, thread: Mutex::new(Some(thread)) })
     }
@@ -320,5 +323,15 @@ impl Drop for Ledger {
 impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ledger").field("path", &self.store.path).finish_non_exhaustive()
+    }
+}
+
+/// Requests come first: what they leave behind can wait, and would hold one up for as long as a batch takes to write.
+fn yield_to_requests() {
+    const LESS: i32 = 5;
+    // On Linux this is the calling thread; elsewhere it would be the process.
+    #[cfg(target_os = "linux")]
+    if let Ok(now) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, now.saturating_add(LESS));
     }
 }

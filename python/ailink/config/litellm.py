@@ -49,6 +49,8 @@ class _Settings(msgspec.Struct, kw_only=True):
     retries: Node | None = None
     total: Node | None = None
     first_byte: Node | None = None
+    connections: Node | None = None
+    """`max_parallel_requests` of deployments that have none."""
     fallbacks: dict[str, dict[str, list[Scalar]]] = {}
     """By kind, then by model."""
     default_fallbacks: list[Scalar] = []
@@ -85,6 +87,8 @@ class _Converter:
         self._entries["models"] = self._models(groups)
         if (routing := self._router.routing(place)) is not None:
             self._entries["routing"] = routing
+        if budgets := self._router.budgets:
+            self._entries["budgets"] = _mapping(place, {"rules": SequenceNode(place=place, items=budgets)})
         if guardrails.items:
             self._entries["guardrails"] = SequenceNode(place=place, items=guardrails.items)
         if guardrails.defaults:
@@ -168,6 +172,8 @@ class _Converter:
                 self._settings.first_byte = seconds(value, here, self._notes)
             elif key == "model_group_alias":
                 self._read_aliases(value, here)
+            elif key == "default_max_parallel_requests":
+                self._settings.connections = value
             elif not self._router.take(key, value, here, place):
                 self._notes.unknown(here, place)
 
@@ -232,8 +238,9 @@ class _Converter:
             for kind, by_model in fallbacks.items():
                 if chosen := by_model.get(group.name):
                     entries[kind] = SequenceNode(place=chosen[0].place, items=list(chosen))
-            if (routing := self._router.of_group(group.name)) is not None:
+            if (routing := self._routing(group, names)) is not None:
                 entries["routing"] = routing
+            self._connections(entries["deployments"])
             retries = group.retries or self._settings.retries
             if retries is not None and scalar_text(retries) not in {None, "", "null"}:
                 entries["retries"] = self._capped(retries)
@@ -242,6 +249,24 @@ class _Converter:
                 entries["timeouts"] = _mapping(group.place, present)
             items.append(_mapping(group.place, entries))
         return SequenceNode(place=self._root.place, items=items)
+
+    def _routing(self, group: Group, names: list[str]) -> MappingNode | None:
+        entries = self._router.of_group(group.name)
+        if (mirror := group.mirror) is not None and mirror.text in names and mirror.text != group.name:
+            name = quoted(mirror.place, mirror.text)
+            entries["mirror"] = _mapping(mirror.place, {"model": name})
+        elif mirror is not None:
+            text = f"the model `{mirror.text}` is not in the list: no requests are mirrored"
+            self._notes.add(("model_list", "silent_model"), mirror.place, text)
+        return _mapping(group.place, entries) if entries else None
+
+    def _connections(self, deployments: Node) -> None:
+        """`default_max_parallel_requests`, where a deployment has no number of its own."""
+        given = self._settings.connections
+        for node in deployments.items if isinstance(deployments, SequenceNode) else []:
+            if given is not None and isinstance(node, MappingNode) and "max_connections" not in node.entries:
+                node.entries["max_connections"] = given
+                node.keys["max_connections"] = given.place
 
     def _capped(self, node: Node) -> Node:
         text = scalar_text(node) or ""

@@ -82,6 +82,8 @@ class Group(msgspec.Struct, kw_only=True):
     place: Place
     entries: dict[str, Node]
     retries: Node | None = None
+    mirror: Scalar | None = None
+    """`silent_model`: who gets its requests too."""
 
 
 class _Entry(msgspec.Struct, kw_only=True):
@@ -222,6 +224,8 @@ class Models:
                     timeouts["total" if key == "timeout" else "first_byte"] = found
             elif key in {"num_retries", "max_retries"}:
                 group.retries = group.retries or node
+            elif key == "silent_model" and isinstance(node, Scalar):
+                group.mirror = group.mirror or node
             elif not self._read_param(key, node, here, entry, row):
                 self._notes.unknown(here, entry.params.keys.get(key, node.place))
         if timeouts:

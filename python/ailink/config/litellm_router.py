@@ -28,8 +28,12 @@ _RETRIES: Final = {
     "RateLimitErrorRetries": ("rate_limit",),
     "ContentPolicyViolationErrorRetries": ("content_policy",),
     "InternalServerErrorRetries": ("server_error", "connection"),
+    "ServiceUnavailableErrorRetries": ("server_error", "connection"),
     "NotFoundErrorRetries": ("not_found",),
 }
+_DEFAULT_RETRIES: Final = "DefaultRetries"
+_CHECKED_ANYWAY: Final = frozenset({"responses_api_deployment_check", "router_budget_limiting"})
+"""`optional_pre_call_checks` that nobody has to ask for here."""
 _TRUE: Final = {"true", "True", "TRUE"}
 _FALSE: Final = {"false", "False", "FALSE"}
 _NOTHING: Final = {"", "null", "~"}
@@ -44,6 +48,8 @@ class RouterSettings:
         self._routing: dict[str, Node] = {}
         self._breaker: dict[str, Node] = {}
         self._groups: dict[str, Node] = {}
+        self.budgets: list[Node] = []
+        """Of providers, as items of our `budgets.rules`."""
 
     def take(self, key: str, node: Node, path: Path, place: Place) -> bool:
         """Reads one setting; False when it is none of these."""
@@ -67,12 +73,20 @@ class RouterSettings:
         elif key == "disable_cooldowns" and text in _TRUE | _FALSE:
             if text in _TRUE:
                 self._breaker["open"] = _plain(place, "0s")
+        elif key == "provider_budget_config" and isinstance(node, MappingNode):
+            for provider, budget in node.entries.items():
+                self._budget(provider, budget, (*path, provider))
+        elif key == "optional_pre_call_checks" and isinstance(node, yaml12.Sequence):
+            for index, check in enumerate(node.items):
+                if scalar_text(check) not in _CHECKED_ANYWAY:
+                    text = f"`{scalar_text(check)}` is not understood in this version and has no effect"
+                    self._notes.add((*path, index), check.place, text)
         elif key == "tag_filtering_match_any" and text in _TRUE | _FALSE:
             self._routing["tags"] = quoted(place, "any" if text in _TRUE else "all")
         else:
             # What asks for nothing but the default.
             return (
-                (key == "enable_tag_filtering" and text in _TRUE)
+                (key in {"enable_tag_filtering", "enable_weighted_failover"} and text in _TRUE)
                 or (key == "retry_after" and text in {"0", *_NOTHING})
                 or (key == "max_fallbacks" and text in {"5", *_NOTHING})
                 or text in _NOTHING
@@ -86,23 +100,46 @@ class RouterSettings:
             entries["breaker"] = _mapping(place, self._breaker)
         return _mapping(place, entries) if entries else None
 
-    def of_group(self, name: str) -> MappingNode | None:
-        """The section `routing` of one model."""
+    def of_group(self, name: str) -> dict[str, Node]:
+        """What the section `routing` of one model says."""
         policy = self._groups.get(name)
-        return None if policy is None else _mapping(policy.place, {"retry": policy})
+        return {} if policy is None else {"retry": policy}
 
     def _policy(self, node: Node, path: Path) -> MappingNode:
         entries: dict[str, Node] = {}
+        default: Node | None = None
         for name, value in node.entries.items() if isinstance(node, MappingNode) else ():
             text = scalar_text(value) or ""
-            if name not in _RETRIES or not text.isdecimal() or len(text) > 9:
+            if name not in {*_RETRIES, _DEFAULT_RETRIES} or not text.isdecimal() or len(text) > 9:
                 self._notes.unknown((*path, name), value.place)
                 continue
             if int(text) > _MOST:
                 self._notes.add((*path, name), value.place, f"more than {_MOST} retries are not made")
-            for own in _RETRIES[name]:
-                entries[own] = _plain(value.place, str(min(int(text), _MOST)))
+            times = _plain(value.place, str(min(int(text), _MOST)))
+            if name == _DEFAULT_RETRIES:
+                default = times
+            for own in _RETRIES.get(name, ()):
+                # Two of theirs are one of ours: the higher counts.
+                known = scalar_text(entries[own]) if own in entries else None
+                entries[own] = max(times, _plain(value.place, known or "0"), key=lambda one: int(one.text))
+        if default is not None:
+            classes = {own for named in _RETRIES.values() for own in named}
+            entries |= dict.fromkeys(sorted(classes - entries.keys()), default)
         return _mapping(node.place, entries)
+
+    def _budget(self, provider: str, node: Node, path: Path) -> None:
+        """`{budget_limit, time_period}`, or `{max_budget, budget_duration}`."""
+        given = dict(node.entries) if isinstance(node, MappingNode) else {}
+        usd = given.pop("budget_limit", None) or given.pop("max_budget", None)
+        period = given.pop("time_period", None) or given.pop("budget_duration", None)
+        if usd is None or period is None or scalar_text(period) is None:
+            self._notes.unknown(path, node.place)
+            return
+        for key, value in given.items():
+            self._notes.unknown((*path, key), value.place)
+        on = quoted(node.place, f"provider:{provider}")
+        per = quoted(period.place, scalar_text(period) or "")
+        self.budgets.append(_mapping(node.place, {"on": on, "usd": usd, "per": per}))
 
     def _cooldown(self, node: Node, path: Path) -> None:
         if scalar_text(node) in {"0", "0.0"}:

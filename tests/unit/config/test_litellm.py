@@ -279,3 +279,45 @@ def test_prices_per_token_are_exact(price):
 )
 def test_recognition(text, theirs):
     assert litellm.recognises(yaml12.compose(text.encode(), "f")) is theirs
+
+
+def test_budgets_of_providers_mirrors_and_connections(load):
+    text = """\
+model_list:
+  - {model_name: a, litellm_params: {model: openai/a, api_key: k, silent_model: b}}
+  - model_name: b
+    litellm_params: {model: openai/b, api_key: k, max_parallel_requests: 3, silent_model: nobody}
+router_settings:
+  default_max_parallel_requests: 7
+  provider_budget_config:
+    openai: {budget_limit: 12.5, time_period: 1d}
+    azure: {max_budget: 3, budget_duration: 30d, soft: 1}
+    broken: {}
+  optional_pre_call_checks: [responses_api_deployment_check, prompt_caching]
+"""
+    loaded = load(text, {}, "config.yaml")
+    a, b = loaded.config.models
+    assert [deployment.max_connections for model in (a, b) for deployment in model.deployments] == [7, 3]
+    assert a.routing.mirror is not None
+    assert (a.routing.mirror.model, b.routing.mirror) == ("b", None)
+    rules = [(rule.on, int(rule.usd), rule.per) for rule in loaded.config.budgets.rules]
+    assert rules == [("provider:openai", 125 * 10**11, "1d"), ("provider:azure", 3 * 10**12, "30d")]
+    told = "\n".join(str(note) for note in loaded.notes)
+    for name in ("nobody", "soft", "broken", "prompt_caching"):
+        assert name in told, told
+    assert "responses_api" not in told
+
+
+def test_retries_of_two_kinds_and_of_all_others(load):
+    text = """\
+model_list: [{model_name: a, litellm_params: {model: openai/a, api_key: k}}]
+router_settings:
+  retry_policy:
+    {InternalServerErrorRetries: 1, ServiceUnavailableErrorRetries: 3, TimeoutErrorRetries: 0,
+     DefaultRetries: 2}
+"""
+    loaded = load(text, {}, "config.yaml")
+    retry = loaded.config.routing.retry
+    assert (retry.server_error, retry.connection, retry.timeout) == (3, 3, 0)
+    assert (retry.bad_request, retry.rate_limit, retry.not_found, retry.authentication) == (2, 2, 2, 2)
+    assert loaded.notes == ()

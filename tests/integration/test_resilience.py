@@ -40,6 +40,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         pair("half-reset", at("drop=reset", model="half-reset")),
         pair("half-429", at("status=429", model="half-429")),
         pair("half-401", at("status=401", model="half-401")),
+        pair("half-slow", at("latency=5s", model="half-slow", timeouts={"first_byte": "100ms"})),
         pair("half-400", at("status=400", model="half-400"), routing={"breaker": {"minimum": 1}}),
         pair("flapping", at("fail_first=3;id=flapping", id="flapping", weight=1_000_000), routing={
             "breaker": {"consecutive": 3, **SOON}
@@ -88,7 +89,17 @@ def asked(provider: MockProvider, mark: int) -> Counter[str]:
     return Counter(seen.json()["model"].split("?")[0] for seen in provider.requests(mark))
 
 
-@pytest.mark.parametrize("model", ["half-500", "half-refused", "half-reset", "half-429", "half-401"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "half-500",
+        "half-refused",
+        "half-reset",
+        "half-429",
+        "half-401",
+        "half-slow",
+    ],
+)
 def test_half_of_a_group_down_loses_nothing(
     gateway: Gateway, key: Key, provider: MockProvider, model: str
 ) -> None:

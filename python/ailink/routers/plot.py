@@ -29,6 +29,8 @@ def draw(file: Path, rows: list[Row], results: dict[str, Result]) -> None:
         axes.scatter(result.cost, result.quality, marker="D", zorder=3, label=name)
     axes.axhline(0.95, color="0.85", zorder=0)
     axes.axvline(0.5, color="0.85", zorder=0)
+    # Names stand below and right of their points.
+    axes.margins(0.12)
     axes.set(xlabel="cost / cost of the best model", ylabel="quality / quality of the best model")
     axes.legend(loc="lower right")
     figure.savefig(file)

@@ -92,10 +92,12 @@ class Plane:
         """Removes entries that fit all that is named; how many went. Raises ValueError."""
 
     def guard_report(self) -> bytes:
-        """What guardrails found: per rule the counts of input, output and both in shadow; latest verdicts."""
+        """What guardrails found: per rule the counts of input, output and both in shadow; latest verdicts;
+        rule, key and count of what shadow would have done."""
 
     def policy_report(self) -> bytes:
-        """What policies did: per policy the counts of both modes; the latest verdicts."""
+        """What policies did: per policy the counts of both modes; the latest verdicts; policy, key and
+        count of what shadow would have done."""
 
     def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
         """What the policies of a `PolicyTrial` would do with the requests kept from a period: JSON list."""

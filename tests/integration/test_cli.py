@@ -279,3 +279,19 @@ def test_who_still_uses_what_ends(run: Run, provider: MockProvider, tmp_path: Pa
         assert [(user["key_id"], user["requests"]) for user in told[0]["used_by"]] == [(key.id, 1)]
         assert key.id in run("models", "ending", *options)
         assert json.loads(run("models", "ending", "--days", "9", "--json", *options))["data"] == []
+
+
+def test_policies(gateway: Gateway, run: Run, tmp_path: Path) -> None:
+    """The whole way is in `test_policy_pages`; here are the process, its exit codes and what is wrong."""
+    at = partial(run, **reach(gateway))
+    file = tmp_path / "p.yaml"
+    file.write_text("name: short\nwhen: body.max_tokens > 10\nthen: [{deny: {message: too long}}]\n")
+    request = tmp_path / "r.json"
+    request.write_text(json.dumps(chat("m", max_tokens=11)))
+    told = json.loads(at("policies", "simulate", str(request), "--draft", str(file), "--json", code=1))
+    assert (told["outcome"], told["message"]) == ("deny", "too long")
+    assert "short: version 1, shadow" in at("policies", "put", str(file), "--shadow")
+    assert "has no version 7" in at("policies", "rollback", "short", "7", code=1)
+    file.write_text("name: short\nwhen: body.max_tokens >\nthen: [{deny: {}}]\n")
+    assert "p.yaml:2:7: when" in at("policies", "check", str(file), "--config", str(gateway.file), code=1)
+    assert "deleted" in at("policies", "delete", "short")

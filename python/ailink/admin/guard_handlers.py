@@ -40,6 +40,7 @@ class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
     output: int
     shadow_input: int
     shadow_output: int
+    shadow_by_key: dict[str, int]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,11 +121,22 @@ async def list_guardrails(services: Services, call: Call[Nothing, Nothing]) -> G
     return GuardrailsView(guardrails=views)
 
 
+Told = tuple[list[tuple[str, list[int]]], list[Verdict], list[tuple[str, str, int]]]
+"""What the plane reports: counts by name, the latest verdicts, what shadow would have done by key."""
+
+
+def shadow_by_key(shadows: list[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
+    """By name and key."""
+    found: dict[str, dict[str, int]] = {}
+    for name, key, count in shadows:
+        found.setdefault(name, {})[key] = count
+    return found
+
+
 async def report(services: Services, call: Call[Nothing, ReportQuery]) -> ReportView:
     """Counts per rule since the start, and the latest verdicts."""
-    counts, latest = msgspec.msgpack.decode(
-        services.plane.guard_report(), type=tuple[list[tuple[str, list[int]]], list[Verdict]]
-    )
+    counts, latest, shadows = msgspec.msgpack.decode(services.plane.guard_report(), type=Told)
+    by_key = shadow_by_key(shadows)
     query = call.query
     chosen = [
         verdict
@@ -133,7 +145,14 @@ async def report(services: Services, call: Call[Nothing, ReportQuery]) -> Report
     ]
     return ReportView(
         rules=[
-            RuleReport(name=name, input=row[0], output=row[1], shadow_input=row[2], shadow_output=row[3])
+            RuleReport(
+                name=name,
+                input=row[0],
+                output=row[1],
+                shadow_input=row[2],
+                shadow_output=row[3],
+                shadow_by_key=by_key.get(name, {}),
+            )
             for name, row in counts
             if query.rule in (None, name)
         ],

@@ -66,10 +66,10 @@ class Plane(Protocol):
         """Removes what fits; how many entries went."""
 
     def guard_report(self) -> bytes:
-        """MessagePack of the counts per rule and the latest verdicts of guardrails."""
+        """MessagePack: counts per guardrail, latest verdicts, counts of shadow by key."""
 
     def policy_report(self) -> bytes:
-        """MessagePack of the counts per policy and the latest verdicts of policies."""
+        """MessagePack: counts per policy, latest verdicts, counts of shadow by key."""
 
     def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
         """What a `PolicyTrial` would do with the requests kept from a period: a JSON list."""

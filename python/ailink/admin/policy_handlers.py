@@ -11,7 +11,7 @@ import msgspec
 from ailink import _core
 from ailink.admin.call import Call, Nothing
 from ailink.admin.errors import bad_request, not_found
-from ailink.admin.guard_handlers import Verdict
+from ailink.admin.guard_handlers import Told, Verdict, shadow_by_key
 from ailink.admin.services import Services
 from ailink.config.policies import PolicyRule
 from ailink.config.policy_rows import chosen, targets
@@ -63,13 +63,12 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PolicyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests for which it held; `shadow`: it would have acted."""
+    """Requests for which it held; `shadow`: it would have acted, and for which keys."""
 
     name: str
     enforced: int
     shadow: int
     shadow_by_key: dict[str, int]
-    """Of the latest."""
 
 
 class ReportQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,15 +200,8 @@ async def rollback(services: Services, call: Call[Rollback, Nothing]) -> Version
 
 async def report(services: Services, call: Call[Nothing, ReportQuery]) -> ReportView:
     """Counts per policy since the start, and the latest verdicts; what shadow would have done, by key."""
-    counts, latest = msgspec.msgpack.decode(
-        services.plane.policy_report(), type=tuple[list[tuple[str, list[int]]], list[Verdict]]
-    )
-    query = call.query
-    by_key: dict[str, dict[str, int]] = {}
-    for verdict in latest:
-        if verdict.shadow:
-            keys = by_key.setdefault(verdict.rule, {})
-            keys[verdict.key] = keys.get(verdict.key, 0) + 1
+    counts, latest, shadows = msgspec.msgpack.decode(services.plane.policy_report(), type=Told)
+    query, by_key = call.query, shadow_by_key(shadows)
     chosen_ones = [
         verdict
         for verdict in reversed(latest)

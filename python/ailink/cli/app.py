@@ -18,6 +18,7 @@ from ailink.cli import (
     migrate,
     mock,
     models,
+    policies,
     providers,
     router,
     serve,
@@ -48,6 +49,7 @@ def build() -> typer.Typer:
     app.add_typer(router.build(), name="router")
     app.command()(explain.explain)
     app.add_typer(guardrails.build(), name="guardrails")
+    app.add_typer(policies.build(), name="policies")
     app.add_typer(approvals.build(), name="approvals")
     app.add_typer(cache.build(), name="cache")
     app.command()(stages.stages)

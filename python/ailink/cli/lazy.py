@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ailink import _core as core
     from ailink import serve
     from ailink.cli import client, discover, doctor_checks, migration, render
-    from ailink.config import data_dir, loader, problems
+    from ailink.config import data_dir, loader, policy_files, problems
     from ailink.moving import offline as moving
     from ailink.pricing import files as price_files
     from ailink.providers import registry
@@ -32,6 +32,7 @@ _MODULES: Final = {
     "loader": "ailink.config.loader",
     "migration": "ailink.cli.migration",
     "moving": "ailink.moving.offline",
+    "policy_files": "ailink.config.policy_files",
     "price_files": "ailink.pricing.files",
     "problems": "ailink.config.problems",
     "registry": "ailink.providers.registry",
@@ -54,6 +55,7 @@ __all__ = [
     "loader",
     "migration",
     "moving",
+    "policy_files",
     "price_files",
     "problems",
     "registry",

@@ -17,7 +17,17 @@ _Label = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,63}$")]
 _Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 _Url = Annotated[str, Meta(pattern=r"^https?://")]
 Share = Literal[
-    "key", "user", "team", "project", "organization", "ip", "model", "end_user", "everyone", "request"
+    "key",
+    "user",
+    "team",
+    "project",
+    "organization",
+    "session",
+    "ip",
+    "model",
+    "end_user",
+    "everyone",
+    "request",
 ]
 
 
@@ -187,7 +197,8 @@ class SpendCap(Strict, frozen=True, kw_only=True):
 
     usd: PicoUsd
     window: Duration = Duration(86_400_000)
-    by: Literal["key", "user", "team", "project", "organization"] = "key"
+    by: Literal["key", "user", "team", "project", "organization", "session"] = "key"
+    """A request that names no session is not capped by session."""
     message: _Text = ""
 
 

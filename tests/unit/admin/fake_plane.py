@@ -81,10 +81,10 @@ class FakePlane:
         return 0
 
     def guard_report(self) -> bytes:
-        return msgspec.msgpack.encode(([], []))
+        return msgspec.msgpack.encode(([], [], []))
 
     def policy_report(self) -> bytes:
-        return msgspec.msgpack.encode(([], []))
+        return msgspec.msgpack.encode(([], [], []))
 
     def policy_replay(self, trial: bytes, from_us: int, to_us: int) -> str:
         return "[]"

@@ -43,12 +43,21 @@ impl Holder {
             Holder::Team => Kind::Team,
             Holder::Project => Kind::Project,
             Holder::Organization => Kind::Organization,
+            Holder::Session => Kind::Session,
         }
     }
 
     /// The subject of a key that is its holder of this kind.
     pub fn of(self, key: &Key) -> Option<&Subject> {
         key.subjects.iter().find(|subject| subject.kind == self.kind()).map(|subject| &**subject)
+    }
+
+    /// The holder of this kind behind a request.
+    pub fn behind(self, exchange: &Exchange) -> Option<&Subject> {
+        match self {
+            Holder::Session => exchange.extra.iter().find(|subject| subject.kind == Kind::Session).map(|one| &**one),
+            holder => holder.of(exchange.key.as_deref()?),
+        }
     }
 }
 
@@ -88,7 +97,7 @@ fn caller<'e>(exchange: &'e Exchange, field: &Field, wall_us: i64) -> Fact<'e> {
         }
         Field::EstimatedCost => estimate(exchange).map_or(Fact::Missing, Fact::Number),
         Field::History(holder, metric, window_ms) => {
-            let Some(subject) = holder.of(key) else { return Fact::Missing };
+            let Some(subject) = holder.behind(exchange) else { return Fact::Missing };
             Fact::Number(history(subject, *metric, *window_ms, wall_us))
         }
         _ => Fact::Missing,
@@ -129,6 +138,8 @@ fn of_told<'t>(told: &'t Told, field: &Field) -> Fact<'t> {
             Holder::Team => told.team.as_deref(),
             Holder::Project => told.project.as_deref(),
             Holder::Organization => told.organization.as_deref(),
+            // Read off the headers.
+            Holder::Session => None,
         }),
         Field::Tags => many(told.tags.clone()),
         Field::EstimatedCost => told.estimated_cost.map_or(Fact::Missing, Fact::Number),

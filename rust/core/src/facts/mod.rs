@@ -18,7 +18,8 @@ pub use identity::{Told, Who, history, identity_of};
 
 use crate::exchange::Exchange;
 use crate::kernel::civil::{self, Offsets};
-use crate::kernel::condition::{Fact, Facts, Field, fact_at};
+use crate::kernel::condition::{Fact, Facts, Field, Holder, fact_at};
+use crate::state::sessions;
 use crate::wire::json::{self, Kind};
 
 const METADATA: [&str; 2] = ["x-ailink-metadata", "x-portkey-metadata"];
@@ -313,6 +314,10 @@ impl Facts for RequestFacts<'_> {
             Field::RepeatedCalls => Fact::Number(session::repeated(self.body(), self.answered_calls()) as f64),
             Field::Depth => Fact::Number(session::depth(self.body(), self.answered_calls()) as f64),
             Field::Repetition => Fact::Number(session::repetition(self.body(), &self.answered_text())),
+            Field::Owner(Holder::Session) => match sessions::named(scene.headers) {
+                Some(name) => Fact::Text(String::from_utf8_lossy(name)),
+                None => Fact::Missing,
+            },
             Field::KeyId
             | Field::KeyAlias
             | Field::KeyRole

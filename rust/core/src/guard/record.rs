@@ -11,6 +11,8 @@ use serde::Serialize;
 const KEPT: usize = 1024;
 /// Rules counted; later ones share a cell.
 const RULES: usize = 16_384;
+/// Pairs of rule and key counted in shadow; later keys share a pair.
+const PAIRS: usize = 65_536;
 
 /// Requests and answers in which a rule found something.
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub struct Verdict {
 pub struct Record {
     rules: Mutex<HashMap<String, Arc<RuleCell>>>,
     latest: Mutex<VecDeque<Verdict>>,
+    /// What would have been acted on, by rule and key.
+    shadows: Mutex<HashMap<(String, String), u64>>,
     /// Texts that could not be looked at.
     pub failures: AtomicU64,
 }
@@ -73,6 +77,14 @@ impl Record {
     pub fn note(&self, cell: &RuleCell, verdict: Verdict) {
         let output = verdict.side == "output";
         cell.counts[usize::from(output)][usize::from(verdict.shadow)].fetch_add(1, Ordering::Relaxed);
+        if verdict.shadow {
+            let mut shadows = self.shadows.lock();
+            let mut pair = (verdict.rule.clone(), verdict.key.clone());
+            if shadows.len() >= PAIRS && !shadows.contains_key(&pair) {
+                pair.1 = "others".to_string();
+            }
+            *shadows.entry(pair).or_default() += 1;
+        }
         let mut latest = self.latest.lock();
         if latest.len() >= KEPT {
             latest.pop_front();
@@ -85,6 +97,14 @@ impl Record {
         let mut cells: Vec<_> = self.rules.lock().values().cloned().collect();
         cells.sort_by(|one, other| one.name.cmp(&other.name));
         cells
+    }
+
+    /// What would have been acted on: rule, key, how often.
+    pub fn shadows(&self) -> Vec<(String, String, u64)> {
+        let shadows = self.shadows.lock();
+        let mut all: Vec<_> = shadows.iter().map(|((rule, key), count)| (rule.clone(), key.clone(), *count)).collect();
+        all.sort_unstable();
+        all
     }
 
     /// The latest verdicts, oldest first.

@@ -327,8 +327,8 @@ pub(super) fn assignments(set: &Map<String, Value>, place: &str) -> Result<Vec<A
 }
 
 fn share(name: &str, place: &str) -> Result<Share, Fault> {
-    const NAMES: [&str; 10] =
-        ["key", "user", "team", "project", "organization", "ip", "model", "end_user", "everyone", "request"];
+    const NAMES: [&str; 11] =
+        ["key", "user", "team", "project", "organization", "session", "ip", "model", "end_user", "everyone", "request"];
     match name {
         "ip" => Ok(Share::Ip),
         "model" => Ok(Share::Model),

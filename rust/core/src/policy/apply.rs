@@ -292,8 +292,8 @@ fn one(exchange: &mut Exchange, policy: &Policy, action: &Action) -> Result<Done
 
 /// Refuses somebody who has spent what a policy allows.
 fn capped(exchange: &Exchange, policy: &Policy, rule: &wire::SpendCap, by: Holder) -> Result<()> {
-    let spent = exchange.key.as_deref().and_then(|key| by.of(key));
-    let spent = spent.map_or(0.0, |subject| history(subject, Metric::Spend, rule.window_ms, exchange.wall_us));
+    let spent =
+        by.behind(exchange).map_or(0.0, |subject| history(subject, Metric::Spend, rule.window_ms, exchange.wall_us));
     if spent >= rule.usd {
         let text = match rule.message.as_str() {
             "" => format!("The policy '{}' allows ${} in this time.", policy.name, rule.usd),

@@ -27,7 +27,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::guard::record::RuleCell;
-use crate::kernel::condition::{Fields, Memo, Rule, Scope};
+use crate::kernel::condition::{Field, Fields, Holder, Memo, Rule, Scope};
 use action::Action;
 use select::Attached;
 
@@ -93,6 +93,8 @@ pub struct Policies {
     pub keep: usize,
     /// A request may have to wait for people before it is sent.
     pub holds: bool,
+    /// Something is counted by session.
+    pub sessions: bool,
 }
 
 /// Places of policies in [`Policies::list`].
@@ -147,7 +149,10 @@ impl Policies {
                 && policy.actions.iter().any(|action| matches!(action, Action::RequireApproval(_)))
         };
         let holds = list.iter().any(asks);
-        Ok(Policies { list, fields, attached, keep: wire.keep as usize, holds })
+        let by_session = |action: &Action| matches!(action, Action::SpendCap { by: Holder::Session, .. });
+        let sessions = fields.iter().any(|field| matches!(field, Field::History(Holder::Session, ..)))
+            || list.iter().any(|policy| policy.actions.iter().any(by_session));
+        Ok(Policies { list, fields, attached, keep: wire.keep as usize, holds, sessions })
     }
 }
 

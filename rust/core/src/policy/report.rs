@@ -4,7 +4,7 @@ use super::trial::{Trial, Tried};
 use crate::plane::{Plane, PlaneError};
 
 impl Plane {
-    /// The latest verdicts of guardrails and the counts per rule, as MessagePack.
+    /// The counts per guardrail, the latest verdicts, and the counts of shadow by key, as MessagePack.
     ///
     /// # Errors
     /// They cannot be written.
@@ -18,10 +18,11 @@ impl Plane {
                 (cell.name.clone(), [of(false, false), of(true, false), of(false, true), of(true, true)])
             })
             .collect();
-        rmp_serde::to_vec_named(&(counts, guards.latest())).map_err(|error| PlaneError(error.to_string()))
+        rmp_serde::to_vec_named(&(counts, guards.latest(), guards.shadows()))
+            .map_err(|error| PlaneError(error.to_string()))
     }
 
-    /// The latest verdicts of policies and the counts per policy, as MessagePack.
+    /// The counts per policy, the latest verdicts, and the counts of shadow by key, as MessagePack.
     ///
     /// # Errors
     /// They cannot be written.
@@ -35,7 +36,8 @@ impl Plane {
                 (cell.name.clone(), [of(false), of(true)])
             })
             .collect();
-        rmp_serde::to_vec_named(&(counts, record.latest())).map_err(|error| PlaneError(error.to_string()))
+        rmp_serde::to_vec_named(&(counts, record.latest(), record.shadows()))
+            .map_err(|error| PlaneError(error.to_string()))
     }
 
     /// Something changed with these approvals: whoever waits for them looks.

@@ -6,13 +6,15 @@ use super::{Policy, wire};
 use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::facts::RequestFacts;
-use crate::kernel::condition::{Fact, Facts, Field};
+use crate::kernel::condition::{Fact, Facts, Field, Holder};
+use crate::state::sessions;
 
 /// The name that shares a rate or a side of a split.
 pub(super) fn who(exchange: &Exchange, by: Share) -> String {
     let key = exchange.key.as_deref();
     let own = || key.map(|key| key.id.to_string()).unwrap_or_default();
     match by {
+        Share::Holder(Holder::Session) => sessions::own(&own(), &exchange.headers).unwrap_or_else(own),
         // A key without a team is by itself.
         Share::Holder(holder) => {
             let found = key.and_then(|key| holder.of(key)).map(|subject| subject.id.to_string());

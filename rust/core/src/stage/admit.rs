@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName};
 use super::{Flow, Wait, exhausted, share};
 use crate::account::Admission;
 use crate::arrival::{Arrival, Caller};
+use crate::clock::monotonic_ns;
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -18,6 +19,7 @@ use crate::refusal;
 use crate::state::draw::{Ask, Passed, Told, peek};
 use crate::state::line::Rank;
 use crate::state::rules::{Amounts, Exhausted, Metric, Now};
+use crate::state::sessions;
 use crate::state::subjects::Kind;
 use crate::tags;
 use crate::wire::json::{self, Kind as Json, scan_value_object};
@@ -141,6 +143,12 @@ fn extra(exchange: &mut Exchange) -> Extra {
         let model = exchange.model().map_or("", |model| &model.name);
         let endpoint = exchange.endpoint.operation.name();
         subjects.scopes(&[(Kind::Global, ""), (Kind::Model, model), (Kind::Endpoint, endpoint)], &mut extra);
+    }
+    if exchange.snapshot.policies.sessions
+        && let Some(key) = exchange.key.as_ref()
+        && let Some(id) = sessions::own(&key.id, &exchange.headers)
+    {
+        extra.extend(exchange.shard.shared.state.sessions.of(&id, monotonic_ns()));
     }
     // Nobody pays twice.
     if let Some(key) = exchange.key.as_ref().filter(|_| !extra.is_empty()) {

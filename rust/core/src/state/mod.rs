@@ -16,6 +16,7 @@ pub mod queue;
 pub mod repeats;
 pub mod rules;
 mod seed;
+pub mod sessions;
 pub mod subject;
 pub mod subjects;
 
@@ -46,6 +47,7 @@ pub struct State {
     pub policies: crate::guard::record::Record,
     /// What they remember.
     pub past: crate::policy::record::Past,
+    pub sessions: sessions::Sessions,
     /// Who waits for people.
     pub approvals: crate::approval::Waiting,
     pub ledger: Arc<Ledger>,
@@ -68,6 +70,7 @@ impl State {
             prefixes: prefixes::Prefixes::default(),
             policies: crate::guard::record::Record::default(),
             past: crate::policy::record::Past::default(),
+            sessions: sessions::Sessions::default(),
             approvals: crate::approval::Waiting::default(),
             ledger,
             leases,

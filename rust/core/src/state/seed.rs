@@ -145,7 +145,7 @@ fn match_of(state: &State, subject: &Subject, parents: &[(Kind, String)]) -> Opt
             Kind::Customer => (5, DictKind::Customer),
             Kind::Model => (7, DictKind::Model),
             Kind::Deployment => (8, DictKind::Deployment),
-            Kind::Global | Kind::Member | Kind::Tag | Kind::Provider | Kind::Endpoint => return None,
+            Kind::Global | Kind::Member | Kind::Tag | Kind::Provider | Kind::Endpoint | Kind::Session => return None,
         })
     };
     let known = |kind: Kind, id: &str| {
@@ -170,7 +170,7 @@ fn match_of(state: &State, subject: &Subject, parents: &[(Kind, String)]) -> Opt
             let sets = state.ledger.names(DictKind::Tags);
             Some(Match::In(6, sets.into_iter().filter(|(_, text)| holds(text)).map(|(id, _)| id).collect()))
         }
-        Kind::Endpoint => None,
+        Kind::Endpoint | Kind::Session => None,
         kind => known(kind, &subject.id).map(|(column, id)| Match::Is(column, id)),
     }
 }

@@ -51,6 +51,7 @@ kinds! {
     Provider = "provider",
     Deployment = "deployment",
     Endpoint = "endpoint",
+    Session = "session",
 }
 
 impl Kind {

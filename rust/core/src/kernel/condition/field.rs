@@ -1,7 +1,7 @@
 //! What conditions may ask about, and under which names.
 
 /// Something a condition may ask about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// The caller's metadata: header or body.
     Metadata(String),
@@ -75,10 +75,13 @@ pub enum Holder {
     Team,
     Project,
     Organization,
+    /// The session that the request names.
+    Session,
 }
 
 impl Holder {
-    pub const ALL: [Holder; 5] = [Holder::Key, Holder::User, Holder::Team, Holder::Project, Holder::Organization];
+    pub const ALL: [Holder; 6] =
+        [Holder::Key, Holder::User, Holder::Team, Holder::Project, Holder::Organization, Holder::Session];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -87,6 +90,7 @@ impl Holder {
             Holder::Team => "team",
             Holder::Project => "project",
             Holder::Organization => "organization",
+            Holder::Session => "session",
         }
     }
 
@@ -159,7 +163,7 @@ const FIXED: [(&str, Field); 40] = [
     ("token.name", Field::KeyAlias),
 ];
 /// How the other names look, for hints.
-const SHAPES: [&str; 14] = [
+const SHAPES: [&str; 15] = [
     "metadata.NAME",
     "params.NAME",
     "body.NAME",
@@ -171,6 +175,7 @@ const SHAPES: [&str; 14] = [
     "user.id",
     "project.id",
     "organization.id",
+    "session.id",
     "calendar.NAME",
     "tool_calls.TOOL.ARGUMENT",
     "history.key.requests.1h",
@@ -213,7 +218,7 @@ impl Field {
                 Some(Field::History(holder, metric, window_ms(parts.next()?)?))
             }
             _ => match (Holder::parse(kind)?, rest) {
-                (Holder::Key, _) => None,
+                (Holder::Key, _) | (Holder::Session, "alias") => None,
                 (holder, "id") => Some(Field::Owner(holder)),
                 (holder, "alias") => Some(Field::OwnerAlias(holder)),
                 _ => None,

@@ -17,6 +17,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
@@ -89,23 +90,25 @@ enum Node {
 
 /// The fields that conditions ask for, each once.
 #[derive(Clone, Debug, Default)]
-pub struct Fields(Vec<Field>);
+pub struct Fields {
+    list: Vec<Field>,
+    places: HashMap<Field, u16>,
+}
 
 impl Fields {
     /// The place of a field; `None` when there are too many.
     fn place(&mut self, field: Field) -> Option<u16> {
-        let at = match self.0.iter().position(|known| *known == field) {
-            Some(at) => at,
-            None => {
-                self.0.push(field);
-                self.0.len() - 1
-            }
-        };
-        u16::try_from(at).ok()
+        if let Some(at) = self.places.get(&field) {
+            return Some(*at);
+        }
+        let at = u16::try_from(self.list.len()).ok()?;
+        self.list.push(field.clone());
+        self.places.insert(field, at);
+        Some(at)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Field> {
-        self.0.iter()
+        self.list.iter()
     }
 }
 
@@ -118,13 +121,13 @@ pub struct Memo<'m> {
 
 impl<'m> Memo<'m> {
     pub fn new(fields: &'m Fields, facts: &'m dyn Facts) -> Self {
-        let kept = (0..fields.0.len().min(KEPT)).map(|_| OnceCell::new()).collect();
+        let kept = (0..fields.list.len().min(KEPT)).map(|_| OnceCell::new()).collect();
         Memo { fields, facts, kept }
     }
 
     fn ask(&self, place: u16, test: &Test) -> bool {
         let place = usize::from(place);
-        let Some(field) = self.fields.0.get(place) else { return false };
+        let Some(field) = self.fields.list.get(place) else { return false };
         match self.kept.get(place) {
             Some(cell) => test.passes(cell.get_or_init(|| self.facts.fact(field))),
             None => test.passes(&self.facts.fact(field)),

@@ -4,10 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::exchange::Exchange;
 use crate::snapshot::HashOn;
+use crate::state::sessions::named;
 use crate::wire::json::scan_object;
 
-/// Headers that name a session; the first that is there counts.
-const SESSION: [&str; 4] = ["x-ailink-session-id", "x-session-id", "x-litellm-session-id", "x-portkey-trace-id"];
 /// So much of the prompt's start decides; providers cache from about a thousand tokens on.
 const PREFIX: usize = 4096;
 
@@ -18,7 +17,7 @@ pub fn key(exchange: &Exchange, on: &[HashOn]) -> u64 {
     exchange.key.as_ref().map_or(0, |key| key.ledger_id).hash(&mut hasher);
     for what in on {
         let found = match what {
-            HashOn::Session => session(exchange).is_some_and(|session| {
+            HashOn::Session => named(&exchange.headers).is_some_and(|session| {
                 session.hash(&mut hasher);
                 true
             }),
@@ -34,10 +33,6 @@ pub fn key(exchange: &Exchange, on: &[HashOn]) -> u64 {
         }
     }
     hasher.finish()
-}
-
-fn session(exchange: &Exchange) -> Option<&[u8]> {
-    SESSION.iter().find_map(|name| exchange.headers.get(*name)).map(|value| value.as_bytes())
 }
 
 /// Mixes the start of the prompt in; false when there is none.

@@ -1,6 +1,7 @@
 """Much of everything: rules, patterns, text, depth. It works or is refused, and never is a 5xx."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -108,6 +109,7 @@ def test_deep_conditions_are_refused(gateway: Gateway, when: Any) -> None:
     assert answer.json()["error"]["code"] in ("invalid_policy", "invalid_json"), answer.text[:300]
 
 
+@pytest.mark.skipif(os.environ.get("AILINK_FULL") != "1", reason="compiles the long list again")
 def test_a_policy_is_put_beside_thousands(gateway: Gateway, key: Key) -> None:
     began = time.monotonic()
     body = {"policy": {"then": [{"deny": {"message": "new"}}], "attach": {"models": ["m"]}}}

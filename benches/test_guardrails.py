@@ -29,7 +29,7 @@ def pattern(label: str, **what: object) -> wire.Pattern:
 def trial(patterns: list[wire.Pattern], *, output: bool = False) -> bytes:
     rule = wire.Guardrail(
         name="r", input=True, output=output, action="block", shadow=False, fails_closed=True,
-        stream="window", normalise=[], checks=None,
+        stream="window", normalise=[], checks=None, keeps_s=0,
         patterns=patterns,
     )  # fmt: skip
     return msgspec.msgpack.encode(wire.GuardTrial(guardrails=[rule], text="", output=output))

@@ -89,7 +89,7 @@ def finder(preset: str, normalise: Iterable[str] = ()) -> Callable[[str], bool]:
     ]  # fmt: skip
     rule = wire.Guardrail(
         name=preset, input=True, output=False, action="flag", shadow=False, fails_closed=True,
-        stream="window", normalise=list(normalise), checks=None, patterns=patterns,  # type: ignore[arg-type]
+        stream="window", normalise=list(normalise), checks=None, keeps_s=0, patterns=patterns,  # type: ignore[arg-type]
     )  # fmt: skip
     trial = wire.GuardTrial(guardrails=[rule], text="", output=False)
     compiled = _core.GuardSet(msgspec.msgpack.encode(trial))

@@ -61,6 +61,9 @@ class Plane:
     def push_credentials(self, rows: bytes) -> None:
         """Fills credential slots from a map of id to secret bytes."""
 
+    def vault_forget(self) -> None:
+        """Values behind tokens are asked for again."""
+
     def set_status(self, ready: bool, details: bytes) -> None:
         """What /health/ready says; `details` is a JSON object or empty."""
 

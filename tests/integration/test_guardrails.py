@@ -329,6 +329,9 @@ def test_bad_rules_are_refused_and_the_old_ones_stay(provider: MockProvider, tmp
             ({"patterns": ["x*"]}, "empty text"),
             ({"presets": ["pi"]}, "no preset"),
             ({}, "looks for nothing"),
+            ({"words": ["x"], "action": "tokenize", "scan": ["output"]}, "looks at `input`"),
+            ({"checks": [{"wordCount": {"maxWords": 3}}], "action": "tokenize"}, "not for `checks`"),
+            ({"words": ["x"], "action": "tokenize", "vault": "tenant", "vault_ttl": "1s"}, "between 1m and"),
         ]:
             write_config(gateway.file, config(**rule))
             errors = wait_for_errors(gateway, expected)

@@ -85,6 +85,8 @@ class Follower:
             await services.changes.sync.push(services.database, what.keys, what.digests, set())
             if what.credentials:
                 services.plane.push_credentials(await services.credentials.load())
+            if what.vault:
+                services.plane.vault_forget()
             if what.config:
                 await services.config.refresh()
 
@@ -93,6 +95,7 @@ class Follower:
         services = self._services
         log.warning("this node was away for so long that it reads all keys anew")
         async with services.database.quiet():
+            services.plane.vault_forget()
             services.plane.push_credentials(await services.credentials.load())
             subjects = await services.changes.sync.load_subjects(services.database)
             await asyncio.to_thread(services.plane.apply_subjects, subjects, msgspec.msgpack.encode([]))

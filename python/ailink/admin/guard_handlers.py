@@ -14,6 +14,7 @@ from ailink.admin.services import Services
 from ailink.snapshot.model import GuardTrial
 
 TEXT_MAX = 1_000_000
+NAMES_MAX = 1_000
 
 
 class GuardrailView(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +159,47 @@ async def report(services: Services, call: Call[Nothing, ReportQuery]) -> Report
         ],
         latest=chosen[: max(query.limit, 0)],
     )
+
+
+class VaultTenant(msgspec.Struct, frozen=True, kw_only=True):
+    """How many values a tenant keeps behind tokens, and from when until when, µs since 1970."""
+
+    tenant: str
+    values: int
+    oldest_us: int
+    last_expires_us: int
+
+
+class VaultView(msgspec.Struct, frozen=True, kw_only=True):
+    tenants: list[VaultTenant]
+
+
+class Purge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`tenant`: as told by the vault, such as `team:ID`. `names`: of tokens, without their brackets."""
+
+    tenant: str | None = None
+    names: list[str] = []
+    everything: bool = False
+
+
+class PurgedView(msgspec.Struct, frozen=True, kw_only=True):
+    purged: int
+
+
+async def vault(services: Services, call: Call[Nothing, Nothing]) -> VaultView:
+    """Whose values are kept behind tokens. Never the values."""
+    counts = await services.vault.counts()
+    return VaultView(tenants=[VaultTenant(**msgspec.structs.asdict(count)) for count in counts])
+
+
+async def purge(services: Services, call: Call[Purge, Nothing]) -> PurgedView:
+    """Forgets values behind tokens, on all nodes: their tokens stay what they are from now on."""
+    body = call.body
+    if body.everything == bool(body.tenant or body.names):
+        raise bad_request("name a `tenant` or `names`, or say `everything: true`", param="tenant")
+    if len(body.names) > NAMES_MAX:
+        raise bad_request(f"at most {NAMES_MAX} names at a time", param="names")
+    return PurgedView(purged=await services.vault.purge(call.caller, body.tenant, body.names))
 
 
 async def test(services: Services, call: Call[Try, Nothing]) -> TriedView:

@@ -68,6 +68,9 @@ class Plane(Protocol):
     def guard_report(self) -> bytes:
         """MessagePack: counts per guardrail, latest verdicts, counts of shadow by key."""
 
+    def vault_forget(self) -> None:
+        """Values behind tokens are asked for again."""
+
     def policy_report(self) -> bytes:
         """MessagePack: counts per policy, latest verdicts, counts of shadow by key."""
 

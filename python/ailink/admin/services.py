@@ -17,6 +17,7 @@ from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.policies import PolicyService
 from ailink.admin.served import ConfigView
 from ailink.admin.switching import Switching
+from ailink.admin.vault import VaultService
 from ailink.approvals.decisions import Decisions
 from ailink.approvals.desk import Desk
 from ailink.approvals.notices import notices
@@ -72,6 +73,7 @@ class Services:
     policies: PolicyService
     models: ModelService
     switching: Switching
+    vault: VaultService
     ledger: LedgerReader
     metrics: ShellMetrics
     alerts: AlertSender
@@ -118,6 +120,7 @@ def build(options: ServiceOptions) -> Services:
         policies=PolicyService(options.database, options.config, options.now_us),
         models=ModelService(changes, options.keyring, options.config),
         switching=Switching(options.database, options.config, options.now_us),
+        vault=VaultService(options.database, options.keyring, options.plane, options.now_us),
         ledger=LedgerReader(options.ledger or options.plane),
         metrics=metrics,
         alerts=alerts,

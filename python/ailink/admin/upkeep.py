@@ -62,6 +62,7 @@ class Upkeep:
         await self._samples.write(self._services.database, self._services.changes.now_us())
         await self._mirrors.write(self._services.database, self._services.changes.now_us())
         await self._services.switching.follow()
+        await self._services.vault.forget_old()
         await take_back(self._services.database, *self._routers())
 
     def listen(self, event: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from ailink.guard import load
 
 WORDS_MAX = 1_000_000
 """Bytes of words of one rule."""
+TTL_MIN_MS, TTL_MAX_MS = 60_000, 3_650 * 86_400_000
 
 
 def faults(config: Config, kept: Callable[[Path], Iterable[int]]) -> Iterator[tuple[Path, str]]:
@@ -23,6 +24,19 @@ def faults(config: Config, kept: Callable[[Path], Iterable[int]]) -> Iterator[tu
         if not (rule.presets or rule.words or rule.patterns or rule.checks):
             yield path, "looks for nothing: give `presets`, `words`, `patterns` or `checks`"
         yield from (((*path, *place), text) for place, text in checks.faults(rule))
+        if rule.action == "tokenize":
+            if rule.checks:
+                yield (
+                    (*path, "action"),
+                    "`tokenize` is for `presets`, `words` and `patterns`, not for `checks`",
+                )
+            if "output" in rule.scan:
+                yield (
+                    (*path, "scan"),
+                    "`tokenize` looks at `input`: the answer gets the values back by itself",
+                )
+        if rule.vault == "tenant" and not TTL_MIN_MS <= rule.vault_ttl <= TTL_MAX_MS:
+            yield (*path, "vault_ttl"), "must be between 1m and 3650d"
         if not rule.scan:
             yield (*path, "scan"), "scans nothing: give `input`, `output` or both"
         if sum(len(word.encode()) for word in rule.words) > WORDS_MAX:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ailink.config.section import Strict
-from ailink.config.units import Tree
+from ailink.config.units import Duration, Tree
 
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")]
 
@@ -35,7 +35,12 @@ class Guardrail(Strict, frozen=True, kw_only=True):
     """`{feedback: …}`, told with the results of checks."""
     on_fail: Tree | None = None
     scan: tuple[Literal["input", "output"], ...] = ("input",)
-    action: Literal["block", "redact", "mask", "flag", "log"] = "block"
+    action: Literal["block", "redact", "tokenize", "mask", "flag", "log"] = "block"
+    """`tokenize`: a token goes to the provider, and the answer gets the value back."""
+    vault: Literal["request", "tenant"] = "request"
+    """What `tokenize` made is known to the request, or to its tenant, whose values have the same tokens."""
+    vault_ttl: Duration = Duration.parse("30d")
+    """How long a tenant's value is kept after it was last seen."""
     mode: Literal["enforce", "shadow"] = "enforce"
     """`shadow`: evaluated and recorded, without effect."""
     on_error: Literal["fail", "skip"] = "fail"

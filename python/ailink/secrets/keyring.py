@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from ailink.secrets.envelope import KEY_BYTES, Kek, Place
-from ailink.store import credentials
+from ailink.store import credentials, vault
 from ailink.store.database import Database, Queries
 
 FILE_NAME = "encryption.key"
@@ -59,6 +59,11 @@ def credential_place(org_id: str | None, credential_id: str) -> Place:
 def object_place(object_id: str) -> Place:
     """Where the secrets of a model or provider of the API stand."""
     return Place("", "config_object", object_id, "sealed")
+
+
+def vault_place(tenant: str, name: str) -> Place:
+    """Where a value behind a token stands."""
+    return Place(tenant, vault.TABLE, name, "sealed")
 
 
 def parse_key(text: str) -> Kek:
@@ -134,6 +139,12 @@ async def rotate(database: Database, old_key: str, new_key: str) -> int:
         for row in await queries.fetch("SELECT id, sealed FROM config_object WHERE sealed IS NOT NULL"):
             sealed = old.rewrap(row["sealed"], object_place(row["id"]), new)
             await queries.execute("UPDATE config_object SET sealed = ? WHERE id = ?", (sealed, row["id"]))
+        for row in await queries.fetch(f"SELECT tenant, name, sealed FROM {vault.TABLE}"):
+            tenant, name = row["tenant"], row["name"]
+            sealed = old.rewrap(row["sealed"], vault_place(tenant, name), new)
+            await queries.execute(
+                f"UPDATE {vault.TABLE} SET sealed = ? WHERE tenant = ? AND name = ?", (sealed, tenant, name)
+            )
         pepper = await _pepper(queries, old)
         await _put(queries, "pepper", new, new.seal(pepper, PEPPER_PLACE))
         await _put(queries, "verifier", new, _verifier(new))

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from ailink.admin.errors import ApiError
 from ailink.admin.services import Services
+from ailink.admin.vault import Question
 from ailink.approvals.shapes import Claim, Done, Entry, Which
 from ailink.secrets.envelope import EnvelopeError
 from ailink.shell.encode import refusal
@@ -28,13 +29,14 @@ ROLE = "plane"
 def internal_routes(services: Services) -> list[Route]:
     desk = services.desk
     asked: dict[str, tuple[type[msgspec.Struct], Callable[[Any], Awaitable[Any]]]] = {
-        "enter": (Entry, desk.enter),
-        "look": (Which, desk.look),
-        "claim": (Claim, desk.claim),
-        "done": (Done, desk.done),
+        "approvals/enter": (Entry, desk.enter),
+        "approvals/look": (Which, desk.look),
+        "approvals/claim": (Claim, desk.claim),
+        "approvals/done": (Done, desk.done),
+        "vault/exchange": (Question, services.vault.exchange),
     }
     return [
-        Route(f"/internal/approvals/{what}", _endpoint(kind, answer), methods=["POST"])
+        Route(f"/internal/{what}", _endpoint(kind, answer), methods=["POST"])
         for what, (kind, answer) in asked.items()
     ]
 

@@ -91,6 +91,10 @@ ROUTES: tuple[Route, ...] = (
           query=guards.ReportQuery, response=guards.ReportView),
     route("POST", "/guardrails/test", ADMIN, guards.test, "Try guardrails on a text", tag="Guardrails",
           body=guards.Try, response=guards.TriedView),
+    route("GET", "/guardrails/vault", ADMIN, guards.vault, "Whose values are kept behind tokens",
+          tag="Guardrails", response=guards.VaultView),
+    route("POST", "/guardrails/purge", ADMIN, guards.purge, "Forget values behind tokens", tag="Guardrails",
+          body=guards.Purge, response=guards.PurgedView),
 
     # Cache
     route("GET", "/cache/ping", ADMIN, cache.ping, "Whether the cache is on", tag="Cache",

@@ -46,6 +46,7 @@ def _rule(rule: Guardrail) -> wire.Guardrail:
         normalise=list(rule.normalise),
         patterns=patterns,
         checks=checks.compiled(rule),
+        keeps_s=rule.vault_ttl // 1_000 if rule.vault == "tenant" else 0,
     )
 
 

@@ -368,13 +368,15 @@ class Guardrail(_Wire, frozen=True, kw_only=True):
     name: str
     input: bool
     output: bool
-    action: Literal["block", "redact", "mask", "flag", "log"]
+    action: Literal["block", "redact", "tokenize", "mask", "flag", "log"]
     shadow: bool
     fails_closed: bool
     stream: Literal["window", "hold", "audit"]
     normalise: list[Literal["spacing", "base64", "hex"]]
     patterns: list[Pattern]
     checks: str | None
+    keeps_s: int
+    """How long its tokens are kept; 0: for their request."""
 
 
 class GuardTrial(_Wire, frozen=True, kw_only=True):

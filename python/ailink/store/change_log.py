@@ -30,6 +30,7 @@ class What(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subjects: tuple[tuple[str, str], ...] = ()
     credentials: bool = False
     config: bool = False
+    vault: bool = False
 
     def plus(self, other: What) -> What:
         return What(
@@ -38,6 +39,7 @@ class What(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             subjects=(*self.subjects, *other.subjects),
             credentials=self.credentials or other.credentials,
             config=self.config or other.config,
+            vault=self.vault or other.vault,
         )
 
 

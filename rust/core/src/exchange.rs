@@ -23,6 +23,7 @@ use crate::dialect::Format;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
 use crate::guard::checks::Checks;
+use crate::guard::vault::Tokens;
 use crate::hold::Extra;
 use crate::invoke::Chunks;
 use crate::kernel::tokens::Encoding;
@@ -222,6 +223,8 @@ pub struct Exchange {
     pub checks: Option<Box<Checks>>,
     /// What guardrails did, for the answer's header.
     pub guarded: Vec<String>,
+    /// Tokens in the place of values, which the answer gets back.
+    pub tokens: Option<Arc<Tokens>>,
     /// What policies know about it, if any hold for it.
     pub policed: Option<Box<Policed>>,
     /// Approvals on which it goes on; what comes of it is theirs to tell.
@@ -339,6 +342,7 @@ impl Exchange {
             guards: SmallVec::new(),
             checks: None,
             guarded: Vec::new(),
+            tokens: None,
             policed: None,
             tickets: Vec::new(),
             policies_told: Vec::new(),

@@ -19,7 +19,7 @@ use crate::clock::wall_us;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Exchange, RequestId};
-use crate::guard::checks;
+use crate::guard::{checks, vault};
 use crate::late;
 use crate::mirror;
 use crate::portkey;
@@ -258,7 +258,8 @@ fn decide(exchange: &mut Exchange, at: &mut Stage) -> Result<Flow> {
 
 /// An answer as the guardrails of the model that was asked for let it pass.
 async fn guarded(exchange: &mut Exchange, response: Response<Body>) -> Result<Response<Body>> {
-    if exchange.guards.is_empty() && exchange.policed.is_none() && exchange.checks.is_none() {
+    let free = exchange.guards.is_empty() && exchange.policed.is_none() && exchange.checks.is_none();
+    if free && exchange.tokens.is_none() {
         return Ok(response);
     }
     let answer = Box::pin(inspect::answer(exchange, response)).await;
@@ -279,7 +280,8 @@ async fn checked(exchange: &mut Exchange, response: Response<Body>) -> Result<Fl
 /// The stages that wait, for providers or for equal requests; a fallback goes through the decisions again.
 async fn ask(exchange: &mut Exchange, what: Decided) -> Result<Response<Body>> {
     if let Some(kept) = &mut exchange.kept {
-        kept.request = exchange.call.body.clone();
+        let restored = exchange.tokens.as_ref().and_then(|tokens| vault::restored(tokens, &exchange.call.body));
+        kept.request = restored.map_or_else(|| exchange.call.body.clone(), Into::into);
     }
     let answer = asked(exchange, what).await;
     let response = if exchange.mirror.is_some() { mirror::compared(exchange, answer)? } else { answer? };

@@ -70,7 +70,7 @@ impl Plane {
         let keys = Keys::new(&options.pepper);
         seed_spend(&keys, &ledger)?;
         let leases = options.shared_limits.then(Leases::new).transpose().map_err(failed("eventfd"))?;
-        let state = State::new(threads, keys, Arc::new(ledger), leases.map(Arc::new));
+        let state = State::new(threads, keys, Arc::new(ledger), leases.map(Arc::new), &options.pepper);
         let shell = Origin::Unix(Arc::new(options.shell_socket.clone()));
         let events = Events::new().map_err(failed("eventfd"))?;
         let shared = Arc::new(Shared::new(options, trusted_proxies, state, shell, events));
@@ -164,6 +164,11 @@ impl Plane {
             self.shared.state.credential(&id).push(Secret::new(value.0));
         }
         Ok(())
+    }
+
+    /// Values behind tokens are asked for again.
+    pub fn vault_forget(&self) {
+        self.shared.state.vault.forget();
     }
 
     pub fn set_status(&self, ready: bool, details: Vec<u8>) {

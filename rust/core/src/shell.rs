@@ -3,6 +3,8 @@
 //! The front has identified the caller; the shell trusts the `x-ailink-*` headers because nobody else can reach its socket
 //! and because whatever the client sent under such names is taken off here.
 
+pub mod ask;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};

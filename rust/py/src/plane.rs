@@ -89,6 +89,10 @@ impl Plane {
         self.0.push_credentials(rows).map_err(bad)
     }
 
+    fn vault_forget(&self) {
+        self.0.vault_forget();
+    }
+
     fn set_status(&self, ready: bool, details: &[u8]) {
         self.0.set_status(ready, details.to_vec());
     }

@@ -33,6 +33,7 @@ class FakePlane:
         self.health: list[dict[str, Any]] = []
         self.decisions: dict[str, str] = {}
         self.changed: list[str] = []
+        self.forgot = 0
         self.fail = False
         self.behind = False
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -79,6 +80,9 @@ class FakePlane:
 
     def cache_purge(self, purge: bytes) -> int:
         return 0
+
+    def vault_forget(self) -> None:
+        self.forgot += 1
 
     def guard_report(self) -> bytes:
         return msgspec.msgpack.encode(([], [], []))

@@ -22,6 +22,7 @@ def rule(*patterns: Pattern) -> wire.Guardrail:
         fails_closed=True,
         stream="window",
         checks=None,
+        keeps_s=0,
         normalise=[],
         patterns=[
             wire.Pattern(

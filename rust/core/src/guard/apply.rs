@@ -1,5 +1,6 @@
 //! Judging a whole document: every text is searched, and what must not pass is cut out of the bytes.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::nested::{Nested, Part};
+use super::vault::Tokens;
 use super::walk::{self, Duplicate, Frame, Kind, Visitor};
 use super::{Action, Rule, Side};
 use crate::kernel::patterns::{Failed, Hit};
@@ -48,7 +50,19 @@ impl Judged {
 /// # Errors
 /// A key that stands twice in one object (with `unique`).
 pub fn judge(side: &Side, body: &[u8], unique: bool) -> Result<Judged, Duplicate> {
-    let mut judge = Judge { body, judged: Judged::default(), look: Look::new(side) };
+    judged(Look::new(side), body, unique)
+}
+
+/// Judges one whose values may become tokens.
+///
+/// # Errors
+/// Those of [`judge`].
+pub fn tokenized(side: &Side, body: &[u8], tokens: &mut Tokens) -> Result<Judged, Duplicate> {
+    judged(Look { tokens: Some(tokens), ..Look::new(side) }, body, true)
+}
+
+fn judged(look: Look<'_>, body: &[u8], unique: bool) -> Result<Judged, Duplicate> {
+    let mut judge = Judge { body, judged: Judged::default(), look };
     walk::walk(body, unique, &mut judge)?;
     let Judge { mut judged, look, .. } = judge;
     judged.failed = look.failed;
@@ -125,12 +139,14 @@ pub(super) struct Look<'s> {
     pub edits: Vec<Edit>,
     /// A search was given up.
     pub failed: bool,
+    /// Of the request; without any, values cannot come back.
+    tokens: Option<&'s mut Tokens>,
     buffer: String,
 }
 
 impl<'s> Look<'s> {
     pub fn new(side: &'s Side) -> Self {
-        Look { side, hits: Vec::new(), edits: Vec::new(), failed: false, buffer: String::new() }
+        Look { side, hits: Vec::new(), edits: Vec::new(), failed: false, tokens: None, buffer: String::new() }
     }
 
     /// Looks at the text whose content stands at `raw`; `nested`: it is JSON itself.
@@ -152,7 +168,12 @@ impl<'s> Look<'s> {
         }
         if !self.hits.is_empty() {
             let mut offsets = walk::Offsets::new(content);
-            for (range, replacement) in replacements(self.side, &self.hits, text, nested) {
+            let mut spans = spans(self.side, &self.hits);
+            if let (Kind::Number, Some(span)) = (kind, spans.first_mut()) {
+                // It goes as a whole, so it has to come back as a whole.
+                span.range = 0..text.len();
+            }
+            for (range, replacement) in replacements(&spans, text, nested, self.tokens.as_deref_mut()) {
                 let inner = if escaped { offsets.of(range.start)..offsets.of(range.end) } else { range };
                 self.edit(kind, raw.clone(), inner, &replacement);
             }
@@ -175,12 +196,11 @@ impl<'s> Look<'s> {
     }
 }
 
-/// Disjoint ranges of `text` with what stands in their place, in order.
-fn replacements(side: &Side, hits: &[Hit], text: &str, nested: bool) -> Vec<(Range<usize>, String)> {
+/// What must not pass, disjoint and in order.
+fn spans(side: &Side, hits: &[Hit]) -> Vec<Span> {
     let altering = hits.iter().filter_map(|hit| {
         let (rule, label) = side.owner(hit.pattern)?;
-        let effect = rule.effect();
-        matches!(effect, Action::Mask | Action::Redact).then(|| Span::of(hit, effect, label))
+        rule.effect().replaces().then(|| Span::of(hit, rule, label))
     });
     let mut altering: Vec<Span> = altering.collect();
     altering.sort_by_key(|span| span.range.start);
@@ -191,8 +211,20 @@ fn replacements(side: &Side, hits: &[Hit], text: &str, nested: bool) -> Vec<(Ran
             _ => spans.push(span),
         }
     }
+    spans
+}
+
+/// Ranges of `text` with what stands in their place, in order.
+fn replacements(
+    spans: &[Span],
+    text: &str,
+    nested: bool,
+    mut tokens: Option<&mut Tokens>,
+) -> Vec<(Range<usize>, String)> {
     let nested = (nested && !spans.is_empty()).then(|| Nested::of(text));
-    spans.iter().flat_map(|span| replaced(span, nested.as_ref(), text, &(0..text.len()))).collect()
+    let whole = 0..text.len();
+    let of = |span: &Span| replaced(span, nested.as_ref(), text, &whole, tokens.as_deref_mut());
+    spans.iter().flat_map(of).collect()
 }
 
 /// What must not pass: where, what is done, and what it is.
@@ -200,21 +232,25 @@ fn replacements(side: &Side, hits: &[Hit], text: &str, nested: bool) -> Vec<(Ran
 pub(super) struct Span {
     pub range: Range<usize>,
     pub action: Action,
+    /// How long a token of it is kept, in seconds; 0: for the request.
+    keeps_s: u32,
     label: Arc<str>,
     /// The match that gives it its name: the first, of these the longest.
     name: (usize, Reverse<usize>, u32),
 }
 
 impl Span {
-    pub fn of(hit: &Hit, action: Action, label: &Arc<str>) -> Self {
+    pub fn of(hit: &Hit, rule: &Rule, label: &Arc<str>) -> Self {
         let name = (hit.start, Reverse(hit.end), hit.pattern);
-        Span { range: hit.start..hit.end, action, label: label.clone(), name }
+        let (action, keeps_s) = (rule.effect(), rule.keeps_s);
+        Span { range: hit.start..hit.end, action, keeps_s, label: label.clone(), name }
     }
 
     /// One span of two that overlap.
     pub fn join(&mut self, other: &Span) {
         self.range = self.range.start.min(other.range.start)..self.range.end.max(other.range.end);
         self.action = self.action.max(other.action);
+        self.keeps_s = self.keeps_s.max(other.keeps_s);
         if other.name < self.name {
             (self.name, self.label) = (other.name, other.label.clone());
         }
@@ -227,8 +263,9 @@ pub(super) fn replaced(
     nested: Option<&Nested>,
     piece: &str,
     at: &Range<usize>,
+    mut tokens: Option<&mut Tokens>,
 ) -> SmallVec<[(Range<usize>, String); 2]> {
-    let Span { range, action, label, .. } = span;
+    let Span { range, action, keeps_s, label, .. } = span;
     let parts = match nested {
         Some(nested) => nested.parts(range),
         None => SmallVec::from_iter([Part { range: range.clone(), bare: false }]),
@@ -244,9 +281,13 @@ pub(super) fn replaced(
         if part.bare && begins {
             text.push('"');
         }
+        let shown = piece.get(start - at.start..end - at.start).unwrap_or_default();
+        let json = nested.is_some_and(Nested::is_json);
         if *action == Action::Mask {
-            let shown = piece.get(start - at.start..end - at.start).unwrap_or_default();
-            text.push_str(&masked(shown, part.range.end - start, nested.is_some_and(Nested::is_json)));
+            text.push_str(&masked(shown, part.range.end - start, json));
+        } else if let (Action::Tokenize, Some(tokens)) = (*action, tokens.as_deref_mut()) {
+            // Every part comes back where it was.
+            text.push_str(&tokens.token(label, &plain(shown, json), *keeps_s));
         } else if begins && number == 0 {
             text.push_str(&placeholder(label));
         }
@@ -256,6 +297,16 @@ pub(super) fn replaced(
         out.push((start..end, text));
     }
     out
+}
+
+/// A text as it is meant; `json`: it stands in a string of JSON.
+fn plain(shown: &str, json: bool) -> Cow<'_, str> {
+    if !json || !shown.contains('\\') {
+        return shown.into();
+    }
+    let mut plain = String::new();
+    walk::decode(shown.as_bytes(), &mut plain);
+    plain.into()
 }
 
 /// What stands for a match.

@@ -112,8 +112,7 @@ pub async fn wait(exchange: &mut Exchange) -> Result<()> {
 async fn waited(exchange: &mut Exchange, waiting: Vec<Arc<Hook>>) -> Result<()> {
     let thread = exchange.shard.index;
     // One that may put other words in their places looks at what the one before it left.
-    let (one_by_one, together): (Vec<_>, Vec<_>) =
-        waiting.into_iter().partition(|hook| matches!(hook.action, Action::Mask | Action::Redact));
+    let (one_by_one, together): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|hook| hook.action.replaces());
     let mut again = one_by_one;
     if !together.is_empty() {
         let view = View::asked(exchange)?;

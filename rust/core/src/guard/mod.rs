@@ -16,11 +16,12 @@ pub mod remote;
 pub mod stream;
 pub mod texts;
 pub mod trial;
+pub mod vault;
 pub mod walk;
 
 use std::sync::Arc;
 
-pub use apply::{Finding, Judged, judge};
+pub use apply::{Finding, Judged, judge, tokenized};
 use check::Scope;
 use hook::{Hook, Run};
 use record::{Record, RuleCell};
@@ -37,6 +38,8 @@ pub enum Action {
     Flag,
     /// All but the last four letters and digits become `*`.
     Mask,
+    /// Replaced by a token, and put back into the answer.
+    Tokenize,
     /// Replaced by the name of what it is.
     Redact,
     Block,
@@ -48,13 +51,14 @@ impl Action {
             Action::Log => "log",
             Action::Flag => "flag",
             Action::Mask => "mask",
+            Action::Tokenize => "tokenize",
             Action::Redact => "redact",
             Action::Block => "block",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Action::Log, Action::Flag, Action::Mask, Action::Redact, Action::Block]
+        [Action::Log, Action::Flag, Action::Mask, Action::Tokenize, Action::Redact, Action::Block]
             .into_iter()
             .find(|action| action.name() == name)
     }
@@ -62,6 +66,11 @@ impl Action {
     /// Changes what passes.
     pub fn alters(self) -> bool {
         self >= Action::Mask
+    }
+
+    /// Puts something else in the place of what is found.
+    pub fn replaces(self) -> bool {
+        self.alters() && self != Action::Block
     }
 }
 
@@ -87,6 +96,8 @@ pub struct Rule {
     pub fails_closed: bool,
     pub mode: Mode,
     pub views: Views,
+    /// How long tokens are kept, in seconds; 0: for their request.
+    pub keeps_s: u32,
     pub cell: Arc<RuleCell>,
 }
 
@@ -105,6 +116,10 @@ pub struct Side {
     owners: Vec<(Arc<Rule>, Arc<str>)>,
     pub mode: Mode,
     pub fails_closed: bool,
+    /// Some rule puts tokens in the place of values.
+    pub tokenizes: bool,
+    /// Some of them outlive their request; whether it needs the store.
+    pub keeps: Option<bool>,
 }
 
 impl Side {
@@ -148,6 +163,7 @@ pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block
             },
             views: Views::parse(&rule.normalise)
                 .map_err(|view| format!("guardrail {:?}: there is nothing to normalise called {view:?}", rule.name))?,
+            keeps_s: rule.keeps_s,
             cell: record.rule(&rule.name),
         });
         for (side, wanted) in sides.iter_mut().zip([rule.input, rule.output]) {
@@ -164,7 +180,8 @@ pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block
 fn hook(rule: &wire::Guardrail, checks: &str, record: &Record) -> Result<Hook, String> {
     let fail = |place: &str, text: &str| format!("guardrail {:?}: {place}: {text}", rule.name);
     let told = serde_json::from_str(checks).map_err(|error| fail("checks", &error.to_string()))?;
-    let action = Action::parse(&rule.action).ok_or_else(|| fail("action", "is not known"))?;
+    let action = Action::parse(&rule.action).filter(|action| *action != Action::Tokenize);
+    let action = action.ok_or_else(|| fail("action", "is not known to checks"))?;
     let hook = Hook {
         name: rule.name.as_str().into(),
         input: rule.input,
@@ -198,8 +215,18 @@ fn side(patterns: &[(Arc<Rule>, &wire::Pattern)]) -> Result<Option<Side>, String
         set,
         mode: patterns.iter().map(|(rule, _)| effective(rule)).max().unwrap_or(Mode::Audit),
         fails_closed: patterns.iter().any(|(rule, _)| rule.fails_closed),
+        tokenizes: patterns.iter().any(|(rule, _)| rule.effect() == Action::Tokenize),
+        keeps: kept(patterns),
         owners: patterns.iter().map(|(rule, pattern)| (rule.clone(), pattern.label.as_str().into())).collect(),
     }))
+}
+
+/// Whether tokens outlive their request, and then whether one of their rules insists on it.
+fn kept(patterns: &[(Arc<Rule>, &wire::Pattern)]) -> Option<bool> {
+    let mut keeping =
+        patterns.iter().filter(|(rule, _)| rule.effect() == Action::Tokenize && rule.keeps_s > 0).peekable();
+    keeping.peek()?;
+    Some(keeping.any(|(rule, _)| rule.fails_closed))
 }
 
 fn spec(rule: &Rule, pattern: &wire::Pattern) -> Result<Spec, String> {

@@ -119,13 +119,13 @@ fn judged(side: &Side, bytes: &Bytes, headers: &HeaderMap) -> Option<Judged> {
     Some(judged)
 }
 
-fn starts_with(headers: &HeaderMap, kind: &[u8]) -> bool {
+pub(super) fn starts_with(headers: &HeaderMap, kind: &[u8]) -> bool {
     let value = headers.get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
     value.get(..kind.len()).is_some_and(|head| head.eq_ignore_ascii_case(kind))
 }
 
 /// Bytes that are there already.
-struct Once(Option<Bytes>);
+pub(super) struct Once(pub Option<Bytes>);
 
 impl Source for Once {
     fn poll_data(

@@ -21,6 +21,8 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 
 pub use ending::{Caller, Passed};
+pub(super) use fields::{Found, Text, texts};
+pub(super) use frame::{Data, data as data_of, one_line, sealed};
 pub use watch::Watch;
 
 use super::output::refusal;

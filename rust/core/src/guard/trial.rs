@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::Record;
-use super::{compile, judge};
+use super::vault::Tokens;
+use super::{compile, tokenized};
 use crate::kernel::patterns::Hit;
 use crate::snapshot::wire;
 
@@ -59,6 +60,7 @@ pub fn fault(name: &str, checks: &str) -> Option<String> {
         normalise: Vec::new(),
         patterns: Vec::new(),
         checks: Some(checks.to_string()),
+        keeps_s: 0,
     };
     compile(&[rule], &[0], &Record::default(), 400).err()
 }
@@ -89,7 +91,8 @@ pub fn run(trial: &Trial) -> Result<Report, String> {
     let mut hits = Vec::new();
     side.set.scan(&trial.text, &mut hits).map_err(|error| error.to_string())?;
     let quoted = serde_json::to_vec(&trial.text).map_err(|error| error.to_string())?;
-    let judged = judge(&side, &quoted, false).map_err(|_| "the text cannot be judged".to_string())?;
+    let judged =
+        tokenized(&side, &quoted, &mut Tokens::default()).map_err(|_| "the text cannot be judged".to_string())?;
     let action = judged.findings.iter().map(|finding| finding.rule.effect()).max();
     let text = match (judged.block(), &judged.rewritten) {
         (Some(_), _) => None,

@@ -230,6 +230,8 @@ pub struct Guardrail {
     pub patterns: Vec<Pattern>,
     /// Checks and how they are made, as JSON.
     pub checks: Option<String>,
+    /// How long its tokens are kept, in seconds; 0: for their request.
+    pub keeps_s: u32,
 }
 
 /// A regular expression, or words where that is missing.

@@ -1,6 +1,9 @@
 //! Where guardrails, policies and plugin hooks look at a request, and may change, refuse or answer it. A model that has
 //! none configured pays nothing here.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::Response;
 
 use super::{Flow, Wait};
@@ -8,7 +11,8 @@ use crate::body::Body;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::guard::output::{self, refusal, unlookable};
-use crate::guard::{Plan, Side, checks, judge};
+use crate::guard::walk::Duplicate;
+use crate::guard::{Judged, Plan, Side, checks, judge, tokenized, vault};
 use crate::policy::{answer, apply, pending};
 use crate::wire::multipart;
 
@@ -27,6 +31,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     }
     if exchange.plan.is_some() {
         planned(exchange)?;
+    }
+    if exchange.tokens.as_ref().is_some_and(|tokens| tokens.waits()) {
+        return Ok(Flow::Wait(Wait::Vault));
     }
     match &exchange.checks {
         Some(checks) if checks.waits() => Ok(Flow::Wait(Wait::Checks)),
@@ -141,6 +148,9 @@ pub async fn answer(exchange: &mut Exchange, response: Response<Body>) -> Result
     if exchange.policed.is_some() {
         response = answer::run(exchange, response).await?;
     }
+    if exchange.tokens.is_some() {
+        response = vault::answer(exchange, response).await?;
+    }
     Ok(checks::told(exchange, response))
 }
 
@@ -149,7 +159,7 @@ fn request(exchange: &mut Exchange, plan: &Plan, side: &Side) -> Result<()> {
     let judged = if let Some(boundary) = &exchange.call.boundary {
         form(side, &body, boundary)?
     } else {
-        judge(side, &body, true).map_err(|duplicate| {
+        json(exchange, side, &body).map_err(|duplicate| {
             let text = format!("A key stands twice in an object of the request body, at byte {}.", duplicate.0);
             Error::new(Code::InvalidJson, text)
         })?
@@ -167,11 +177,27 @@ fn request(exchange: &mut Exchange, plan: &Plan, side: &Side) -> Result<()> {
     }
 }
 
+fn json(exchange: &mut Exchange, side: &Side, body: &Bytes) -> std::result::Result<Judged, Duplicate> {
+    if !side.tokenizes {
+        return judge(side, body, true);
+    }
+    let tokens = Arc::make_mut(exchange.tokens.get_or_insert_default());
+    if let Some(fails_closed) = side.keeps {
+        tokens.lasts(&exchange.shard.shared.state.vault, vault::tenant_of(exchange.key.as_deref()), fails_closed);
+    }
+    tokens.looks_at(body);
+    let judged = tokenized(side, body, tokens);
+    if tokens.is_empty() {
+        exchange.tokens = None;
+    }
+    judged
+}
+
 /// The text fields of a form. What is found in one that must not pass refuses the request: a form is not rewritten.
-fn form(side: &Side, body: &[u8], boundary: &str) -> Result<crate::guard::Judged> {
+fn form(side: &Side, body: &[u8], boundary: &str) -> Result<Judged> {
     let parts = multipart::parts(body, boundary)
         .map_err(|error| Error::new(Code::InvalidRequest, format!("The form is not valid: {error}.")))?;
-    let mut all = crate::guard::Judged::default();
+    let mut all = Judged::default();
     for part in parts {
         let content = body.get(part.content.clone()).unwrap_or_default();
         let Some(text) = std::str::from_utf8(content).ok().filter(|_| part.filename.is_none()) else { continue };

@@ -24,7 +24,7 @@ use http::Response;
 use crate::body::Body;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::guard::checks;
+use crate::guard::{checks, vault};
 
 /// What a stage decided.
 pub enum Flow {
@@ -53,6 +53,8 @@ pub enum Wait {
     Policy,
     /// The checks of guardrails.
     Checks,
+    /// Values that outlive the request, and the store that keeps them.
+    Vault,
 }
 
 /// The stages in the order they run.
@@ -123,6 +125,7 @@ pub async fn wait(exchange: &mut Exchange, wait: Wait) -> Result<()> {
         Wait::Turn => exhausted::wait(exchange).await,
         Wait::Policy => inspect::wait(exchange).await?,
         Wait::Checks => Box::pin(checks::wait(exchange)).await?,
+        Wait::Vault => Box::pin(vault::wait(exchange)).await?,
     }
     Ok(())
 }

@@ -40,6 +40,8 @@ pub struct State {
     pub keys: Keys,
     pub cache: crate::cache::Cache,
     pub guards: crate::guard::record::Record,
+    /// Values that tenants keep behind tokens.
+    pub vault: Arc<crate::guard::vault::Vault>,
     pub repeats: Arc<repeats::Repeats>,
     /// Beginnings of prompts that providers may have kept.
     pub prefixes: prefixes::Prefixes,
@@ -59,10 +61,17 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(threads: usize, keys: Keys, ledger: Arc<Ledger>, leases: Option<Arc<leases::Leases>>) -> Self {
+    pub fn new(
+        threads: usize,
+        keys: Keys,
+        ledger: Arc<Ledger>,
+        leases: Option<Arc<leases::Leases>>,
+        pepper: &[u8; 32],
+    ) -> Self {
         State {
             threads,
             subjects: keys.subjects.clone(),
+            vault: Arc::new(crate::guard::vault::Vault::new(pepper)),
             keys,
             cache: crate::cache::Cache::default(),
             guards: crate::guard::record::Record::default(),

@@ -12,7 +12,7 @@ use crate::guard::walk::{Frame, Kind, Visitor, place, walk};
 use crate::wire::json::scan_object;
 
 /// A string of an event.
-pub(super) struct Text {
+pub(in crate::guard) struct Text {
     pub kind: Kind,
     /// Its content in the event's data.
     pub raw: Range<usize>,
@@ -25,7 +25,7 @@ pub(super) struct Text {
 
 /// What an event is to the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Class {
+pub(in crate::guard) enum Class {
     #[default]
     Other,
     /// The answer begins.
@@ -41,10 +41,10 @@ pub(super) enum Class {
 }
 
 /// A choice that an event speaks of, and the finish reason it is given: the bytes between its quotes.
-pub(super) type Choice = (u64, Option<Range<usize>>);
+pub(in crate::guard) type Choice = (u64, Option<Range<usize>>);
 
 /// The strings of an event.
-pub(super) struct Found {
+pub(in crate::guard) struct Found {
     pub texts: SmallVec<[Text; 4]>,
     pub class: Class,
     /// The block, the item.
@@ -100,7 +100,7 @@ fn class(kind: &[u8]) -> (Class, bool) {
 }
 
 /// Strings of an event's data. `kind`: what its frame says it is; else its member `type` does. `None`: it is not JSON.
-pub(super) fn texts(data: &[u8], kind: Option<&[u8]>) -> Option<Found> {
+pub(in crate::guard) fn texts(data: &[u8], kind: Option<&[u8]>) -> Option<Found> {
     let scan = scan_object(data, &["type"]).ok()?;
     let said = scan.fields[0].map(|value| value.raw(data)).unwrap_or_default();
     let said = said.strip_prefix(b"\"").and_then(|kind| kind.strip_suffix(b"\"")).unwrap_or_default();

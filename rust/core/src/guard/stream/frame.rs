@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::wire::{eventstream, sse};
 
 /// What an event carries.
-pub(super) struct Data {
+pub(in crate::guard) struct Data {
     /// Where its JSON stands in the event; empty: it has none.
     pub range: Range<usize>,
     /// What the frame says it is.
@@ -19,7 +19,7 @@ pub(super) struct Data {
 ///
 /// # Errors
 /// What is wrong with the frame.
-pub(super) fn data(event: &Bytes, amazon: bool) -> Result<Data, String> {
+pub(in crate::guard) fn data(event: &Bytes, amazon: bool) -> Result<Data, String> {
     if amazon {
         let frame = eventstream::Frame::parse(event).map_err(|error| error.to_string())?;
         let kind = frame.text(":event-type").or_else(|| frame.text(":exception-type"));
@@ -41,7 +41,7 @@ fn place(event: &[u8], part: &[u8]) -> Range<usize> {
 }
 
 /// An event whose data stands on several lines, on one: a line break between JSON tokens is only white space.
-pub(super) fn one_line(event: Bytes) -> Bytes {
+pub(in crate::guard) fn one_line(event: Bytes) -> Bytes {
     if !matches!(sse::data(&event), Cow::Owned(_)) {
         return event;
     }
@@ -58,7 +58,7 @@ pub(super) fn one_line(event: Bytes) -> Bytes {
 }
 
 /// An event that was rewritten: a frame gets its lengths and checksums anew.
-pub(super) fn sealed(mut event: Vec<u8>, amazon: bool) -> Bytes {
+pub(in crate::guard) fn sealed(mut event: Vec<u8>, amazon: bool) -> Bytes {
     if amazon {
         eventstream::seal(&mut event);
     }

@@ -88,7 +88,7 @@ impl Watch {
                 if span.action == Action::Mask && decoded.is_empty() {
                     walk::decode(content, &mut decoded);
                 }
-                for (range, text) in replaced(span, field.nested.as_ref(), &decoded, &piece.range) {
+                for (range, text) in replaced(span, field.nested.as_ref(), &decoded, &piece.range, None) {
                     let start = piece.raw.start + offsets.of(range.start - piece.range.start);
                     let end = piece.raw.start + offsets.of(range.end - piece.range.start);
                     let mut quoted = Vec::new();

@@ -2,6 +2,7 @@
 
 mod cuts;
 mod recorded;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,7 @@ pub(super) fn side(regex: &str, action: &str, stream: &str) -> Side {
         normalise: Vec::new(),
         patterns: vec![pattern],
         checks: None,
+        keeps_s: 0,
     };
     compile(&[rule], &[0], &Record::default(), 400).expect("compiles").output.expect("looks at answers")
 }

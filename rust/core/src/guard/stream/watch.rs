@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::guard::apply::{Look, Span};
 use crate::guard::nested::Nested;
 use crate::guard::output::unlookable;
-use crate::guard::{Action, Finding, Mode, Side, walk};
+use crate::guard::{Finding, Mode, Side, walk};
 use crate::kernel::patterns::{Hit, Scanner};
 use crate::stream::Frames;
 
@@ -289,8 +289,8 @@ impl Watch {
         }
         for hit in &self.hits {
             let Some((rule, label)) = side.owner(hit.pattern) else { continue };
-            if matches!(rule.effect(), Action::Mask | Action::Redact) && rule.mode != Mode::Audit {
-                cover(&mut field.spans, Span::of(hit, rule.effect(), label));
+            if rule.effect().replaces() && rule.mode != Mode::Audit {
+                cover(&mut field.spans, Span::of(hit, rule, label));
             }
             if let Err(error) = told(side, hit, &field.name, report)
                 && field.stop == usize::MAX

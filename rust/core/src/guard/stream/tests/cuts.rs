@@ -5,10 +5,10 @@ use super::*;
 const MAIL: &str = r"\b[a-z.]+@[a-z]+\.[a-z]{2,}\b";
 
 /// A place of a stream where text grows: the event that adds a piece.
-type Place = fn(&str) -> (&'static str, Value);
+pub(super) type Place = fn(&str) -> (&'static str, Value);
 
 /// Writes an event as its dialect does.
-fn event(dialect: Dialect, (kind, data): (&str, Value)) -> Vec<u8> {
+pub(super) fn event(dialect: Dialect, (kind, data): (&str, Value)) -> Vec<u8> {
     if dialect == Dialect::Bedrock {
         let mut out = Vec::new();
         let headers = [(":event-type", kind), (":content-type", "application/json"), (":message-type", "event")];
@@ -19,7 +19,7 @@ fn event(dialect: Dialect, (kind, data): (&str, Value)) -> Vec<u8> {
     format!("{name}data: {data}\n\n").into_bytes()
 }
 
-fn places() -> Vec<(usize, &'static str, Place)> {
+pub(super) fn places() -> Vec<(usize, &'static str, Place)> {
     let mut all: Vec<(usize, &'static str, Place)> = vec![
         (0, "content", |text| ("", json!({"choices": [{"index": 0, "delta": {"content": text}}]}))),
         (0, "second choice", |text| ("", json!({"choices": [{"delta": {"content": text}, "index": 1}]}))),
@@ -120,7 +120,7 @@ fn places() -> Vec<(usize, &'static str, Place)> {
 }
 
 /// What a place says, as a client puts it together.
-fn said(stream: &[u8], dialect: Dialect, place: Place) -> String {
+pub(super) fn said(stream: &[u8], dialect: Dialect, place: Place) -> String {
     // The text's place in the event is where a probe stands.
     let (_, probe) = place("\u{1}a");
     fn pointer(value: &Value) -> Option<String> {
@@ -146,7 +146,7 @@ fn said(stream: &[u8], dialect: Dialect, place: Place) -> String {
     events.iter().filter(|(kind, _)| kind != "error").filter_map(|(_, data)| piece(data)).collect()
 }
 
-fn cuts(text: &str) -> Vec<Vec<&str>> {
+pub(super) fn cuts(text: &str) -> Vec<Vec<&str>> {
     let at: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
     let mut all: Vec<Vec<&str>> = at.iter().map(|at| vec![&text[..*at], &text[*at..]]).collect();
     all.push(at.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect());
@@ -154,7 +154,7 @@ fn cuts(text: &str) -> Vec<Vec<&str>> {
     all
 }
 
-fn stream(dialect: Dialect, place: Place, parts: &[&str]) -> Vec<u8> {
+pub(super) fn stream(dialect: Dialect, place: Place, parts: &[&str]) -> Vec<u8> {
     parts.iter().flat_map(|part| event(dialect, place(part))).collect()
 }
 

@@ -24,7 +24,7 @@ fn bytes(at: usize, recorded: &[u8]) -> Vec<u8> {
     out
 }
 
-fn all() -> impl Iterator<Item = ((Dialect, Operation), Vec<u8>)> {
+pub(super) fn all() -> impl Iterator<Item = ((Dialect, Operation), Vec<u8>)> {
     RECORDED.into_iter().map(|(at, recorded)| (DIALECTS[at], bytes(at, recorded)))
 }
 

@@ -22,9 +22,11 @@ const MOST: usize = 200_000;
 /// The values that this node knows.
 pub struct Vault {
     mac: Hmac<Sha256>,
-    /// By tenant and name.
-    known: Mutex<HashMap<(Arc<str>, Box<str>), Known>>,
+    known: Mutex<HashMap<Name, Known>>,
 }
+
+/// A tenant, and a token's name.
+type Name = (Arc<str>, Box<str>);
 
 struct Known {
     value: Arc<str>,

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+import redis
 from tests.harness.process import ROOT, Child, free_port
 from tests.harness.until import until
 
@@ -62,6 +63,11 @@ class RedisServer:
         self.child.start()
         self.child.alive_until(lambda: accepts(self.port), "Redis accepts")
         return self
+
+    def size(self) -> int:
+        """How many keys it holds."""
+        with redis.Redis(port=self.port) as client:
+            return int(client.dbsize())
 
     def kill(self) -> None:
         self.child.kill()

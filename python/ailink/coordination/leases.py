@@ -120,7 +120,7 @@ class Leases:
                 left = self._shrink(self._decode(self._plane.lease_report("changed")))
                 await self._exchange([(one, REPORT_ONLY) for one in left])
         with contextlib.suppress(*link.TROUBLE):
-            await self._client.aclose()
+            await link.close(self._client)
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,7 +2,7 @@
 
     redis://user:password@host:6379/0        rediss://…  (TLS)
     redis+sentinel://:password@host1:26379,host2:26379/mymaster/0
-    redis+cluster://host:6379                rediss+cluster://…
+    redis+cluster://host1:6379,host2:6379    rediss+cluster://…
 
 All that AILink keeps there lies under one prefix with a hash tag, so in one slot of a cluster.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as SlowError
 
@@ -43,13 +44,22 @@ def connect(url: str) -> Any:
     options: dict[str, Any] = {"socket_timeout": ANSWER_S, "socket_connect_timeout": CONNECT_S}
     try:
         if kind == "cluster":
-            return RedisCluster.from_url(f"{plain}://{rest}", **options)
+            return _cluster(plain, rest, options)
         if kind == "sentinel":
             return _sentinel(plain, rest, options)
         pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=ANSWER_S, **options)
     except (ValueError, RedisError) as error:
         raise AddressError(f"redis_url: {error}") from None
     return Redis.from_pool(pool)
+
+
+def _cluster(scheme: str, rest: str, options: dict[str, Any]) -> Any:
+    authority = rest.partition("/")[0]
+    login, at, hosts = authority.rpartition("@")
+    first, *others = hosts.split(",")
+    parts = [urlsplit(f"redis://{host}") for host in others]
+    nodes = [ClusterNode(part.hostname or "localhost", part.port or 6379) for part in parts]
+    return RedisCluster.from_url(f"{scheme}://{login}{at}{first}", startup_nodes=nodes, **options)
 
 
 def _sentinel(scheme: str, rest: str, options: dict[str, Any]) -> Any:
@@ -73,10 +83,17 @@ def _sentinel(scheme: str, rest: str, options: dict[str, Any]) -> Any:
     )
 
 
+async def close(client: Any) -> None:
+    """Closes all connections, those to sentinels too. Raises what `TROUBLE` lists."""
+    await client.aclose()
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager is not None else ():
+        await sentinel.aclose()
+
+
 async def run_id(client: Any) -> str:
     """Names the server process that holds our keys. Raises what `TROUBLE` lists."""
-    if isinstance(client, RedisCluster):
-        info = await client.info("server", target_nodes=client.get_node_from_key(BASE))
-    else:
-        info = await client.info("server")
-    return str(info["run_id"])
+    # As a script it goes where the keys are, also in a cluster that is not known yet or has changed.
+    said = await client.eval("return redis.call('INFO', 'server')", 1, BASE)
+    lines = (said.decode() if isinstance(said, bytes) else str(said)).splitlines()
+    return next((line.removeprefix("run_id:") for line in lines if line.startswith("run_id:")), "")

@@ -103,9 +103,9 @@ class Node:
 Work = Callable[[list[Node]], Coroutine[Any, Any, None]]
 
 
-def with_nodes(redis_url: str, count: int, work: Work) -> None:
+def with_nodes(redis_url: str, count: int, work: Work, make: Callable[[], Node] = Node) -> None:
     async def run() -> None:
-        nodes = [Node() for _ in range(count)]
+        nodes = [make() for _ in range(count)]
         named = enumerate(nodes)
         ends = [Leases(node, Options(url=redis_url, node=str(at), ttl_ms=60_000)) for at, node in named]
         for end in ends:

@@ -23,6 +23,9 @@ def _client(port: int) -> Any:
 class RedisSet:
     """Closed with all its servers."""
 
+    AT_ONCE = ("--repl-diskless-sync-delay", "0")
+    """A replica is served without waiting for others."""
+
     def __init__(self) -> None:
         self._ends = contextlib.ExitStack()
 
@@ -41,7 +44,7 @@ class RedisCluster(RedisSet):
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
         # The slots of others are served while those of one are not.
         options += ("--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0")
-        options += ("--repl-diskless-sync-delay", "0")
+        options += self.AT_ONCE
         self.servers: list[RedisServer] = []
         for number in range(4):
             # The port of the bus would else be ten thousand beyond, and may be taken.
@@ -90,8 +93,8 @@ class RedisSentinels(RedisSet):
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
-        self.master = self._ends.enter_context(RedisServer(directory / "master"))
-        follows = ("--replicaof", f"127.0.0.1 {self.master.port}", "--repl-diskless-sync-delay", "0")
+        self.master = self._ends.enter_context(RedisServer(directory / "master", *self.AT_ONCE))
+        follows = ("--replicaof", f"127.0.0.1 {self.master.port}", *self.AT_ONCE)
         self.replica = self._ends.enter_context(RedisServer(directory / "replica", *follows))
         self.ports = []
         for number in range(3):

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crate::connection::Connection;
 use crate::endpoint::Dialect;
-use crate::exchange::{RequestId, Signed};
+use crate::exchange::RequestId;
 use crate::shard::Shard;
+use crate::sigv4::Claim;
 use crate::state::draw::Quotas;
 use crate::state::keys::Key;
 
@@ -28,4 +29,10 @@ pub struct Caller {
     pub signed: Option<Box<Signed>>,
     /// How the tightest limits stand.
     pub quotas: Quotas,
+}
+
+/// Who says he signed the request.
+pub struct Signed {
+    pub claim: Claim,
+    pub secret: String,
 }

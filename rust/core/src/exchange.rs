@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::account::{Admission, Attempt};
 use crate::approval::Ticket;
+use crate::arrival::Signed;
 use crate::cache::Fill;
 use crate::cache::flight::Follow;
 use crate::cache::key::CacheKey;
@@ -30,8 +31,8 @@ use crate::kernel::tokens::Encoding;
 use crate::mirror::Mirror;
 use crate::policy::apply::Policed;
 use crate::portkey::Plan;
+pub use crate::request_id::RequestId;
 use crate::shard::{Shard, SnapshotRef};
-use crate::sigv4::Claim;
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
 use crate::spool::Intent;
 use crate::stage::exhausted::Turn;
@@ -44,38 +45,6 @@ use crate::upstream::Conn;
 use crate::wire::encoding::Inflate;
 use crate::wire::http1::Head;
 use crate::wire::json::Value;
-
-/// 128 bits, of which the first 48 are the time in milliseconds: unique, sortable, the same in header, log and ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId(pub [u8; 16]);
-
-impl RequestId {
-    pub fn new(wall_us: i64) -> Self {
-        let millis = u128::from(wall_us.unsigned_abs() / 1000) & 0xffff_ffff_ffff;
-        let random = u128::from(fastrand::u64(..)) << 16 | u128::from(fastrand::u16(..));
-        RequestId((millis << 80 | random).to_be_bytes())
-    }
-
-    /// `req_` and 32 hex digits.
-    pub fn text(&self) -> [u8; 36] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut out = *b"req_00000000000000000000000000000000";
-        for (pair, byte) in out[4..].chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
-        out
-    }
-
-    pub fn header(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.text()).unwrap_or(HeaderValue::from_static("req_"))
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(std::str::from_utf8(&self.text()).unwrap_or("req_"))
-    }
-}
 
 /// What the caller asks for, as offsets into the bytes he sent.
 #[derive(Clone, Default)]
@@ -125,12 +94,6 @@ pub enum Counted {
     Exactly(Encoding, u32),
     /// It cannot be counted: the estimate stands.
     Not,
-}
-
-/// Who says he signed the request.
-pub struct Signed {
-    pub claim: Claim,
-    pub secret: String,
 }
 
 /// Bits of `flags` in the ledger.
@@ -428,19 +391,5 @@ impl Exchange {
     /// The gateway's own time so far.
     pub fn overhead(&self, now: Instant) -> Duration {
         (now - self.started).saturating_sub(self.waited)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn request_ids_are_hex_and_sort_by_time() {
-        let early = RequestId::new(1_000_000).to_string();
-        let late = RequestId::new(9_000_000).to_string();
-        assert!(early < late);
-        assert_eq!(early.len(), 36);
-        assert!(early[4..].bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 }

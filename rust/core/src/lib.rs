@@ -55,6 +55,7 @@ pub mod query;
 pub mod realtime;
 mod refusal;
 pub mod repeat;
+mod request_id;
 pub mod rules;
 pub mod runtime;
 mod serving;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Request};
 
-use crate::arrival::{Arrival, Caller};
+use crate::arrival::{Arrival, Caller, Signed};
 use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::error::{Code, Error, Result};
-use crate::exchange::{Exchange, Signed};
+use crate::exchange::Exchange;
 use crate::realtime::handshake;
 use crate::sigv4::{Claim, Mismatch, payload_hash};
 use crate::state::draw::Quotas;

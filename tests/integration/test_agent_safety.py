@@ -27,6 +27,10 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
             "name": "tools",
             "then": [{"tool_scope": {"allowed": ["read_*"], "blocked": ["read_secrets"]}}],
         },
+        policy("session-brake", "history.session.spend.1m", "gte", 0.03),
+        {"name": "session-cap", "then": [{"spend_cap": {"usd": "0.02", "window": "1h", "by": "session"}}]},
+        {"name": "session-rate", "then": [{"rate_limit": {"requests": 2, "window": "1h", "by": "session"}}]},
+        {"name": "session-named", "when": "!has(session.id)", "then": DENY},
     ]
     models = [
         make_model(
@@ -49,8 +53,9 @@ def key(gateway: Gateway) -> Key:
 def ask(
     gateway: Gateway, key: Key, model: str, messages: list[dict[str, Any]], **more: Any
 ) -> httpx.Response:
+    headers = {**key.bearer, **more.pop("headers", {})}
     body = {**chat(model), "messages": messages, **more}
-    return gateway.http.post("/v1/chat/completions", json=body, headers=key.bearer)
+    return gateway.http.post("/v1/chat/completions", json=body, headers=headers)
 
 
 def user(text: str = "go") -> dict[str, Any]:
@@ -119,6 +124,38 @@ def test_spend_that_runs_away_is_braked_for_its_key_alone(gateway: Gateway, key:
     codes = [ask(gateway, key, "brake", [user()]).status_code for _ in range(6)]
     assert codes == [200, 200, 200, 403, 403, 403]
     assert ask(gateway, gateway.mint(), "brake", [user()]).status_code == 200
+
+
+SESSION_HEADERS = ("x-ailink-session-id", "x-session-id", "x-litellm-session-id", "x-portkey-trace-id")
+
+
+@pytest.mark.parametrize(("model", "passing", "status"), [("session-brake", 3, 403), ("session-cap", 2, 422)])
+@pytest.mark.parametrize("name", SESSION_HEADERS)
+def test_a_session_that_runs_away_is_braked_alone(
+    gateway: Gateway, key: Key, name: str, model: str, passing: int, status: int
+) -> None:
+    def codes(caller: Key, count: int, **headers: str) -> list[int]:
+        return [ask(gateway, caller, model, [user()], headers=headers).status_code for _ in range(count)]
+
+    assert codes(key, passing + 2, **{name: "run-1"}) == [200] * passing + [status] * 2
+    # Another run of the same key, the same name under another key, and requests of no session go on.
+    assert codes(key, 1, **{name: "run-2"}) == [200]
+    assert codes(gateway.mint(), 1, **{name: "run-1"}) == [200]
+    assert codes(key, passing + 1) == [200] * (passing + 1)
+
+
+def test_a_session_has_its_rate(gateway: Gateway, key: Key) -> None:
+    def code(session: str) -> int:
+        return ask(gateway, key, "session-rate", [user()], headers={"x-session-id": session}).status_code
+
+    assert [code("a"), code("a"), code("a"), code("b")] == [200, 200, 429, 200]
+
+
+def test_a_session_may_be_asked_for(gateway: Gateway, key: Key) -> None:
+    assert refused(ask(gateway, key, "session-named", [user()]))
+    assert refused(ask(gateway, key, "session-named", [user()], headers={"x-session-id": ""}))
+    named = ask(gateway, key, "session-named", [user()], headers={"x-session-id": "run"})
+    assert named.status_code == 200
 
 
 def test_tools_are_allowed_by_name(gateway: Gateway, key: Key) -> None:

@@ -293,6 +293,7 @@ def test_shadow_has_no_effect_and_is_reported(gateway: Gateway, key: Key, provid
     (counts,) = report["rules"]
     assert counts["shadow_input"] >= 1
     assert counts["shadow_output"] >= 1
+    assert counts["shadow_by_key"][key.id] >= 2
     assert counts["input"] == counts["output"] == 0
     latest = report["latest"][0]
     assert latest["request_id"] == answer.headers["x-ailink-request-id"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ailink.admin.cache_fields import said as cache_said
 from ailink.admin.call import Call, Nothing
 from ailink.admin.durations import instant
 from ailink.admin.key_fields import KeyName
@@ -78,6 +79,7 @@ async def explain(services: Services, call: Call[Nothing, ExplainQuery]) -> Expl
         *_budgets(levels, now),
         *_model_limits(levels),
         _tags(levels),
+        *_cache(levels),
         _own("expires", record, None if record.expires_us is None else instant(record.expires_us)),
         _own("allowed_routes", record, list(record.routes)),
         _own("allowed_ips", record, list(record.allowed_ips)),
@@ -173,6 +175,19 @@ def _tags(levels: Sequence[Level]) -> EffectiveView:
     ]
     effective = list(dict.fromkeys(tag for one in said for tag in one.value))
     return EffectiveView(name="tags", effective=effective, from_level=None, said=said)
+
+
+def _cache(levels: Sequence[Level]) -> list[EffectiveView]:
+    found = []
+    for name, effective, who in cache_said(levels):
+        said = [Said(level=level.kind, id=level.id, value=value) for level, value in who]
+        decides = [one.level for one in said if one.value == effective]
+        found.append(
+            EffectiveView(
+                name=name, effective=effective, from_level=decides[-1] if decides else None, said=said
+            )
+        )
+    return found
 
 
 def _own(name: str, record: KeyRecord, value: Any) -> EffectiveView:

@@ -99,9 +99,15 @@ async def place_of(queries: Queries, caller: Caller, org_id: str | None) -> str 
     raise bad_request("you belong to several organizations: say which", param="organization_id")
 
 
-def reach(settings: Settings) -> tuple[tuple[str, ...], ...]:
+def reach(settings: Settings) -> tuple[Any, ...]:
     """What keys below take over from these settings."""
-    return settings.models, settings.access_groups, settings.guardrails
+    return (
+        settings.models,
+        settings.access_groups,
+        settings.guardrails,
+        settings.cache,
+        settings.cache_controls,
+    )
 
 
 async def touch_models(

@@ -34,7 +34,6 @@ KEY_SETTINGS: Inert = {
     "agent_id": _EMPTY,
     # Policies and behaviour
     "aliases": _EMPTY,
-    "allowed_cache_controls": _EMPTY,
     "allowed_passthrough_routes": _EMPTY,
     "allowed_vector_store_indexes": _EMPTY,
     "config": _EMPTY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -96,6 +96,21 @@ class Endpoint(NamedTuple):
     operation: str
 
 
+class KeyCache(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key and all it belongs to say of the cache; None: nothing. `threshold` in ten-thousandths;
+    `controls`: what requests may say, None: all of it.
+    """
+
+    mode: Literal["off", "on", "opt_in"] | None = None
+    scope: str | None = None
+    namespace: str | None = None
+    ttl_ms: int | None = None
+    store: bool = True
+    semantic: Literal["off", "on"] | None = None
+    threshold: int | None = None
+    controls: list[str] | None = None
+
+
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A key as the data plane holds it. `models`, `endpoints` and `ip_allow`: None allows all, empty allows
     nothing.
@@ -116,3 +131,4 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str] = []
     may_tag: bool = False
     guardrails: list[str] = []
+    cache: KeyCache | None = None

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import msgspec
 
+from ailink.admin.cache_fields import key_cache
 from ailink.admin.key_access import RouteTable, allowed_networks
 from ailink.admin.limit_rules import limit_rules
 from ailink.admin.lineage import World
@@ -111,6 +112,7 @@ class PlaneSync:
             subjects=[(level.kind, level.id) for level in levels if level.kind not in ("key", "tag")],
             tags=list(dict.fromkeys(tag for level in levels for tag in level.settings.tags)),
             may_tag=True,
+            cache=key_cache(levels),
             guardrails=list(dict.fromkeys(name for level in levels for name in level.settings.guardrails)),
         )
 

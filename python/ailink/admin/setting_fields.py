@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ailink.admin.cache_fields import CacheFields, Controls, rule_of, shown
 from ailink.admin.durations import instant, microseconds, next_reset, window_seconds
 from ailink.admin.errors import bad_request
 from ailink.admin.key_access import check_models
@@ -100,6 +101,8 @@ class HolderFields(LimitFields, frozen=True, kw_only=True):
     access_group_ids: GroupIds | UnsetType | None = UNSET
     tags: Tags | UnsetType | None = UNSET
     guardrails: Guardrails | UnsetType | None = UNSET
+    cache: CacheFields | UnsetType | None = UNSET
+    allowed_cache_controls: Controls | UnsetType | None = UNSET
 
 
 # Field → column, for fields that are stored as they come.
@@ -113,11 +116,20 @@ PLAIN = {
 AMOUNTS = ("max_budget", "soft_budget", "temp_budget_increase")
 LISTS = {
     "access_group_ids": "access_groups", "tags": "tags", "alert_at": "alert_at", "guardrails": "guardrails",
+    "allowed_cache_controls": "cache_controls",
 }  # fmt: skip
 # What loosens or tightens a holder: changed by those who are responsible for the budget above it.
 LIMITING = frozenset(
     {*PLAIN, *AMOUNTS, "models", "budget_duration", "budget_limits", "model_max_budget", "model_rpm_limit"}
-    | {"model_tpm_limit", "temp_budget_expiry", "access_group_ids", "alert_at", "guardrails"}
+    | {
+        "model_tpm_limit",
+        "temp_budget_expiry",
+        "access_group_ids",
+        "alert_at",
+        "guardrails",
+        "cache",
+        "allowed_cache_controls",
+    }
 )
 
 
@@ -145,6 +157,8 @@ def settings_of(request: msgspec.Struct, before: Settings = NOTHING) -> Settings
     if "temp_budget_expiry" in fields:
         expiry = fields["temp_budget_expiry"]
         new["temp_budget_expiry_us"] = None if expiry is None else microseconds(expiry)
+    if "cache" in fields:
+        new["cache"] = rule_of(fields["cache"])
     if "metadata" in fields:
         new["metadata"] = checked_metadata(fields["metadata"] or {})
     if "budget_limits" in fields:
@@ -287,6 +301,8 @@ class HolderView(msgspec.Struct, frozen=True, kw_only=True):
     temp_budget_expiry: datetime | None = None
     access_group_ids: list[str] = []
     guardrails: list[str] = []
+    cache: dict[str, Any] = {}
+    allowed_cache_controls: list[str] = []
     tags: list[str] = []
     alert_at: list[int] = []
 
@@ -311,6 +327,8 @@ def holder_values(settings: Settings, spent_pico: int, now_us: int) -> dict[str,
         "model_tpm_limit": {model: limit.tpm_limit for model, limit in limits if limit.tpm_limit is not None},
         "access_group_ids": list(settings.access_groups),
         "guardrails": list(settings.guardrails),
+        "cache": shown(settings.cache),
+        "allowed_cache_controls": list(settings.cache_controls),
         "tags": list(settings.tags),
         "alert_at": list(settings.alert_at),
     }

@@ -11,7 +11,17 @@ from msgspec import UNSET
 from ailink.admin import members
 from ailink.admin.changes import Change
 from ailink.admin.errors import bad_request, not_found
-from ailink.admin.holders import below, check_budget, found, guard_limits, in_use, new_id, place_of, require
+from ailink.admin.holders import (
+    below,
+    check_budget,
+    found,
+    guard_limits,
+    in_use,
+    new_id,
+    place_of,
+    reach,
+    require,
+)
 from ailink.admin.key_access import check_models
 from ailink.admin.key_owner import MEMBER_ROUTES
 from ailink.admin.keys import KeyService
@@ -255,4 +265,4 @@ def _member_routes(routes: Sequence[str]) -> tuple[str, ...]:
 def _access(team: Team) -> tuple[Any, ...]:
     """What the rows of the team's keys depend on."""
     own, member = team.settings, team.member_settings
-    return own.models, own.access_groups, own.guardrails, member.models, team.parent_id, team.org_id
+    return *reach(own), member.models, team.parent_id, team.org_id

@@ -15,6 +15,7 @@ def build() -> typer.Typer:
     """The `cache` command group."""
     app = typer.Typer(help="The cache of a running gateway.", no_args_is_help=True)
     app.command("stats")(stats)
+    app.command("savings")(savings)
     app.command("purge")(purge)
     app.command("explain")(explain)
     app.command("evaluate")(evaluate)
@@ -47,6 +48,47 @@ def stats(
          f"{row['saved_usd']:.6f}", str(row["saved_input_tokens"] + row["saved_output_tokens"]),
          f"{row['saved_seconds']:.1f}")
         for row in [*found[f"by_{by}"], found["total"]]
+    ]  # fmt: skip
+    lazy.render.table(columns, rows)
+
+
+def savings(
+    by: Annotated[str, typer.Option(help="model, key, team, user, organization or endpoint.")] = "model",
+    start: Annotated[str | None, typer.Option(help="Such as 2026-01-31T08:00; else 24 hours ago.")] = None,
+    end: Annotated[str | None, typer.Option(help="Not included; else now.")] = None,
+    ttl: Annotated[str | None, typer.Option(help="Such as 10m; else the file's.")] = None,
+    scope: Annotated[str | None, typer.Option(help="key, user, team, organization or shared.")] = None,
+    url: Url = None,
+    key: AdminKey = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a cache would have saved over past traffic; needs `cache.measure` while that came."""
+    wanted = {"by": by, "start": start, "end": end, "ttl": ttl, "scope": scope}
+    query = {name: value for name, value in wanted.items() if value is not None}
+    found = _call((url, key, config), "GET", "/cache/savings", query=query)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    typer.echo(
+        f"{found['requests']} requests, {found['spent_usd']:.6f} USD; "
+        f"scope {found['scope']}, ttl {found['ttl']}"
+    )
+    if not found["complete"]:
+        typer.echo("The range holds more than one report can: choose a shorter one.")
+    if not found["measured"]:
+        typer.echo("Nothing is measured now: `cache: {measure: true}` begins with it.")
+    _saved(by, [*found["lines"], found["total"] | {"name": "all"}])
+    _saved("scope", found["by_scope"])
+    _saved("ttl", found["by_ttl"])
+
+
+def _saved(first: str, lines: list[dict[str, Any]]) -> None:
+    columns = (first, "hits", "hit rate", "saved USD", "saved tokens", "saved seconds")
+    rows = [
+        (line["name"] or "none", str(line["hits"]), f"{line['hit_rate']:.1%}", f"{line['saved_usd']:.6f}",
+         str(line["saved_input_tokens"] + line["saved_output_tokens"]), f"{line['saved_seconds']:.1f}")
+        for line in lines
     ]  # fmt: skip
     lazy.render.table(columns, rows)
 

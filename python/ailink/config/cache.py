@@ -48,8 +48,32 @@ class Semantic(Strict, frozen=True, kw_only=True):
     """Most questions that are remembered; the oldest go first."""
 
 
+Cacheable = Literal[
+    "chat",
+    "completions",
+    "fim",
+    "messages",
+    "responses",
+    "generate_content",
+    "cohere_chat",
+    "converse",
+    "embeddings",
+    "embed_content",
+    "batch_embed_contents",
+    "cohere_embed",
+    "moderations",
+    "rerank",
+    "images_generations",
+    "images_edits",
+    "images_variations",
+    "audio_transcriptions",
+    "audio_translations",
+]
+"""Endpoints whose answers are kept; streams are those of the endpoint without."""
+
+
 class ModelCache(Strict, frozen=True, kw_only=True):
-    """What a model does otherwise than `cache` says."""
+    """What a model, or an endpoint, does otherwise than `cache` says."""
 
     enabled: bool | None = None
     mode: Mode | None = None
@@ -59,6 +83,8 @@ class ModelCache(Strict, frozen=True, kw_only=True):
     namespace: _Namespace | None = None
     replay_pace: Duration | None = None
     semantic: bool | None = None
+    semantic_threshold: Similarity | None = None
+    """Least cosine similarity; null: that of `cache.semantic`."""
 
 
 class Cache(Strict, frozen=True, kw_only=True):
@@ -81,7 +107,15 @@ class Cache(Strict, frozen=True, kw_only=True):
     """Longest answer that is kept."""
     single_flight: bool = True
     """Equal requests at the same time wait for the answer to one of them."""
+    measure: bool = False
+    """The ledger keeps eight bytes of what was asked, so that `GET /cache/savings` can tell what a cache
+    would have saved; the cache itself may be off. Costs every request a hash of its body.
+    """
     replay_pace: Duration = Duration(0)
     """Between two events of a stream that is replayed; 0: all at once."""
+    endpoints: dict[Cacheable, ModelCache] = {}
+    """Endpoints that are treated otherwise, whatever the model; a model's own settings go before theirs, but
+    what is off here stays off.
+    """
     redis: RedisTier | None = None
     semantic: Semantic | None = None

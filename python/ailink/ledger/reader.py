@@ -259,13 +259,13 @@ class LedgerReader:
         rows = await self.fetch(_FIRST_AT, [at_us], list[tuple[int]])
         return rows[0][0] if rows else None
 
-    async def fetch(self, sql: str, params: Sequence[Any], rows: type[T]) -> T:
+    async def fetch(self, sql: str, params: Sequence[Any], rows: type[T], timeout_ms: int = TIMEOUT_MS) -> T:
         """One SELECT."""
         packed = msgspec.msgpack.encode(params)
         try:
-            answer = await asyncio.to_thread(self.source.ledger_query, sql, packed, TIMEOUT_MS)
+            answer = await asyncio.to_thread(self.source.ledger_query, sql, packed, timeout_ms)
         except TimeoutError as error:
-            raise LedgerError(f"the ledger did not answer within {TIMEOUT_MS // 1_000} s") from error
+            raise LedgerError(f"the ledger did not answer within {timeout_ms // 1_000} s") from error
         except RuntimeError as error:
             raise LedgerError("the ledger cannot be read") from error
         return msgspec.msgpack.decode(answer, type=rows)

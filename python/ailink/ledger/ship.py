@@ -38,7 +38,7 @@ NAMES = {
 COLUMNS = (
     "at_us", "attempt_id", "request_id", "trace_id", *NAMES, "operation", "attempt_no", "flags", "source",
     "status", "class", "input", "output", "cache_read", "cache_write", "reasoning", "audio_input",
-    "audio_output", "units", "cost_pico", "duration_us", "ttft_us", "overhead_us",
+    "audio_output", "units", "cost_pico", "duration_us", "ttft_us", "overhead_us", "question",
 )  # fmt: skip
 _NAMED_AT = {COLUMNS.index(column): kind for column, kind in NAMES.items()}
 _LIST = ", ".join(COLUMNS)

@@ -21,6 +21,7 @@ from ailink.admin import litellm_fields as litellm
 from ailink.admin import mirror_handlers as mirror
 from ailink.admin import policy_handlers as policies
 from ailink.admin import routing_handlers as routing
+from ailink.admin import savings_handlers as savings
 from ailink.admin import spend_handlers as spend
 from ailink.admin import token_handlers as tokens
 from ailink.admin.call import Call, Nothing
@@ -101,6 +102,8 @@ ROUTES: tuple[Route, ...] = (
           response=cache.PingView),
     route("GET", "/cache/stats", ADMIN, cache.stats, "What the cache holds and saved", tag="Cache",
           response=cache.StatsView),
+    route("GET", "/cache/savings", ADMIN, savings.report, "What a cache would have saved", tag="Cache",
+          query=savings.SavingsQuery, response=savings.SavingsView),
     route("GET", "/cache/explain", ADMIN, cache.explain, "One entry", tag="Cache",
           query=cache.ExplainQuery, response=cache.EntryView),
     route("GET", "/cache/redis/info", ADMIN, cache.redis_info, "How the second tier does", tag="Cache",

@@ -3,38 +3,63 @@
 from pathlib import Path
 from typing import Final
 
-from ailink.config.cache import RedisTier, Semantic
+from ailink.config.cache import ModelCache, RedisTier, Semantic
 from ailink.config.schema import Config, Model
 from ailink.snapshot import model as wire
+
+NOTHING: Final = ModelCache()
+"""An endpoint that is treated as all others."""
 
 REDIS: Final = "cache.redis"
 """The credential that is the address of the second tier."""
 
 
-def policy(model: Model, config: Config) -> wire.CachePolicy:
-    """The model's own settings over those of the file."""
+def policy(model: Model, config: Config, endpoint: ModelCache = NOTHING) -> wire.CachePolicy:
+    """The model's own settings over those of the endpoint, over those of the file. What the model or the
+    endpoint switches off is off.
+    """
     general, own = config.cache, model.cache
-    enabled = general.enabled if own.enabled is None else own.enabled
+    switches = (own.enabled, endpoint.enabled)
+    enabled = False not in switches and (True in switches or general.enabled)
     semantic = general.semantic if general.semantic is not None and general.semantic.enabled else None
+    means = semantic is not None and False not in (own.semantic, endpoint.semantic)
+    least = None if semantic is None else semantic.threshold
     return wire.CachePolicy(
-        mode=(own.mode or general.mode) if enabled else "off",
-        scope=own.scope or general.scope,
-        namespace=own.namespace or general.namespace,
-        ttl_ms=int(general.ttl if own.ttl is None else own.ttl),
-        stale_ms=int(general.stale if own.stale is None else own.stale),
-        pace_ms=int(general.replay_pace if own.replay_pace is None else own.replay_pace),
-        semantic=semantic.mode if semantic is not None and own.semantic is not False else "off",
+        mode=(own.mode or endpoint.mode or general.mode) if enabled else "off",
+        scope=own.scope or endpoint.scope or general.scope,
+        namespace=own.namespace or endpoint.namespace or general.namespace,
+        ttl_ms=_first(own.ttl, endpoint.ttl, general.ttl),
+        stale_ms=_first(own.stale, endpoint.stale, general.stale),
+        pace_ms=_first(own.replay_pace, endpoint.replay_pace, general.replay_pace),
+        semantic=semantic.mode if semantic is not None and means else "off",
+        threshold=_first(own.semantic_threshold, endpoint.semantic_threshold, least) if means else 0,
     )
+
+
+def by_endpoint(model: Model, config: Config) -> dict[str, wire.CachePolicy]:
+    """Policies of the endpoints that have one of their own."""
+    general = policy(model, config)
+    named = {name: policy(model, config, own) for name, own in config.cache.endpoints.items()}
+    return {name: found for name, found in named.items() if found != general}
+
+
+def _first(*values: int | None) -> int:
+    return next((int(value) for value in values if value is not None), 0)
 
 
 def store(config: Config) -> wire.Cache:
     """The store that all models share; there is none when no model uses it."""
     cache = config.cache
     return wire.Cache(
-        enabled=any(policy(model, config).mode != "off" for model in config.models),
+        enabled=any(
+            found.mode != "off"
+            for model in config.models
+            for found in (policy(model, config), *by_endpoint(model, config).values())
+        ),
         max_bytes=int(cache.max_bytes),
         max_entry_bytes=min(int(cache.max_entry_bytes), int(cache.max_bytes)),
         single_flight=cache.single_flight,
+        measure=cache.measure,
         redis=_redis(cache.redis),
         semantic=_semantic(cache.semantic),
     )

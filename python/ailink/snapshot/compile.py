@@ -152,6 +152,7 @@ class _Compiler:
             fallbacks=[name for name in self._names(fallbacks) if name != model.name],
             routing=compile_routing(model, self._config, self._names),
             cache=caching.policy(model, self._config),
+            caches=caching.by_endpoint(model, self._config),
             auto=None if model.auto is None else self._auto(model.auto),
             guardrails=chosen(model, self._config),
             owned_by=model.owned_by or (self.deployments[first].provider if model.deployments else "ailink"),

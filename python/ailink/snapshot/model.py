@@ -120,12 +120,15 @@ class Cache(_Wire, frozen=True, kw_only=True):
     max_bytes: int
     max_entry_bytes: int
     single_flight: bool
+    measure: bool
     redis: RedisTier | None
     semantic: Semantic | None
 
 
 class CachePolicy(_Wire, frozen=True, kw_only=True):
-    """How the cache takes part in a model's requests. `namespace`: of the scope `shared`."""
+    """How the cache takes part in a model's requests. `namespace`: of the scope `shared`. `threshold`: least
+    similarity in ten-thousandths; 0: none.
+    """
 
     mode: Literal["off", "on", "opt_in"]
     scope: Literal["key", "user", "team", "organization", "shared"]
@@ -134,6 +137,7 @@ class CachePolicy(_Wire, frozen=True, kw_only=True):
     stale_ms: int
     pace_ms: int
     semantic: Literal["off", "on", "opt_in"]
+    threshold: int
 
 
 class Auth(_Wire, frozen=True, kw_only=True):
@@ -401,13 +405,16 @@ class Auto(_Wire, frozen=True, kw_only=True):
 
 
 class Model(_Wire, frozen=True, kw_only=True):
-    """One name that clients may ask for. `deployments`, `guardrails`: indices into the snapshot's lists."""
+    """One name that clients may ask for. `deployments`, `guardrails`: indices into the snapshot's lists.
+    `caches`: by endpoint, where it is another than `cache`.
+    """
 
     name: str
     deployments: list[int]
     fallbacks: list[str]
     routing: Routing
     cache: CachePolicy
+    caches: dict[str, CachePolicy]
     auto: Auto | None
     guardrails: list[int]
     owned_by: str
@@ -570,6 +577,21 @@ class SubjectRow(_Wire, frozen=True, kw_only=True):
     limits: list[LimitRule]
 
 
+class KeyCache(_Wire, frozen=True, kw_only=True):
+    """What a key and all it belongs to say of the cache; None: nothing. Without `store` its answers are not
+    kept. `threshold` in ten-thousandths. `controls`: what requests may say, None: all of it.
+    """
+
+    mode: Literal["off", "on", "opt_in"] | None
+    scope: Literal["key", "user", "team", "organization", "shared"] | None
+    namespace: str | None
+    ttl_ms: int | None
+    store: bool
+    semantic: Literal["off", "on"] | None
+    threshold: int | None
+    controls: list[str] | None
+
+
 class KeyRow(_Wire, frozen=True, kw_only=True):
     """A key of the sharded key table. None: no restriction; an empty list allows nothing.
 
@@ -593,3 +615,4 @@ class KeyRow(_Wire, frozen=True, kw_only=True):
     tags: list[str]
     may_tag: bool
     guardrails: list[str]
+    cache: KeyCache | None

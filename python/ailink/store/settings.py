@@ -6,7 +6,7 @@ Money is pico-USD, time µs since 1970. None or empty: nothing is set here, so w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,6 +25,19 @@ class ModelLimit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration: str | None = None
     rpm_limit: int | None = None
     tpm_limit: int | None = None
+
+
+class CacheRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the cache takes part in requests. `threshold` in ten-thousandths."""
+
+    enabled: bool | None = None
+    mode: Literal["on", "opt_in"] | None = None
+    scope: Literal["key", "user", "team", "organization", "shared"] | None = None
+    namespace: str | None = None
+    ttl_ms: int | None = None
+    store: bool | None = None
+    semantic: bool | None = None
+    threshold: int | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +62,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     # Guardrails of the configuration that hold for every request of its keys.
     guardrails: tuple[str, ...] = ()
+    cache: CacheRule | None = None
+    # What requests may say of the cache; empty: all of it.
+    cache_controls: tuple[str, ...] = ()
     metadata: dict[str, Any] = {}
     # What was spent before the last reset; `spend` counts from here.
     spend_base: int = 0

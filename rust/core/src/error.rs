@@ -67,6 +67,7 @@ pub enum Code {
     ApprovalExpired = 58,
     ApprovalLost = 59,
     ClientGone = 60,
+    CacheControlDenied = 61,
 }
 
 /// The fixed part of a code: status, the OpenAI `type` and `code`, the Anthropic `type`, the source.
@@ -79,7 +80,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 46] = [
+    pub const ALL: [Code; 47] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -126,6 +127,7 @@ impl Code {
         Code::ApprovalRejected,
         Code::ApprovalExpired,
         Code::ApprovalLost,
+        Code::CacheControlDenied,
     ];
 
     #[rustfmt::skip]
@@ -174,6 +176,7 @@ impl Code {
             Code::IdempotencyMismatch => (422, "invalid_request_error", "idempotency_mismatch",    "invalid_request_error", Client),
             Code::UpgradeRequired     => (426, "invalid_request_error", "upgrade_required",         "invalid_request_error", Client),
             Code::PolicyDenied        => (403, "permission_error",      "policy_denied",           "permission_error",      Client),
+            Code::CacheControlDenied  => (403, "permission_error",      "cache_control_denied",    "permission_error",      Client),
             Code::ApprovalRejected    => (403, "permission_error",      "approval_rejected",       "permission_error",      Client),
             Code::ApprovalExpired     => (403, "permission_error",      "approval_expired",        "permission_error",      Client),
             Code::ApprovalLost        => (410, "invalid_request_error", "approval_outcome_lost",   "not_found_error",       Gateway),

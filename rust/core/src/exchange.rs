@@ -204,6 +204,8 @@ pub struct Exchange {
     pub follow: Option<Box<Follow>>,
     /// The key of the entry that the answer is, or becomes.
     pub hit: Option<CacheKey>,
+    /// What is asked, for the ledger: see `Intent`.
+    pub question: u64,
     /// What its config object makes of it.
     pub plan: Option<Box<Plan>>,
     /// What becomes of the answer when it is to be kept.
@@ -314,6 +316,7 @@ impl Exchange {
             fill: None,
             follow: None,
             hit: None,
+            question: 0,
             plan: None,
             kept: None,
             object: None,

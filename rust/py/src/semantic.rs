@@ -43,7 +43,7 @@ struct QuestionIndex {
 }
 
 fn asked(text: &str) -> Question {
-    Question { partition: CacheKey::default(), text: text.to_string(), max_age_s: None }
+    Question { partition: CacheKey::default(), text: text.to_string(), max_age_us: None, threshold: None }
 }
 
 fn vector(values: &[f32]) -> PyResult<Vector> {

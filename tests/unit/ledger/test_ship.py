@@ -37,7 +37,7 @@ class Node:
         self.number = number
         self._dice = dice
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        for name in ("0001_ledger.sql", "0002_dimensions.sql"):
+        for name in ("0001_ledger.sql", "0002_dimensions.sql", "0003_questions.sql"):
             self._db.executescript((SCHEMA / name).read_text())
         # Numbers of names differ from node to node.
         for at in range(4):

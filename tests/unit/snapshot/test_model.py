@@ -55,6 +55,7 @@ def test_key_rows_read_back():
         tags=[],
         may_tag=False,
         guardrails=[],
+        cache=None,
     )
     assert msgspec.msgpack.decode(msgspec.msgpack.encode([row]), type=list[wire.KeyRow]) == [row]
 

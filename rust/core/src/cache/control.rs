@@ -6,6 +6,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName};
 use serde_json::Value as Json;
 
+use super::terms::Own;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::snapshot::wire;
@@ -29,12 +30,14 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn parse(name: &str) -> Option<Mode> {
-        Some(match name {
+    /// # Errors
+    /// The name is none.
+    pub fn of(name: &str, what: &str) -> std::result::Result<Mode, String> {
+        Ok(match name {
             "off" => Mode::Off,
             "on" => Mode::On,
             "opt_in" => Mode::OptIn,
-            _ => return None,
+            _ => return Err(format!("{what} {name:?} is not known")),
         })
     }
 }
@@ -50,6 +53,21 @@ pub enum Scope {
     Shared,
 }
 
+impl Scope {
+    /// # Errors
+    /// The name is none.
+    pub fn of(name: &str) -> std::result::Result<Scope, String> {
+        Ok(match name {
+            "key" => Scope::Key,
+            "user" => Scope::User,
+            "team" => Scope::Team,
+            "organization" => Scope::Organization,
+            "shared" => Scope::Shared,
+            other => return Err(format!("cache scope {other:?} is not known")),
+        })
+    }
+}
+
 /// What the configuration says for a model.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -62,34 +80,28 @@ pub struct Policy {
     pub pace: Duration,
     /// Whether an answer to a similar question will do.
     pub semantic: Mode,
+    /// Least similarity, in ten-thousandths; 0: the index's.
+    pub threshold: u16,
 }
 
 impl Policy {
     /// # Errors
     /// Which value is not known.
     pub fn compile(wire: &wire::CachePolicy) -> std::result::Result<Policy, String> {
-        let scope = match wire.scope.as_str() {
-            "key" => Scope::Key,
-            "user" => Scope::User,
-            "team" => Scope::Team,
-            "organization" => Scope::Organization,
-            "shared" => Scope::Shared,
-            other => return Err(format!("cache scope {other:?} is not known")),
-        };
         Ok(Policy {
-            mode: Mode::parse(&wire.mode).ok_or_else(|| format!("cache mode {:?} is not known", wire.mode))?,
-            scope,
+            mode: Mode::of(&wire.mode, "cache mode")?,
+            scope: Scope::of(&wire.scope)?,
             namespace: wire.namespace.as_str().into(),
             ttl_us: micros(wire.ttl_ms),
             stale_us: micros(wire.stale_ms),
             pace: Duration::from_millis(wire.pace_ms),
-            semantic: Mode::parse(&wire.semantic)
-                .ok_or_else(|| format!("semantic cache mode {:?} is not known", wire.semantic))?,
+            semantic: Mode::of(&wire.semantic, "semantic cache mode")?,
+            threshold: wire.threshold,
         })
     }
 }
 
-fn micros(ms: u64) -> i64 {
+pub(super) fn micros(ms: u64) -> i64 {
     i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX / 2)
 }
 
@@ -111,6 +123,53 @@ pub struct Wish {
     pub namespace: Option<String>,
     /// An answer to a similar question will do.
     pub semantic: Option<bool>,
+    /// What of all this was said.
+    pub said: Controls,
+}
+
+/// Some of [`CONTROLS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Controls(u8);
+
+/// What a request may say, by LiteLLM's names.
+const CONTROLS: [&str; 6] = ["no-cache", "no-store", "ttl", "s-maxage", "namespace", "use-cache"];
+
+impl Controls {
+    /// # Errors
+    /// A name is none.
+    pub fn of(names: &[String]) -> std::result::Result<Controls, String> {
+        let bits = names.iter().map(|name| {
+            let place = CONTROLS.iter().position(|control| control == name);
+            place.map(|place| 1u8 << place).ok_or_else(|| format!("cache control {name:?} is not known"))
+        });
+        bits.sum::<std::result::Result<u8, String>>().map(Controls)
+    }
+}
+
+impl Wish {
+    /// # Errors
+    /// 403 for what the key may not say.
+    pub fn allowed(&self, own: Option<&Own>) -> Result<()> {
+        let Some(allowed) = own.and_then(Own::controls) else { return Ok(()) };
+        let beyond = self.said.0 & !allowed.0;
+        let Some(name) = CONTROLS.iter().enumerate().find(|(place, _)| beyond & 1 << place != 0) else { return Ok(()) };
+        let text = format!("This key may not say `{}` of the cache (allowed_cache_controls).", name.1);
+        Err(Error::new(Code::CacheControlDenied, text).param(format!("cache.{}", name.1)))
+    }
+
+    /// Notes what was said.
+    fn told(&mut self) {
+        let said = [
+            self.refresh,
+            self.no_store,
+            self.ttl_s.is_some(),
+            self.max_age_s.is_some(),
+            self.namespace.is_some(),
+            self.wanted,
+        ];
+        let bits = said.iter().enumerate().map(|(place, said)| u8::from(*said) << place);
+        self.said = Controls(bits.sum());
+    }
 }
 
 /// Reads what the caller says: `cache-control`, our own headers, Portkey's, LiteLLM's member `cache`.
@@ -123,15 +182,16 @@ pub fn wish(exchange: &Exchange) -> Result<Wish> {
     for value in headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()) {
         value.split(',').for_each(|directive| standard(directive.trim(), &mut wish));
     }
-    if let Some(settings) = exchange.plan.as_ref().and_then(|plan| plan.step()?.cache) {
-        wish.wanted = true;
-        wish.semantic = Some(settings.semantic);
-        wish.ttl_s = settings.max_age_s;
-    }
     if let Some(object) = &exchange.call.cache {
         litellm(object, &mut wish)?;
     }
     headers_of(headers, &mut wish)?;
+    wish.told();
+    if let Some(settings) = exchange.plan.as_ref().and_then(|plan| plan.step()?.cache) {
+        wish.wanted = true;
+        wish.semantic = wish.semantic.or(Some(settings.semantic));
+        wish.ttl_s = wish.ttl_s.or(settings.max_age_s);
+    }
     Ok(wish)
 }
 

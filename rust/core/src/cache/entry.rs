@@ -93,6 +93,8 @@ pub struct Fill {
     pub meaning: Option<Arc<Vector>>,
     /// Inputs that are looked up one by one.
     pub items: Option<Box<Items>>,
+    /// Oldest answer that will do.
+    pub max_age_us: Option<i64>,
     /// When it was asked for, microseconds since 1970.
     pub asked_us: i64,
 }

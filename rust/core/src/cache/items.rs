@@ -15,6 +15,15 @@ const MOST: usize = 2048;
 /// The entries of single inputs.
 pub type Kept = Vec<(CacheKey, Arc<Entry>)>;
 
+/// What of the known is wanted.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// Nothing.
+    pub fresh: bool,
+    /// What is not older.
+    pub max_age_us: Option<i64>,
+}
+
 /// The inputs of one request.
 pub struct Items {
     keys: Vec<CacheKey>,
@@ -44,14 +53,16 @@ fn inputs(exchange: &Exchange) -> Option<(Value, Vec<Value>)> {
 
 impl Items {
     /// What is known of the request's inputs; `None` when it has none that can be told apart.
-    pub fn look_up(exchange: &Exchange, tenant: &[u8], namespace: &str, fresh: bool) -> Option<Items> {
+    pub fn look_up(exchange: &Exchange, tenant: &[u8], namespace: &str, wanted: Wanted) -> Option<Items> {
         let (_, items) = inputs(exchange)?;
         let keys = key::of_items(exchange, tenant, namespace, &items);
         let cache = &exchange.shard.shared.state.cache;
-        let found = keys.iter().map(|key| {
-            let entry = cache.get(key, exchange.wall_us).filter(|entry| entry.expires_us > exchange.wall_us);
-            entry.filter(|_| !fresh)
-        });
+        let now_us = exchange.wall_us;
+        let young = |entry: &Arc<Entry>| {
+            let oldest = wanted.max_age_us.is_none_or(|age| now_us - entry.stored_us <= age);
+            !wanted.fresh && oldest && entry.expires_us > now_us
+        };
+        let found = keys.iter().map(|key| cache.get(key, now_us).filter(young));
         let found = found.collect();
         let lengths = items.iter().map(|item| u64::from(item.end - item.start)).collect();
         Some(Items { found, keys, lengths })

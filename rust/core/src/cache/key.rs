@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
-use super::control::{Policy, Scope};
+use super::control::Scope;
 use super::replay;
+use super::terms::Terms;
 use crate::endpoint::Operation;
 use crate::exchange::Exchange;
 use crate::state::keys::Key;
@@ -73,7 +74,7 @@ fn ignored(operation: Operation) -> &'static [&'static str] {
 }
 
 /// One name for operations that give the same answer in two ways.
-fn class(operation: Operation) -> Operation {
+pub(super) fn class(operation: Operation) -> Operation {
     match operation {
         Operation::StreamGenerateContent => Operation::GenerateContent,
         Operation::ConverseStream => Operation::Converse,
@@ -82,7 +83,7 @@ fn class(operation: Operation) -> Operation {
 }
 
 /// Whose answers these are: nobody else is ever given them.
-pub fn tenant(key: Option<&Key>, policy: &Policy) -> Vec<u8> {
+pub fn tenant(key: Option<&Key>, terms: &Terms<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     let mut part = |kind: &[u8], id: &[u8]| {
         out.extend_from_slice(kind);
@@ -93,13 +94,13 @@ pub fn tenant(key: Option<&Key>, policy: &Policy) -> Vec<u8> {
         let mut subjects = key.into_iter().flat_map(|key| &key.subjects);
         subjects.find(|subject| subject.kind == wanted)
     };
-    let wanted = match policy.scope {
+    let wanted = match terms.scope {
         Scope::Key => None,
         Scope::User => owner(Kind::User),
         Scope::Team => owner(Kind::Team),
         Scope::Organization => owner(Kind::Organization),
         Scope::Shared => {
-            part(b"shared", policy.namespace.as_bytes());
+            part(b"shared", terms.namespace.as_bytes());
             return out;
         }
     };

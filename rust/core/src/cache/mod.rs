@@ -20,6 +20,7 @@ pub mod sealed;
 pub mod semantic;
 pub mod shared;
 pub mod store;
+pub mod terms;
 mod tier;
 
 pub use entry::{Entry, Fill};

@@ -32,6 +32,7 @@ impl Probe {
             max_bytes: 1 << 32,
             max_entry_bytes: 1 << 20,
             single_flight: false,
+            measure: false,
             redis: None,
             semantic: None,
         });

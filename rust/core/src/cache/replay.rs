@@ -65,6 +65,11 @@ pub fn response(exchange: &mut Exchange, entry: &Entry, pace: Duration) -> Optio
     Some(response)
 }
 
+/// The time between two events of a stream that is replayed.
+pub fn pace(exchange: &Exchange) -> Duration {
+    exchange.model().map_or(Duration::ZERO, |model| model.cache.of(exchange.endpoint.operation).pace)
+}
+
 /// The format that answers can be turned about in. Plain completions are written, but not read.
 pub fn format(operation: Operation) -> Option<Format> {
     operation.format().filter(|format| *format != Format::Completions)

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
-use crate::cache::control::Policy;
+use crate::cache::terms::Policies as Caching;
 use crate::dialect::family;
 use crate::endpoint::{Dialect, Operation};
 use crate::facts::Almanac;
@@ -173,7 +173,7 @@ pub struct Model {
     pub created: i64,
     pub mode: String,
     pub info: Option<wire::ModelInfo>,
-    pub cache: Policy,
+    pub cache: Caching,
     /// Its guardrails, in `Snapshot::plans`.
     pub plan: Option<u32>,
     pub ledger_id: u32,
@@ -219,6 +219,7 @@ impl Snapshot {
                 max_bytes: 0,
                 max_entry_bytes: 0,
                 single_flight: false,
+                measure: false,
                 redis: None,
                 semantic: None,
             },
@@ -406,7 +407,7 @@ fn compile_model(
         name_json: serde_json::to_vec(name).map_err(|error| bad(error.to_string()))?.into(),
         ledger_id: state.intern(DictKind::Model, name).map_err(bad)?,
         state: state.model(name),
-        cache: Policy::compile(&model.cache).map_err(|error| bad(format!("model {name:?}: {error}")))?,
+        cache: Caching::compile(&model).map_err(|error| bad(format!("model {name:?}: {error}")))?,
         name: model.name.into(),
         deployments: model.deployments,
         owned_by: model.owned_by,

@@ -51,6 +51,8 @@ pub struct Cache {
     pub max_entry_bytes: u64,
     /// Equal requests wait for one of them.
     pub single_flight: bool,
+    /// The ledger is told what was asked.
+    pub measure: bool,
     pub redis: Option<RedisTier>,
     pub semantic: Option<Semantic>,
 }
@@ -91,6 +93,8 @@ pub struct CachePolicy {
     pub stale_ms: u64,
     pub pace_ms: u64,
     pub semantic: String,
+    /// In ten-thousandths; 0: that of the semantic cache.
+    pub threshold: u16,
 }
 
 #[derive(Debug, Deserialize)]
@@ -172,6 +176,8 @@ pub struct Model {
     pub fallbacks: Vec<String>,
     pub routing: Routing,
     pub cache: CachePolicy,
+    /// By endpoint, where it is another.
+    pub caches: BTreeMap<String, CachePolicy>,
     pub auto: Option<Auto>,
     /// Numbers of its guardrails, ascending.
     pub guardrails: Vec<u32>,

@@ -47,6 +47,9 @@ pub struct Intent {
     pub customer: u32,
     /// Dictionary id of the set of tags.
     pub tags: u32,
+    /// 63 bits that are equal for equal requests, whoever asks, the lowest of them for one that wants a fresh answer; 0 for
+    /// what no cache answers, and where nobody wants to know.
+    pub question: u64,
     /// Estimated input tokens; stands in for the count if the settlement is lost.
     pub est_input: u32,
     /// Code of the operation (chat, embeddings, …), defined by the endpoint table.

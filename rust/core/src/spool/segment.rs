@@ -26,7 +26,7 @@ use super::slot::{Cell, SLOT_BYTES};
 
 const MAGIC: [u8; 8] = *b"AILSPOOL";
 /// Layout of the file and its slots.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Bytes before the first slot: a page, so that slots are aligned as the mapping is.
 pub(super) const HEADER: usize = 4096;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];

@@ -6,19 +6,20 @@
 //! that a settlement cut short leaves the intent whole.
 //!
 //! ```text
-//!  0  state u32 · crc u32 of 1..15     15  source u8 · class u8 · status u16 · crc u32
-//!  1  attempt id                       16  input · output
-//!  2  request id (2 words)             17  cache_read · cache_write
-//!  4  trace id (2 words)               18  reasoning · audio_input
-//!  6  at_us                            19  audio_output · units
-//!  7  reserved_cost                    20  cost
-//!  8  key · org                        21  duration_us · ttft_us
-//!  9  model · deployment               22  overhead_us
-//! 10  price · est_input                23  unused
+//!  0  state u32 · crc u32 of 1..16     16  source u8 · class u8 · status u16 · crc u32
+//!  1  attempt id                       17  input · output
+//!  2  request id (2 words)             18  cache_read · cache_write
+//!  4  trace id (2 words)               19  reasoning · audio_input
+//!  6  at_us                            20  audio_output · units
+//!  7  reserved_cost                    21  cost
+//!  8  key · org                        22  duration_us · ttft_us
+//!  9  model · deployment               23  overhead_us
+//! 10  price · est_input
 //! 11  operation u16 · flags u16 · attempt_no u8 · 0 u8 · node u16
 //! 12  team · user
 //! 13  project · customer
 //! 14  tags · 0
+//! 15  question
 //! ```
 //!
 //! The checksums are for what power loss and failing disks leave behind: words of different ages.
@@ -32,7 +33,7 @@ use super::record::{AttemptId, Intent, Row, Settle, Source};
 /// Bytes in a slot: three cache lines.
 pub(super) const SLOT_BYTES: usize = 192;
 /// Words of the intent, after the head.
-const INTENT: usize = 14;
+const INTENT: usize = 15;
 /// Words of the settlement.
 const SETTLE: usize = 8;
 
@@ -52,7 +53,6 @@ pub(super) struct Cell {
     head: AtomicU64,
     intent: [AtomicU64; INTENT],
     settle: [AtomicU64; SETTLE],
-    unused: [AtomicU64; 1],
 }
 
 const _: () = assert!(size_of::<Cell>() == SLOT_BYTES);
@@ -179,11 +179,12 @@ fn intent_words(id: AttemptId, node: u16, intent: &Intent) -> [u64; INTENT] {
         join(intent.team, intent.user),
         join(intent.project, intent.customer),
         join(intent.tags, 0),
+        intent.question,
     ]
 }
 
 fn intent_row(words: &[u64; INTENT]) -> Row {
-    let [id, r0, r1, t0, t1, at, reserved, ids, names, price, tail, owners, others, tags] = *words;
+    let [id, r0, r1, t0, t1, at, reserved, ids, names, price, tail, owners, others, tags, question] = *words;
     let intent = Intent {
         request_id: whole(r0, r1),
         trace_id: whole(t0, t1),
@@ -199,6 +200,7 @@ fn intent_row(words: &[u64; INTENT]) -> Row {
         project: low(others),
         customer: high(others),
         tags: low(tags),
+        question,
         est_input: high(price),
         operation: (tail & 0xFFFF) as u16,
         flags: (tail >> 16 & 0xFFFF) as u16,
@@ -248,7 +250,7 @@ fn decode_settle(mut words: [u64; SETTLE], check: u32) -> Option<Settle> {
 
 /// CRC-32 of the words' bytes, started from `seed`.
 ///
-/// 8 ns for the 112 bytes of an intent. Tried: CRC-32C (4 ns) and a folded multiplication (6 ns);
+/// 8 ns for the 120 bytes of an intent. Tried: CRC-32C (4 ns) and a folded multiplication (6 ns);
 /// not worth a second format or a stranger one.
 #[inline]
 fn crc<const N: usize>(seed: u32, words: &[u64; N]) -> u32 {

@@ -6,24 +6,19 @@ use super::*;
 
 fn blank() -> Cell {
     let zero = || AtomicU64::new(0);
-    Cell {
-        head: zero(),
-        intent: std::array::from_fn(|_| zero()),
-        settle: std::array::from_fn(|_| zero()),
-        unused: std::array::from_fn(|_| zero()),
-    }
+    Cell { head: zero(), intent: std::array::from_fn(|_| zero()), settle: std::array::from_fn(|_| zero()) }
 }
 
 type Image = [u64; 24];
 
 fn image(cell: &Cell) -> Image {
-    let mut all = std::iter::once(&cell.head).chain(&cell.intent).chain(&cell.settle).chain(&cell.unused);
+    let mut all = std::iter::once(&cell.head).chain(&cell.intent).chain(&cell.settle);
     std::array::from_fn(|_| all.next().unwrap().load(Ordering::Relaxed))
 }
 
 fn restore(image: &Image) -> Cell {
     let cell = blank();
-    let all = std::iter::once(&cell.head).chain(&cell.intent).chain(&cell.settle).chain(&cell.unused);
+    let all = std::iter::once(&cell.head).chain(&cell.intent).chain(&cell.settle);
     for (to, word) in all.zip(image) {
         to.store(*word, Ordering::Relaxed);
     }
@@ -67,6 +62,7 @@ impl Dice {
             project: self.number() as u32,
             customer: self.number() as u32,
             tags: self.number() as u32,
+            question: self.number(),
             est_input: self.number() as u32,
             operation: self.number() as u16,
             flags: self.number() as u16,

@@ -16,8 +16,10 @@ use crate::cache::control::{Mode, Wish, wish};
 use crate::cache::count::What;
 use crate::cache::entry::{About, Entry, Worth};
 use crate::cache::flight::{Joined, Part};
-use crate::cache::items::Items;
+use crate::cache::items::{Items, Wanted};
 use crate::cache::semantic::Question;
+use crate::cache::semantic::question::Within;
+use crate::cache::terms::{Own, Terms};
 use crate::cache::{Fill, key, replay};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
@@ -29,65 +31,78 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         // The model before this one had no answer.
         earlier.failed();
     }
-    if !exchange.snapshot.cache.enabled || !cacheable(exchange.endpoint.operation) {
+    let (enabled, measure) = (exchange.snapshot.cache.enabled, exchange.snapshot.cache.measure);
+    if !enabled && !measure || !cacheable(exchange.endpoint.operation) {
         return Ok(Flow::Next);
     }
+    exchange.question = 0;
     if exchange.kept.as_ref().is_some_and(|kept| kept.goes_on()) {
         // What is said now becomes part of what was said before.
         return Ok(Flow::Next);
     }
+    if measure {
+        exchange.question = question(exchange);
+    }
+    if !enabled {
+        return Ok(Flow::Next);
+    }
     let snapshot = exchange.snapshot.clone();
-    let Some(policy) = exchange.model.and_then(|index| Some(&snapshot.models.get(index as usize)?.cache)) else {
+    let Some(model) = exchange.model.and_then(|index| snapshot.models.get(index as usize)) else {
         return Ok(Flow::Next);
     };
-    if policy.mode == Mode::Off {
+    let owner = exchange.key.clone();
+    let own = owner.as_ref().and_then(|key| key.cache.as_deref());
+    let terms = Terms::new(model.cache.of(exchange.endpoint.operation), own);
+    if terms.mode == Mode::Off {
         return Ok(Flow::Next);
     }
     let wish = wish(exchange)?;
+    wish.allowed(own)?;
     let barred = exchange.policed.as_ref().is_some_and(|policed| policed.cache == Some(false));
-    if policy.mode == Mode::OptIn && !wish.wanted || wish.off {
+    if terms.mode == Mode::OptIn && !wish.wanted || wish.off {
         return Ok(Flow::Next);
     }
     if wish.no_store || barred {
         return bypass(exchange, &wish);
     }
-    let tenant: Arc<[u8]> = key::tenant(exchange.key.as_deref(), policy).into();
-    let namespace = wish.namespace.as_deref().unwrap_or_default();
+    let tenant: Arc<[u8]> = key::tenant(exchange.key.as_deref(), &terms).into();
+    let namespace = wish.namespace.as_deref().unwrap_or(terms.within);
+    let max_age_us = terms.max_age_us(wish.max_age_s);
     let key = key::of(exchange, &tenant, namespace);
     exchange.hit = Some(key);
     if !wish.refresh
-        && let Some(response) = hit(exchange, &key, &wish, policy.pace)
+        && let Some(response) = hit(exchange, &key, max_age_us, terms.pace)
     {
         return Ok(Flow::Answer(response));
     }
     if wish.only {
         return Err(not_cached());
     }
-    let ttl_us = wish.ttl_s.map_or(policy.ttl_us, |seconds| i64::try_from(seconds * 1_000_000).unwrap_or(i64::MAX / 2));
     let cache = &exchange.shard.shared.state.cache;
     let mut fill = Box::new(Fill {
         key,
         epoch: cache.epoch(),
-        ttl_us,
-        stale_us: policy.stale_us,
+        ttl_us: terms.ttl_us(wish.ttl_s),
+        stale_us: terms.stale_us,
         about: about(exchange, tenant, namespace),
-        keep: true,
+        keep: terms.store,
         lead: None,
         lease: None,
         question: None,
         meaning: None,
         items: None,
+        max_age_us,
         asked_us: exchange.wall_us,
     });
     if exchange.endpoint.operation == Operation::Embeddings
-        && let Some(response) = by_item(exchange, &mut fill, wish.refresh)?
+        && let Some(response) = by_item(exchange, &mut fill, Wanted { fresh: wish.refresh, max_age_us })?
     {
         return Ok(Flow::Answer(response));
     }
     exchange.cache = if wish.refresh { CacheUse::Refresh } else { CacheUse::Miss };
-    if similar::wanted(exchange, policy, &wish) {
-        let (about, age) = (&fill.about, wish.max_age_s);
-        fill.question = Question::of(exchange, &about.tenant, &about.namespace, age).map(Arc::new);
+    if similar::wanted(exchange, &terms, &wish) {
+        let within = Within { max_age_us, threshold: terms.threshold };
+        fill.question = Question::of(exchange, &fill.about.tenant, &fill.about.namespace, within).map(Arc::new);
     }
     // A purge between the look and here would have to be waited for by nobody.
     let flights = &exchange.shard.shared.state.cache.flights;
@@ -130,7 +145,7 @@ pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
             return Ok(elsewhere(exchange).await);
         }
         Joined::Entry(entry, similarity) => {
-            let pace = exchange.model().map_or(std::time::Duration::ZERO, |model| model.cache.pace);
+            let pace = replay::pace(exchange);
             let response = replay::response(exchange, &entry, pace);
             if response.is_some() {
                 told(exchange, What::Joined, &entry.worth);
@@ -209,12 +224,13 @@ async fn deeper(exchange: &mut Exchange) -> Option<Response<Body>> {
 /// An entry of the second tier becomes one of memory, and the answer.
 fn from_remote(exchange: &mut Exchange, entry: Entry) -> Option<Response<Body>> {
     let fill = exchange.fill.as_ref()?;
-    if entry.about.tenant != fill.about.tenant {
+    let old = fill.max_age_us.is_some_and(|age| exchange.wall_us - entry.stored_us > age);
+    if old || entry.about.tenant != fill.about.tenant {
         return None;
     }
     let entry = Arc::new(entry);
     exchange.shard.shared.state.cache.put(fill.key, &entry, fill.epoch);
-    let pace = exchange.model().map_or(std::time::Duration::ZERO, |model| model.cache.pace);
+    let pace = replay::pace(exchange);
     let response = replay::response(exchange, &entry, pace)?;
     exchange.cache = CacheUse::Hit;
     if let Some(lead) = exchange.fill.take().and_then(|fill| fill.lead) {
@@ -222,6 +238,20 @@ fn from_remote(exchange: &mut Exchange, entry: Entry) -> Option<Response<Body>> 
     }
     told(exchange, What::Hit, &entry.worth);
     Some(response)
+}
+
+/// What is asked, whoever asks: what a cache would go by.
+fn question(exchange: &Exchange) -> u64 {
+    let wish = wish(exchange).unwrap_or_default();
+    if wish.no_store || exchange.model().is_none() {
+        return 0;
+    }
+    let own = exchange.key.as_ref().and_then(|key| key.cache.as_deref());
+    let namespace = wish.namespace.as_deref().or(own.and_then(Own::namespace)).unwrap_or_default();
+    let key = key::of(exchange, b"", namespace);
+    let hash = key.first_chunk::<8>().map_or(0, |head| u64::from_le_bytes(*head));
+    // Positive in the ledger's numbers, and never 0.
+    (hash >> 1 & !1).max(2) | u64::from(wish.refresh)
 }
 
 /// Operations whose answers follow from their requests.
@@ -279,11 +309,16 @@ fn about(exchange: &Exchange, tenant: Arc<[u8]>, namespace: &str) -> About {
 }
 
 /// The answer from memory, if it is there and young enough.
-fn hit(exchange: &mut Exchange, key: &key::CacheKey, wish: &Wish, pace: std::time::Duration) -> Option<Response<Body>> {
+fn hit(
+    exchange: &mut Exchange,
+    key: &key::CacheKey,
+    max_age_us: Option<i64>,
+    pace: std::time::Duration,
+) -> Option<Response<Body>> {
     let now_us = exchange.wall_us;
     let entry: Arc<Entry> = exchange.shard.shared.state.cache.get(key, now_us)?;
     let age_us = now_us - entry.stored_us;
-    if wish.max_age_s.is_some_and(|age| age_us > i64::try_from(age.saturating_mul(1_000_000)).unwrap_or(i64::MAX)) {
+    if max_age_us.is_some_and(|age| age_us > age) {
         return None;
     }
     let stale = entry.expires_us <= now_us;
@@ -297,9 +332,9 @@ fn hit(exchange: &mut Exchange, key: &key::CacheKey, wish: &Wish, pace: std::tim
 }
 
 /// Looks the inputs of a list up one by one; asks only for those that are not known.
-fn by_item(exchange: &mut Exchange, fill: &mut Fill, fresh: bool) -> Result<Option<Response<Body>>> {
+fn by_item(exchange: &mut Exchange, fill: &mut Fill, wanted: Wanted) -> Result<Option<Response<Body>>> {
     let about = &fill.about;
-    let Some(items) = Items::look_up(exchange, &about.tenant, &about.namespace, fresh) else { return Ok(None) };
+    let Some(items) = Items::look_up(exchange, &about.tenant, &about.namespace, wanted) else { return Ok(None) };
     if let Some(body) = items.answer() {
         exchange.cache = CacheUse::Hit;
         told(exchange, What::Hit, &items.worth());

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::aws_pairs::{Pairs, digest_of};
+use crate::cache::terms::{KeyCache, Own};
 use crate::endpoint::Operation;
 use crate::ledger::DictKind;
 pub use crate::state::pattern::Pattern;
@@ -50,6 +51,8 @@ pub struct KeyRow {
     pub may_tag: bool,
     /// Names of guardrails that hold for it, whatever model it asks for.
     pub guardrails: Vec<String>,
+    /// What it and all it belongs to say of the cache.
+    pub cache: Option<KeyCache>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,8 @@ pub struct Key {
     pub may_tag: bool,
     /// Guardrails that hold for it, whatever model it asks for.
     pub guardrails: Box<[Box<str>]>,
+    /// What it and all it belongs to say of the cache.
+    pub cache: Option<Box<Own>>,
     pub ledger_id: u32,
     pub org_ledger_id: u32,
     /// Whose it is, in the ledger's numbers.
@@ -293,6 +298,7 @@ impl Keys {
             endpoints = Some(mask);
         }
         let ip_allow = row.ip_allow.as_ref().map(|nets| networks(nets)).transpose().map_err(fail)?;
+        let cache = row.cache.clone().map(Own::compile).transpose().map_err(fail)?.map(Box::new);
         let names = row.names();
         let rules = row.limits.into_iter().map(|rule| Rule::compile(rule).map(Arc::new)).collect::<Result<_, _>>();
         let rules = rules.map_err(|what| format!("key {}: {what}", row.id))?;
@@ -333,6 +339,7 @@ impl Keys {
             tags: row.tags.into(),
             may_tag: row.may_tag,
             guardrails: row.guardrails.into_iter().map(Into::into).collect(),
+            cache,
             state,
         };
         Ok(Compiled { digest: row.digest, key, rules })
@@ -397,6 +404,7 @@ mod tests {
             tags: Vec::new(),
             may_tag: false,
             guardrails: Vec::new(),
+            cache: None,
         }
     }
 

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     fn question(partition: u8, text: &str) -> Question {
-        Question { partition: [partition; 32], text: text.to_string(), max_age_s: None }
+        Question { partition: [partition; 32], text: text.to_string(), max_age_us: None, threshold: None }
     }
 
     fn key(number: usize) -> CacheKey {

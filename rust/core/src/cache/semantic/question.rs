@@ -14,24 +14,36 @@ use crate::wire::json::{Kind, Value, elements, scan_object, scan_value_object, s
 /// Longer texts are documents: two of them mean the same only if they are the same.
 const LONGEST: usize = 8 * 1024;
 
+/// What an answer to a similar question must be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Within {
+    /// Oldest answer that will do.
+    pub max_age_us: Option<i64>,
+    /// Least similarity; None: the index's.
+    pub threshold: Option<f32>,
+}
+
 #[derive(Debug)]
 pub struct Question {
     /// Of everything but the text.
     pub partition: CacheKey,
     pub text: String,
     /// Oldest answer that will do.
-    pub max_age_s: Option<u64>,
+    pub max_age_us: Option<i64>,
+    /// Least similarity; None: the index's.
+    pub threshold: Option<f32>,
 }
 
 impl Question {
     /// `None` for requests that end with anything but a user's words.
-    pub fn of(exchange: &Exchange, tenant: &[u8], namespace: &str, max_age_s: Option<u64>) -> Option<Question> {
+    pub fn of(exchange: &Exchange, tenant: &[u8], namespace: &str, within: Within) -> Option<Question> {
+        let Within { max_age_us, threshold } = within;
         let body = &exchange.call.body;
         let spans = spans(exchange.endpoint.operation.format()?, body)?;
         let text = joined(body, &spans)?;
         let edits = spans.iter().map(|span| (span.range(), b"\"\"".to_vec())).collect();
         let rest = splice(body, edits);
-        Some(Question { partition: key::of_rest(exchange, tenant, namespace, &rest)?, text, max_age_s })
+        Some(Question { partition: key::of_rest(exchange, tenant, namespace, &rest)?, text, max_age_us, threshold })
     }
 }
 

@@ -68,7 +68,8 @@ impl Worker {
             (None, None) => return None,
         };
         let vector = Arc::new(Vector::new(&values)?);
-        let mut near = self.index.near(question, &vector, self.threshold, wall_us(), self.top);
+        let mut near =
+            self.index.near(question, &vector, question.threshold.unwrap_or(self.threshold), wall_us(), self.top);
         near.retain(|near| self.alike(question, near));
         Some(Looked { near, vector })
     }

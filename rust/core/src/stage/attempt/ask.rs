@@ -164,6 +164,7 @@ fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservatio
         project: owners.project,
         customer: exchange.customer,
         tags,
+        question: exchange.question,
         model: exchange.model().map_or(0, |model| model.ledger_id),
         deployment: deployment.ledger_id,
         price: deployment.price_id,

@@ -1,0 +1,1 @@
+-- What was asked stands in a single node's own ledger. See 0013_questions.pg.sql.

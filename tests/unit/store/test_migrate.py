@@ -104,6 +104,7 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "approvals": "5da5a5f16480057679c909ebe16b250780cd5c3547dda4b666a9dd79796af5dc",
         "groups": "56f235476b3a2527f5c8e594f955229c82c6054b4ca893f53c523ef42aa488ae",
         "reports": "724d3a9e73526e476db2cb21d68b369f3413c88bce28777c59ac1e18fbf77c4a",
+        "vault": "a5a09f19c00c527a5a19a16ebfb19baa6de4bdd2f7c220cf287b19e5644afbda",
         "questions": "7b28d7a689bc6a1622256436bead82d7a6f616bf2b670a21881364bfa34d9889",
     }
 

@@ -24,9 +24,9 @@ from tests.harness import (
     make_deployment,
     make_model,
 )
+from tests.harness.size import sized
 from tests.promises.conftest import Figures
 from tests.promises.generator import generator
-from tests.harness.size import sized
 
 SLOTS, SERVICE_MS = 20, 400
 KNEE = SLOTS * 1000 // SERVICE_MS

@@ -24,10 +24,10 @@ from typing import Any
 
 import pytest
 from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness.size import sized
 from tests.promises import truth
 from tests.promises.conftest import Figures
 from tests.promises.generator import Generator, generator
-from tests.harness.size import sized
 from tests.promises.truth import USD, Price
 
 SEED = 20_261_121

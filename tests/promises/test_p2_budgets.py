@@ -19,8 +19,8 @@ from tests.harness import (
     make_deployment,
     make_model,
 )
-from tests.promises.conftest import Figures
 from tests.harness.size import sized
+from tests.promises.conftest import Figures
 
 CALLERS = 500
 NODES = 3

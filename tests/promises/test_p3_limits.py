@@ -19,8 +19,8 @@ from tests.harness import (
     make_model,
     until,
 )
-from tests.promises.conftest import Figures
 from tests.harness.size import sized
+from tests.promises.conftest import Figures
 
 NODES = 3
 WINDOW_S = 2.0

@@ -17,8 +17,8 @@ from tests.harness import (
     until,
 )
 from tests.harness.cluster import MASTER_KEY
-from tests.promises.conftest import Figures
 from tests.harness.size import sized
+from tests.promises.conftest import Figures
 
 NODES = 3
 OUTAGE_S = sized(4, 120)

@@ -31,10 +31,10 @@ from tests.harness import (
     until,
     write_config,
 )
+from tests.harness.size import sized
 from tests.promises.activation import activated
 from tests.promises.callers import Callers, Request
 from tests.promises.conftest import Figures
-from tests.harness.size import sized
 from tests.promises.wire import Http1, Http2, encoded
 
 SEED = 5

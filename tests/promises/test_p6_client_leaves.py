@@ -23,9 +23,9 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model, until
+from tests.harness.size import sized
 from tests.promises.conftest import Figures
 from tests.promises.eventually import eventually
-from tests.harness.size import sized
 from tests.promises.sockets import ESTABLISHED, SYN_SENT, connections_to, deaf, unreachable
 from tests.promises.wire import Http1, Http2, encoded
 

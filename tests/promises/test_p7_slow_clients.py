@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model, until
+from tests.harness.size import sized
 from tests.promises.conftest import Figures
 from tests.promises.eventually import eventually
 from tests.promises.generator import generator
-from tests.harness.size import sized
 from tests.promises.wire import Http1, Http2, encoded
 
 MIB = 1 << 20

@@ -21,9 +21,9 @@ from tests.harness import (
     make_model,
     until,
 )
+from tests.harness.size import sized
 from tests.promises.conftest import Figures
 from tests.promises.generator import generator
-from tests.harness.size import sized
 
 RATE = 1_000
 SECONDS = sized(4, 20)

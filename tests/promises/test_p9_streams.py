@@ -31,9 +31,9 @@ from tests.harness import (
     make_model,
 )
 from tests.harness.process import free_port
+from tests.harness.size import FULL
 from tests.promises.conftest import Figures
 from tests.promises.replay import Answer, End, Replay
-from tests.harness.size import FULL
 from tests.promises.wire import Http1, Http2, encoded
 
 IDLE = 0.4

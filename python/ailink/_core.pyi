@@ -79,6 +79,18 @@ class Plane:
     def deployment_health(self) -> bytes:
         """How each deployment is doing: a MessagePack list of maps."""
 
+    def set_checking(self, checking: bool) -> None:
+        """Whether this node checks the health of deployments; it does unless told otherwise."""
+
+    def health_findings(self) -> bytes:
+        """What its health checks have found: a MessagePack list of maps."""
+
+    def take_findings(self, findings: bytes) -> None:
+        """Takes over what another node has found. ValueError: it is no such list."""
+
+    def give_weights(self, weights: bytes) -> None:
+        """Weights for deployments: a map of `weights`, a list of id and weight, and `for_ms`. ValueError."""
+
     def explain(self, request_id: str) -> str | None:
         """The decision about a request as JSON, if it was kept."""
 

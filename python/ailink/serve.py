@@ -42,6 +42,7 @@ from ailink.observe.events import EventReader
 from ailink.observe.redaction import Redactor
 from ailink.plugins.host import PluginHost
 from ailink.plugins.runner import PluginError
+from ailink.plugins.weighing import Weighing
 from ailink.providers import CatalogError, Registry
 from ailink.secrets.envelope import EnvelopeError
 from ailink.secrets.keyring import KeyringError, open_keyring
@@ -131,6 +132,7 @@ class Gateway:
         self._ready = False
         self._mock: _core.Mock | None = None
         self._mock_url = ""
+        self._weighing: Weighing | None = None
         self._loaded: Loaded
         self._serving: Loaded
         self._admin_key: str
@@ -224,6 +226,7 @@ class Gateway:
         await self._start_shell(services, socket)
         follower = Follower(services)
         await self._fill(services, follower)
+        self._look_after(services)
         follower.start()
         self._ends.push_async_callback(follower.stop)
         self._desk.start()
@@ -273,6 +276,18 @@ class Gateway:
                 await asyncio.to_thread(self._plane.upsert_keys, rows)
         except (watch.ApplyError, EnvelopeError, DatabaseError) as error:
             raise StartError(str(error)) from error
+
+    def _look_after(self, services: shell_services.Services) -> None:
+        """Begins with what deployments are weighed and checked by."""
+        self._weighing = Weighing(
+            self._plane,
+            self._plugins.find,
+            lambda: self._publisher.current.snapshot.deployments,
+            services.metrics.strategy,
+        )
+        self._weighing.use(self._serving.config)
+        self._ends.push_async_callback(self._weighing.stop)
+        coordination.share_checks(self._loaded.config, self._plane, self._has_checks, self._ends)
 
     async def _share(self, config: Config) -> LedgerSource | None:
         """Begins to work with other nodes, if there are any; the ledger of all of them."""
@@ -332,12 +347,17 @@ class Gateway:
         await self._identities.use(compiled.identities)
         self._alerts.configure(loaded.config.alerts)
         self._desk.rules = loaded.config.approvals
+        if self._weighing is not None:
+            self._weighing.use(config)
         for secret in compiled.secrets.values():
             self._redactor.add(secret.decode())
         self._logging(loaded.config)
         for text in endings.warnings(compiled.snapshot, datetime.now(UTC).date()):
             log.warning("%s", text)
         return version
+
+    def _has_checks(self) -> bool:
+        return any(one.check is not None for one in self._publisher.current.snapshot.deployments)
 
     def _routing_of(self) -> tuple[Path, dict[str, str]]:
         """Where routers are, and which model uses which."""

@@ -78,6 +78,9 @@ class View:
     def file(self) -> Config:
         return self._reloader.current.config
 
+    def merged(self) -> Config:
+        return self._publisher.current.config
+
     def stored_policies(self) -> Sequence[Versioned]:
         return self._publisher.current.policies
 

@@ -1,4 +1,4 @@
-"""A service that is called: answers JSON by its path, and remembers what it was asked."""
+"""A service that is called: answers JSON, or text, by its path, and remembers what it was asked."""
 
 import json
 import threading
@@ -22,22 +22,27 @@ class Double:
         self.asked = asked
         self.answers: dict[str, Any] = {}
         self.status = 200
+        self.statuses: dict[str, int] = {}
         double = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self.do_POST()
+
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+                body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"null")
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 asked.append(Asked(self.path, headers, body))
                 known = self.path in double.answers
                 answer = double.answers.get(self.path, {"error": "unknown"})
                 if callable(answer):
                     answer = answer(body)
-                content = json.dumps(answer).encode()
-                self.send_response(double.status if known else 404)
-                self.send_header("content-type", "application/json")
+                text = isinstance(answer, str)
+                content = answer.encode() if text else json.dumps(answer).encode()
+                self.send_response(double.statuses.get(self.path, double.status) if known else 404)
+                self.send_header("content-type", "text/plain" if text else "application/json")
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

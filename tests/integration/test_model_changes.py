@@ -61,6 +61,24 @@ def test_a_model_is_made_changed_and_deleted(place: Place) -> None:
     assert place.manage("POST", "/model/delete", {"id": made["model_id"]}).status_code == 404
 
 
+def test_groups_of_models_of_the_api_are_switched(place: Place) -> None:
+    for group in ("blue", "green"):
+        model = place.new("fresh", model=f"openai/upstream-model?text={group}")
+        model["litellm_params"]["group"] = group
+        place.gateway.call("/model/new", model)
+
+    def said() -> str:
+        answer = ask(place.gateway, place.secret, "fresh").json()
+        return str(answer["choices"][0]["message"]["content"])
+
+    assert {said() for _ in range(5)} == {"blue"}
+    listed = place.gateway.call("/routing/groups")["data"]
+    assert [(entry["model"], entry["active"]) for entry in listed] == [("fresh", "blue")]
+    told = place.gateway.call("/routing/switch", {"model": "fresh", "group": "green"})
+    assert (told["active"], told["previous"]) == ("green", "blue")
+    assert {said() for _ in range(5)} == {"green"}
+
+
 def test_it_is_shown_without_its_secret_and_kept_sealed(place: Place) -> None:
     body = place.new("fresh", extra_headers={"x-team": "hidden-header-value"}, input_cost_per_token=0.000002)
     made = place.gateway.call("/model/new", {**body, "model_info": {"id": "mine", "base_model": "gpt-4o"}})

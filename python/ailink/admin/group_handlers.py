@@ -40,7 +40,7 @@ class GroupsView(msgspec.Struct, frozen=True, kw_only=True):
 async def list_groups(services: Services, call: Call[Nothing, Nothing]) -> GroupsView:
     """The models whose deployments have groups."""
     switched = {row.model: row for row in await groups.everything(services.database)}
-    models = [model for model in services.config.file().models if groups_of(model)]
+    models = [model for model in services.config.merged().models if groups_of(model)]
     return GroupsView(data=[_view(model, switched.get(model.name)) for model in models])
 
 

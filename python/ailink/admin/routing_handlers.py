@@ -24,6 +24,28 @@ class KeyHealth(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
 
 
+class CheckHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest health check. `state`: `passing`, `failing`, `unknown` (none was made yet)."""
+
+    state: str
+    ago_ms: int | None
+    took_ms: int
+    fault: str | None
+    passed: int
+    failed: int
+
+
+class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests an engine says it works at and has waiting, and how full its key-value cache is (0 to 1); null
+    where it said nothing lately.
+    """
+
+    running: int | None
+    waiting: int | None
+    cache: float | None
+    ago_ms: int | None
+
+
 class DeploymentHealth(msgspec.Struct, frozen=True, kw_only=True):
     """`state`: `closed` (used), `open` (left out), `half_open` (being tried again). Requests and failures are
     those of the breaker's window; means are null where no strategy measures them.
@@ -46,6 +68,10 @@ class DeploymentHealth(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     """Requests at a time that it was found to bear, where the model asks for that."""
     queued: int = 0
+    check: CheckHealth | None = None
+    """What health checks found, where there are any."""
+    engine: EngineHealth | None = None
+    """Where the strategy goes by what engines say."""
     keys: list[KeyHealth] = []
     """Where it has several."""
 

@@ -89,6 +89,9 @@ class ConfigView(Protocol):
     def file(self) -> Config:
         """The file itself."""
 
+    def merged(self) -> Config:
+        """The file with the models and providers of the API beside it, as it is in force."""
+
     def stored_policies(self) -> Sequence[Versioned]:
         """The policies of the store that are in force."""
 

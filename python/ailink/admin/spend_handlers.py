@@ -19,7 +19,7 @@ from ailink.ledger.money import Usd
 from ailink.ledger.reader import Attempt, LedgerError
 
 SOURCES = ("reported", "estimated", "unknown", "reconciled")
-STREAMED, MIRRORED, HEDGED = 1, 2, 4
+STREAMED, MIRRORED, HEDGED, CHECKED = 1, 2, 4, 8
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,8 +44,9 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     status_code: int
     stream: bool
-    kind: Literal["request", "mirror", "hedge"]
-    """`mirror`: what was sent to a mirror; `hedge`: sent while another attempt was waited for."""
+    kind: Literal["request", "mirror", "hedge", "check"]
+    """`mirror`: what was sent to a mirror; `hedge`: sent while another attempt was waited for;
+    `check`: a health check."""
     total_tokens: int
     prompt_tokens: int
     completion_tokens: int
@@ -171,7 +172,9 @@ def _log(
     )
 
 
-def _kind(flags: int) -> Literal["request", "mirror", "hedge"]:
+def _kind(flags: int) -> Literal["request", "mirror", "hedge", "check"]:
+    if flags & CHECKED:
+        return "check"
     return "mirror" if flags & MIRRORED else "hedge" if flags & HEDGED else "request"
 
 

@@ -24,7 +24,7 @@ class Switching:
 
     def model(self, name: str) -> Model:
         """A model with groups. Raises `ApiError`."""
-        found = [model for model in self._config.file().models if name in (model.name, *model.aliases)]
+        found = [model for model in self._config.merged().models if name in (model.name, *model.aliases)]
         if not found:
             raise not_found(f"there is no model '{name}' in the configuration", code="model_not_found")
         if not groups_of(found[0]):

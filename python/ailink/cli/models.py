@@ -20,6 +20,8 @@ Server = Annotated[
 Provider = Annotated[str, typer.Option("--provider", help="The provider's row: vllm, ollama, …")]
 ServerKey = Annotated[str | None, typer.Option("--api-key", help="The server's own key.", show_default=False)]
 
+HEALTH = ("model", "deployment", "provider", "state", "cause", "again in", "in flight", "failures", "check")
+
 
 def build() -> typer.Typer:
     """The `models` command group; without a subcommand it lists."""
@@ -72,8 +74,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    columns = ("model", "deployment", "provider", "state", "cause", "again in", "in flight", "failures")
-    lazy.render.table(columns, [_health(row) for row in found["data"]])
+    lazy.render.table(HEALTH, [_health(row) for row in found["data"]])
 
 
 def ending(
@@ -138,7 +139,15 @@ def _health(row: dict[str, Any]) -> tuple[str, ...]:
         "" if again is None else f"{again / 1000:.1f} s",
         str(row["in_flight"]),
         f"{row['failures']} of {row['requests']}",
+        _check(row.get("check")),
     )
+
+
+def _check(check: dict[str, Any] | None) -> str:
+    if check is None or check["ago_ms"] is None:
+        return ""
+    told = f"{check['state']} {check['ago_ms'] / 1000:.0f} s ago"
+    return told if check["fault"] is None else f"{told}: {check['fault']}"
 
 
 def _keys(keys: list[dict[str, Any]]) -> str:

@@ -381,7 +381,7 @@ class _Checks:
         sections: list[tuple[Path, ModelRouting]] = [(("routing",), self.config.routing)]
         for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
             sections.append((("models", index, "routing"), model.routing))
-            self._faults(group_faults(("models", index), model))
+            self._faults(group_faults(("models", index), model, self.config.routing))
         for path, section in sections:
             breaker = section.breaker
             self._positive(breaker, (*path, "breaker"), zero={"open", "slow_start"})

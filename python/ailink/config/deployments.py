@@ -256,6 +256,8 @@ def _credential(
     """(credential, why one is missing). Order: deployment, provider entry, environment."""
     own_key = given(deployment, "")
     if own_key is not None:
+        if deployment.api_keys and row.auth.scheme == "none":
+            raise PlacementError("api_keys", f"provider `{deployment.provider}` takes no keys")
         return _fitting(own_key.chosen, row), None
     if row.auth.scheme == "none":
         return None, None

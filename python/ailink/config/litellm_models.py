@@ -273,6 +273,9 @@ class Models:
         if key == "order" and 0 <= whole <= _MAX_ORDER:
             deployment[key] = node
             return True
+        if key == "group" and isinstance(node, Scalar):
+            deployment["group"] = quoted(node.place, node.text)
+            return True
         if key == "tags" and isinstance(node, SequenceNode):
             deployment[key] = node
             return True

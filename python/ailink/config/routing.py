@@ -129,8 +129,61 @@ class Hedge(Strict, frozen=True, kw_only=True):
     """Most second attempts per hundred requests of the last ten seconds, but always one; 0: none."""
 
 
+_TARGET = r"^/[!-~]*\Z"
+
+
+class HealthCheck(Strict, frozen=True, kw_only=True):
+    """Deployments are asked now and then how they do, without waiting for a caller to find out."""
+
+    by: Literal["models", "request"] = "models"
+    """Asks for the provider's list of models, or where it has none only for a connection; or makes a request
+    of the smallest size, which costs what such a request costs.
+    """
+    path: Annotated[str, Meta(pattern=_TARGET, max_length=1_024)] | None = None
+    """Asks for this path of the deployment's host instead."""
+    every: Duration = Duration(30_000)
+    timeout: Duration = Duration(5_000)
+    failing: Annotated[int, Meta(ge=1, le=100)] = 3
+    """So many failures in a row leave a deployment out."""
+    passing: Annotated[int, Meta(ge=1, le=100)] = 2
+    """So many successes in a row take it back."""
+
+
+class EngineMetrics(Strict, frozen=True, kw_only=True):
+    """How `engine_load` asks vLLM, SGLang, llama.cpp or TGI for their metrics."""
+
+    path: Annotated[str, Meta(pattern=_TARGET, max_length=1_024)] = "/metrics"
+    """Of the deployment's host."""
+    every: Duration = Duration(1_000)
+    timeout: Duration = Duration(1_000)
+    stale: Duration = Duration(5_000)
+    """What is older says nothing: then requests in flight count."""
+
+
+class CustomStrategy(Strict, frozen=True, kw_only=True):
+    """A strategy written in Python. No request waits for it: it gives weights ahead of time."""
+
+    plugin: Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """`module:Class`. Modules may stand beside the file."""
+    options: Tree | None = None
+    """What the class is made with: a mapping of anything."""
+    every: Duration = Duration(1_000)
+    timeout: Duration = Duration(500)
+    """Longest that it may take."""
+    otherwise: Literal["shuffle", "round_robin", "least_busy"] = "shuffle"
+    """What takes its place when it fails or is late for three times in a row."""
+
+
 Strategy = Literal[
-    "shuffle", "round_robin", "least_busy", "lowest_latency", "lowest_cost", "usage", "consistent_hash"
+    "shuffle",
+    "round_robin",
+    "least_busy",
+    "lowest_latency",
+    "lowest_cost",
+    "usage",
+    "consistent_hash",
+    "engine_load",
+    "custom",
 ]
 HashOn = Literal["session", "user", "prompt", "key"]
 
@@ -142,7 +195,8 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     """The first whose condition holds says which model a request goes to; without one it stays."""
     strategy: Strategy | None = None
     """Within deployments of the same `order`: by weight, in turn, the fewest requests in flight, the fastest,
-    the cheapest, the most quota left, or always the same for the same caller.
+    the cheapest, the most quota left, always the same for the same caller, the engine with the least to do,
+    or by weights of one's own.
     """
     latency_of: Literal["first_byte", "token"] | None = None
     """What `lowest_latency` goes by."""
@@ -158,11 +212,17 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     """Whether a deployment needs one of a request's tags, or all."""
     regions: tuple[_Region, ...] | None = None
     """Deployments in these regions go first, in this order."""
+    regions_only: bool | None = None
+    """Whether all others are never asked."""
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     overload: Overload = Overload()
     mirror: Mirror | None = None
     hedge: Hedge | None = None
+    health_check: HealthCheck | None = None
+    engine: EngineMetrics | None = None
+    custom: CustomStrategy | None = None
+    """What the strategy `custom` is."""
 
 
 class Explain(Strict, frozen=True, kw_only=True):
@@ -187,6 +247,7 @@ class Routing(ModelRouting, frozen=True, kw_only=True):
 
 
 DEFAULT_ROUTING: Final = ModelRouting(
+    engine=EngineMetrics(),
     conditions=(),
     strategy="shuffle",
     latency_of="first_byte",
@@ -196,6 +257,7 @@ DEFAULT_ROUTING: Final = ModelRouting(
     translation="equal",
     tags="any",
     regions=(),
+    regions_only=False,
     retry=Retry(
         bad_request=0,
         not_found=0,

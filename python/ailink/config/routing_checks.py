@@ -7,6 +7,9 @@ from ailink.config.problems import Path, did_you_mean
 from ailink.config.routing import ModelRouting, Routing
 from ailink.config.schema import Model
 
+LEAST_MS = 200
+"""Deployments are not asked more often."""
+
 
 def condition_faults(path: Path, section: ModelRouting, models: Set[str]) -> Iterator[tuple[Path, str]]:
     """Place and message of each fault in `conditions`; `models`: names that requests may go to."""
@@ -17,6 +20,12 @@ def condition_faults(path: Path, section: ModelRouting, models: Set[str]) -> Ite
         if rule.then not in models:
             yield (*here, "then"), f"unknown model `{rule.then}`{did_you_mean(rule.then, models)}"
 
+    for name in ("health_check", "engine", "custom"):
+        one = getattr(section, name)
+        if one is not None and one.every < LEAST_MS:
+            yield (*path, name, "every"), "is shorter than 200ms"
+        if one is not None and one.timeout <= 0:
+            yield (*path, name, "timeout"), "must be positive"
     overload = section.overload
     if (overload.least or 0) > (overload.most or overload.least or 0):
         yield (*path, "overload", "most"), "is less than `least`"
@@ -38,8 +47,15 @@ def mirror_faults(
         yield here, f"`{target}` stands for other models: name the one that is to be compared"
 
 
-def group_faults(path: Path, model: Model) -> Iterator[tuple[Path, str]]:
-    """What is wrong with the groups of a model's deployments."""
+def group_faults(path: Path, model: Model, routing: Routing) -> Iterator[tuple[Path, str]]:
+    """What is wrong with what a model's deployments must agree in; `routing`: of all models."""
+    strategy = model.routing.strategy or routing.strategy
+    if strategy == "custom" and not (model.routing.custom or routing.custom):
+        yield (*path, "routing", "strategy"), "`custom` needs a section `custom` that names the class"
+    only = routing.regions_only if model.routing.regions_only is None else model.routing.regions_only
+    regions = routing.regions if model.routing.regions is None else model.routing.regions
+    if only and model.deployments and not any(one.region in (regions or ()) for one in model.deployments):
+        yield (*path, "routing", "regions_only"), "no deployment of the model is in one of its `regions`"
     groups = {deployment.group for deployment in model.deployments if deployment.group is not None}
     if model.group is not None and model.group not in groups:
         hint = did_you_mean(model.group, groups)

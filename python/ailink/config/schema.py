@@ -4,7 +4,7 @@ The structs are the documentation of the file: a field's docstring says what it 
 kept. `config/reader.py` fills them from the file, `snapshot/compile.py` is the only reader of most of them.
 """
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -195,6 +195,10 @@ DEFAULT_TIMEOUTS: Final = Timeouts(
 )
 
 
+Capability = Literal["tools", "json_schema", "vision", "audio_input", "video_input", "documents"]
+CAPABILITIES: Final[tuple[Capability, ...]] = get_args(Capability)
+
+
 class Deployment(Strict, frozen=True, kw_only=True):
     """One place where a model can be had."""
 
@@ -225,6 +229,11 @@ class Deployment(Strict, frozen=True, kw_only=True):
     rpm: Annotated[int, Meta(ge=1)] | None = None
     """Requests and tokens a minute it is good for: what the strategy `usage` measures it by."""
     tpm: Annotated[int, Meta(ge=1)] | None = None
+    capabilities: tuple[Capability, ...] | None = None
+    """All of these that it can do; null: as the catalogue says. Requests that need others go elsewhere."""
+    context_window: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+    """Most tokens of a prompt, and of an answer; null: as the catalogue says."""
+    max_output: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
     price: Price | None = None
     timeouts: Timeouts = Timeouts()
     headers: dict[str, str] = msgspec.field(default_factory=dict)

@@ -1,8 +1,9 @@
-"""Several nodes as one gateway: shares of limits, leased through Redis."""
+"""Several nodes as one gateway: shares of limits leased through Redis, health checks made by one of them."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -25,5 +26,17 @@ def share_limits(config: Config, plane: Any, ends: AsyncExitStack) -> None:
         url=config.redis_url.reveal(), node=str(config.server.node), ttl_ms=int(config.coordination.lease)
     )
     sharing = leases.Leases(plane, options)
+    sharing.start()
+    ends.push_async_callback(sharing.stop)
+
+
+def share_checks(config: Config, plane: Any, wanted: Callable[[], bool], ends: AsyncExitStack) -> None:
+    """Lets one of several nodes check the health of deployments, until `ends` closes. Behind `share_limits`,
+    which finds that the client is installed.
+    """
+    if config.redis_url is None:
+        return
+    checks = importlib.import_module("ailink.coordination.checks")
+    sharing = checks.SharedChecks(plane, config.redis_url.reveal(), wanted)
     sharing.start()
     ends.push_async_callback(sharing.stop)

@@ -42,6 +42,12 @@ class ShellMetrics:
         self._approvals = Counter(
             "ailink_approvals", "What happened with approvals.", ("event",), registry=self._registry
         )
+        self._strategies = Counter(
+            "ailink_custom_strategy",
+            "Turns of strategies written in Python, by result.",
+            ("model", "result"),
+            registry=self._registry,
+        )
         self._kinds: set[str] = set()
         build = Gauge(
             "ailink_build_info", "Always 1; the version is the label.", ("version",), registry=self._registry
@@ -68,6 +74,10 @@ class ShellMetrics:
     def approval(self, event: str) -> None:
         """Counts what happened with an approval."""
         self._approvals.labels(event).inc()
+
+    def strategy(self, model: str, result: str) -> None:
+        """Counts one turn of a model's strategy: `ok`, `late`, `failed`."""
+        self._strategies.labels(model, result).inc()
 
     def render(self) -> bytes:
         """All series in the Prometheus text format."""

@@ -1,5 +1,6 @@
-"""Providers written in Python. `docs/plugins.md` has an example."""
+"""Providers and strategies written in Python. `docs/plugins.md` has examples."""
 
 from ailink.plugins.provider import Provider, ProviderError
+from ailink.plugins.strategy import Place, Strategy
 
-__all__ = ["Provider", "ProviderError"]
+__all__ = ["Place", "Provider", "ProviderError", "Strategy"]

@@ -1,4 +1,4 @@
-"""The providers that the configuration names, and the server that they are reached by."""
+"""The providers and strategies that the configuration names, and the server that providers are reached by."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import Any
 
 import msgspec
 
+from ailink.config.routing import CustomStrategy
 from ailink.config.schema import Config
 from ailink.plugins.app import PluginApp
-from ailink.plugins.runner import PluginError, Runner
+from ailink.plugins.provider import Provider
+from ailink.plugins.runner import Plugin, PluginError, Runner
+from ailink.plugins.strategy import Strategy
 from ailink.shell.server import ServerError, ShellServer
 
 STOP_SECONDS = 5.0
@@ -22,27 +25,46 @@ CALLS_SECONDS = 600.0
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider to be run."""
+    """A provider or strategy to be run."""
 
     spec: str
     options: Mapping[str, Any]
+    base: type[Plugin] = Provider
+
+
+def of_model(name: str) -> str:
+    """What the strategy of a model runs as; no provider is called so."""
+    return f"strategy {name}"
 
 
 def _wanted(config: Config) -> dict[str, Wanted]:
-    """The providers of a configuration that are written in Python."""
-    entries = ((name, entry) for name, entry in config.providers.items())
-    return {
-        name: Wanted(spec=entry.plugin, options=_options(name, entry.options))
-        for name, entry in entries
+    """The providers and strategies of a configuration that are written in Python."""
+    found = {
+        name: Wanted(spec=entry.plugin, options=_options(f"providers.{name}", entry.options))
+        for name, entry in config.providers.items()
         if entry.plugin is not None
     }
+    for model, rules in custom_strategies(config).items():
+        options = _options("routing.custom", rules.options)
+        found[of_model(model)] = Wanted(spec=rules.plugin, options=options, base=Strategy)
+    return found
 
 
-def _options(name: str, tree: str | None) -> dict[str, Any]:
+def custom_strategies(config: Config) -> dict[str, CustomStrategy]:
+    """Those of one's own, by model."""
+    found = {}
+    for model in config.models:
+        rules = model.routing.custom or config.routing.custom
+        if rules is not None and (model.routing.strategy or config.routing.strategy) == "custom":
+            found[model.name] = rules
+    return found
+
+
+def _options(path: str, tree: str | None) -> dict[str, Any]:
     try:
         return msgspec.json.decode((tree or "{}").encode(), type=dict[str, Any])
     except msgspec.DecodeError:
-        raise PluginError(f"providers.{name}.options: expected a mapping") from None
+        raise PluginError(f"{path}.options: expected a mapping") from None
 
 
 class PluginHost:
@@ -68,10 +90,10 @@ class PluginHost:
         try:
             for name, one in wanted.items():
                 if name not in before or before[name][0] != one:
-                    fresh[name] = (one, await asyncio.to_thread(Runner, one.spec, one.options))
-            if wanted and self._server is None:
+                    fresh[name] = (one, await asyncio.to_thread(Runner, one.spec, one.options, one.base))
+            if any(one.base is Provider for one in wanted.values()) and self._server is None:
                 server = ShellServer()
-                await server.start(PluginApp(self._find), self.socket)
+                await server.start(PluginApp(self.find), self.socket)
                 self._server = server
             self._running = {**before, **fresh}
             yield
@@ -90,7 +112,8 @@ class PluginHost:
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
 
-    def _find(self, name: str) -> Runner | None:
+    def find(self, name: str) -> Runner | None:
+        """What runs under a name."""
         found = self._running.get(name)
         return None if found is None else found[1]
 

@@ -1,4 +1,4 @@
-"""One provider and the thread that it runs in.
+"""One provider or strategy and the thread that it runs in.
 
 A thread of its own, because a call that blocks would hold up the shell and every other provider. The data
 plane's time-outs end the wait for one that hangs.
@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from ailink.plugins.provider import Provider
+from ailink.plugins.strategy import Strategy
 
 T = TypeVar("T")
 _END: Final = object()
@@ -27,8 +28,11 @@ class PluginError(Exception):
     """The class cannot be used; the text is for the operator."""
 
 
-def load(spec: str) -> type[Provider]:
-    """`module:Class` → the class. Raises PluginError."""
+Plugin = Provider | Strategy
+
+
+def load(spec: str, base: type[Plugin] = Provider) -> type[Plugin]:
+    """`module:Class` → the class, which is derived from `base`. Raises PluginError."""
     module, _, name = spec.partition(":")
     try:
         found = importlib.import_module(module)
@@ -37,40 +41,41 @@ def load(spec: str) -> type[Provider]:
             f"`{spec}`: the module cannot be imported: {type(error).__name__}: {error}"
         ) from error
     made = getattr(found, name, None)
-    if not (isinstance(made, type) and issubclass(made, Provider)):
-        raise PluginError(f"`{spec}`: {module} has no class {name} derived from ailink.plugins.Provider")
+    if not (isinstance(made, type) and issubclass(made, base)):
+        wanted = f"ailink.plugins.{base.__name__}"
+        raise PluginError(f"`{spec}`: {module} has no class {name} derived from {wanted}")
     return made
 
 
 class Runner:
-    """A running provider."""
+    """A running provider or strategy."""
 
-    def __init__(self, spec: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, spec: str, options: Mapping[str, Any], base: type[Plugin] = Provider) -> None:
         """Raises PluginError."""
         self._calls = 0
         self._loop = asyncio.new_event_loop()
-        self._provider = self._made(spec, options)
+        self._plugin = self._made(spec, options, base)
         # A daemon: one that hangs does not keep the process from ending.
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"plugin {spec}", daemon=True)
         self._thread.start()
 
     @staticmethod
-    def _made(spec: str, options: Mapping[str, Any]) -> Provider:
-        kind = load(spec)
+    def _made(spec: str, options: Mapping[str, Any], base: type[Plugin]) -> Plugin:
+        kind = load(spec, base)
         try:
             return kind(options)
         except Exception as error:
             raise PluginError(f"`{spec}`: {type(error).__name__}: {error}") from error
 
-    async def call(self, name: str, request: Mapping[str, Any]) -> Any:
-        """A call that answers at once. Raises what the provider raises."""
+    async def call(self, name: str, *given: Any) -> Any:
+        """A call that answers at once. Raises what the plugin raises."""
         with self._counted():
-            return await self._run(getattr(self._provider, name)(request))
+            return await self._run(getattr(self._plugin, name)(*given))
 
     async def stream(self, request: Mapping[str, Any]) -> AsyncIterator[Any]:
         """A call that answers piece by piece: the next one is asked for when the last one was taken."""
         with self._counted():
-            pieces = aiter(self._provider.chat_stream(request))
+            pieces = aiter(self._plugin.chat_stream(request))  # type: ignore[union-attr]
             try:
                 while (piece := await self._run(_next(pieces))) is not _END:
                     yield piece
@@ -95,7 +100,7 @@ class Runner:
                 break
             await asyncio.sleep(LOOK_SECONDS)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._run(_quietly(self._provider.close())), CLOSE_SECONDS)
+            await asyncio.wait_for(self._run(_quietly(self._plugin.close())), CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:

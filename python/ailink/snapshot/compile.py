@@ -20,13 +20,13 @@ from ailink.pricing import Model as Facts
 from ailink.providers import Operation, ProviderRow, Registry
 from ailink.providers.rules import of as rules_of
 from ailink.routers.shelf import Trained
-from ailink.snapshot import caching, prices
+from ailink.snapshot import caching, capabilities, prices, probes
 from ailink.snapshot import model as wire
 from ailink.snapshot.groups import serves, serving
 from ailink.snapshot.guardrails import chosen
 from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.policies import Versioned, compile_policies
-from ailink.snapshot.routing import compile_routing, tier
+from ailink.snapshot.routing import compile_routing, elsewhere, settled, tier
 from ailink.store.credentials import slot
 
 
@@ -186,6 +186,7 @@ class _Compiler:
         identity = deployment.id or self._identity(model, deployment, name)
         credential = None if placed.credential is None else self._credential(placed.credential, identity)
         price, version = self._price(model, deployment, placed, name)
+        facts = self._known(row.price_family, name)
         return wire.Deployment(
             id=identity,
             provider=row.id,
@@ -209,7 +210,13 @@ class _Compiler:
             timeouts=_timeouts(model, deployment),
             pool_idle_ms=row.pool_idle_ms,
             max_connections=deployment.max_connections,
-            max_output=self._max_output(row.price_family, name),
+            max_output=deployment.max_output or (facts and facts.max_output) or 0,
+            context_window=deployment.context_window or (facts and facts.context_window) or 0,
+            cannot=capabilities.certain(deployment),
+            doubtful=capabilities.doubtful(deployment, facts),
+            elsewhere=elsewhere(model, self._config, deployment),
+            check=probes.check(settled(model, self._config, "health_check"), placed, name),
+            engine=probes.poll(model, self._config),
             prompt_caching=model.prompt_caching,
             model_in_path=row.model_in == "path",
             stream_in_path=row.stream_in == "path",
@@ -258,9 +265,8 @@ class _Compiler:
         self.secrets |= slots
         return list(slots)
 
-    def _max_output(self, family: str | None, name: str) -> int:
-        entry = None if family is None else self._inputs.catalogue.model(family, name)
-        return (entry and entry.max_output) or 0
+    def _known(self, family: str | None, name: str) -> Facts | None:
+        return None if family is None else self._inputs.catalogue.model(family, name)
 
     def _price(
         self, model: Model, deployment: Deployment, placed: Placed, name: str

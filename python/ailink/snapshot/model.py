@@ -213,6 +213,27 @@ class Rule(_Wire, frozen=True, kw_only=True):
     require: bool
 
 
+class Check(_Wire, frozen=True, kw_only=True):
+    """By a connection, by a GET of the path `target` of the host, or by a request of `operation`."""
+
+    target: str | None
+    operation: Operation | None
+    body: str
+    every_ms: int
+    timeout_ms: int
+    failing: int
+    passing: int
+
+
+class Poll(_Wire, frozen=True, kw_only=True):
+    """Metrics of an engine: a path of the host."""
+
+    target: str
+    every_ms: int
+    timeout_ms: int
+    stale_ms: int
+
+
 class Deployment(_Wire, frozen=True, kw_only=True):
     """One place where a model is had. `credential` names a slot; its value is pushed apart."""
 
@@ -239,6 +260,12 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     pool_idle_ms: int
     max_connections: int
     max_output: int
+    context_window: int
+    cannot: list[str]
+    doubtful: list[str]
+    elsewhere: bool
+    check: Check | None
+    engine: Poll | None
     prompt_caching: bool
     model_in_path: bool
     stream_in_path: bool
@@ -325,6 +352,8 @@ class Routing(_Wire, frozen=True, kw_only=True):
 
     conditions: list[Redirect]
     strategy: str
+    otherwise: Literal["shuffle", "round_robin", "least_busy"]
+    engine_stale_ms: int
     latency_of: str
     slack: int
     explore: int

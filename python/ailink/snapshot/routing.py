@@ -30,6 +30,8 @@ def compile_routing(
         ],
         strategy=own("strategy"),
         latency_of=own("latency_of"),
+        otherwise="shuffle" if own("custom") is None else own("custom").otherwise,
+        engine_stale_ms=int(own("engine").stale),
         slack=own("slack"),
         explore=own("explore"),
         hash_on=list(own("hash_on")),
@@ -101,9 +103,25 @@ def _mirror(
 
 def tier(model: Model, config: Config, deployment: Deployment) -> int:
     """Where a deployment stands: first by its region, then by its order."""
-    regions: tuple[str, ...] = _settled((model.routing, config.routing, DEFAULT_ROUTING))("regions")
+    regions, _ = _regions(model, config)
     rank = regions.index(deployment.region) if deployment.region in regions else len(regions)
     return rank * _ORDERS + deployment.order
+
+
+def settled(model: Model, config: Config, name: str) -> Any:
+    """What holds for a model: its own word, that for all models, or the default."""
+    return _settled((model.routing, config.routing, DEFAULT_ROUTING))(name)
+
+
+def elsewhere(model: Model, config: Config, deployment: Deployment) -> bool:
+    """Whether it is in no region that requests of its model may go to."""
+    regions, only = _regions(model, config)
+    return only and deployment.region not in regions
+
+
+def _regions(model: Model, config: Config) -> tuple[tuple[str, ...], bool]:
+    own = _settled((model.routing, config.routing, DEFAULT_ROUTING))
+    return own("regions"), own("regions_only")
 
 
 def _settled(layers: Sequence[Strict]) -> Callable[[str], Any]:

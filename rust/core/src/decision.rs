@@ -13,6 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::exchange::RequestId;
 use crate::kernel::breaker::State;
 use crate::kernel::choice::{Candidate, How};
+use crate::needs::Need;
 use crate::snapshot::wire::Settings;
 use crate::snapshot::{Model, Snapshot};
 
@@ -22,7 +23,7 @@ const TOLD: usize = 16;
 const HEADER_MAX: usize = 4096;
 
 /// Why a deployment was no candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dropped {
     /// It does not serve the operation in the caller's format.
     Dialect,
@@ -30,6 +31,33 @@ pub enum Dropped {
     Tags,
     /// Its breaker is open.
     Health,
+    /// It cannot do what the request needs.
+    Unable(Unable),
+}
+
+/// Why a deployment cannot serve a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unable {
+    Need(Need),
+    /// Its provider refuses this parameter, or misses it.
+    Parameter(Box<str>),
+    ContextWindow,
+    MaxOutput,
+    Region,
+    Quota,
+}
+
+impl Unable {
+    pub fn name(&self) -> String {
+        match self {
+            Unable::Need(need) => need.name().to_string(),
+            Unable::Parameter(name) => format!("parameter:{name}"),
+            Unable::ContextWindow => "context_window".to_string(),
+            Unable::MaxOutput => "max_output".to_string(),
+            Unable::Region => "region".to_string(),
+            Unable::Quota => "quota".to_string(),
+        }
+    }
 }
 
 /// The choice among the deployments of one model.
@@ -111,9 +139,9 @@ impl Decision {
         }
     }
 
-    pub fn dropped(&mut self, indices: &[u32], why: Dropped) {
+    pub fn dropped(&mut self, indices: &[u32], why: &Dropped) {
         if let Some(choice) = self.choices.last_mut() {
-            choice.dropped.extend(indices.iter().map(|index| (*index, why)));
+            choice.dropped.extend(indices.iter().map(|index| (*index, why.clone())));
         }
     }
 
@@ -226,9 +254,10 @@ fn choice_json(choice: &Choice, snapshot: &Snapshot) -> serde_json::Value {
         .filter_map(|(index, why)| {
             let deployment = of(*index)?;
             let why = match why {
-                Dropped::Dialect => "format",
-                Dropped::Tags => "tags",
-                Dropped::Health => deployment.state.health.cause().name(),
+                Dropped::Dialect => "format".to_string(),
+                Dropped::Tags => "tags".to_string(),
+                Dropped::Health => deployment.state.health.cause().name().to_string(),
+                Dropped::Unable(unable) => unable.name(),
             };
             Some(serde_json::json!({"deployment": &*deployment.id, "reason": why}))
         })

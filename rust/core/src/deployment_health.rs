@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::clock::monotonic_ns;
+use crate::clock::{monotonic_ns, wall_us};
 use crate::kernel::breaker::State;
 use crate::snapshot::{Deployment, Snapshot};
 use crate::state::CredentialSlot;
@@ -33,8 +33,58 @@ pub struct Row<'s> {
     /// Requests at a time that it was found to bear; where the model asks for that.
     pub limit: Option<u32>,
     pub queued: u32,
+    /// What health checks found, where there are any.
+    pub check: Option<CheckRow>,
+    /// What its engine says, where that is asked.
+    pub engine: Option<EngineRow>,
     /// Its credentials, where it has several.
     pub keys: Vec<KeyRow>,
+}
+
+/// The latest health check.
+#[derive(Serialize)]
+pub struct CheckRow {
+    /// `passing`, `failing`, `unknown`.
+    pub state: &'static str,
+    pub ago_ms: Option<i64>,
+    pub took_ms: u64,
+    pub fault: Option<String>,
+    pub passed: u64,
+    pub failed: u64,
+}
+
+/// The load of an engine; what is too old is left out.
+#[derive(Serialize)]
+pub struct EngineRow {
+    pub running: Option<u32>,
+    pub waiting: Option<u32>,
+    /// The part of its key-value cache that is in use.
+    pub cache: Option<f64>,
+    pub ago_ms: Option<u64>,
+}
+
+fn check(deployment: &Deployment) -> Option<CheckRow> {
+    deployment.check.as_ref()?;
+    let found = deployment.state.checked.found();
+    Some(CheckRow {
+        state: found.standing.name(),
+        ago_ms: (found.at_us > 0).then(|| (wall_us() - found.at_us) / 1_000),
+        took_ms: found.took_ms,
+        fault: Some(found.fault).filter(|fault| !fault.is_empty()),
+        passed: found.passed,
+        failed: found.failed,
+    })
+}
+
+fn engine(deployment: &Deployment, now: u64) -> Option<EngineRow> {
+    let poll = deployment.engine.as_ref()?;
+    let load = deployment.state.engine.load(now, poll.stale);
+    Some(EngineRow {
+        running: load.map(|(load, _)| load.running),
+        waiting: load.map(|(load, _)| load.waiting),
+        cache: load.map(|(load, _)| f64::from(load.cache) / 1e3),
+        ago_ms: load.map(|(_, age)| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+    })
 }
 
 /// One of several credentials, by its place in the configuration, from 1.
@@ -95,6 +145,8 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
                 transitions: state.health.changes(),
                 limit: (deployment.overload.most > 0).then(|| state.limiter.limit(&deployment.overload)),
                 queued: state.queue.waiting(),
+                check: check(deployment),
+                engine: engine(deployment, now),
                 keys: keys(deployment, now),
             })
         })

@@ -103,6 +103,8 @@ pub mod marks {
     pub const MIRROR: u16 = 2;
     /// It was sent while another attempt was waited for.
     pub const HEDGE: u16 = 4;
+    /// It was a health check.
+    pub const CHECK: u16 = 8;
 }
 
 /// How the cache took part.

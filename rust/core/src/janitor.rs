@@ -17,6 +17,7 @@ use slab::Slab;
 use crate::clock;
 use crate::connection::{Connection, Overdue, Patience};
 use crate::passive_health::eject_outliers;
+use crate::probe;
 use crate::shard::{Phase, Shard};
 
 /// How often the coarse clock moves, and how often connections and pools are looked over.
@@ -160,6 +161,9 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
                 shortest = shortest.min(asleep.elapsed().saturating_sub(TICK));
                 if known >= Phase::Draining {
                     registry.announce(known);
+                }
+                if shard.index == 0 {
+                    probe::tick(&shard);
                 }
                 ticks = (ticks + 1) % TICKS_PER_SWEEP;
                 if ticks != 0 {

@@ -48,27 +48,7 @@ pub fn request_head(
     if session {
         queried = handshake::put_query(&mut head, queried, exchange.query.as_deref());
     }
-    if let Auth::Query(name) = &deployment.auth {
-        head.put_u8(if queried { b'&' } else { b'?' });
-        head.put_slice(name.as_bytes());
-        head.put_u8(b'=');
-        head.put_slice(secret);
-    }
-    head.put_slice(&template.block);
-    match &deployment.auth {
-        _ if secret.is_empty() => {}
-        Auth::Bearer => {
-            let value: SmallVec<[u8; 256]> = [b"Bearer ".as_slice(), secret].concat().into();
-            put_line(&mut head, b"authorization", &value);
-        }
-        Auth::Header(name) => put_line(&mut head, name.as_bytes(), secret),
-        Auth::SigV4(signer) => match Credentials::parse(secret) {
-            Some(credentials) => signed(&mut head, signer, &credentials, &template.line, body),
-            // An API key of Bedrock.
-            None => put_line(&mut head, b"authorization", &[b"Bearer ".as_slice(), secret].concat()),
-        },
-        Auth::Query(_) | Auth::None => {}
-    }
+    put_access(&mut head, (deployment, template), secret, queried, body);
     if !session {
         let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
         put_line(&mut head, b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
@@ -91,6 +71,37 @@ pub fn request_head(
     }
     head.put_slice(b"\r\n");
     head
+}
+
+/// The rest of the request line, host and fixed headers, and the credential. `queried`: the target has a query already.
+pub fn put_access(
+    head: &mut BytesMut,
+    (deployment, template): (&Deployment, &RequestTemplate),
+    secret: &[u8],
+    queried: bool,
+    body: &[Bytes],
+) {
+    if let Auth::Query(name) = &deployment.auth {
+        head.put_u8(if queried { b'&' } else { b'?' });
+        head.put_slice(name.as_bytes());
+        head.put_u8(b'=');
+        head.put_slice(secret);
+    }
+    head.put_slice(&template.block);
+    match &deployment.auth {
+        _ if secret.is_empty() => {}
+        Auth::Bearer => {
+            let value: SmallVec<[u8; 256]> = [b"Bearer ".as_slice(), secret].concat().into();
+            put_line(head, b"authorization", &value);
+        }
+        Auth::Header(name) => put_line(head, name.as_bytes(), secret),
+        Auth::SigV4(signer) => match Credentials::parse(secret) {
+            Some(credentials) => signed(head, signer, &credentials, &template.line, body),
+            // An API key of Bedrock.
+            None => put_line(head, b"authorization", &[b"Bearer ".as_slice(), secret].concat()),
+        },
+        Auth::Query(_) | Auth::None => {}
+    }
 }
 
 /// The line of a request for something that the provider keeps: beneath the path that made it.
@@ -201,8 +212,22 @@ pub fn translated_body(
     template: &RequestTemplate,
     body: Bytes,
 ) -> Result<SmallVec<[Bytes; 5]>> {
+    let (parts, dropped) = adapted(deployment, template, body)?;
+    exchange.dropped.extend(dropped);
+    Ok(parts)
+}
+
+/// A body in pieces, and the parameters that were left out.
+type Adapted = (SmallVec<[Bytes; 5]>, SmallVec<[Box<str>; 2]>);
+
+/// A body in the provider's format as this deployment takes it, and what of it was left out.
+///
+/// # Errors
+/// As [`translated_body`].
+pub fn adapted(deployment: &Deployment, template: &RequestTemplate, body: Bytes) -> Result<Adapted> {
+    let mut dropped = SmallVec::new();
     if template.rules.is_none() && !deployment.model_in_path {
-        return Ok(SmallVec::from_iter([body]));
+        return Ok((SmallVec::from_iter([body]), dropped));
     }
     let Ok(scan) = scan_object(&body, &["model"]) else {
         return Err(Error::new(Code::Internal, "a translated request is not valid JSON"));
@@ -215,11 +240,11 @@ pub fn translated_body(
     }
     if let Some(rules) = &template.rules {
         let applied = rules.apply(&body, scan.root).map_err(|refusal| refused(deployment, &refusal))?;
-        exchange.dropped.extend(applied.dropped);
+        dropped.extend(applied.dropped);
         edits.extend(applied.edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)));
     }
     let parts = spliced(&body, edits);
-    Ok(if deployment.stream_in_path { without_stream(&parts) } else { parts })
+    Ok((if deployment.stream_in_path { without_stream(&parts) } else { parts }, dropped))
 }
 
 fn spliced(body: &Bytes, mut edits: Edits) -> SmallVec<[Bytes; 5]> {

@@ -186,6 +186,7 @@ impl Plane {
         out.deployments(&deployments);
         out.models(&self.shared.state.models());
         out.keys(&self.published.lock().deployments);
+        out.probes(&self.published.lock().deployments);
         let (entries, bytes) = self.shared.state.cache.size();
         let usage = self.spool.usage();
         let health = self.shared.state.ledger.health();

@@ -104,6 +104,16 @@ impl Rules {
         Ok((!rules.is_empty()).then(|| Box::new(Rules(rules))))
     }
 
+    /// Whether some request might be refused.
+    pub fn refuses(&self) -> bool {
+        self.0.iter().any(|rule| rule.reject.is_some() || rule.require)
+    }
+
+    /// The parameter for which a request is refused, if it is.
+    pub fn refused(&self, body: &[u8], root: Value) -> Option<Box<str>> {
+        self.apply(body, root).err().map(|refusal| refusal.parameter().into())
+    }
+
     /// The splices that make `body`, whose root object is `root`, what the provider takes.
     ///
     /// # Errors

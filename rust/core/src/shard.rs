@@ -47,6 +47,8 @@ pub struct Shared {
     pub shell_pool: Pool,
     pub events: Events,
     pub status: Mutex<Status>,
+    /// Whether this node checks the health of deployments; of several nodes one does.
+    pub checking: AtomicBool,
     ready: AtomicBool,
     phase: AtomicU8,
     /// Wakes the janitors of all threads when the phase changes.
@@ -72,6 +74,7 @@ impl Shared {
             shell_pool,
             events,
             status: Mutex::default(),
+            checking: AtomicBool::new(true),
             ready: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Serving as u8),
             phase_changed: Notify::new(),

@@ -114,6 +114,22 @@ impl Plane {
         PyBytes::new(py, &self.0.deployment_health())
     }
 
+    fn set_checking(&self, checking: bool) {
+        self.0.set_checking(checking);
+    }
+
+    fn health_findings<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.health_findings())
+    }
+
+    fn take_findings(&self, findings: &[u8]) -> PyResult<()> {
+        self.0.take_findings(findings).map_err(bad)
+    }
+
+    fn give_weights(&self, weights: &[u8]) -> PyResult<()> {
+        self.0.give_weights(weights).map_err(bad)
+    }
+
     fn explain(&self, request_id: &str) -> Option<String> {
         self.0.explain(request_id)
     }

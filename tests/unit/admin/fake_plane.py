@@ -170,6 +170,9 @@ class FakeConfig:
     def file(self) -> Config:
         return Config()
 
+    def merged(self) -> Config:
+        return Config()
+
     def stored_policies(self) -> Sequence[Versioned]:
         return []
 

@@ -72,7 +72,7 @@ impl Cause {
 
     /// A deployment that still answers now and then is better than none at all.
     pub fn is_soft(self) -> bool {
-        matches!(self, Cause::Share | Cause::Outlier)
+        matches!(self, Cause::Share | Cause::Outlier | Cause::Probe)
     }
 }
 
@@ -235,6 +235,20 @@ impl Breaker {
         self.open(cause, self.due(settings), now, settings)
     }
 
+    /// Keeps it open for so long from now on, from outside and again and again; one that is open for another cause stays so.
+    pub fn hold(&self, cause: Cause, ms: u64, now: u64, settings: &Settings) -> Option<Change> {
+        if self.cause() == cause && matches!(self.state(now), State::Open { .. }) {
+            self.until.fetch_max(now.saturating_add(ms.saturating_mul(MS)), Relaxed);
+            return None;
+        }
+        self.open(cause, ms, now, settings)
+    }
+
+    /// Closes it, from outside.
+    pub fn close(&self, now: u64) -> Option<Change> {
+        self.closed(self.until.load(Relaxed), now)
+    }
+
     /// Requests and failures in the window.
     pub fn counts(&self, now: u64, settings: &Settings) -> (u32, u32) {
         let current = slot_of(now, settings);
@@ -254,7 +268,11 @@ impl Breaker {
         }
         let until = self.until.load(Relaxed);
         // An answer to what was sent before it opened says nothing new.
-        if until == 0 || now < until || self.until.compare_exchange(until, 0, Relaxed, Relaxed).is_err() {
+        if now < until { None } else { self.closed(until, now) }
+    }
+
+    fn closed(&self, until: u64, now: u64) -> Option<Change> {
+        if until == 0 || self.until.compare_exchange(until, 0, Relaxed, Relaxed).is_err() {
             return None;
         }
         self.opened.store(0, Relaxed);

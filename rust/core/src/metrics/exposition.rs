@@ -239,7 +239,7 @@ impl Exposition {
     /// The series of models.
     pub fn models(&mut self, models: &[(String, Arc<ModelState>)]) {
         type Pick = fn(&ModelState) -> u64;
-        let families: [(&str, &str, Pick); 5] = [
+        let families: [(&str, &str, Pick); 6] = [
             ("ailink_mirrored_requests_total", "Requests that went to a mirror too.", |m| m.mirrored.sent.get()),
             (
                 "ailink_mirror_skipped_total",
@@ -251,6 +251,11 @@ impl Exposition {
             ("ailink_hedges_refused_total", "Second attempts that the budget did not allow.", |m| {
                 m.hedged.refused.get()
             }),
+            (
+                "ailink_strategy_otherwise_total",
+                "Requests for which a strategy of the operator's own had no weights.",
+                |m| m.otherwise.get(),
+            ),
         ];
         for (name, help, pick) in families {
             let told: Vec<_> =

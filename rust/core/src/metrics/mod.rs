@@ -3,6 +3,7 @@
 //! Names and labels are bounded: operation, status class, error code, deployment. Never a key or a user.
 
 mod exposition;
+mod probes;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;

@@ -20,8 +20,11 @@ use crate::guard;
 use crate::kernel::price::Price;
 use crate::kernel::{breaker, limiter, quota};
 use crate::ledger::DictKind;
+use crate::needs::Needs;
 use crate::policy::{Policies, trial};
 use crate::portkey;
+use crate::probe::engine::Poll;
+use crate::probe::health::Check;
 use crate::rules::Rules;
 use crate::sigv4::Signer;
 use crate::state::{CredentialSlot, DeploymentState, KeyPool, ModelState, State};
@@ -32,11 +35,12 @@ use crate::upstream::origin::BaseUrl;
 pub const SCHEMA: u32 = 1;
 
 pub mod auto;
+mod probes;
 pub mod routing;
 mod template;
 pub mod wire;
 
-pub use routing::{HashOn, Hedge, Measures, Mirror, Routing, Strategy, Translation};
+pub use routing::{HashOn, Hedge, Measures, Mirror, Plain, Routing, Strategy, Translation};
 pub use template::FORWARDED;
 use template::{static_headers, template};
 
@@ -125,6 +129,15 @@ pub struct Deployment {
     pub pool_idle: Duration,
     pub max_connections: u32,
     pub max_output: u32,
+    /// Most tokens of a prompt; 0: not known.
+    pub context_window: u32,
+    /// What it cannot do: as its configuration says, and as far as is known otherwise.
+    pub cannot: Needs,
+    pub doubtful: Needs,
+    /// Not in a region that requests of its model may go to.
+    pub elsewhere: bool,
+    pub check: Option<Check>,
+    pub engine: Option<Poll>,
     /// Beginnings of prompts are marked for the provider to keep.
     pub prompt_caching: bool,
     /// The path names the model, and the body must not.
@@ -196,6 +209,8 @@ pub struct Snapshot {
     pub policies: Policies,
     /// Zones and holidays that conditions ask about.
     pub almanac: Almanac,
+    /// Some deployment is asked how it does.
+    pub probed: bool,
     by_name: HashMap<String, u32>,
 }
 
@@ -231,6 +246,7 @@ impl Snapshot {
             guard_prints: Vec::new(),
             policies: Policies::default(),
             almanac: Almanac::default(),
+            probed: false,
             by_name: HashMap::new(),
         }
     }
@@ -272,8 +288,12 @@ impl Snapshot {
                         ..model.routing.overload.settings
                     };
                     deployment.measures = Measures {
-                        latency: matches!(model.routing.strategy, Strategy::LowestLatency { .. }),
-                        usage: model.routing.strategy == Strategy::Usage,
+                        latency: matches!(
+                            model.routing.strategy,
+                            Strategy::LowestLatency { .. } | Strategy::Custom { .. }
+                        ),
+                        usage: model.routing.strategy == Strategy::Usage
+                            || deployment.quota != quota::Limits::default(),
                     };
                 }
             }
@@ -309,6 +329,7 @@ impl Snapshot {
             version: wire.version,
             settings: wire.settings,
             cache: wire.cache,
+            probed: deployments.iter().any(|one| one.check.is_some() || one.engine.is_some()),
             deployments,
             models,
             configs,
@@ -503,6 +524,12 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         pool_idle: ms(wire.pool_idle_ms),
         max_connections: wire.max_connections,
         max_output: wire.max_output,
+        context_window: wire.context_window,
+        cannot: needs(&wire.cannot).map_err(&fail)?,
+        doubtful: needs(&wire.doubtful).map_err(&fail)?,
+        elsewhere: wire.elsewhere,
+        check: wire.check.map(|check| probes::check(check, &base, &fixed)).transpose().map_err(&fail)?,
+        engine: wire.engine.map(|poll| probes::poll(&poll, &base, &fixed)).transpose().map_err(&fail)?,
         prompt_caching: wire.prompt_caching,
         model_in_path: wire.model_in_path,
         stream_in_path: wire.stream_in_path,
@@ -515,6 +542,10 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         quota: quota::Limits { requests: wire.rpm, tokens: wire.tpm },
         hash: id_hash(&id),
     })
+}
+
+fn needs(names: &[String]) -> Result<Needs, String> {
+    Needs::parse(names).map_err(|name| format!("{name:?} is nothing that a deployment could not do"))
 }
 
 /// The model's name as Google's requests give it.

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Deployment, SnapshotError, bad, wire};
+use crate::endpoint::Operation;
 use crate::kernel::condition::Condition;
 use crate::kernel::failure::Retries;
-use crate::kernel::{breaker, limiter};
+use crate::kernel::{breaker, limiter, quota};
 use crate::state::queue::Priority;
 
 /// How long to wait between attempts at the same deployment.
@@ -63,10 +64,38 @@ pub enum Strategy {
     Shuffle,
     RoundRobin,
     LeastBusy,
-    LowestLatency { per_token: bool },
+    LowestLatency {
+        per_token: bool,
+    },
     LowestCost,
     Usage,
     ConsistentHash,
+    /// By what engines say of their load; `stale` milliseconds old it says nothing.
+    EngineLoad {
+        stale_ms: u32,
+    },
+    /// By weights that Python gives; by `otherwise` while there are none.
+    Custom {
+        otherwise: Plain,
+    },
+}
+
+/// What takes the place of a strategy of the operator's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    Shuffle,
+    RoundRobin,
+    LeastBusy,
+}
+
+impl Plain {
+    pub fn strategy(self) -> Strategy {
+        match self {
+            Plain::Shuffle => Strategy::Shuffle,
+            Plain::RoundRobin => Strategy::RoundRobin,
+            Plain::LeastBusy => Strategy::LeastBusy,
+        }
+    }
 }
 
 impl Strategy {
@@ -79,11 +108,14 @@ impl Strategy {
             Strategy::LowestCost => "lowest_cost",
             Strategy::Usage => "usage",
             Strategy::ConsistentHash => "consistent_hash",
+            Strategy::EngineLoad { .. } => "engine_load",
+            Strategy::Custom { .. } => "custom",
         }
     }
 
-    fn parse(name: &str, per_token: bool) -> Option<Strategy> {
-        Some(match name {
+    fn parse(routing: &wire::Routing) -> Option<Strategy> {
+        let per_token = routing.latency_of == "token";
+        Some(match routing.strategy.as_str() {
             "shuffle" => Strategy::Shuffle,
             "round_robin" => Strategy::RoundRobin,
             "least_busy" => Strategy::LeastBusy,
@@ -91,6 +123,15 @@ impl Strategy {
             "lowest_cost" => Strategy::LowestCost,
             "usage" => Strategy::Usage,
             "consistent_hash" => Strategy::ConsistentHash,
+            "engine_load" => Strategy::EngineLoad { stale_ms: routing.engine_stale_ms },
+            "custom" => Strategy::Custom {
+                otherwise: match routing.otherwise.as_str() {
+                    "shuffle" => Plain::Shuffle,
+                    "round_robin" => Plain::RoundRobin,
+                    "least_busy" => Plain::LeastBusy,
+                    _ => return None,
+                },
+            },
             _ => return None,
         })
     }
@@ -149,6 +190,8 @@ pub struct Routing {
     /// Some deployment has tags, or the tag `default`.
     pub tagged: bool,
     pub has_default_tag: bool,
+    /// Its deployments differ in what they can do, or have quotas.
+    pub choosy: bool,
     pub retries: Retries,
     pub backoff: Backoff,
     pub breaker: breaker::Settings,
@@ -168,7 +211,7 @@ pub fn compile(
 ) -> Result<Routing, SnapshotError> {
     let routing = &model.routing;
     let fail = |text: String| bad(format!("model {:?}: {text}", model.name));
-    let strategy = Strategy::parse(&routing.strategy, routing.latency_of == "token");
+    let strategy = Strategy::parse(routing);
     let conditions = routing.conditions.iter().map(|rule| {
         let when = Condition::parse(&rule.when);
         let when = when.map_err(|fault| fail(format!("condition: {}: {}", fault.path, fault.message)))?;
@@ -201,6 +244,7 @@ pub fn compile(
         },
         match_all_tags: routing.match_all_tags,
         has_default_tag: group.clone().any(|deployment| deployment.tags.iter().any(|tag| **tag == *"default")),
+        choosy: choosy(&mut group.clone()),
         tagged: group.any(|deployment| !deployment.tags.is_empty()),
         retries: Retries([
             retries.bad_request,
@@ -245,6 +289,24 @@ pub fn compile(
             percent: hedge.percent,
         }),
     })
+}
+
+/// Whether requests have to be looked at to know which deployments can serve them.
+fn choosy<'d>(group: &mut impl Iterator<Item = &'d Deployment>) -> bool {
+    let Some(first) = group.next() else { return false };
+    let unlike = |other: &Deployment| {
+        let what = |one: &Deployment| (one.context_window, one.max_output, one.cannot, one.doubtful, one.elsewhere);
+        let same_paths = Operation::ALL.iter().all(|operation| {
+            let rules = |one: &Deployment| {
+                one.template(*operation).map(|template| template.rules.as_ref().is_some_and(|rules| rules.refuses()))
+            };
+            rules(first) == rules(other)
+        });
+        what(first) != what(other) || !same_paths || other.quota != quota::Limits::default()
+    };
+    let limited = first.elsewhere || first.quota != quota::Limits::default();
+    let mut others = group.peekable();
+    first.elsewhere || (others.peek().is_some() && (limited || others.any(unlike)))
 }
 
 fn hash_on(names: &[String]) -> Result<Vec<HashOn>, String> {

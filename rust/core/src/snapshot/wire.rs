@@ -126,6 +126,15 @@ pub struct Deployment {
     pub max_connections: u32,
     /// Most tokens of an answer; 0: not known.
     pub max_output: u32,
+    /// Most tokens of a prompt; 0: not known.
+    pub context_window: u32,
+    /// What it cannot do: as its configuration says, and as far as is known otherwise.
+    pub cannot: Vec<String>,
+    pub doubtful: Vec<String>,
+    /// Requests of its model may not leave the regions that it is not in.
+    pub elsewhere: bool,
+    pub check: Option<super::probes::CheckWire>,
+    pub engine: Option<super::probes::PollWire>,
     /// Beginnings of prompts are marked for the provider to keep.
     pub prompt_caching: bool,
     /// The path names the model, and the body must not.
@@ -345,6 +354,10 @@ pub struct Routing {
     pub conditions: Vec<Redirect>,
     pub strategy: String,
     pub latency_of: String,
+    /// In place of a strategy of the operator's own that gives no weights.
+    pub otherwise: String,
+    /// Metrics of engines that are older say nothing.
+    pub engine_stale_ms: u32,
     pub slack: u32,
     pub explore: u32,
     pub hash_on: Vec<String>,

@@ -1,6 +1,7 @@
 //! Which deployments may answer, in the order they will be tried: those that serve the operation, have the request's tags and
 //! are healthy, ordered by the model's strategy.
 
+mod able;
 mod auto;
 mod mirrored;
 mod score;
@@ -23,6 +24,7 @@ use crate::kernel::choice::{Candidate, Candidates, How, arrange};
 use crate::snapshot::Model;
 use crate::snapshot::Translation;
 use crate::unavailable::unavailable;
+use able::Able;
 
 /// Names what of an answer is no provider's word.
 const ESTIMATED: HeaderName = HeaderName::from_static("x-ailink-estimated");
@@ -79,6 +81,12 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         eligible = tagged(exchange, model, eligible)?;
     }
     let now = if first { ns_at(exchange.started) } else { monotonic_ns() };
+    if model.routing.choosy {
+        eligible = match able::filter(exchange, model, eligible, now)? {
+            Able::Some(able) => able,
+            Able::Elsewhere(flow) => return Ok(flow),
+        };
+    }
     let mut candidates = healthy(exchange, &eligible, now);
     if candidates.is_empty() {
         let indices = eligible.iter().map(|candidate| candidate.index);
@@ -158,7 +166,7 @@ fn eligible(exchange: &mut Exchange, model: &Model) -> Candidates {
         }
     }
     if let Some(decision) = &mut exchange.decision {
-        decision.dropped(&dropped, Dropped::Dialect);
+        decision.dropped(&dropped, &Dropped::Dialect);
     }
     found
 }
@@ -181,7 +189,7 @@ fn tagged(exchange: &mut Exchange, model: &Model, eligible: Candidates) -> Resul
     }
     if let Some(decision) = &mut exchange.decision {
         let gone = eligible.iter().filter(|candidate| !found.contains(candidate)).map(|candidate| candidate.index);
-        decision.dropped(&gone.collect::<SmallVec<[u32; 8]>>(), Dropped::Tags);
+        decision.dropped(&gone.collect::<SmallVec<[u32; 8]>>(), &Dropped::Tags);
     }
     Ok(found)
 }
@@ -208,7 +216,7 @@ fn healthy(exchange: &mut Exchange, eligible: &Candidates, now: u64) -> Candidat
     }
     out.extend(soft.iter().map(|candidate| candidate.index));
     if let Some(decision) = &mut exchange.decision {
-        decision.dropped(&out, Dropped::Health);
+        decision.dropped(&out, &Dropped::Health);
     }
     found
 }

@@ -10,6 +10,9 @@ use crate::kernel::limiter::{Limiter, Settings};
 use crate::kernel::quota::Quota;
 use crate::kernel::ratio::Ratio;
 use crate::metrics::{Counter, DeploymentMetrics};
+use crate::probe::engine::Engine;
+use crate::probe::health::Checked;
+use crate::state::given::Given;
 use crate::upstream::Pool;
 
 pub struct DeploymentState {
@@ -25,6 +28,12 @@ pub struct DeploymentState {
     pub first_byte: Ewma,
     pub per_token: Ewma,
     pub quota: Quota,
+    /// What health checks found.
+    pub checked: Checked,
+    /// What its engine says of itself.
+    pub engine: Engine,
+    /// Its weight by a strategy of the operator's own.
+    pub given: Given,
     pub limiter: Limiter,
     pub queue: Queue,
     /// Requests turned away because it was full.
@@ -45,6 +54,9 @@ impl DeploymentState {
             first_byte: Ewma::default(),
             per_token: Ewma::default(),
             quota: Quota::default(),
+            checked: Checked::default(),
+            engine: Engine::default(),
+            given: Given::default(),
             limiter: Limiter::default(),
             queue: Queue::default(),
             shed: Counter::default(),

@@ -24,6 +24,8 @@ pub struct ModelState {
     turns: AtomicU64,
     pub mirrored: Mirrored,
     pub hedged: Hedged,
+    /// Requests that went by the strategy that stands in for one of the operator's own.
+    pub otherwise: Counter,
 }
 
 /// Second attempts while the first was waited for.
@@ -81,6 +83,7 @@ impl ModelState {
                 won: Counter::default(),
                 refused: Counter::default(),
             },
+            otherwise: Counter::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What each strategy goes by: the score of a candidate, lower is better.
 
+use std::time::Duration;
+
 use super::sticky;
 use crate::exchange::Exchange;
 use crate::kernel::choice::{Candidate, How, rendezvous};
@@ -17,12 +19,22 @@ const DEFAULT_OUTPUT: u64 = 512;
 pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], now: u64) -> How {
     let routing = &model.routing;
     let slack = u64::from(routing.slack);
+    let strategy = match routing.strategy {
+        Strategy::Custom { otherwise } => {
+            if by_given(exchange, candidates, now) {
+                return How::Draw;
+            }
+            model.state.otherwise.add(1);
+            otherwise.strategy()
+        }
+        strategy => strategy,
+    };
     let mut give = |of: &dyn Fn(&Deployment, &Candidate) -> u64| {
         for candidate in &mut *candidates {
             candidate.score = exchange.deployment(candidate.index).map_or(UNKNOWN, |d| of(d, candidate));
         }
     };
-    match routing.strategy {
+    match strategy {
         Strategy::Shuffle => How::Draw,
         Strategy::RoundRobin => How::Cycle { turn: model.state.turn() },
         Strategy::LeastBusy => {
@@ -50,6 +62,15 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
             give(&|deployment, _| deployment.state.quota.used(&deployment.quota, now));
             How::Lowest { slack }
         }
+        Strategy::EngineLoad { stale_ms } => {
+            let stale = Duration::from_millis(u64::from(stale_ms));
+            give(&|deployment, candidate| {
+                deployment.state.engine.score(deployment.state.in_flight(), candidate.weight, now, stale)
+            });
+            How::Lowest { slack: 0 }
+        }
+        // Its place was taken above.
+        Strategy::Custom { .. } => How::Draw,
         Strategy::ConsistentHash => {
             let key = sticky::key(exchange, &routing.hash_on);
             let total: u64 = candidates
@@ -73,6 +94,21 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
             How::Lowest { slack: 0 }
         }
     }
+}
+
+/// Puts the weights of the operator's own strategy in the place of the configured ones; those that it leaves out go last.
+/// False, and nothing changed, when it has given none lately, or none to any of these.
+fn by_given(exchange: &Exchange, candidates: &mut [Candidate], now: u64) -> bool {
+    let weight = |candidate: &Candidate| exchange.deployment(candidate.index)?.state.given.weight(now);
+    if !candidates.iter().any(|candidate| weight(candidate).is_some_and(|weight| weight > 0)) {
+        return false;
+    }
+    for candidate in &mut *candidates {
+        // What is recovering has less of its weight.
+        let own = exchange.deployment(candidate.index).map_or(1, |deployment| u64::from(deployment.weight)).max(1);
+        candidate.weight = weight(candidate).unwrap_or(0).saturating_mul(candidate.weight) / own;
+    }
+    true
 }
 
 /// Requests in flight per weight.

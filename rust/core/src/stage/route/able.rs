@@ -1,0 +1,179 @@
+//! Which deployments can serve a request at all: its context, what is in it, what it asks for, where it may go, what is left
+//! of quotas. Asked only of models whose deployments differ in that.
+//!
+//! What a format or a configuration says is certain: without a deployment left the request is refused. What a catalogue or
+//! an estimate says sorts out, but never refuses: without a deployment left, the providers decide.
+
+use smallvec::SmallVec;
+
+use crate::decision::{Dropped, Unable};
+use crate::dialect::Format;
+use crate::dialect::hub::{Feature, Treatment};
+use crate::error::{Code, Error, Result};
+use crate::exchange::Exchange;
+use crate::kernel::choice::{Candidate, Candidates};
+use crate::kernel::failure::Class;
+use crate::kernel::quota;
+use crate::needs::{self, MEDIA, Need, Needs};
+use crate::snapshot::{Deployment, Model};
+use crate::stage::Flow;
+use crate::stage::attempt::fall_back;
+
+/// What is left.
+pub enum Able {
+    Some(Candidates),
+    /// Another model takes the request.
+    Elsewhere(Flow),
+}
+
+type Out = SmallVec<[(Candidate, Unable); 8]>;
+
+/// # Errors
+/// 400 that names what each deployment cannot do.
+pub fn filter(exchange: &mut Exchange, model: &Model, eligible: Candidates, now: u64) -> Result<Able> {
+    let needs = needs(exchange, &eligible);
+    let (mut able, mut never) = (Candidates::new(), Out::new());
+    for candidate in eligible {
+        let Some(deployment) = exchange.deployment(candidate.index) else { continue };
+        match certainly(exchange, deployment, needs) {
+            Some(unable) => never.push((candidate, unable)),
+            None => able.push(candidate),
+        }
+    }
+    tell(exchange, &never);
+    if able.is_empty() {
+        return Err(refusal(exchange, model, &never));
+    }
+    let (mut left, mut doubtful) = (Candidates::new(), Out::new());
+    for candidate in able {
+        let Some(deployment) = exchange.deployment(candidate.index) else { continue };
+        match probably(exchange, deployment, needs, now) {
+            Some(unable) => doubtful.push((candidate, unable)),
+            None => left.push(candidate),
+        }
+    }
+    if !left.is_empty() {
+        tell(exchange, &doubtful);
+        return Ok(Able::Some(left));
+    }
+    if !model.routing.fallbacks.context_window.is_empty()
+        && doubtful.iter().all(|(_, unable)| *unable == Unable::ContextWindow)
+    {
+        tell(exchange, &doubtful);
+        let text = format!("The prompt is longer than any deployment of the model '{}' takes.", model.name);
+        let error = Error::new(Code::InvalidRequest, text).param("messages");
+        if let Ok(flow) = fall_back(exchange, Some(Class::ContextWindow), error) {
+            return Ok(Able::Elsewhere(flow));
+        }
+    }
+    Ok(Able::Some(doubtful.into_iter().map(|(candidate, _)| candidate).collect()))
+}
+
+/// What the request needs, of that in which the candidates may differ.
+fn needs(exchange: &Exchange, eligible: &Candidates) -> Needs {
+    let mut asked = Needs::NONE;
+    for candidate in eligible {
+        let Some(deployment) = exchange.deployment(candidate.index) else { continue };
+        asked = asked.or(deployment.cannot).or(deployment.doubtful);
+        if let Some(format) = other_format(exchange, deployment) {
+            asked = asked.or(unsaid(format));
+        }
+        if over(exchange, deployment) {
+            // Pictures and the like have far fewer tokens than bytes.
+            asked = asked.or(MEDIA);
+        }
+    }
+    needs::of(&exchange.call, asked)
+}
+
+/// The format that the deployment is asked in, where it is not the caller's.
+fn other_format(exchange: &Exchange, deployment: &Deployment) -> Option<Format> {
+    if exchange.native(deployment) { None } else { exchange.asked(deployment)?.format() }
+}
+
+/// What cannot be said in a format.
+fn unsaid(format: Format) -> Needs {
+    let mut found = Needs::NONE;
+    for (need, feature) in [
+        (Need::Choices, Feature::Choices),
+        (Need::HostedTools, Feature::HostedTools),
+        (Need::Audio, Feature::Audio),
+        (Need::Video, Feature::Video),
+        (Need::Documents, Feature::Documents),
+        (Need::Modalities, Feature::Modalities),
+    ] {
+        if matches!(format.treatment(feature), Treatment::Reject(_)) {
+            found.add(need);
+        }
+    }
+    found
+}
+
+fn certainly(exchange: &Exchange, deployment: &Deployment, needs: Needs) -> Option<Unable> {
+    if deployment.elsewhere {
+        return Some(Unable::Region);
+    }
+    let format = other_format(exchange, deployment);
+    let unsaid = format.map_or(Needs::NONE, unsaid);
+    if let Some(need) = needs.and(deployment.cannot.or(unsaid)).iter().next() {
+        return Some(Unable::Need(need));
+    }
+    let root = exchange.call.root.filter(|_| format.is_none())?;
+    let rules = deployment.template(exchange.endpoint.operation)?.rules.as_ref().filter(|rules| rules.refuses())?;
+    rules.refused(&exchange.call.body, root).map(Unable::Parameter)
+}
+
+fn probably(exchange: &Exchange, deployment: &Deployment, needs: Needs, now: u64) -> Option<Unable> {
+    if let Some(need) = needs.and(deployment.doubtful).iter().next() {
+        return Some(Unable::Need(need));
+    }
+    if needs.and(MEDIA).is_empty() && over(exchange, deployment) {
+        return Some(Unable::ContextWindow);
+    }
+    let most = u64::from(deployment.max_output);
+    if most > 0 && exchange.call.max_output.is_some_and(|wanted| wanted > most) {
+        return Some(Unable::MaxOutput);
+    }
+    let spent = deployment.measures.usage && deployment.state.quota.used(&deployment.quota, now) >= quota::WHOLE;
+    spent.then_some(Unable::Quota)
+}
+
+/// Whether the prompt looks longer than the deployment takes.
+fn over(exchange: &Exchange, deployment: &Deployment) -> bool {
+    deployment.context_window > 0
+        && deployment.state.tokens.estimate(exchange.call.content_bytes) > deployment.context_window
+}
+
+fn tell(exchange: &mut Exchange, out: &Out) {
+    if let Some(decision) = &mut exchange.decision {
+        for (candidate, unable) in out {
+            decision.dropped(&[candidate.index], &Dropped::Unable(unable.clone()));
+        }
+    }
+}
+
+fn refusal(exchange: &Exchange, model: &Model, out: &Out) -> Error {
+    let told: Vec<String> = out
+        .iter()
+        .take(8)
+        .filter_map(|(candidate, unable)| {
+            let deployment = exchange.deployment(candidate.index)?;
+            let what = match unable {
+                Unable::Need(need) => need.what().to_string(),
+                Unable::Parameter(name) => format!("the parameter '{name}'"),
+                Unable::ContextWindow => "so long a prompt".to_string(),
+                Unable::MaxOutput => "so long an answer".to_string(),
+                Unable::Region => "requests of this model, which stay in other regions".to_string(),
+                Unable::Quota => "more requests now".to_string(),
+            };
+            Some(format!("'{}' ({}) does not take {what}", deployment.id, deployment.provider))
+        })
+        .collect();
+    let text = format!("The model '{}' has no deployment for this request: {}.", model.name, told.join("; "));
+    let error = Error::new(Code::FeatureUnsupported, text);
+    match out.first().map(|(_, unable)| unable) {
+        Some(Unable::Need(need)) => error.param(need.name()),
+        Some(Unable::Parameter(name)) => error.param(name.to_string()),
+        _ => error,
+    }
+}

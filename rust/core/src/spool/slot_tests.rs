@@ -196,12 +196,12 @@ fn a_flipped_bit_is_noticed() {
     cell.settle(&settle);
     let whole = image(&cell);
     let row = Row::unknown(id, node, intent);
-    for bit in 0..23 * 64 {
+    for bit in 0..24 * 64 {
         let mut flipped = whole;
         flipped[bit / 64] ^= 1 << (bit % 64);
         let reading = restore(&flipped).read();
         match bit / 64 {
-            0..15 => assert_eq!(reading, Reading::Corrupt, "bit {bit}"),
+            0..16 => assert_eq!(reading, Reading::Corrupt, "bit {bit}"),
             // The settlement is lost, the intent is not. The last word has 32 unused bits under its sum.
             _ => assert_eq!(reading, Reading::Lost(row), "bit {bit}"),
         }

@@ -13,16 +13,21 @@ RULES = [
     {"name": "no-ends", "checks": [{"endsWith": {"suffix": "secret", "not": True}}], "scan": ["output"]},
 ]
 
+GONE = {"name": "gone", "words": ["never"]}
+
 
 @pytest.fixture(scope="module")
 def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    config = make_config(
+    with Gateway(tmp_path_factory.mktemp("owned"), config(provider, *RULES, GONE)) as running:
+        yield running
+
+
+def config(provider: MockProvider, *rules: dict[str, Any]) -> dict[str, Any]:
+    return make_config(
         make_model("owned-m", make_deployment(provider, model="owned-m")),
         make_model("owned-tells", make_deployment(provider, "text=my secret", model="owned-tells")),
-        guardrails=RULES,
+        guardrails=list(rules),
     )
-    with Gateway(tmp_path_factory.mktemp("owned"), config) as running:
-        yield running
 
 
 def admin(gateway: Gateway, path: str, **body: Any) -> dict[str, Any]:
@@ -78,7 +83,29 @@ def test_routes_that_cannot_be_looked_into_are_refused(gateway):
 
 
 def test_a_guardrail_that_is_gone_closes_the_door(gateway, provider):
-    key = admin(gateway, "/key/generate", guardrails=["never-was"])["key"]
+    key = admin(gateway, "/key/generate", guardrails=["gone"])["key"]
+    assert ask(gateway, key, "one").status_code == 200
+    gateway.reconfigure(config(provider, *RULES))
     refused = ask(gateway, key, "one")
     assert refused.status_code == 403
-    assert "never-was" in refused.json()["error"]["message"]
+    assert "gone" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/key/generate", {}),
+        ("/v1/auth/key/generate", {}),
+        ("/team/new", {"team_alias": "t"}),
+        ("/user/new", {}),
+        ("/organization/new", {"organization_alias": "o"}),
+        ("/project/new", {"project_alias": "p", "team_id": "t"}),
+    ],
+)
+def test_a_name_that_is_not_configured_is_refused(gateway, path, body):
+    sent = {**body, "guardrails": ["no-bluebird", "few-wrds"]}
+    refused = gateway.http.post(path, json=sent, headers=gateway.admin)
+    assert refused.status_code == 400, refused.text
+    error = refused.json()["error"]
+    assert error["param"] == "guardrails[1]"
+    assert "did you mean `few-words`" in error["message"]

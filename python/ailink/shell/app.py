@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from ailink.admin.call import Call, Caller, Nothing
 from ailink.admin.errors import ApiError
+from ailink.admin.guard_names import check_names
 from ailink.admin.services import Services
 from ailink.identity.actor import Actor, actor_of_key
 from ailink.observe.metrics import UNMATCHED
@@ -112,6 +113,7 @@ async def _answer(
     body: object = Nothing()
     if route.body is not Nothing:
         body = decode_body(raw or b"{}" if route.body_optional else raw, route.body, route.inert_body)
+        check_names(services.config, body)
 
     async def work(caller: Caller) -> Response:
         call = Call(caller=caller, body=body, query=query, path=request.path_params)

@@ -29,7 +29,10 @@ fn spans(hits: &[Hit]) -> Vec<Hit> {
     let mut out: Vec<Hit> = Vec::new();
     for hit in hits {
         match out.last_mut() {
-            Some(last) if last.pattern == hit.pattern && hit.start <= last.end => last.end = last.end.max(hit.end),
+            Some(last) if last.pattern == hit.pattern && hit.start <= last.end => {
+                last.end = last.end.max(hit.end);
+                last.first = last.first.min(hit.first);
+            }
             _ => out.push(hit),
         }
     }
@@ -202,6 +205,13 @@ proptest! {
         prop_assert_eq!(pieces(&set, parts.iter().map(String::as_str)), expected.clone());
         prop_assert!(!twin(&text) || expected.iter().any(|hit| hit.pattern == 0));
     }
+}
+
+#[test]
+fn two_views_of_one_match_are_one_finding() {
+    let set = PatternSet::new(&[regex("a[^b]*1")]).expect("compiles");
+    let parts = ["a", "%", "011", "0а", "1"];
+    assert_eq!(pieces(&set, parts.into_iter()), whole(&set, &parts.concat()));
 }
 
 #[test]

@@ -286,6 +286,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// No hit still to come begins before: neither one that is open, nor a known one that an open one may lengthen.
+    pub fn safe(&self) -> usize {
+        let lengthened = |hit: &&Hit| hit.end > self.live && hit.start + WINDOW >= self.live;
+        self.latest.iter().filter(lengthened).map(|hit| hit.start).fold(self.live, usize::min)
+    }
+
     fn latest(&mut self, pattern: u32) -> Option<&mut Hit> {
         self.latest.iter_mut().find(|hit| hit.pattern == pattern)
     }

@@ -60,11 +60,11 @@ impl Scanner {
     /// No hit still to come begins before this offset.
     #[must_use]
     pub fn safe(&self) -> usize {
-        let mut safe = self.progress.live;
+        let mut safe = self.progress.safe();
         if let Some(cooked) = &self.cooked {
-            safe = safe.min(cooked.0.start(cooked.1.live));
+            safe = safe.min(cooked.0.start(cooked.1.safe()));
             if let Some(spaced) = &self.spaced {
-                safe = safe.min(cooked.0.start(spaced.0.start(spaced.1.live)));
+                safe = safe.min(cooked.0.start(spaced.0.start(spaced.1.safe())));
             }
         }
         self.encoded.as_ref().map_or(safe, |encoded| safe.min(encoded.safe()))
@@ -97,7 +97,7 @@ impl Scanner {
         let piece = Piece { bytes: cooked.bytes(), base: cooked.base(), ends };
         go(set, &mut caches, piece, progress, &mut found)?;
         hits.extend(found.iter().map(|hit| cooked.in_text(*hit)));
-        let mut keep = progress.live;
+        let mut keep = progress.safe();
         if set.views.spacing {
             found.clear();
             let (spaced, progress) = &mut **self.spaced.get_or_insert_default();
@@ -107,8 +107,8 @@ impl Scanner {
             go(set, &mut caches, piece, progress, &mut found)?;
             let asked = found.into_iter().filter(|hit| set.asks(hit.pattern, |views| views.spacing));
             hits.extend(asked.map(|hit| cooked.in_text(spaced.in_text(hit))));
-            keep = keep.min(spaced.start(progress.live));
-            let behind = progress.live.saturating_sub(BEHIND);
+            keep = keep.min(spaced.start(progress.safe()));
+            let behind = progress.safe().saturating_sub(BEHIND);
             if behind > spaced.base() + SPARE {
                 spaced.trim(behind);
             }

@@ -215,6 +215,14 @@ fn two_views_of_one_match_are_one_finding() {
 }
 
 #[test]
+fn a_match_that_another_may_lengthen_is_held_back() {
+    let set = PatternSet::new(&[regex("[a-b]+@[a-b]+")]).expect("compiles");
+    for parts in [["а@", "b@а", "\\%"], ["a@", "b@a", " b"], ["a@b@", "a@b@", "a "]] {
+        assert_eq!(pieces(&set, parts.into_iter()), whole(&set, &parts.concat()), "{parts:?}");
+    }
+}
+
+#[test]
 fn check_digits() {
     for (name, good, bad) in [
         ("card", "4242424242424242", "4242424242424241"),

@@ -51,6 +51,26 @@ class SemanticView(msgspec.Struct, frozen=True, kw_only=True):
     mean_us: int
 
 
+class TierView(msgspec.Struct, frozen=True, kw_only=True):
+    """Since the start. `open`: it failed too often and is left alone for a while. `foreign`: values that were
+    damaged or not ours. `skipped`, `dropped`: reads and writes that were not even tried. `read_us` and
+    `mean_us` are of reads that were answered.
+    """
+
+    open: bool
+    hits: int
+    misses: int
+    errors: int
+    timeouts: int
+    skipped: int
+    foreign: int
+    writes: int
+    dropped: int
+    mean_us: int
+    read_us: int
+    last_error: str | None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     entries: int
@@ -61,6 +81,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     evicted: int
     in_flight: int
     semantic: SemanticView | None
+    redis: TierView | None
+    objects: TierView | None
     rows: list[Row]
 
 
@@ -91,6 +113,8 @@ class StatsView(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     joined: int
     semantic: SemanticView | None
+    redis: TierView | None
+    objects: TierView | None
     total: Group
     by_model: list[Group]
     by_key: list[Group]
@@ -125,23 +149,6 @@ class PingView(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["healthy"] = "healthy"
     cache_type: Literal["local"] = "local"
     ping_response: bool = True
-
-
-class TierView(msgspec.Struct, frozen=True, kw_only=True):
-    """Since the start. `open`: it failed too often and is left alone for a while. `foreign`: values that were
-    damaged or not ours. `skipped`, `dropped`: reads and writes that were not even tried.
-    """
-
-    open: bool
-    hits: int
-    misses: int
-    errors: int
-    timeouts: int
-    skipped: int
-    foreign: int
-    writes: int
-    dropped: int
-    mean_us: int
 
 
 class RedisView(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,6 +215,8 @@ async def stats(services: Services, call: Call[Nothing, Nothing]) -> StatsView:
         in_flight=report.in_flight,
         joined=sum(row.joined for row in report.rows),
         semantic=report.semantic,
+        redis=report.redis,
+        objects=report.objects,
         total=_group("", report.rows),
         by_model=_groups(report.rows, "model"),
         by_key=_groups(report.rows, "key"),
@@ -254,7 +263,11 @@ async def _purge(services: Services, wanted: dict[str, Any]) -> PurgedView:
     names = ("tag", "tenant", "model", "namespace")
     purge = {"keys": wanted.get("keys", []), "key_id": wanted.get("key")}
     packed = msgspec.msgpack.encode(purge | {name: wanted.get(name) for name in names})
-    return PurgedView(deleted=await asyncio.to_thread(services.plane.cache_purge, packed))
+    try:
+        return PurgedView(deleted=await asyncio.to_thread(services.plane.cache_purge, packed))
+    except ValueError as error:
+        text = f"the entries are gone from memory, but not all of a tier beneath: {error}; purge again"
+        raise ApiError(503, text, type="api_error", code="cache_tier_unreachable") from None
 
 
 def _checked(keys: list[str], param: str = "keys") -> None:

@@ -42,6 +42,13 @@ def stats(
         refused = sum(told["refused"].values())
         typer.echo(f"{told['questions']} questions; {told['hits']} of {told['looks']} looks found one alike")
         typer.echo(f"{refused} near ones were refused, {told['denied']} denied by the judge")
+    for name in ("redis", "objects"):
+        if (tier := found[name]) is not None:
+            typer.echo(
+                f"{name}: {tier['hits']} hits, {tier['misses']} misses, {tier['writes']} written,"
+                f" {tier['errors'] + tier['timeouts']} failures, {tier['mean_us'] / 1000:.1f} ms a read"
+                + (f"; last error: {tier['last_error']}" if tier["last_error"] else "")
+            )
     columns = (by, "hits", "misses", "hit rate", "saved USD", "saved tokens", "saved seconds")
     rows = [
         (row["name"] or "all", str(row["hits"]), str(row["misses"]), f"{row['hit_rate']:.1%}",

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ailink.config.identity import Identity
 from ailink.config.secret import Secret
 from ailink.config.section import Strict
 from ailink.config.units import Duration, Similarity, Size
@@ -17,13 +18,38 @@ class RedisTier(Strict, frozen=True, kw_only=True):
     """A second tier in Redis or Valkey: kept over restarts, shared by all nodes of one encryption key."""
 
     url: Secret
-    """`redis://[user:password@]host[:port]/database`, `rediss://` with TLS."""
+    """`redis://[user:password@]host[:port]/database`; `redis+cluster://host,host`;
+    `redis+sentinel://host,host/master/database`. With TLS each begins with `rediss`.
+    """
     ca_file: str | None = None
     """Certificates of the authority that signed the server's, in PEM; none: those of the web."""
     timeout: Duration = Duration(20)
     """The longest a request waits for the tier; what takes longer is a miss."""
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9:._-]{1,64}$")] = "ailink:cache:"
     """Of the names of all values."""
+
+
+class ObjectTier(Strict, frozen=True, kw_only=True):
+    """A third tier, for long and long-lived answers: a bucket that speaks S3, or a directory."""
+
+    url: Annotated[str, Meta(max_length=1024)]
+    """`s3://BUCKET/PREFIX`, or `file:///DIRECTORY`."""
+    endpoint: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+/?$")] | None = None
+    """Of a store that is not AWS's."""
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    """Of the bucket; null: `AWS_REGION`, else `us-east-1`."""
+    access_key: Secret | None = None
+    """`ID:SECRET`, or `ID:SECRET:TOKEN`."""
+    identity: Identity | None = None
+    """Instead of a key; without either, what AWS's own places say: environment, profile, platform."""
+    timeout: Duration = Duration(500)
+    """The longest a request waits for the tier; what takes longer is a miss."""
+    min_bytes: Size = Size(64 * 1024)
+    """Answers at least as long go there, and not into Redis."""
+    min_ttl: Duration = Duration(3_600_000)
+    """Answers that are kept at least that long go there as well."""
+    max_bytes: Size = Size(10 * 1024 * 1024 * 1024)
+    """Of a directory; what was written first goes first. A bucket is not bounded."""
 
 
 class Semantic(Strict, frozen=True, kw_only=True):
@@ -118,4 +144,5 @@ class Cache(Strict, frozen=True, kw_only=True):
     what is off here stays off.
     """
     redis: RedisTier | None = None
+    objects: ObjectTier | None = None
     semantic: Semantic | None = None

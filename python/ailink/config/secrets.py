@@ -19,6 +19,11 @@ def secrets_in(config: Config) -> Iterator[Secret]:
     given = [provider.identity for provider in config.providers.values()]
     given += [deployment.identity for model in config.models for deployment in model.deployments]
     found += [secret for identity in given if identity is not None for secret in secrets_of(identity)]
+    redis, objects = config.cache.redis, config.cache.objects
+    found += [] if redis is None else [redis.url]
+    if objects is not None:
+        found.append(objects.access_key)
+        found += [] if objects.identity is None else secrets_of(objects.identity)
     found += alert_secrets(config.alerts)
     found += [] if config.approvals.slack is None else [config.approvals.slack.signing_secret]
     return (secret for secret in found if secret is not None)

@@ -1,9 +1,11 @@
 """How the cache takes part in the requests of each model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ailink.config.cache import ModelCache, RedisTier, Semantic
+from ailink.config.cache import ModelCache, ObjectTier, RedisTier, Semantic
+from ailink.config.identity import AwsIdentity, Identity
 from ailink.config.schema import Config, Model
 from ailink.snapshot import model as wire
 
@@ -12,6 +14,9 @@ NOTHING: Final = ModelCache()
 
 REDIS: Final = "cache.redis"
 """The credential that is the address of the second tier."""
+OBJECTS: Final = "cache.objects"
+"""The credential that is the access key of the third."""
+REGION: Final = "us-east-1"
 
 
 def policy(model: Model, config: Config, endpoint: ModelCache = NOTHING) -> wire.CachePolicy:
@@ -47,8 +52,8 @@ def _first(*values: int | None) -> int:
     return next((int(value) for value in values if value is not None), 0)
 
 
-def store(config: Config) -> wire.Cache:
-    """The store that all models share; there is none when no model uses it."""
+def store(config: Config, env: Mapping[str, str]) -> wire.Cache:
+    """The store that all models share; none when no model uses it. `env`: where a region may stand."""
     cache = config.cache
     return wire.Cache(
         enabled=any(
@@ -61,14 +66,26 @@ def store(config: Config) -> wire.Cache:
         single_flight=cache.single_flight,
         measure=cache.measure,
         redis=_redis(cache.redis),
+        objects=_objects(cache.objects, env),
         semantic=_semantic(cache.semantic),
     )
 
 
 def secrets(config: Config) -> dict[str, bytes]:
     """Credentials of the tiers."""
-    redis = config.cache.redis
-    return {} if redis is None else {REDIS: redis.url.reveal().encode()}
+    redis, objects = config.cache.redis, config.cache.objects
+    found = {} if redis is None else {REDIS: redis.url.reveal().encode()}
+    if objects is not None and objects.access_key is not None:
+        found[OBJECTS] = objects.access_key.reveal().encode()
+    return found
+
+
+def identities(config: Config) -> dict[str, Identity]:
+    """Identities that credentials of the tiers are made of."""
+    objects = config.cache.objects
+    if objects is None or objects.access_key is not None or objects.url.startswith("file:"):
+        return {}
+    return {OBJECTS: objects.identity or Identity(aws=AwsIdentity())}
 
 
 def _redis(redis: RedisTier | None) -> wire.RedisTier | None:
@@ -80,6 +97,34 @@ def _redis(redis: RedisTier | None) -> wire.RedisTier | None:
         prefix=redis.prefix,
         timeout_ms=int(redis.timeout),
     )
+
+
+def _objects(objects: ObjectTier | None, env: Mapping[str, str]) -> wire.ObjectTier | None:
+    if objects is None:
+        return None
+    region = objects.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or REGION
+    name, _, prefix = objects.url.removeprefix("s3://").partition("/")
+    directory = objects.url.removeprefix("file://") if objects.url.startswith("file:") else None
+    return wire.ObjectTier(
+        directory=directory,
+        bucket=_bucket(name, region, objects.endpoint) if directory is None else None,
+        region=region,
+        credential=OBJECTS,
+        prefix=f"{prefix.strip('/')}/" if directory is None and prefix.strip("/") else "",
+        timeout_ms=int(objects.timeout),
+        min_bytes=int(objects.min_bytes),
+        min_ttl_ms=int(objects.min_ttl),
+        max_bytes=int(objects.max_bytes),
+    )
+
+
+def _bucket(name: str, region: str, endpoint: str | None) -> str:
+    if endpoint is not None:
+        return f"{endpoint.rstrip('/')}/{name}"
+    # A certificate for all buckets holds for one label.
+    if "." in name:
+        return f"https://s3.{region}.amazonaws.com/{name}"
+    return f"https://{name}.s3.{region}.amazonaws.com"
 
 
 def _semantic(semantic: Semantic | None) -> wire.Semantic | None:

@@ -101,6 +101,20 @@ class RedisTier(_Wire, frozen=True, kw_only=True):
     timeout_ms: int
 
 
+class ObjectTier(_Wire, frozen=True, kw_only=True):
+    """The third tier of the cache: a directory, or a bucket's address; its access key is a credential."""
+
+    directory: str | None
+    bucket: str | None
+    region: str
+    credential: str
+    prefix: str
+    timeout_ms: int
+    min_bytes: int
+    min_ttl_ms: int
+    max_bytes: int
+
+
 class Semantic(_Wire, frozen=True, kw_only=True):
     """Answers to similar questions. `threshold`: in ten-thousandths."""
 
@@ -122,6 +136,7 @@ class Cache(_Wire, frozen=True, kw_only=True):
     single_flight: bool
     measure: bool
     redis: RedisTier | None
+    objects: ObjectTier | None
     semantic: Semantic | None
 
 

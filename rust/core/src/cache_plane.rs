@@ -5,6 +5,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::cache::objects::{self, Place};
 use crate::cache::remote::Target;
 use crate::cache::report::{self, Explained};
 use crate::cache::semantic::{Settings, Source};
@@ -18,28 +19,43 @@ const PURPOSE: &[u8] = b"ailink cache entries 1";
 impl Plane {
     /// Connects the second tier that a snapshot names, or lets go of it.
     pub(crate) fn connect_cache(&self, snapshot: &Snapshot) -> Result<(), PlaneError> {
-        let target = match &snapshot.cache.redis {
-            Some(tier) if snapshot.cache.enabled => {
+        let cache = Some(&snapshot.cache).filter(|cache| cache.enabled);
+        let most = usize::try_from(snapshot.cache.max_entry_bytes).unwrap_or(usize::MAX);
+        let target = match cache.and_then(|cache| cache.redis.as_ref()) {
+            None => None,
+            Some(tier) => {
                 let slot = self.shared.state.credential(&tier.credential);
                 let url = slot.load().as_ref().map(|secret| secret.expose().to_vec()).unwrap_or_default();
-                let pepper = &self.shared.options.pepper;
-                let mac = Hmac::<Sha256>::new_from_slice(pepper.as_ref());
-                let mut mac = mac.map_err(|error| PlaneError(error.to_string()))?;
-                mac.update(PURPOSE);
                 Some(Target {
                     url,
                     authority: tier.authority.clone(),
                     prefix: tier.prefix.clone(),
                     timeout: Duration::from_millis(tier.timeout_ms),
-                    seal: mac.finalize().into_bytes().into(),
-                    most: usize::try_from(snapshot.cache.max_entry_bytes).unwrap_or(usize::MAX),
+                    seal: self.seal()?,
+                    most,
                 })
             }
-            _ => None,
         };
+        let objects = match cache.and_then(|cache| cache.objects.as_ref()) {
+            None => None,
+            Some(tier) => {
+                let slot = self.shared.state.credential(&tier.credential);
+                Some((objects(tier, self.seal()?, most)?, slot))
+            }
+        };
+        let wrong = |error| PlaneError(format!("cache.objects: {error}"));
+        self.shared.state.cache.connect_objects(objects).map_err(wrong)?;
         self.shared.state.cache.connect(target).map_err(PlaneError)?;
         let semantic = snapshot.cache.semantic.as_ref().filter(|_| snapshot.cache.enabled).map(semantic).transpose()?;
         self.shared.state.cache.understand(semantic).map_err(|error| PlaneError(format!("cache.semantic: {error}")))
+    }
+
+    /// What entries outside the process are sealed with.
+    fn seal(&self) -> Result<[u8; 32], PlaneError> {
+        let mac = Hmac::<Sha256>::new_from_slice(self.shared.options.pepper.as_ref());
+        let mut mac = mac.map_err(|error| PlaneError(error.to_string()))?;
+        mac.update(PURPOSE);
+        Ok(mac.finalize().into_bytes().into())
     }
 
     /// What the cache holds and did, as MessagePack.
@@ -75,11 +91,30 @@ impl Plane {
     /// Removes entries; how many went.
     ///
     /// # Errors
-    /// The bytes do not say which.
+    /// The bytes do not say which; a tier could not be reached.
     pub fn cache_purge(&self, purge: &[u8]) -> Result<u64, PlaneError> {
         let purge = rmp_serde::from_slice(purge).map_err(|error| PlaneError(format!("purge: {error}")))?;
-        Ok(self.shared.state.cache.purge(&purge))
+        self.shared.state.cache.purge(&purge).map_err(PlaneError)
     }
+}
+
+fn objects(wire: &wire::ObjectTier, seal: [u8; 32], most: usize) -> Result<objects::Target, PlaneError> {
+    let place = match (&wire.directory, &wire.bucket) {
+        (Some(path), None) => Place::Directory { path: path.clone(), most: wire.max_bytes },
+        (None, Some(url)) => {
+            Place::Bucket { url: url.clone(), region: wire.region.clone(), credential: wire.credential.clone() }
+        }
+        _ => return Err(PlaneError("cache.objects: either a directory or a bucket".to_string())),
+    };
+    Ok(objects::Target {
+        place,
+        prefix: wire.prefix.clone(),
+        timeout: Duration::from_millis(wire.timeout_ms),
+        seal,
+        most,
+        min_bytes: usize::try_from(wire.min_bytes).unwrap_or(usize::MAX),
+        min_ttl_us: i64::try_from(wire.min_ttl_ms.saturating_mul(1000)).unwrap_or(i64::MAX),
+    })
 }
 
 fn semantic(wire: &wire::Semantic) -> Result<Settings, PlaneError> {

@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::realtime::handshake;
 use crate::rules::Refusal;
-use crate::sigv4::{Credentials, Signer, payload_hash};
+use crate::sigv4::{Credentials, Signer, Unsigned, payload_hash};
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
 use crate::state::CredentialSlot;
 use crate::stored::Object;
@@ -130,7 +130,8 @@ pub fn put_line(head: &mut BytesMut, name: &[u8], value: &[u8]) {
 fn signed(head: &mut BytesMut, signer: &Signer, credentials: &Credentials<'_>, line: &[u8], body: &[Bytes]) {
     let target = line.split(|byte| *byte == b' ').nth(1).and_then(|target| std::str::from_utf8(target).ok());
     let payload = payload_hash(body.iter().map(|part| &part[..]));
-    signer.sign(head, credentials, target.unwrap_or("/"), &payload, wall_us() / 1_000_000);
+    let request = Unsigned { method: "POST", target: target.unwrap_or("/"), payload: &payload };
+    signer.sign(head, credentials, request, wall_us() / 1_000_000);
 }
 
 /// The caller's bytes with the model's name as the deployment knows it, and with the usage of a stream asked for.

@@ -187,6 +187,7 @@ impl Plane {
         out.models(&self.shared.state.models());
         out.keys(&self.published.lock().deployments);
         out.probes(&self.published.lock().deployments);
+        crate::cache::report::expose(&self.shared.state.cache, &mut out);
         let (entries, bytes) = self.shared.state.cache.size();
         let usage = self.spool.usage();
         let health = self.shared.state.ledger.health();

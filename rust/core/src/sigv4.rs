@@ -1,7 +1,7 @@
-//! AWS Signature Version 4, as services other than S3 take it: requests to AWS are signed, and requests of AWS clients are
-//! verified, by the same canonical form.
+//! AWS Signature Version 4: requests to AWS are signed, and requests of AWS clients are verified, by the same canonical form.
 //!
-//! A path is encoded once more than it travels: the `%3A` of a model id is signed as `%253A`.
+//! A path is encoded once more than it travels: the `%3A` of a model id is signed as `%253A`. S3 does not do so; names that
+//! go there need no encoding.
 
 mod canonical;
 mod sign;
@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 pub use canonical::{Canonical, Stamp};
-pub use sign::{Credentials, Signer};
+pub use sign::{Credentials, S3, Signer, Unsigned};
 pub use verify::{Claim, Mismatch};
 
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -69,7 +69,8 @@ class FakePlane:
     def cache_report(self) -> bytes:
         names = ("entries", "bytes", "max_bytes", "stored", "refused", "evicted", "in_flight")
         return msgspec.msgpack.encode(
-            dict.fromkeys(names, 0) | {"enabled": True, "semantic": None, "rows": []}
+            dict.fromkeys(names, 0)
+            | {"enabled": True, "semantic": None, "redis": None, "objects": None, "rows": []}
         )
 
     def cache_entry(self, key: str) -> bytes | None:

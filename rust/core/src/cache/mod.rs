@@ -5,12 +5,16 @@
 //! [`replay`] makes of a stored answer what the caller asked for; [`count`] what it saved; [`semantic`] finds answers to
 //! questions that mean the same.
 
+mod address;
 pub mod control;
 pub mod count;
 pub mod entry;
 pub mod flight;
+pub mod gate;
 pub mod items;
 pub mod key;
+mod link;
+pub mod objects;
 pub mod probe;
 pub mod purge;
 pub mod remote;

@@ -34,6 +34,7 @@ impl Probe {
             single_flight: false,
             measure: false,
             redis: None,
+            objects: None,
             semantic: None,
         });
         let headers = ["host", "user-agent", "accept", "authorization", "content-type", "content-length"];

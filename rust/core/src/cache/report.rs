@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use super::count::{Line, Table, merged};
 use super::entry::{Entry, Form};
+use super::gate::TierReport;
 use super::key::CacheKey;
 use super::semantic::SemanticReport;
 use super::store::Cache;
+use crate::metrics::Exposition;
 
 /// The state of the store, and what it did since the start.
 #[derive(Debug, Serialize)]
@@ -23,6 +25,8 @@ pub struct Report {
     /// Requests that others may wait for.
     pub in_flight: u64,
     pub semantic: Option<SemanticReport>,
+    pub redis: Option<TierReport>,
+    pub objects: Option<TierReport>,
     pub rows: Vec<Line>,
 }
 
@@ -58,7 +62,49 @@ pub fn report<'t>(cache: &Cache, tables: impl Iterator<Item = &'t Table>) -> Rep
         evicted: cache.evicted(),
         in_flight: cache.flights.len() as u64,
         semantic: cache.semantic().map(|semantic| semantic.report()),
+        redis: cache.remote().map(|remote| remote.report()),
+        objects: cache.objects().map(|objects| objects.report()),
         rows: merged(tables),
+    }
+}
+
+/// The series of the tiers beneath memory.
+pub fn expose(cache: &Cache, out: &mut Exposition) {
+    let redis = cache.remote().map(|remote| ("redis", remote.report()));
+    let objects = cache.objects().map(|objects| ("objects", objects.report()));
+    let tiers: Vec<(&str, TierReport)> = redis.into_iter().chain(objects).collect();
+    if tiers.is_empty() {
+        return;
+    }
+    out.family(
+        "ailink_cache_tier_total",
+        "counter",
+        "Reads and writes of a tier beneath memory, by what became of them.",
+    );
+    for (tier, report) in &tiers {
+        for (outcome, count) in [
+            ("hit", report.hits),
+            ("miss", report.misses),
+            ("error", report.errors),
+            ("timeout", report.timeouts),
+            ("skipped", report.skipped),
+            ("foreign", report.foreign),
+            ("written", report.writes),
+            ("dropped", report.dropped),
+        ] {
+            out.sample("ailink_cache_tier_total", &format!("tier=\"{tier}\",outcome=\"{outcome}\""), count);
+        }
+    }
+    let name = "ailink_cache_tier_read_seconds_total";
+    out.family(name, "counter", "Time that requests waited for answered reads of a tier.");
+    for (tier, report) in &tiers {
+        let seconds = format!("{}.{:06}", report.read_us / 1_000_000, report.read_us % 1_000_000);
+        out.sample(name, &format!("tier=\"{tier}\""), seconds);
+    }
+    let name = "ailink_cache_tier_open";
+    out.family(name, "gauge", "1 while a tier that failed is left alone.");
+    for (tier, report) in &tiers {
+        out.sample(name, &format!("tier=\"{tier}\""), u64::from(report.open));
     }
 }
 

@@ -2,6 +2,7 @@
 //! there can give one request the answer to another.
 
 use std::io::{Read, Write};
+use std::sync::atomic::Ordering;
 
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
@@ -11,8 +12,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{About, Entry, Form, Worth};
+use super::gate::{Counts, Got};
 use super::key::CacheKey;
 use crate::aead::{self, KEY_BYTES, NONCE_BYTES};
+use crate::clock::wall_us;
 
 /// The layout, and its version.
 const MAGIC: &[u8; 4] = b"ALC1";
@@ -112,6 +115,20 @@ impl Sealer {
                 tags: head.tags.into(),
             },
         })
+    }
+}
+
+impl Sealer {
+    /// What a tier had under this key, as its answer; values that do not open are counted.
+    pub fn got(&self, key: &CacheKey, bytes: &[u8], counts: &Counts) -> Got {
+        match self.open(key, bytes) {
+            Some(entry) if entry.expires_us > wall_us() => Got::Entry(Box::new(entry)),
+            Some(_) => Got::Nothing,
+            None => {
+                counts.foreign.fetch_add(1, Ordering::Relaxed);
+                Got::Nothing
+            }
+        }
     }
 }
 

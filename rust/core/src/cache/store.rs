@@ -13,11 +13,13 @@ use super::entry::{About, Entry, Fill, Form, Worth};
 use super::flight::Flights;
 use super::items;
 use super::key::CacheKey;
+use super::objects::{self, Objects};
 use super::purge::Purge;
-use super::remote::{Memory, Remote, Target};
+use super::remote::{Lease, Memory, Remote, Target};
 use super::semantic::{self, Semantic};
 use crate::clock::wall_us;
 use crate::snapshot::wire;
+use crate::state::CredentialSlot;
 
 #[derive(Clone)]
 struct ByBytes;
@@ -52,6 +54,7 @@ struct Store {
 pub struct Cache {
     store: Arc<ArcSwapOption<Store>>,
     remote: ArcSwapOption<Remote>,
+    objects: ArcSwapOption<Objects>,
     semantic: ArcSwapOption<Semantic>,
     pub flights: Flights,
     epoch: Arc<AtomicU64>,
@@ -107,18 +110,35 @@ impl Cache {
         if current.as_ref().map(|remote| &remote.target) == target.as_ref() {
             return Ok(());
         }
-        let remote = target.map(|target| {
-            let (store, epoch) = (self.store.clone(), self.epoch.clone());
-            let flush = Box::new(move || {
-                epoch.fetch_add(1, Ordering::AcqRel);
-                if let Some(store) = store.load().as_ref() {
-                    store.entries.clear();
-                }
-            });
-            Remote::start(target, Memory { epoch: self.epoch.clone(), flush })
-        });
+        let remote = target.map(|target| Remote::start(target, self.memory()));
         self.remote.store(remote.transpose()?);
         Ok(())
+    }
+
+    /// Follows the settings of the third tier. `credential`: of its bucket.
+    ///
+    /// # Errors
+    /// The tier cannot be used.
+    pub fn connect_objects(&self, target: Option<(objects::Target, Arc<CredentialSlot>)>) -> Result<(), String> {
+        let current = self.objects.load();
+        if current.as_ref().map(|objects| &objects.target) == target.as_ref().map(|(target, _)| target) {
+            return Ok(());
+        }
+        let objects = target.map(|(target, credential)| Objects::start(target, credential, self.memory()));
+        self.objects.store(objects.transpose()?);
+        Ok(())
+    }
+
+    /// What a tier must know of the memory.
+    fn memory(&self) -> Memory {
+        let (store, epoch) = (self.store.clone(), self.epoch.clone());
+        let flush = Box::new(move || {
+            epoch.fetch_add(1, Ordering::AcqRel);
+            if let Some(store) = store.load().as_ref() {
+                store.entries.clear();
+            }
+        });
+        Memory { epoch: self.epoch.clone(), flush }
     }
 
     /// Follows the settings of the semantic cache. What it knows stays unless they change.
@@ -150,6 +170,16 @@ impl Cache {
         self.remote.load_full()
     }
 
+    /// The third tier, where there is one.
+    pub fn objects(&self) -> Option<Arc<Objects>> {
+        self.objects.load_full()
+    }
+
+    /// There is something beneath memory.
+    pub fn is_tiered(&self) -> bool {
+        self.remote.load().is_some() || self.objects.load().is_some()
+    }
+
     /// The entry, if it may still be given at `now_us`; a stale one is one that shall be replaced.
     pub fn get(&self, key: &CacheKey, now_us: i64) -> Option<Arc<Entry>> {
         let store = self.store.load();
@@ -168,7 +198,7 @@ impl Cache {
     }
 
     /// Keeps an answer and gives it to those who wait for it.
-    pub fn fill(&self, fill: Box<Fill>, made: Made) -> Arc<Entry> {
+    pub fn fill(&self, mut fill: Box<Fill>, made: Made) -> Arc<Entry> {
         let expires_us = made.now_us.saturating_add(fill.ttl_us);
         let entry = Arc::new(Entry {
             form: made.form,
@@ -182,8 +212,9 @@ impl Cache {
             about: fill.about,
         });
         let kept = fill.keep && fill.ttl_us > 0 && self.put(fill.key, &entry, fill.epoch);
-        if kept && let Some(remote) = self.remote.load().as_ref() {
-            remote.put(fill.key, &entry, fill.epoch);
+        if kept {
+            let lease = self.sink(fill.key, &entry, fill.epoch, fill.lease.take());
+            fill.lease = lease;
         }
         if let (Some(question), Some(meaning), Some(semantic)) = (fill.question, fill.meaning, self.semantic())
             && kept
@@ -197,6 +228,29 @@ impl Cache {
             lead.done(&entry);
         }
         entry
+    }
+
+    /// Writes an entry to the tiers beneath. Returns the lease unless it is given back behind a write of its own.
+    fn sink(&self, key: CacheKey, entry: &Arc<Entry>, epoch: u64, lease: Option<Lease>) -> Option<Lease> {
+        let (remote, objects) = (self.remote.load(), self.objects.load());
+        let objects = objects.as_ref().filter(|objects| objects.takes(entry));
+        let alone = objects.is_some_and(|objects| objects.is_long(entry));
+        if let Some(remote) = remote.as_ref().filter(|_| !alone) {
+            remote.put(key, entry, epoch);
+        }
+        let Some(objects) = objects else { return lease };
+        let (with, without) = if alone { (lease, None) } else { (None, lease) };
+        objects.put(key, entry, epoch, with);
+        without
+    }
+
+    /// An entry of the third tier becomes one of the second, where it may.
+    pub fn rise(&self, key: CacheKey, entry: &Arc<Entry>, epoch: u64) {
+        if let (Some(remote), Some(objects)) = (self.remote.load().as_ref(), self.objects.load().as_ref())
+            && !objects.is_long(entry)
+        {
+            remote.put(key, entry, epoch);
+        }
     }
 
     /// The same for a whole answer, whose inputs may be kept one by one. Returns what the caller gets.
@@ -257,22 +311,34 @@ impl Cache {
     }
 
     /// Removes what fits; what is being made now is not kept. Returns how many entries went.
-    pub fn purge(&self, purge: &Purge) -> u64 {
+    ///
+    /// # Errors
+    /// A tier could not be reached: what it holds may come back.
+    pub fn purge(&self, purge: &Purge) -> Result<u64, String> {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.flights.forget();
-        let store = self.store.load();
-        let Some(store) = store.as_ref() else { return 0 };
         let gone = AtomicU64::new(0);
-        store.entries.retain(|key, entry| {
-            let goes = purge.fits(key, &entry.about);
-            gone.fetch_add(u64::from(goes), Ordering::Relaxed);
-            !goes
-        });
-        let gone = gone.into_inner();
+        if let Some(store) = self.store.load().as_ref() {
+            store.entries.retain(|key, entry| {
+                let goes = purge.fits(key, &entry.about);
+                gone.fetch_add(u64::from(goes), Ordering::Relaxed);
+                !goes
+            });
+        }
         if let Some(semantic) = self.semantic.load().as_ref() {
             semantic.sweep();
         }
-        self.remote.load().as_ref().map_or(gone, |remote| gone.max(remote.purge(purge)))
+        let remote = self.remote.load().as_ref().map(|remote| remote.purge(purge));
+        let objects = self.objects.load().as_ref().map(|objects| objects.purge(purge));
+        let mut most = gone.into_inner();
+        let mut wrong = Vec::new();
+        for (name, done) in [("cache.redis", remote), ("cache.objects", objects)] {
+            match done.unwrap_or(Ok(0)) {
+                Ok(gone) => most = most.max(gone),
+                Err(error) => wrong.push(format!("{name}: {error}")),
+            }
+        }
+        if wrong.is_empty() { Ok(most) } else { Err(wrong.join("; ")) }
     }
 
     /// Looks at every entry.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redis::AsyncCommands;
-use redis::aio::ConnectionManager;
 use tokio::sync::mpsc;
 
+use super::gate::{Counts, Got};
 use super::key::CacheKey;
+use super::link::{Link, Node};
 use super::purge::{Purge, hex};
-use super::remote::{Ask, Counts, Got, Memory, Write};
+use super::remote::{Ask, Memory, Write};
 use super::sealed::Sealer;
 use crate::clock::wall_us;
 
@@ -31,7 +31,7 @@ pub struct Tier {
 
 pub async fn run(
     tier: Arc<Tier>,
-    connection: ConnectionManager,
+    connection: Link,
     mut asked: mpsc::Receiver<Ask>,
     mut written: mpsc::Receiver<Write>,
 ) {
@@ -46,7 +46,7 @@ pub async fn run(
         let mut known = None;
         loop {
             tokio::time::sleep(LOOK).await;
-            let purges: Result<Option<u64>, _> = watching.get(format!("{}purges", watcher.prefix)).await;
+            let purges = watching.query::<Option<u64>>(&command("GET", format!("{}purges", watcher.prefix))).await;
             if let Ok(purges) = purges {
                 let purges = purges.unwrap_or(0);
                 if known.is_some_and(|known| known != purges) {
@@ -74,46 +74,39 @@ impl Tier {
         format!("{}l:{}", self.prefix, hex(key))
     }
 
-    async fn answer(&self, connection: &mut ConnectionManager, ask: Ask) {
+    async fn answer(&self, connection: &mut Link, ask: Ask) {
         match ask {
             Ask::Get(key, reply) => {
-                let found: Result<Option<Vec<u8>>, _> = connection.get(self.entry_name(&key)).await;
+                let found = connection.query::<Option<Vec<u8>>>(&command("GET", self.entry_name(&key))).await;
                 let got = match found {
-                    Err(_) => Got::Failed,
+                    Err(error) => self.failed(error),
                     Ok(None) => Got::Nothing,
-                    Ok(Some(bytes)) => self.opened(&key, &bytes),
+                    Ok(Some(bytes)) => self.sealer.got(&key, &bytes, &self.counts),
                 };
                 let _ = reply.send(got);
             }
             Ask::Lease(key, reply) => {
-                let mut command = redis::cmd("SET");
-                command.arg(self.lease_name(&key)).arg(1).arg("NX").arg("PX").arg(LEASE_MS);
-                let taken: Result<Option<String>, _> = command.query_async(connection).await;
+                let mut set = command("SET", self.lease_name(&key));
+                set.arg(1).arg("NX").arg("PX").arg(LEASE_MS);
+                let taken = connection.query::<Option<String>>(&set).await;
                 let _ = reply.send(match taken {
                     Ok(Some(_)) => Got::Taken,
                     Ok(None) => Got::Nothing,
-                    Err(_) => Got::Failed,
+                    Err(error) => self.failed(error),
                 });
             }
             Ask::Info(reply) => {
-                let info: Result<String, _> = redis::cmd("INFO").query_async(connection).await;
-                let _ = reply.send(info.ok());
+                let _ = reply.send(connection.info().await.ok());
             }
         }
     }
 
-    fn opened(&self, key: &CacheKey, bytes: &[u8]) -> Got {
-        match self.sealer.open(key, bytes) {
-            Some(entry) if entry.expires_us > wall_us() => Got::Entry(Box::new(entry)),
-            Some(_) => Got::Nothing,
-            None => {
-                self.counts.foreign.fetch_add(1, Ordering::Relaxed);
-                Got::Nothing
-            }
-        }
+    fn failed(&self, error: redis::RedisError) -> Got {
+        self.counts.failed(error);
+        Got::Failed
     }
 
-    async fn write(&self, connection: &mut ConnectionManager, write: Write) {
+    async fn write(&self, connection: &mut Link, write: Write) {
         let done = match write {
             Write::Put(key, entry, epoch) => {
                 // What was purged meanwhile does not come back.
@@ -122,42 +115,49 @@ impl Tier {
                     return;
                 }
                 let Some(sealed) = self.sealer.seal(&key, &entry) else { return };
-                connection.pset_ex::<_, _, ()>(self.entry_name(&key), sealed, ms).await
+                let mut set = command("SET", self.entry_name(&key));
+                set.arg(sealed).arg("PX").arg(ms);
+                connection.query::<()>(&set).await
             }
-            Write::Release(key) => connection.unlink::<_, ()>(self.lease_name(&key)).await,
-            Write::Purge(purge, reply) => match self.purge(connection, &purge).await {
-                Ok(gone) => {
-                    let _ = reply.send(gone);
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
+            Write::Release(key) => connection.query::<()>(&command("UNLINK", self.lease_name(&key))).await,
+            Write::Purge(purge, reply) => {
+                let gone = self.purge(connection, &purge).await;
+                let _ = reply.send(gone.as_ref().map(|gone| *gone).map_err(ToString::to_string));
+                gone.map(|_| ())
+            }
         };
         match done {
             Ok(()) => self.counts.writes.fetch_add(1, Ordering::Relaxed),
-            Err(_) => self.counts.errors.fetch_add(1, Ordering::Relaxed),
+            Err(error) => {
+                self.counts.failed(error);
+                self.counts.errors.fetch_add(1, Ordering::Relaxed)
+            }
         };
     }
 
-    async fn purge(&self, connection: &mut ConnectionManager, purge: &Purge) -> redis::RedisResult<u64> {
-        connection.incr::<_, _, ()>(format!("{}purges", self.prefix), 1).await?;
+    async fn purge(&self, connection: &mut Link, purge: &Purge) -> redis::RedisResult<u64> {
+        connection.query::<()>(&command("INCR", format!("{}purges", self.prefix))).await?;
+        let mut gone = 0;
+        for node in connection.nodes().await? {
+            gone += self.purge_at(connection, &node, purge).await?;
+        }
+        Ok(gone)
+    }
+
+    async fn purge_at(&self, connection: &mut Link, node: &Node, purge: &Purge) -> redis::RedisResult<u64> {
         let (mut cursor, mut gone) = (0u64, 0u64);
         loop {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(format!("{}e:*", self.prefix)).arg("COUNT").arg(STEP);
-            let (next, names): (u64, Vec<String>) = scan.query_async(connection).await?;
-            let mut going = Vec::new();
+            let (next, names): (u64, Vec<String>) = connection.query_at(node, scan).await?;
             for name in names {
-                let value: Option<Vec<u8>> = connection.get(&name).await?;
+                let value: Option<Vec<u8>> = connection.query(&command("GET", &name)).await?;
                 let key = name.rsplit_once(':').and_then(|(_, key)| super::report::parse_key(key));
                 let entry = key.zip(value).and_then(|(key, value)| Some((key, self.sealer.open(&key, &value)?)));
-                // What is not ours under our name goes as well.
+                // What is not ours under our name goes as well. Each by itself: of a cluster they lie in many slots.
                 if entry.is_none_or(|(key, entry)| purge.fits(&key, &entry.about)) {
-                    going.push(name);
+                    gone += connection.query::<u64>(&command("UNLINK", &name)).await?;
                 }
-            }
-            if !going.is_empty() {
-                gone += connection.unlink::<_, u64>(&going).await?;
             }
             cursor = next;
             if cursor == 0 {
@@ -165,4 +165,10 @@ impl Tier {
             }
         }
     }
+}
+
+fn command(name: &str, key: impl redis::ToRedisArgs) -> redis::Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(key);
+    command
 }

@@ -6,6 +6,9 @@ use smallvec::{SmallVec, smallvec};
 use super::canonical::names;
 use super::{ALGORITHM, Canonical, Scope, Stamp, signature};
 
+/// The service that object stores are.
+pub const S3: &str = "s3";
+
 /// An access key as it is pushed: `ID:SECRET`, or `ID:SECRET:TOKEN` for a temporary one.
 #[derive(Clone, Copy)]
 pub struct Credentials<'a> {
@@ -38,26 +41,35 @@ pub struct Signer {
     pub operation: Option<String>,
 }
 
+/// What of a request its signer must know. `payload`: the hash of its body.
+#[derive(Clone, Copy)]
+pub struct Unsigned<'a> {
+    pub method: &'a str,
+    pub target: &'a str,
+    pub payload: &'a [u8; 64],
+}
+
 impl Signer {
-    /// Appends the headers that sign a POST to `target`.
+    /// Appends the headers that sign a request.
     pub fn sign(
         &self,
         head: &mut BytesMut,
         credentials: &Credentials<'_>,
-        target: &str,
-        payload: &[u8; 64],
+        Unsigned { method, target, payload }: Unsigned<'_>,
         seconds: i64,
     ) {
         let stamp = Stamp::new(seconds);
         let scope = Scope { stamp: &stamp, region: &self.region, service: &self.service };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut headers: SmallVec<[(&str, &str); 4]> =
-            smallvec![("host", self.host.as_str()), ("x-amz-date", stamp.text())];
+        let payload = std::str::from_utf8(payload).unwrap_or_default();
+        let mut headers: SmallVec<[(&str, &str); 5]> = smallvec![("host", self.host.as_str())];
+        // S3 wants to be told the hash that was signed.
+        headers.extend((self.service == S3).then_some(("x-amz-content-sha256", payload)));
+        headers.push(("x-amz-date", stamp.text()));
         headers.extend(credentials.token.map(|token| ("x-amz-security-token", token)));
         headers.extend(self.operation.as_deref().map(|operation| ("x-amz-target", operation)));
         let headers = headers.as_slice();
-        let payload = std::str::from_utf8(payload).unwrap_or_default();
-        let canonical = Canonical { method: "POST", path, query, headers, payload };
+        let canonical = Canonical { method, path, query, headers, payload };
         let signature = signature(credentials.secret.as_bytes(), &scope, &canonical);
         for (name, value) in headers.iter().skip(1) {
             put(head, &[name, ": ", value, "\r\n"]);
@@ -68,6 +80,15 @@ impl Signer {
         put(head, &[", SignedHeaders=", &signed, ", Signature="]);
         head.put_slice(&signature);
         head.put_slice(b"\r\n");
+    }
+
+    /// The same headers, one by one.
+    pub fn headers(&self, credentials: &Credentials<'_>, request: Unsigned<'_>, seconds: i64) -> Vec<(String, String)> {
+        let mut head = BytesMut::new();
+        self.sign(&mut head, credentials, request, seconds);
+        let text = String::from_utf8_lossy(&head);
+        let pairs = text.lines().filter_map(|line| line.split_once(": "));
+        pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }
 }
 

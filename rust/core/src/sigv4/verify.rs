@@ -159,7 +159,7 @@ mod tests {
     use bytes::BytesMut;
     use http::{HeaderName, HeaderValue};
 
-    use super::super::{Credentials, Signer, payload_hash};
+    use super::super::{Credentials, Signer, Unsigned, payload_hash};
     use super::*;
 
     const NOW: i64 = 1_790_000_000;
@@ -174,7 +174,8 @@ mod tests {
         };
         let credentials = Credentials { id: "AKID", secret: "hush", token: Some("t") };
         let mut head = BytesMut::new();
-        signer.sign(&mut head, &credentials, TARGET, &payload_hash([body]), NOW);
+        let request = Unsigned { method: "POST", target: TARGET, payload: &payload_hash([body]) };
+        signer.sign(&mut head, &credentials, request, NOW);
         let mut headers = HeaderMap::new();
         for line in std::str::from_utf8(&head).unwrap().split_terminator("\r\n") {
             let (name, value) = line.split_once(": ").unwrap();

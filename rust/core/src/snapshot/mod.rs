@@ -236,6 +236,7 @@ impl Snapshot {
                 single_flight: false,
                 measure: false,
                 redis: None,
+                objects: None,
                 semantic: None,
             },
             deployments: Vec::new(),

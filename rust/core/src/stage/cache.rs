@@ -24,7 +24,7 @@ use crate::cache::{Fill, key, replay};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange};
-use crate::stage::{refresh, similar};
+use crate::stage::{beneath, refresh, similar};
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if let Some(earlier) = exchange.fill.take() {
@@ -116,7 +116,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         Some(Part::Lead(lead)) => fill.lead = Some(lead),
         None => {}
     }
-    let asks = fill.question.is_some() || !wish.refresh && exchange.shard.shared.state.cache.remote().is_some();
+    let asks = fill.question.is_some() || !wish.refresh && exchange.shard.shared.state.cache.is_tiered();
     exchange.fill = Some(fill);
     if asks {
         return Ok(Flow::Park);
@@ -175,9 +175,9 @@ pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
     Ok(response)
 }
 
-/// The answer from the second tier, or that to a similar question.
+/// The answer from the tiers beneath memory, or that to a similar question.
 async fn elsewhere(exchange: &mut Exchange) -> Option<Response<Body>> {
-    if let Some(response) = deeper(exchange).await {
+    if let Some(response) = beneath::look(exchange).await {
         return Some(response);
     }
     let response = Box::pin(similar::look(exchange)).await;
@@ -185,59 +185,6 @@ async fn elsewhere(exchange: &mut Exchange) -> Option<Response<Body>> {
         missed(exchange);
     }
     response
-}
-
-/// How long an answer that another node is fetching is waited for, and how often it is looked for.
-const OTHERS: std::time::Duration = std::time::Duration::from_secs(60);
-const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
-
-/// The answer from the second tier, also if another node is about to put it there.
-async fn deeper(exchange: &mut Exchange) -> Option<Response<Body>> {
-    let cache = &exchange.shard.shared.state.cache;
-    if exchange.cache == CacheUse::Refresh {
-        return None;
-    }
-    let (remote, key) = (cache.remote()?, exchange.fill.as_ref()?.key);
-    let began = std::time::Instant::now();
-    let mut found = remote.get(&key).await;
-    if found.is_none() && exchange.snapshot.cache.single_flight {
-        loop {
-            if let Some(lease) = remote.lease(&key).await {
-                // What came between the look and the lease.
-                found = remote.get(&key).await;
-                if let Some(fill) = exchange.fill.as_mut().filter(|_| found.is_none()) {
-                    fill.lease = Some(lease);
-                }
-                break;
-            }
-            tokio::time::sleep(LOOK).await;
-            found = remote.get(&key).await;
-            if found.is_some() || began.elapsed() > OTHERS {
-                break;
-            }
-        }
-    }
-    exchange.waited += began.elapsed();
-    found.and_then(|entry| from_remote(exchange, entry))
-}
-
-/// An entry of the second tier becomes one of memory, and the answer.
-fn from_remote(exchange: &mut Exchange, entry: Entry) -> Option<Response<Body>> {
-    let fill = exchange.fill.as_ref()?;
-    let old = fill.max_age_us.is_some_and(|age| exchange.wall_us - entry.stored_us > age);
-    if old || entry.about.tenant != fill.about.tenant {
-        return None;
-    }
-    let entry = Arc::new(entry);
-    exchange.shard.shared.state.cache.put(fill.key, &entry, fill.epoch);
-    let pace = replay::pace(exchange);
-    let response = replay::response(exchange, &entry, pace)?;
-    exchange.cache = CacheUse::Hit;
-    if let Some(lead) = exchange.fill.take().and_then(|fill| fill.lead) {
-        lead.done(&entry);
-    }
-    told(exchange, What::Hit, &entry.worth);
-    Some(response)
 }
 
 /// What is asked, whoever asks: what a cache would go by.

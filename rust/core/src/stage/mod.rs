@@ -4,6 +4,7 @@
 pub mod admit;
 pub mod attempt;
 pub mod authorize;
+pub mod beneath;
 pub mod cache;
 pub mod count;
 pub mod exhausted;

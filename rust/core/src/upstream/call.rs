@@ -18,8 +18,8 @@ use super::origin::{BaseUrl, Origin};
 use super::pool::Pool;
 use super::tls;
 
-/// Longest answer that is read.
-const ANSWER: usize = 1024 * 1024;
+/// Longest answer that is usually read.
+pub const ANSWER: usize = 1024 * 1024;
 
 /// Time a connection of a pool may rest.
 const IDLE: Duration = Duration::from_secs(20);
@@ -59,6 +59,7 @@ impl Post<'_> {
             timeout: self.timeout,
             guarded: self.guarded,
             pool: None,
+            most: ANSWER,
         };
         call.send().await
     }
@@ -85,6 +86,8 @@ pub struct Call<'c> {
     pub timeout: Duration,
     pub guarded: bool,
     pub pool: Option<(&'c Pool, usize)>,
+    /// Longest answer that is read.
+    pub most: usize,
 }
 
 impl Call<'_> {
@@ -118,7 +121,7 @@ impl Call<'_> {
         let mut head = format!("{} {path}{query} HTTP/1.1\r\nhost: {}\r\n", self.method, base.authority);
         head.push_str("accept: application/json\r\nuser-agent: ailink\r\n");
         let has = |name: &str| self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
-        if self.method == "POST" {
+        if matches!(self.method, "POST" | "PUT") {
             if !has("content-type") {
                 head.push_str("content-type: application/json\r\n");
             }
@@ -158,8 +161,8 @@ impl Call<'_> {
         let mut body = BytesMut::new();
         while let Some(data) = std::future::poll_fn(|cx| conn.poll_frame(cx, &mut head.body)).await {
             body.extend_from_slice(&data?);
-            if body.len() > ANSWER {
-                let message = "the answer is longer than 1 MiB".to_string();
+            if body.len() > self.most {
+                let message = format!("the answer is longer than {} bytes", self.most);
                 return Err(IoError::Lost { message, written: true, seen: true });
             }
         }

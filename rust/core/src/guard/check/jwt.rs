@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::params::Params;
 use super::{Fault, Outcome, View};
 use crate::clock::wall_us;
-use crate::upstream::call::Call;
+use crate::upstream::call::{ANSWER, Call};
 use crate::upstream::origin::BaseUrl;
 
 const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
@@ -106,8 +106,16 @@ impl Jwt {
         if let Some((_, keys)) = known {
             return self.judge(view, &keys);
         }
-        let call =
-            Call { method: "GET", url, headers: &[], body: &[], timeout: KEYS_WITHIN, guarded: *guarded, pool: None };
+        let call = Call {
+            method: "GET",
+            url,
+            headers: &[],
+            body: &[],
+            timeout: KEYS_WITHIN,
+            guarded: *guarded,
+            pool: None,
+            most: ANSWER,
+        };
         let keys = match call.send().await {
             Ok((200, body)) => set(&serde_json::from_slice(&body).unwrap_or_default()),
             Ok((status, _)) => return Outcome::failed(format!("the keys were answered with {status}")),

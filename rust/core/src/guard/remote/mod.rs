@@ -11,15 +11,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::check::{Change, Fault, Outcome, Scope, View};
 use crate::clock::{coarse_ns, wall_us};
-use crate::sigv4::{self, Signer};
+use crate::sigv4::{self, Signer, Unsigned};
 use crate::upstream::Pool;
-use crate::upstream::call::Call;
+use crate::upstream::call::{self, Call};
 use crate::upstream::origin::BaseUrl;
 use reply::Reading;
 pub use template::portkey;
@@ -243,6 +242,7 @@ impl Remote {
             timeout: self.timeout,
             guarded: self.guarded,
             pool: Some((&self.pool, thread)),
+            most: call::ANSWER,
         };
         match call.send().await {
             Ok((status, answer)) if (200..300).contains(&status) => reading.read(&answer, view, pieces),
@@ -264,13 +264,8 @@ fn signed(sign: &Sign, url: &str, body: &[u8], headers: &mut Vec<(String, String
         operation: sign.operation.clone(),
     };
     let target = if base.prefix.is_empty() { "/" } else { base.prefix.as_str() };
-    let mut head = BytesMut::new();
     let payload = sigv4::payload_hash([body]);
-    signer.sign(&mut head, &credentials, target, &payload, wall_us() / 1_000_000);
-    for line in String::from_utf8_lossy(&head).lines() {
-        if let Some((name, value)) = line.split_once(": ") {
-            headers.push((name.to_string(), value.to_string()));
-        }
-    }
+    let request = Unsigned { method: "POST", target, payload: &payload };
+    headers.extend(signer.headers(&credentials, request, wall_us() / 1_000_000));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::guard::check::{Fault, Outcome, Parameters, Scope, View};
-use crate::upstream::call::{Call, resolves};
+use crate::upstream::call::{ANSWER, Call, resolves};
 use crate::upstream::origin::{BaseUrl, Origin};
 
 /// Addresses of one text.
@@ -52,7 +52,8 @@ impl Urls {
             let Ok(BaseUrl { origin: Origin::Tcp { host, port, .. }, .. }) = BaseUrl::parse(url) else { return false };
             return resolves(&host, port, timeout).await;
         }
-        let call = Call { method: "HEAD", url, headers: &[], body: &[], timeout, guarded: true, pool: None };
+        let call =
+            Call { method: "HEAD", url, headers: &[], body: &[], timeout, guarded: true, pool: None, most: ANSWER };
         call.send().await.is_ok_and(|(status, _)| (200..400).contains(&status))
     }
 }

@@ -1,0 +1,157 @@
+//! The patience of requests with a tier beneath memory: a time-out for each, and a rest after failures in a row.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::entry::Entry;
+use crate::clock::monotonic_ns;
+
+/// Failures in a row after which a tier is left alone, and for how long.
+const FAILURES: u32 = 5;
+pub const REST: Duration = Duration::from_secs(5);
+/// Longest part of an error that is kept.
+const TROUBLE: usize = 300;
+
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub hits: AtomicU64,
+    pub misses: AtomicU64,
+    pub errors: AtomicU64,
+    pub timeouts: AtomicU64,
+    pub skipped: AtomicU64,
+    pub foreign: AtomicU64,
+    pub writes: AtomicU64,
+    pub dropped: AtomicU64,
+    pub micros: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Counts {
+    /// A read or a write failed.
+    pub fn failed(&self, error: impl std::fmt::Display) {
+        let text: String = error.to_string().chars().take(TROUBLE).collect();
+        let mut last = self.last_error.lock();
+        if last.as_ref() != Some(&text) {
+            tracing::warn!(error = text, "a tier of the cache failed");
+            *last = Some(text);
+        }
+    }
+}
+
+/// What operators see. `foreign`: values that were not ours, or damaged.
+#[derive(Debug, Serialize)]
+pub struct TierReport {
+    pub open: bool,
+    pub hits: u64,
+    pub misses: u64,
+    pub errors: u64,
+    pub timeouts: u64,
+    pub skipped: u64,
+    pub foreign: u64,
+    pub writes: u64,
+    pub dropped: u64,
+    /// Of reads that were answered.
+    pub mean_us: u64,
+    pub read_us: u64,
+    pub last_error: Option<String>,
+}
+
+pub enum Got {
+    Entry(Box<Entry>),
+    Nothing,
+    /// The lease is this node's.
+    Taken,
+    Failed,
+}
+
+pub struct Gate {
+    pub timeout: Duration,
+    pub counts: Arc<Counts>,
+    failures: AtomicU32,
+    /// On the monotonic clock.
+    rests_until: AtomicU64,
+}
+
+impl Gate {
+    pub fn new(timeout: Duration) -> Self {
+        Gate { timeout, counts: Arc::default(), failures: AtomicU32::new(0), rests_until: AtomicU64::new(0) }
+    }
+
+    pub fn rests(&self) -> bool {
+        self.rests_until.load(Ordering::Relaxed) > monotonic_ns()
+    }
+
+    /// Asks the tier's thread by `send`, which says whether there was room, and waits for its answer.
+    pub async fn ask(&self, send: impl FnOnce(oneshot::Sender<Got>) -> bool) -> Got {
+        let (reply, answer) = oneshot::channel();
+        let began = monotonic_ns();
+        if self.rests() || !send(reply) {
+            self.counts.skipped.fetch_add(1, Ordering::Relaxed);
+            return Got::Failed;
+        }
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(Ok(Got::Failed) | Err(_)) => {
+                self.counts.errors.fetch_add(1, Ordering::Relaxed);
+                self.failed();
+                Got::Failed
+            }
+            Ok(Ok(got)) => {
+                self.failures.store(0, Ordering::Relaxed);
+                self.counts.micros.fetch_add((monotonic_ns() - began) / 1000, Ordering::Relaxed);
+                got
+            }
+            Err(_) => {
+                self.counts.timeouts.fetch_add(1, Ordering::Relaxed);
+                self.failed();
+                Got::Failed
+            }
+        }
+    }
+
+    /// The entry among the answers of a tier, counted.
+    pub fn found(&self, got: Got) -> Option<Entry> {
+        match got {
+            Got::Entry(entry) => {
+                self.counts.hits.fetch_add(1, Ordering::Relaxed);
+                Some(*entry)
+            }
+            Got::Nothing => {
+                self.counts.misses.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Got::Taken | Got::Failed => None,
+        }
+    }
+
+    fn failed(&self) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+            self.failures.store(0, Ordering::Relaxed);
+            let rest = u64::try_from(REST.as_nanos()).unwrap_or(u64::MAX);
+            self.rests_until.store(monotonic_ns() + rest, Ordering::Relaxed);
+        }
+    }
+
+    pub fn report(&self) -> TierReport {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        TierReport {
+            open: self.rests(),
+            hits: get(&counts.hits),
+            misses: get(&counts.misses),
+            errors: get(&counts.errors),
+            timeouts: get(&counts.timeouts),
+            skipped: get(&counts.skipped),
+            foreign: get(&counts.foreign),
+            writes: get(&counts.writes),
+            dropped: get(&counts.dropped),
+            mean_us: get(&counts.micros) / (get(&counts.hits) + get(&counts.misses)).max(1),
+            read_us: get(&counts.micros),
+            last_error: counts.last_error.lock().clone(),
+        }
+    }
+}

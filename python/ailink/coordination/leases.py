@@ -21,6 +21,7 @@ import msgspec
 
 from ailink.background import end
 from ailink.coordination import link
+from ailink.coordination.places import Place, Places
 from ailink.coordination.shapes import (
     MARGIN_MS,
     Answer,
@@ -97,9 +98,7 @@ class Leases:
         self._online = False
         self._doubted = False
         self._peers: Sequence[str] = options.peers
-        self._rates: dict[int, tuple[float, int, float]] = {}
-        self._serials: dict[str, set[int]] = {}
-        self._places: dict[int, tuple[str, str]] = {}
+        self._places = Places()
         self._recalled: set[str] = set()
         self._given: dict[str, float] = {}
 
@@ -175,14 +174,14 @@ class Leases:
 
     def _given_back(self, due: bool) -> list[Standing]:
         """What changed; with all that nobody uses or somebody else needs given up."""
-        recalled = {serial for key in self._recall() for serial in self._serials.get(key, ())}
+        recalled = dict(pair for key in self._recall() for pair in self._places.of(key))
         if not due and not recalled:
             return []
         changed = (
             {one.serial: one for one in self._decode(self._plane.lease_report("changed"))} if due else {}
         )
         spare = [one for one in changed.values() if one.serial in recalled or one.idle_ms >= IDLE_MS]
-        spare += [self._stub(serial) for serial in recalled if serial not in changed]
+        spare += [_stub(serial, place) for serial, place in recalled.items() if serial not in changed]
         changed |= {one.serial: one for one in self._shrink(spare)}
         return list(changed.values())
 
@@ -198,13 +197,6 @@ class Leases:
     def _remind(self, key: str) -> None:
         self._recalled.add(key)
         self._wake.set()
-
-    def _stub(self, serial: int) -> Standing:
-        kind, name = self._places[serial]
-        return Standing(
-            kind=kind, id=name, serial=serial, metric="", window=None, models=None, max=0, period=0, taken=0,
-            granted=0, wanted=0, idle_ms=0,
-        )  # fmt: skip
 
     def _shrink(self, leases: Iterable[Standing]) -> list[Standing]:
         rows = [(one.kind, one.id, one.serial, 0) for one in leases]
@@ -292,8 +284,7 @@ class Leases:
 
     def _row(self, one: Standing, want: int, scale: int) -> Row:
         key = key_of(one)
-        self._serials.setdefault(key, set()).add(one.serial)
-        self._places[one.serial] = (one.kind, one.id)
+        rate = self._places.saw(key, one, time.monotonic())
         sliding = one.window is not None and one.window["kind"] == "sliding"
         length = int(one.window["length_ms"]) if one.window is not None and sliding else 0
         return Row(
@@ -307,19 +298,9 @@ class Leases:
             granted=one.granted // scale,
             want=0 if want == REPORT_ONLY else max(1, -(-want // scale)),
             ahead=int(want == 0),
-            good=-(-max(want, self._expected(one)) // scale),
+            # What will be used while leases hold.
+            good=-(-max(want, int(rate * self._options.ttl_ms / 1_000)) // scale),
         )
-
-    def _expected(self, one: Standing) -> int:
-        """What will be used while leases hold, as it went lately."""
-        now = time.monotonic()
-        at, taken, rate = self._rates.get(one.serial, (now, one.taken, 0.0))
-        if now - at >= REPORT_S / 2:
-            latest = max(0, one.taken - taken) / (now - at)
-            rate = latest if rate == 0.0 else 0.7 * rate + 0.3 * latest
-            at, taken = now, one.taken
-        self._rates[one.serial] = (at, taken, rate)
-        return int(rate * self._options.ttl_ms / 1_000)
 
     def _grant(self, one: Standing, answer: Answer) -> Grant:
         granted = answer.granted * scale_of(one.max)
@@ -386,6 +367,13 @@ class Leases:
                         freed = await self._eval(self._reclaim_script, (self._run_id, silence, 1_000))
                     if freed:
                         log.warning("took back %s leases of nodes that are gone", freed)
+
+
+def _stub(serial: int, place: Place) -> Standing:
+    return Standing(
+        kind=place.kind, id=place.holder, serial=serial, metric="", window=None, models=None, max=0, period=0,
+        taken=0, granted=0, wanted=0, idle_ms=0,
+    )  # fmt: skip
 
 
 def _script(name: str) -> str:

@@ -106,6 +106,7 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "reports": "724d3a9e73526e476db2cb21d68b369f3413c88bce28777c59ac1e18fbf77c4a",
         "vault": "a5a09f19c00c527a5a19a16ebfb19baa6de4bdd2f7c220cf287b19e5644afbda",
         "questions": "7b28d7a689bc6a1622256436bead82d7a6f616bf2b670a21881364bfa34d9889",
+        "ledger_keys": "08177802b677a2c4f34dc71da69f2e281077c3edb5e9785de9044e15312940fa",
     }
 
 

@@ -1,0 +1,1 @@
+-- Sums of several nodes are indexed by key; a single node's stand in its own ledger. See 0014_ledger_keys.pg.sql.

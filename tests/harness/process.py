@@ -110,12 +110,16 @@ class Child:
 
     def freeze(self) -> None:
         """Stops it and all its descendants where they stand; `thaw` lets them go on."""
-        for pid in self.family():
-            os.kill(pid, signal.SIGSTOP)
+        self._tell_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        self._tell_all(signal.SIGCONT)
+
+    def _tell_all(self, number: int) -> None:
         for pid in self.family():
-            os.kill(pid, signal.SIGCONT)
+            # A descendant may end meanwhile, as PostgreSQL's do.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def family(self) -> list[int]:
         """Its process id and those of all its descendants."""

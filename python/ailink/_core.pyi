@@ -138,6 +138,11 @@ class Plane:
     def ledger_query(self, sql: str, params: bytes, timeout_ms: int) -> bytes:
         """Read-only SQL; parameters and rows are MessagePack lists. TimeoutError, RuntimeError."""
 
+    def ledger_forget(self, before_us: int, most: int) -> int:
+        """Removes attempts that began before, the oldest first, so many at most; their sums stay. How many.
+        RuntimeError.
+        """
+
     def drain(self) -> None:
         """Graceful shutdown; returns when all is written. Blocks, without the GIL."""
 

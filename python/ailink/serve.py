@@ -36,6 +36,7 @@ from ailink.config.stored import StoredFault
 from ailink.identities import Refresher
 from ailink.ledger import shared
 from ailink.ledger.reader import LedgerSource
+from ailink.ledger.retention import Retention
 from ailink.observe import logging as log_lines
 from ailink.observe.alerts import AlertSender
 from ailink.observe.events import EventReader
@@ -293,9 +294,15 @@ class Gateway:
         """Begins to work with other nodes, if there are any; the ledger of all of them."""
         try:
             coordination.share_limits(config, self._plane, self._ends)
-            return await shared.open_ledger(self._plane, self._database, config.server.node, self._ends)
+            ledger = await shared.open_ledger(self._plane, self._database, config.server.node, self._ends)
         except (ValueError, RuntimeError) as error:
             raise StartError(str(error)) from None
+        if (keep := config.server.ledger.keep) is not None:
+            shipper = None if ledger is None else ledger.shipper
+            retention = Retention(self._plane, self._database, shipper, int(keep) * 1_000)
+            retention.start()
+            self._ends.push_async_callback(retention.stop)
+        return ledger
 
     def _accept(self) -> None:
         try:

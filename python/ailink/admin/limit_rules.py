@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ailink.admin.durations import calendar_unit, instant, window_seconds
+from ailink.config import limit_words
+from ailink.config.limits import Budgets, Limit
 from ailink.snapshot import rules
+from ailink.snapshot.limits import rules_of, rules_of_budget
 from ailink.snapshot.model import Anchored, Calendar, Lifetime, LimitRule, Sliding
 from ailink.store.settings import Settings
 
@@ -31,7 +37,17 @@ def limit_rules(settings: Settings, now_us: int) -> list[LimitRule]:
         rpm={model: limit.rpm_limit for model, limit in limits if limit.rpm_limit is not None},
         tpm={model: limit.tpm_limit for model, limit in limits if limit.tpm_limit is not None},
     )
+    for words in settings.limits:
+        found += own_rules(words, since, now_us)
     return found
+
+
+def own_rules(words: Mapping[str, Any], since_us: int, now_us: int) -> list[LimitRule]:
+    """A limit in the words of the file; days are those of UTC."""
+    limit = limit_words.read(words)
+    if isinstance(limit, Limit):
+        return rules_of(limit)
+    return rules_of_budget(limit, Budgets(), instant(now_us), since_us=since_us)
 
 
 def increase(settings: Settings, now_us: int) -> int:

@@ -1,6 +1,6 @@
-"""Deployments of models, and providers, made through the API: stored with what is secret sealed, in force on
-this node when the change is answered, on the others within a second. What cannot be put in force is not
-stored.
+"""Deployments of models, providers, and limits, made through the API: stored with what is secret sealed, in
+force on this node when the change is answered, on the others within a second. What cannot be put in force is
+not stored.
 """
 
 from __future__ import annotations
@@ -101,9 +101,11 @@ class ModelService:
         record = await config_objects.get(queries, EVERYWHERE, object_id)
         if record is not None and record.kind == kind:
             return record
-        deployments = {place.id for model in self._config.models() for place in model.deployments}
-        providers = {provider_id(name) for name in self._config.file().providers}
-        if object_id in (deployments if kind == "model" else providers):
+        in_file = {
+            "model": {place.id for model in self._config.models() for place in model.deployments},
+            "provider": {provider_id(name) for name in self._config.file().providers},
+        }
+        if object_id in in_file.get(kind, ()):
             raise conflict(
                 f"this {kind} stands in the configuration file; change it there", "in_the_file", "id"
             )
@@ -147,7 +149,7 @@ def _parted(kind: Kind, body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
 
 def _joined(kind: Kind, plain: dict[str, Any], secret: Mapping[str, Any]) -> dict[str, Any]:
-    if kind == "provider":
+    if kind != "model":
         return {**plain, **secret}
     return {**plain, "litellm_params": {**plain.get("litellm_params", {}), **secret}}
 

@@ -26,6 +26,9 @@ class Plane(Protocol):
     def subject_spend(self, kind: str, ids: list[str]) -> list[int]:
         """What subjects have spent, pico-USD, up to the last settled attempt."""
 
+    def limit_usage(self, subjects: bytes) -> bytes:
+        """MessagePack: for each (kind, id) of a list, its limits with what is `used` or reserved of each."""
+
     def push_credentials(self, rows: bytes) -> None:
         """MessagePack map of slot id to secret."""
 

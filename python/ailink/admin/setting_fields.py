@@ -15,6 +15,7 @@ from ailink.admin.cache_fields import CacheFields, Controls, rule_of, shown
 from ailink.admin.durations import instant, microseconds, next_reset, window_seconds
 from ailink.admin.errors import bad_request
 from ailink.admin.key_access import check_models
+from ailink.admin.limit_fields import Limits, all_words
 from ailink.admin.litellm_fields import METADATA, without_inert
 from ailink.admin.money_fields import Difference, Money, Window, pico
 from ailink.ledger.money import Usd, usd_or_none
@@ -95,6 +96,7 @@ class HolderFields(LimitFields, frozen=True, kw_only=True):
     models: Models | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     budget_id: Identifier | UnsetType | None = UNSET
+    limits: Limits | UnsetType | None = UNSET
     budget_limits: Annotated[list[BudgetEntry], Meta(max_length=10)] | UnsetType | None = UNSET
     model_rpm_limit: ModelLimits | UnsetType | None = UNSET
     model_tpm_limit: ModelLimits | UnsetType | None = UNSET
@@ -129,6 +131,7 @@ LIMITING = frozenset(
         "guardrails",
         "cache",
         "allowed_cache_controls",
+        "limits",
     }
 )
 
@@ -163,6 +166,8 @@ def settings_of(request: msgspec.Struct, before: Settings = NOTHING) -> Settings
         new["metadata"] = checked_metadata(fields["metadata"] or {})
     if "budget_limits" in fields:
         new["budget_windows"] = _windows(fields["budget_limits"] or [])
+    if "limits" in fields:
+        new["limits"] = all_words(fields["limits"] or [])
     if MODEL_FIELDS & fields.keys():
         new["model_limits"] = _model_limits(fields, before.model_limits)
     after = msgspec.structs.replace(before, **new)
@@ -293,6 +298,7 @@ class HolderView(msgspec.Struct, frozen=True, kw_only=True):
     tpm_limit: int | None = None
     rpm_limit: int | None = None
     tpd_limit: int | None = None
+    limits: list[dict[str, Any]] = []
     model_max_budget: dict[str, Any] = {}
     model_rpm_limit: dict[str, int] = {}
     model_tpm_limit: dict[str, int] = {}
@@ -323,6 +329,7 @@ def holder_values(settings: Settings, spent_pico: int, now_us: int) -> dict[str,
             for window in settings.budget_windows
         ],
         "budget_id": settings.budget_id,
+        "limits": list(settings.limits),
         "model_rpm_limit": {model: limit.rpm_limit for model, limit in limits if limit.rpm_limit is not None},
         "model_tpm_limit": {model: limit.tpm_limit for model, limit in limits if limit.tpm_limit is not None},
         "access_group_ids": list(settings.access_groups),

@@ -17,8 +17,9 @@ from ailink.admin.key_owner import key_not_found
 from ailink.admin.services import Services
 from ailink.ledger.money import Usd
 from ailink.ledger.reader import Attempt, LedgerError
+from ailink.ledger.report import DAY_US, RECONCILED, SOURCES
+from ailink.store import bills
 
-SOURCES = ("reported", "estimated", "unknown", "reconciled")
 STREAMED, MIRRORED, HEDGED, CHECKED = 1, 2, 4, 8
 
 
@@ -96,7 +97,20 @@ async def spend_logs(services: Services, call: Call[Nothing, LogsQuery]) -> list
         raise _unavailable(error) from error
     tokens = await services.keys.tokens(attempt.key_id for attempt in attempts if attempt.key_id)
     places = _places(services)
-    return [_log(services, attempt, tokens, places) for attempt in attempts]
+    logs = [_log(services, attempt, tokens, places) for attempt in attempts]
+    return await _reconciled(services, attempts, logs)
+
+
+async def _reconciled(
+    services: Services, attempts: Sequence[Attempt], logs: list[SpendLog]
+) -> list[SpendLog]:
+    """With those marked whose provider billed as much for their day and model."""
+    days = [attempt.at_us // DAY_US for attempt in attempts]
+    agreed = await bills.agreed(services.database, min(days), max(days)) if days else set()
+    return [
+        msgspec.structs.replace(log, source=SOURCES[RECONCILED]) if (day, log.model_id) in agreed else log
+        for day, log in zip(days, logs, strict=True)
+    ]
 
 
 async def global_spend(services: Services, call: Call[Nothing, Nothing]) -> GlobalSpend:

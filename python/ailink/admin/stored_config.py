@@ -13,6 +13,7 @@ import msgspec
 from ailink.config.schema import Config
 from ailink.config.stored import (
     Stored,
+    StoredLimit,
     StoredModel,
     StoredProvider,
     Surroundings,
@@ -76,6 +77,11 @@ def opened(keyring: Keyring, records: Sequence[ConfigObject]) -> Stored:
             )
             for record in ordered
             if record.kind == "provider"
+        ],
+        limits=[
+            StoredLimit(id=record.id, on=record.name, words=record.body)
+            for record in ordered
+            if record.kind == "limit"
         ],
     )
 

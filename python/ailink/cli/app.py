@@ -20,6 +20,7 @@ from ailink.cli import (
     models,
     policies,
     providers,
+    reconcile,
     router,
     serve,
     stages,
@@ -57,6 +58,7 @@ def build() -> typer.Typer:
     app.command(context_settings=mock.FORWARDED)(mock.bench)
     app.command()(migrate.migrate)
     app.add_typer(imports.build(), name="import")
+    app.command()(reconcile.reconcile)
     app.command()(doctor.doctor)
     app.command()(version.version)
     return app

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ailink import serve
     from ailink.cli import client, discover, doctor_checks, migration, render
     from ailink.config import data_dir, loader, policy_files, problems
+    from ailink.ledger import bills
     from ailink.moving import offline as moving
     from ailink.pricing import files as price_files
     from ailink.providers import registry
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ailink.semantic import evaluation as semantic
 
 _MODULES: Final = {
+    "bills": "ailink.ledger.bills",
     "client": "ailink.cli.client",
     "core": "ailink._core",
     "data_dir": "ailink.config.data_dir",
@@ -47,6 +49,7 @@ _MODULES: Final = {
 }
 
 __all__ = [
+    "bills",
     "client",
     "core",
     "data_dir",

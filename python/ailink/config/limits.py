@@ -18,7 +18,8 @@ from ailink.providers.vocabulary import OPERATIONS
 _Amount = Annotated[int, Meta(ge=0, le=10**15)]
 _Name = Annotated[str, Meta(max_length=256)]
 Percent = Annotated[int, Meta(ge=1, le=100)]
-_Models = tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...]
+_Names = tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...]
+Each = Literal["ip", "session", "key", "user", "team", "customer", "model"]
 On = Annotated[str, Meta(pattern=r"^(global|(model|provider|deployment|endpoint):.{1,256})$")]
 
 UNITS: Final = ("second", "minute", "hour", "day", "week", "month", "year")
@@ -50,13 +51,30 @@ class Keep(Strict, frozen=True, kw_only=True):
     """What those of low priority may not use besides."""
 
 
-class Limit(Strict, frozen=True, kw_only=True):
-    """At most this much in any window of the length `per`, wherever it begins; `parallel` at any time."""
+class Common(Strict, frozen=True, kw_only=True):
+    """What limits and budgets have in common."""
 
     on: On = "global"
     """`global`, or `model:NAME`, `provider:NAME`, `deployment:ID`, `endpoint:OPERATION`."""
     name: _Name = ""
     """What refusals call it."""
+    models: _Names | None = None
+    """Names or globs it is about, counted together; null: all."""
+    providers: _Names | None = None
+    """The same of providers."""
+    endpoints: _Names | None = None
+    """Operations it is about, counted together; null: all."""
+    each: Each | None = None
+    """It holds for each of these by itself; null: for all together."""
+    soft: bool = False
+    """Passing it is reported, and nothing refused."""
+    on_exhausted: OnExhausted = OnExhausted()
+    keep: Keep = Keep()
+
+
+class Limit(Common, frozen=True, kw_only=True):
+    """At most this much in any window of the length `per`, wherever it begins; `parallel` at any time."""
+
     requests: _Amount | None = None
     input_tokens: _Amount | None = None
     output_tokens: _Amount | None = None
@@ -64,28 +82,16 @@ class Limit(Strict, frozen=True, kw_only=True):
     """Input and output."""
     parallel: _Amount | None = None
     per: Duration = Duration(60_000)
-    models: _Models | None = None
-    """Names or globs it is about, counted together; null: all."""
-    soft: bool = False
-    """Passing it is reported, and nothing refused."""
-    on_exhausted: OnExhausted = OnExhausted()
-    keep: Keep = Keep()
 
 
-class Budget(Strict, frozen=True, kw_only=True):
+class Budget(Common, frozen=True, kw_only=True):
     """At most this many US dollars."""
 
-    on: On = "global"
-    name: _Name = ""
     usd: PicoUsd
     per: Annotated[str, Meta(min_length=1, max_length=32)] = "month"
     """A unit of the calendar (`day`, `week` from Monday, `month`, …), a duration such as `30d` for any
     window of that length, or `lifetime`.
     """
-    models: _Models | None = None
-    soft: bool = False
-    on_exhausted: OnExhausted = OnExhausted()
-    keep: Keep = Keep()
     alert_at: Annotated[tuple[Percent, ...], Meta(max_length=10)] = ()
     """Percents of it that are told of when they are passed; see `alerts`."""
 
@@ -126,26 +132,45 @@ def faults(limits: tuple[Limit, ...], budgets: Budgets, models: Set[str]) -> Ite
         if not 0 < limit.per <= LONGEST:
             yield (*path, "per"), "must be from 1ms to 400d"
         yield from _unknown(limit.on, (*path, "on"), known)
+        yield from _narrowed(limit, path)
         yield from _exhausted(limit, path)
     for index, budget in enumerate(budgets.rules):
         path = ("budgets", "rules", index)
-        try:
-            length = window(budget.per)
-        except ValueError as error:
-            yield (*path, "per"), f"expected one of {', '.join(UNITS)}, `lifetime` or a duration: {error}"
-        else:
-            if isinstance(length, Duration) and not 0 < length <= LONGEST:
-                yield (*path, "per"), "must be from 1ms to 400d"
-        if not 0 <= int(budget.usd) < 2**63:
-            yield (*path, "usd"), "must be from 0 to 9 million"
+        yield from _amount(budget, path)
         if budget.on.startswith("endpoint:"):
             yield (*path, "on"), "spend is not recorded by endpoint, so it cannot be limited there"
         yield from _unknown(budget.on, (*path, "on"), known)
+        yield from _narrowed(budget, path)
         yield from _exhausted(budget, path)
     try:
         ZoneInfo(budgets.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         yield ("budgets", "timezone"), f"no time zone `{budgets.timezone}` in the tz database"
+
+
+def _amount(budget: Budget, path: Path) -> Iterator[tuple[Path, str]]:
+    try:
+        length = window(budget.per)
+    except ValueError as error:
+        yield (*path, "per"), f"expected one of {', '.join(UNITS)}, `lifetime` or a duration: {error}"
+    else:
+        if isinstance(length, Duration) and not 0 < length <= LONGEST:
+            yield (*path, "per"), "must be from 1ms to 400d"
+    if not 0 <= int(budget.usd) < 2**63:
+        yield (*path, "usd"), "must be from 0 to 9 million"
+    if budget.each is not None and budget.per == "lifetime":
+        yield (*path, "per"), "what holds for each of many needs a period that ends"
+
+
+def _narrowed(limit: Limit | Budget, path: Path) -> Iterator[tuple[Path, str]]:
+    for name in ("models", "providers", "endpoints"):
+        if getattr(limit, name) == ():
+            yield (*path, name), "names nothing; leave it out for all"
+    for index, endpoint in enumerate(limit.endpoints or ()):
+        if endpoint not in OPERATIONS and "*" not in endpoint:
+            yield (*path, "endpoints", index), f"there is no endpoint `{endpoint}`"
+    if limit.endpoints is not None and isinstance(limit, Budget):
+        yield (*path, "endpoints"), "spend is not recorded by endpoint, so it cannot be limited there"
 
 
 def _exhausted(limit: Limit | Budget, path: Path) -> Iterator[tuple[Path, str]]:
@@ -164,6 +189,7 @@ def _exhausted(limit: Limit | Budget, path: Path) -> Iterator[tuple[Path, str]]:
     kind = limit.on.partition(":")[0]
     if limit.soft and (any(asked) or limit.keep != Keep()):
         yield path, "a soft limit refuses nothing, so nothing is exhausted or kept"
+    kind = "provider" if limit.providers is not None else kind
     if kind in ("provider", "deployment") and any(asked):
         yield told, f"a {kind} without room is passed over for another, and then for the model's fallbacks"
 

@@ -78,6 +78,8 @@ class Ledger(Strict, frozen=True, kw_only=True):
     segment_slots: Annotated[int, Meta(ge=256, le=1_048_576)] = 8_192
     max_bytes: Size = Size(1024 * 1024 * 1024)
     flush: Duration = Duration(250)
+    keep: Duration | None = None
+    """Attempts that are older are removed, once an hour; their sums per day stay. null: nothing is."""
 
 
 class Server(Strict, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Final
 from ailink.config.problems import Path
 from ailink.config.schema import Config
 
+KEEP_LEAST = 2 * 86_400_000
 REDIS_SCHEMES: Final = (
     "redis",
     "rediss",
@@ -28,6 +29,9 @@ def problems(config: Config) -> Iterator[tuple[Path, str]]:
         yield ("database_url",), text
     elif not name.startswith("/") or len(name) < 2 or "?" in name:
         yield ("database_url",), "expected `sqlite:///FILE`, relative to `data_dir`, or `sqlite:////FILE`"
+    keep = config.server.ledger.keep
+    if keep is not None and int(keep) < KEEP_LEAST:
+        yield ("server", "ledger", "keep"), "must be 2d or more: today's and yesterday's attempts are needed"
     if config.redis_url is None:
         return
     if config.redis_url.reveal().partition("://")[0] not in REDIS_SCHEMES:

@@ -1,4 +1,5 @@
-"""Models and providers that were made through the API, read with the words of the file and put beside it.
+"""Models, providers and limits that were made through the API, read with the words of the file and put beside
+it.
 
 The file wins: what does not fit it any more is left out, and said so. Variables of the environment are the
 file's alone: whoever may add a model here may not read the environment through it.
@@ -14,9 +15,10 @@ from typing import Any
 
 import msgspec
 
-from ailink.config import litellm, yaml12
+from ailink.config import limit_words, litellm, yaml12
 from ailink.config.checks import Context, check
 from ailink.config.deployments import PlacementError, provider_row
+from ailink.config.limits import Budget
 from ailink.config.litellm_models import ENV_PREFIX
 from ailink.config.problems import ConfigError, Path, Place, Problem
 from ailink.config.reader import Reader
@@ -50,11 +52,30 @@ class StoredProvider(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any]
 
 
+class StoredLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit or budget in the words of the file, but for `on`."""
+
+    id: str
+    on: str
+    words: Mapping[str, Any]
+
+
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """In the order in which they were made."""
 
     models: Sequence[StoredModel] = ()
     providers: Sequence[StoredProvider] = ()
+    limits: Sequence[StoredLimit] = ()
+
+    def __len__(self) -> int:
+        return len(self.models) + len(self.providers) + len(self.limits)
+
+    def without(self, id: str) -> Stored:
+        return Stored(
+            models=[one for one in self.models if one.id != id],
+            providers=[one for one in self.providers if one.id != id],
+            limits=[one for one in self.limits if one.id != id],
+        )
 
 
 class StoredFault(Exception):
@@ -75,12 +96,12 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
 def with_stored(config: Config, stored: Stored, around: Surroundings) -> Config:
     """The file's configuration with all of them. Raises StoredFault for the first that cannot be used."""
-    if not stored.models and not stored.providers:
+    if not len(stored):
         return config
     config = _with_providers(config, stored.providers)
     merged = _with_models(config, stored.models, _with_own(config, around.registry))
     _checked(merged, stored, around)
-    return merged
+    return _with_limits(merged, stored.limits)
 
 
 def with_usable(config: Config, stored: Stored, around: Surroundings) -> tuple[Config, list[StoredFault]]:
@@ -90,11 +111,8 @@ def with_usable(config: Config, stored: Stored, around: Surroundings) -> tuple[C
         try:
             return with_stored(config, stored, around), faults
         except StoredFault as fault:
-            left = Stored(
-                models=[model for model in stored.models if model.id != fault.id],
-                providers=[provider for provider in stored.providers if provider.id != fault.id],
-            )
-            if len(left.models) + len(left.providers) == len(stored.models) + len(stored.providers):
+            left = stored.without(fault.id)
+            if len(left) == len(stored):
                 raise  # nobody's fault alone
             stored = left
             faults.append(fault)
@@ -117,6 +135,22 @@ def _with_providers(config: Config, providers: Iterable[StoredProvider]) -> Conf
             raise StoredFault(stored.id, problem.path, problem.message)
         merged[stored.name] = provider
     return msgspec.structs.replace(config, providers=merged)
+
+
+def _with_limits(config: Config, stored: Sequence[StoredLimit]) -> Config:
+    models = {name for model in config.models for name in (model.name, *model.aliases)}
+    limits, budgets = list(config.limits), list(config.budgets.rules)
+    for one in stored:
+        try:
+            found = limit_words.read({**one.words, "on": one.on}, models)
+        except limit_words.LimitFault as fault:
+            raise StoredFault(one.id, fault.path, str(fault)) from fault
+        if isinstance(found, Budget):
+            budgets.append(found)
+        else:
+            limits.append(found)
+    rules = msgspec.structs.replace(config.budgets, rules=tuple(budgets))
+    return msgspec.structs.replace(config, limits=tuple(limits), budgets=rules)
 
 
 def _with_own(config: Config, registry: Registry) -> Registry:

@@ -23,6 +23,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     window: dict[str, Any] | None
     models: list[str] | None
+    endpoints: list[str] | None = None
+    providers: list[str] | None = None
     max: int
     period: int
     taken: int
@@ -87,6 +89,7 @@ def key_of(one: Standing) -> str:
     for field in ("shift_us", "shifted_offset_s"):
         window.pop(field, None)
     identity = [one.kind, one.id, one.metric, sorted(window.items()), one.models, one.period]
+    identity += [one.endpoints, one.providers]
     return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:24]
 
 

@@ -7,7 +7,7 @@ tag may add up to more than the total; the total is always that of the range.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -16,12 +16,15 @@ from ailink.ledger.reader import HALF, PICO, Dialect, LedgerReader
 
 DAY_US: Final = 86_400_000_000
 SOURCES: Final = ("reported", "estimated", "unknown", "reconciled")
+RECONCILED: Final = 3
 # Days whose mean is what the rest of a period is expected to cost.
 RECENT: Final = 7
 
 Dimension = Literal[
     "organization", "team", "user", "project", "key", "model", "deployment", "customer", "tag", "day",
     "source" ]  # fmt: skip
+# What is reconciled is so by these.
+_PLACE: Final[tuple[Dimension, ...]] = ("day", "deployment")
 COLUMNS: Final[Mapping[str, tuple[str, int]]] = {
     "organization": ("org_id", 2),
     "team": ("team_id", 6),
@@ -115,11 +118,33 @@ async def ask(reader: LedgerReader, question: Question) -> Report:
         for name in _names(dimensions, row[: len(dimensions)], question.filters.get("tag")):
             found[name] = found.get(name, Amounts()) + amounts
     lines = [Line(names=name, amounts=amounts) for name, amounts in found.items() if amounts.requests]
+    return Report(lines=_sorted(lines, dimensions) if dimensions else [], total=total)
+
+
+def _sorted(lines: list[Line], dimensions: Sequence[Dimension]) -> list[Line]:
     if dimensions[:1] == ("day",):
-        lines.sort(key=lambda line: (line.names[0], -line.amounts.cost_pico))
-    else:
-        lines.sort(key=lambda line: (-line.amounts.cost_pico, str(line.names)))
-    return Report(lines=lines if dimensions else [], total=total)
+        return sorted(lines, key=lambda line: (line.names[0], -line.amounts.cost_pico))
+    return sorted(lines, key=lambda line: (-line.amounts.cost_pico, str(line.names)))
+
+
+async def ask_reconciled(
+    reader: LedgerReader, question: Question, agreed: Collection[tuple[int, str]]
+) -> Report:
+    """The same, where attempts of these days and deployments count as reconciled. Raises `LedgerError`."""
+    wanted = question.group_by
+    if "source" not in wanted or not agreed:
+        return await ask(reader, question)
+    beside = tuple(one for one in _PLACE if one not in wanted)
+    finer = await ask(reader, msgspec.structs.replace(question, group_by=(*wanted, *beside)))
+    found: dict[tuple[str | int | None, ...], Amounts] = {}
+    for line in finer.lines:
+        named = dict(zip((*wanted, *beside), line.names, strict=True))
+        if (named["day"], named["deployment"]) in agreed:
+            named["source"] = SOURCES[RECONCILED]
+        name = tuple(named[one] for one in wanted)
+        found[name] = found.get(name, Amounts()) + line.amounts
+    lines = [Line(names=name, amounts=amounts) for name, amounts in found.items()]
+    return Report(lines=_sorted(lines, wanted), total=finer.total)
 
 
 async def forecast(reader: LedgerReader, question: Question, now_us: int) -> int:

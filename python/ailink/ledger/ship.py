@@ -139,6 +139,8 @@ class Shipper:
                 if not self._failing:
                     log.warning("spending cannot be sent to the database and is kept here: %s", error)
                 self._failing = True
+                # Another node may have dropped one of them since.
+                self._months.clear()
 
     async def once(self) -> None:
         """Sends all rows that the database lacks. Raises `DatabaseError`, RuntimeError, TimeoutError."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from ailink.admin import alert_handlers as alerts
 from ailink.admin import approval_handlers as approvals
+from ailink.admin import bill_handlers as bill
 from ailink.admin import cache_handlers as cache
 from ailink.admin import credential_handlers as creds
 from ailink.admin import feedback_handlers as feedback
@@ -78,6 +79,10 @@ ROUTES: tuple[Route, ...] = (
           body=tokens.TokenRequest, response=tokens.CostEstimate),
     route("GET", "/v1/spend", ADMIN, report.spend, "Spend by any dimension and time", tag="Spend",
           query=report.SpendQuery, response=report.SpendReport),
+    route("GET", "/v1/bills", ADMIN, bill.list_bills, "Bills of providers beside the ledger", tag="Spend",
+          query=bill.BillsQuery, response=bill.BillView),
+    route("POST", "/v1/bills", ADMIN, bill.reconcile, "Reconcile the ledger with a provider's bill",
+          tag="Spend", body=bill.NewBill, response=bill.BillView),
     route("GET", "/global/spend", ADMIN, spend.global_spend, "Everything spent so far", tag="Spend",
           response=spend.GlobalSpend),
 

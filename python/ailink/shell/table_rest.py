@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ailink.admin import key_fields as key
+from ailink.admin import limit_fields as limit
+from ailink.admin import limit_handlers as limits
 from ailink.admin import litellm_fields as litellm
 from ailink.admin import provider_handlers as providers
 from ailink.admin import rest_fields as fields
@@ -11,7 +13,7 @@ from ailink.admin import restores
 from ailink.admin import team_fields as team
 from ailink.admin import user_fields as user
 from ailink.shell import spending
-from ailink.shell.policy import needs
+from ailink.shell.policy import Policy, needs
 from ailink.shell.route import Route, route
 
 KEY_READ, KEY_WRITE = needs("keys.read"), needs("keys.write")
@@ -78,6 +80,17 @@ REST_ROUTES: tuple[Route, ...] = (
           tag="Providers", body=fields.ProviderChanges, response=fields.ProviderView),
     route("DELETE", "/v1/providers/{name}", MODEL_WRITE, providers.delete, "Delete a provider",
           tag="Providers", response=fields.Deleted),
+
+    route("GET", "/v1/limits", OPERATION_READ, limits.list_limits,
+          "Limits of the gateway and what is used of them", tag="Limits", response=limit.LimitsView),
+    route("POST", "/v1/limits", Policy.ADMIN, limits.new, "Add a limit or budget", tag="Limits",
+          body=limit.NewLimit, response=limit.LimitView, status=201),
+    route("GET", "/v1/limits/{id}", OPERATION_READ, limits.get, "One limit", tag="Limits",
+          response=limit.LimitView),
+    route("PATCH", "/v1/limits/{id}", Policy.ADMIN, limits.update, "Change a limit", tag="Limits",
+          body=limit.LimitChanges, response=limit.LimitView),
+    route("DELETE", "/v1/limits/{id}", Policy.ADMIN, limits.delete, "Delete a limit", tag="Limits",
+          response=fields.Deleted),
 
     *(
         route("POST", f"/{noun.path}/restore", needs(noun.permission), restores.of(noun),

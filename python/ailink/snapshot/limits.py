@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 from zoneinfo import ZoneInfo
@@ -37,48 +38,63 @@ def compile_subjects(config: Config, now: datetime | None = None) -> list[Subjec
     found: dict[Name, list[LimitRule]] = {}
     aliases = {alias: model.name for model in config.models for alias in model.aliases}
     for limit in config.limits:
-        found.setdefault(_name(limit.on, aliases), []).extend(_rules(limit))
+        found.setdefault(scope_of(limit.on, aliases), []).extend(rules_of(limit))
     for budget in config.budgets.rules:
-        rule = _budget(budget, config.budgets, now or datetime.now(UTC))
-        found.setdefault(_name(budget.on, aliases), []).extend([rule, *rules.alerts(rule, budget.alert_at)])
+        made = rules_of_budget(budget, config.budgets, now or datetime.now(UTC))
+        found.setdefault(scope_of(budget.on, aliases), []).extend(made)
     return [
         SubjectRow(kind=kind, id=name, alias=None, parents=[], blocked=False, limits=limits)
         for (kind, name), limits in found.items()
     ]
 
 
-def _name(on: str, aliases: dict[str, str]) -> Name:
+def scope_of(on: str, aliases: Mapping[str, str]) -> Name:
+    """The subject that `on` names."""
     kind, _, name = on.partition(":")
     return cast(SubjectKind, kind), aliases.get(name, name) if kind == "model" else name
 
 
-def _rules(limit: Limit) -> list[LimitRule]:
-    models = None if limit.models is None else list(limit.models)
+def rules_of(limit: Limit) -> list[LimitRule]:
+    """One for each thing it counts."""
     sliding = Sliding(length_ms=int(limit.per))
     return [
-        _with(limit, rules.limit(metric, most, sliding, models=models, soft=limit.soft, name=limit.name))
+        _with(limit, rules.limit(metric, most, sliding, soft=limit.soft, name=limit.name))
         for metric in _METRICS
         if (most := getattr(limit, metric)) is not None
     ]
 
 
-def _budget(budget: Budget, settings: Budgets, now: datetime) -> LimitRule:
+def rules_of_budget(
+    budget: Budget, settings: Budgets, now: datetime, *, since_us: int = 0
+) -> list[LimitRule]:
+    """The budget itself, and what tells of parts of it."""
     span: Sliding | Calendar | Lifetime
     length = window(budget.per)
     if isinstance(length, Duration):
         span = Sliding(length_ms=int(length))
     elif length == "lifetime":
-        span = Lifetime(since_us=0)
+        span = Lifetime(since_us=since_us)
     else:
-        span = rules.calendar(cast(CalendarUnit, length), ZoneInfo(settings.timezone), now=now)
-    models = None if budget.models is None else list(budget.models)
-    rule = rules.limit("spend", int(budget.usd), span, models=models, soft=budget.soft, name=budget.name)
-    return _with(budget, rule)
+        zone = ZoneInfo(settings.timezone)
+        span = rules.calendar(cast(CalendarUnit, length), zone, now=now, since_us=since_us)
+    rule = rules.limit("spend", int(budget.usd), span, soft=budget.soft, name=budget.name)
+    rule = _with(budget, rule)
+    return [rule, *rules.alerts(rule, budget.alert_at)]
 
 
 def _with(limit: Limit | Budget, rule: LimitRule) -> LimitRule:
-    kept = (limit.keep.normal, limit.keep.high)
-    return replace(rule, on_exhausted=_exhausted(limit.on_exhausted), reserved=kept)
+    def names(given: tuple[str, ...] | None) -> list[str] | None:
+        return None if given is None else list(given)
+
+    return replace(
+        rule,
+        models=names(limit.models),
+        endpoints=names(limit.endpoints),
+        providers=names(limit.providers),
+        each=limit.each,
+        on_exhausted=_exhausted(limit.on_exhausted),
+        reserved=(limit.keep.normal, limit.keep.high),
+    )
 
 
 def _exhausted(wanted: OnExhausted) -> Exhausted:

@@ -525,6 +525,7 @@ SubjectKind = Literal[
     "global", "organization", "team", "project", "user", "member", "key", "customer", "tag", "model",
     "provider", "deployment", "endpoint",
 ]  # fmt: skip
+Each = Literal["ip", "session", "key", "user", "team", "customer", "model"]
 Metric = Literal["requests", "parallel", "input_tokens", "output_tokens", "tokens", "spend"]
 CalendarUnit = Literal["second", "minute", "hour", "day", "week", "month", "year"]
 
@@ -590,7 +591,8 @@ Exhausted = Refuse | Queue | Throttle | Fallback
 
 class LimitRule(_Wire, frozen=True, kw_only=True):
     """One limit: at most `max` of `metric` (spend in pico-USD) in `window` (None for `parallel` alone).
-    `models`: names or globs, counted together; None: all. Passing a `soft` limit is told as an event, and
+    `models`, `endpoints`, `providers`: names or globs, counted together; None: all. `each`: it holds for each
+    of these by itself. Passing a `soft` limit is told as an event, and
     nothing refused. `name` is for messages and may be empty. `reserved`: percents of it that only requests
     of normal or high priority may use, and only those of high priority.
     """
@@ -600,6 +602,9 @@ class LimitRule(_Wire, frozen=True, kw_only=True):
     max: int
     window: Sliding | Calendar | Anchored | Lifetime | None
     models: list[str] | None
+    endpoints: list[str] | None
+    providers: list[str] | None
+    each: Each | None
     soft: bool
     on_exhausted: Exhausted
     reserved: tuple[int, int]

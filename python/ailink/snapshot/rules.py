@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
+import msgspec
+
 from ailink.snapshot.model import (
     Anchored,
     Calendar,
@@ -41,6 +43,9 @@ def limit(
         max=min(most, MOST),
         window=None if metric == "parallel" else window,
         models=models,
+        endpoints=None,
+        providers=None,
+        each=None,
         soft=soft,
         on_exhausted=Refuse(),
         reserved=(0, 0),
@@ -50,13 +55,13 @@ def limit(
 def alerts(budget: LimitRule, percents: Sequence[int]) -> list[LimitRule]:
     """Soft rules that tell of shares of a budget."""
     return [
-        limit(
-            budget.metric,
-            budget.max * percent // 100,
-            budget.window,
-            models=budget.models,
+        msgspec.structs.replace(
+            budget,
+            max=budget.max * percent // 100,
             soft=True,
             name=f"{percent} % of {budget.name or 'the budget'}",
+            on_exhausted=Refuse(),
+            reserved=(0, 0),
         )
         for percent in sorted(set(percents))
     ]

@@ -1,4 +1,4 @@
-"""What was configured through the API: deployments of models and providers, beside those of the file."""
+"""What was configured through the API beside the file: deployments of models, providers, limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from ailink.store.rows import Record, Rows
 
-Kind = Literal["model", "provider"]
+Kind = Literal["model", "provider", "limit"]
 
 
 class ConfigObject(Record, frozen=True, kw_only=True):
@@ -37,3 +37,7 @@ config_objects = Rows("config_object", ConfigObject)
 
 def provider_id(name: str) -> str:
     return f"provider:{name}"
+
+
+def limit_id(name: str) -> str:
+    return f"limit:{name}"

@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget_duration: str | None = None
     budget_windows: tuple[BudgetWindow, ...] = ()
     model_limits: dict[str, ModelLimit] = {}
+    # Further ones, in the words of the configuration file.
+    limits: tuple[dict[str, Any], ...] = ()
     temp_budget_increase: int | None = None
     temp_budget_expiry_us: int | None = None
     budget_id: str | None = None

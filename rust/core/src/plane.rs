@@ -307,6 +307,14 @@ impl Plane {
         rmp_serde::to_vec(&rows).map_err(|error| failed(&error))
     }
 
+    /// Removes old attempts from the ledger, so many at most; their sums stay. How many.
+    ///
+    /// # Errors
+    /// Of its database.
+    pub fn ledger_forget(&self, before_us: i64, most: u32) -> Result<u64, PlaneError> {
+        self.shared.state.ledger.forget(before_us, most).map_err(|error| PlaneError(error.to_string()))
+    }
+
     fn event(&self, kind: &'static str, level: &'static str, message: &str) {
         self.shared.events.push(Event { kind, level, message: message.to_string(), ..Event::default() });
     }

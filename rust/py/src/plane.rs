@@ -208,6 +208,10 @@ impl Plane {
         Ok(PyBytes::new(py, &rows))
     }
 
+    fn ledger_forget(&self, py: Python<'_>, before_us: i64, most: u32) -> PyResult<u64> {
+        py.detach(|| self.0.ledger_forget(before_us, most)).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    }
+
     fn drain(&self, py: Python<'_>) {
         py.detach(|| self.0.drain());
     }

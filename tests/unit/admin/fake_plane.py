@@ -66,6 +66,9 @@ class FakePlane:
     def subject_spend(self, kind: str, ids: list[str]) -> list[int]:
         return [self.spent.get(f"{kind}:{name}", 0) for name in ids]
 
+    def limit_usage(self, subjects: bytes) -> bytes:
+        return msgspec.msgpack.encode([[] for _ in msgspec.msgpack.decode(subjects)])
+
     def cache_report(self) -> bytes:
         names = ("entries", "bytes", "max_bytes", "stored", "refused", "evicted", "in_flight")
         return msgspec.msgpack.encode(

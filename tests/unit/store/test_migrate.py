@@ -107,6 +107,7 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "vault": "a5a09f19c00c527a5a19a16ebfb19baa6de4bdd2f7c220cf287b19e5644afbda",
         "questions": "7b28d7a689bc6a1622256436bead82d7a6f616bf2b670a21881364bfa34d9889",
         "ledger_keys": "08177802b677a2c4f34dc71da69f2e281077c3edb5e9785de9044e15312940fa",
+        "leaders": "42a3f3cec94e2be3f89b63670d3c7a8c7a6ab1a9c59625a0a9a820ed5f2b2fce",
     }
 
 

@@ -259,6 +259,23 @@ impl Ledger {
         past::past(&self.store, &engine.drain, since_us, exact_us, see)
     }
 
+    /// Removes attempts that began before `before_us`, the oldest first and so many at most; how many. Their sums stay, and
+    /// so does the newest attempt, from whose number others go on.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn forget(&self, before_us: i64, most: u32) -> Result<u64, LedgerError> {
+        past::forget(&self.store, before_us, most)
+    }
+
+    /// When the oldest attempt that is kept began, µs since 1970.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn oldest_us(&self) -> Result<Option<i64>, LedgerError> {
+        past::oldest_us(&self.store)
+    }
+
     /// The names of a kind, with their numbers.
     #[must_use]
     pub fn names(&self, kind: DictKind) -> Vec<(u32, Arc<str>)> {

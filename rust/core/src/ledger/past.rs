@@ -130,6 +130,19 @@ fn of_row(row: &Row) -> Past {
     }
 }
 
+pub(super) fn forget(store: &Store, before_us: i64, most: u32) -> Result<u64, LedgerError> {
+    let connection = store.connection.lock();
+    let end = first_at(&connection, before_us)?.saturating_add(DISORDER);
+    let sql = "DELETE FROM attempt WHERE attempt_id IN (SELECT attempt_id FROM attempt WHERE attempt_id < ?1 \
+        AND attempt_id < (SELECT max(attempt_id) FROM attempt) AND at_us < ?2 ORDER BY attempt_id LIMIT ?3)";
+    Ok(connection.execute(sql, (end, before_us, most))? as u64)
+}
+
+pub(super) fn oldest_us(store: &Store) -> Result<Option<i64>, LedgerError> {
+    let sql = "SELECT at_us FROM attempt ORDER BY attempt_id LIMIT 1";
+    Ok(store.connection.lock().query_row(sql, [], |row| row.get(0)).optional()?)
+}
+
 /// The first attempt at or after a time, by halving: numbers grow with time.
 fn first_at(connection: &Connection, at_us: i64) -> Result<i64, LedgerError> {
     let ends = "SELECT coalesce(min(attempt_id), 0), coalesce(max(attempt_id), 0) + 1 FROM attempt";

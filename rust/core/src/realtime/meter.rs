@@ -36,6 +36,7 @@ use crate::state::draw::Told;
 use crate::state::keys::Key;
 use crate::state::line::Rank;
 use crate::state::rules::Now;
+use crate::state::scope::Aim;
 
 /// The status of rows: the answer to the upgrade.
 const SWITCHED: u16 = 101;
@@ -53,6 +54,7 @@ pub struct Meter {
     shard: Arc<Shard>,
     caller: Caller,
     model: Arc<str>,
+    endpoint: &'static str,
     payers: Extra,
     placed: bool,
     output: (u64, bool),
@@ -85,6 +87,7 @@ impl Meter {
                 key: exchange.key.clone(),
             },
             model: exchange.model().map_or_else(|| Arc::from(""), |model| model.name.clone()),
+            endpoint: exchange.endpoint.operation.name(),
             placed: !places.is_empty(),
             payers: exchange.extra.iter().chain(&places).cloned().collect(),
             output: reserve::output(exchange, deployment),
@@ -188,7 +191,7 @@ impl Meter {
         let terms = Terms {
             payers: self.payers.clone(),
             placed: self.placed,
-            model: &self.model,
+            aim: Aim { model: &self.model, endpoint: self.endpoint, provider: &self.deployment.provider },
             price: self.price.as_deref(),
             input: self.prompt + self.prompt / 8,
             output: self.output.0,

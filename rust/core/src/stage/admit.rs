@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
-use super::{Flow, Wait, exhausted, share};
+use super::{Flow, Wait, exhausted, parts, share};
 use crate::account::Admission;
 use crate::arrival::{Arrival, Caller};
 use crate::clock::monotonic_ns;
@@ -19,6 +19,7 @@ use crate::refusal;
 use crate::state::draw::{Ask, Passed, Told, peek};
 use crate::state::line::Rank;
 use crate::state::rules::{Amounts, Exhausted, Metric, Now};
+use crate::state::scope::Aim;
 use crate::state::sessions;
 use crate::state::subjects::Kind;
 use crate::tags;
@@ -46,7 +47,8 @@ pub fn at_the_door(arrival: &Arrival, headers: &HeaderMap, caller: &mut Caller) 
         return Ok(());
     }
     let now = Now::at(arrival.started, arrival.wall_us);
-    let ask = Ask { model: "", metrics: Metric::ARRIVAL, amounts: ONE, elastic: false, now, rank: Rank::FIRST };
+    let aim = Aim::default();
+    let ask = Ask { aim, metrics: Metric::ARRIVAL, amounts: ONE, elastic: false, now, rank: Rank::FIRST };
     match peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut caller.quotas) {
         // What else may become of it is seen when it has been read.
         Err(refused) if refused.rule.row.on_exhausted == Exhausted::Refuse => {
@@ -86,7 +88,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     admission.let_go();
     let model = exchange.model.and_then(|index| exchange.snapshot.models.get(index as usize));
     let ask = Ask {
-        model: model.map_or("", |model| &model.name),
+        aim: Aim {
+            model: model.map_or("", |model| &model.name),
+            endpoint: exchange.endpoint.operation.name(),
+            provider: "",
+        },
         metrics: Metric::ARRIVAL,
         amounts: ONE,
         elastic: false,
@@ -129,8 +135,7 @@ fn extra(exchange: &mut Exchange) -> Extra {
     let subjects = exchange.shard.shared.state.subjects.clone();
     let mut extra = Extra::new();
     if subjects.has(Kind::Customer) {
-        let name = customer(exchange).map(|name| own(exchange, name));
-        let customer = name.and_then(|id| subjects.find(Kind::Customer, &id));
+        let customer = customer_id(exchange).and_then(|id| subjects.find(Kind::Customer, &id));
         exchange.customer = customer.as_ref().map_or(0, |customer| customer.ledger_id());
         extra.extend(customer);
     }
@@ -150,6 +155,13 @@ fn extra(exchange: &mut Exchange) -> Extra {
     {
         extra.extend(exchange.shard.shared.state.sessions.of(&id, monotonic_ns()));
     }
+    let own = exchange.key.iter().flat_map(|key| &key.subjects);
+    if own.chain(&extra).any(|subject| subject.limits(Metric::PARTED)) {
+        let mut found = Extra::new();
+        let own = exchange.key.iter().flat_map(|key| &key.subjects);
+        parts::add(exchange, own.chain(&extra), &mut found);
+        extra.append(&mut found);
+    }
     // Nobody pays twice.
     if let Some(key) = exchange.key.as_ref().filter(|_| !extra.is_empty()) {
         extra.retain(|one| !key.subjects.iter().any(|known| Arc::ptr_eq(known, one)));
@@ -164,6 +176,11 @@ fn own(exchange: &Exchange, name: String) -> String {
         Some(organization) => format!("{}/{name}", organization.id),
         None => name,
     }
+}
+
+/// The id of the end user this request is for, whether he is known or not.
+pub fn customer_id(exchange: &Exchange) -> Option<String> {
+    customer(exchange).map(|name| own(exchange, name))
 }
 
 /// The end user this request is for: LiteLLM's headers, OpenAI's `user`, Anthropic's `metadata.user_id`.

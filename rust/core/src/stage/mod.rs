@@ -11,6 +11,7 @@ pub mod exhausted;
 pub mod identify;
 pub mod inspect;
 pub mod parse;
+pub mod parts;
 pub mod refresh;
 pub mod relay;
 pub mod reserve;

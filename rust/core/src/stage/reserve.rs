@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::admit::announce;
-use super::{Flow, Wait, exhausted, share, units};
+use super::{Flow, Wait, exhausted, parts, share, units};
 use crate::endpoint::Operation;
 use crate::error::Result;
 use crate::exchange::{Counted, Exchange};
@@ -20,6 +20,7 @@ use crate::state::draw::{Ask, Refused, Told};
 use crate::state::keys::Key;
 use crate::state::line::Rank;
 use crate::state::rules::{Amounts, Metric, Now};
+use crate::state::scope::Aim;
 use crate::state::subjects::{Kind, Subject};
 
 /// What one attempt has set aside.
@@ -71,7 +72,7 @@ pub async fn take(exchange: &mut Exchange, index: u32) -> Result<Reservation, Bo
 
 /// Whether the limit is the deployment's, so that another one may do.
 pub fn is_place(refused: &Refused) -> bool {
-    matches!(refused.kind, Kind::Deployment | Kind::Provider)
+    refused.placed
 }
 
 fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refused>> {
@@ -85,7 +86,7 @@ fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refus
     let terms = Terms {
         payers: exchange.extra.iter().chain(&places).cloned().collect(),
         placed: !places.is_empty(),
-        model: exchange.model().map_or("", |model| &model.name),
+        aim: aim(exchange, deployment),
         price: deployment.price.as_deref(),
         input: margin,
         output,
@@ -159,7 +160,7 @@ pub struct Terms<'a> {
     pub payers: Extra,
     /// The deployment or its provider is among them.
     pub placed: bool,
-    pub model: &'a str,
+    pub aim: Aim<'a>,
     pub price: Option<&'a Price>,
     /// Tokens, with a margin where they are an estimate.
     pub input: u64,
@@ -180,7 +181,7 @@ impl Terms<'_> {
     pub fn take(self, key: Option<&Arc<Key>>, told: &mut Told) -> Result<(Hold, i64), Box<Refused>> {
         let usage = Usage { input: self.input, output: self.output, ..self.units };
         let pico = self.price.and_then(|price| cost(price, &usage)).unwrap_or(0);
-        let needed = |subject: &Arc<Subject>| subject.limits(Metric::USAGE);
+        let needed = |subject: &Arc<Subject>| subject.limits(Metric::USAGE | Metric::PLACED);
         let limited =
             self.placed || self.payers.iter().any(needed) || key.is_some_and(|key| key.subjects.iter().any(needed));
         if !limited {
@@ -190,14 +191,22 @@ impl Terms<'_> {
         let output = usage.answer();
         let amounts: Amounts = [1, 1, self.input, output, self.input.saturating_add(output), spend];
         let ask = Ask {
-            model: self.model,
-            metrics: Metric::USAGE,
+            aim: self.aim,
+            metrics: Metric::USAGE | Metric::PLACED,
             amounts,
             elastic: self.elastic,
             now: self.now,
             rank: self.rank,
         };
         Ok((Hold::take(key, self.payers, &ask, told)?, pico))
+    }
+}
+
+fn aim<'a>(exchange: &'a Exchange, deployment: &'a Deployment) -> Aim<'a> {
+    Aim {
+        model: exchange.model().map_or("", |model| &model.name),
+        endpoint: exchange.endpoint.operation.name(),
+        provider: &deployment.provider,
     }
 }
 
@@ -220,6 +229,11 @@ pub fn places(exchange: &Exchange, deployment: &Deployment) -> Extra {
     if subjects.has_scopes() {
         let names = [(Kind::Provider, &*deployment.provider), (Kind::Deployment, &*deployment.id)];
         subjects.scopes(&names, &mut found);
+        if found.iter().any(|subject| subject.limits(Metric::PARTED)) {
+            let mut more = Extra::new();
+            parts::add(exchange, found.iter(), &mut more);
+            found.append(&mut more);
+        }
     }
     found
 }

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::line::Rank;
 use super::rules::{Amounts, Metric, Now, Rule};
+use super::scope::Aim;
 use super::subject::{Cell, Meter, Subject};
 use super::subjects::Kind;
 use crate::kernel::lease::Lack;
@@ -30,7 +31,7 @@ pub type Grants = SmallVec<[Granted; 6]>;
 
 /// What is to be taken.
 pub struct Ask<'a> {
-    pub model: &'a str,
+    pub aim: Aim<'a>,
     /// Metrics that are asked about now.
     pub metrics: u8,
     pub amounts: Amounts,
@@ -101,6 +102,8 @@ impl Quotas {
 #[derive(Debug)]
 pub struct Refused {
     pub kind: Kind,
+    /// It is a place's: another deployment may have room.
+    pub placed: bool,
     /// `The team 'x'`
     pub who: Cow<'static, str>,
     pub rule: Arc<Rule>,
@@ -218,11 +221,16 @@ fn lock<'s>(payers: impl Iterator<Item = &'s Subject>, metrics: u8) -> Locked<'s
 
 /// All limits of a deployment and its provider are asked about together, when it is chosen.
 fn own(subject: &Subject) -> u8 {
-    if matches!(subject.kind, Kind::Deployment | Kind::Provider) { Metric::ARRIVAL } else { 0 }
+    if subject.is_placed() { Metric::ARRIVAL } else { 0 }
+}
+
+/// Whether another place may have room where this rule has none.
+fn is_place(subject: &Subject, rule: &Rule) -> bool {
+    subject.is_placed() || rule.row.providers.is_some()
 }
 
 fn concerns(subject: &Subject, meter: &Meter, ask: &Ask<'_>) -> bool {
-    meter.rule.row.metric.bit() & (ask.metrics | own(subject)) != 0 && meter.rule.concerns(ask.model)
+    meter.rule.bit() & (ask.metrics | own(subject)) != 0 && meter.rule.concerns(&ask.aim)
 }
 
 #[inline]
@@ -247,8 +255,8 @@ fn check(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut Option<B
         }
     }
     if let Some((rule, used, asked, refusal, queued)) = found {
-        let (kind, who) = (subject.kind, subject.describe(cell));
-        *worst = Some(Box::new(Refused { kind, who, rule, used, asked, refusal, short: false, queued }));
+        let (kind, placed, who) = (subject.kind, is_place(subject, &rule), subject.describe(cell));
+        *worst = Some(Box::new(Refused { kind, placed, who, rule, used, asked, refusal, short: false, queued }));
     }
 }
 
@@ -288,8 +296,8 @@ fn short_shares(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut O
         }
     }
     if let Some((rule, used, asked, refusal, short)) = found {
-        let (kind, who) = (subject.kind, subject.describe(cell));
-        *worst = Some(Box::new(Refused { kind, who, rule, used, asked, refusal, short, queued: false }));
+        let (kind, placed, who) = (subject.kind, is_place(subject, &rule), subject.describe(cell));
+        *worst = Some(Box::new(Refused { kind, placed, who, rule, used, asked, refusal, short, queued: false }));
     }
 }
 

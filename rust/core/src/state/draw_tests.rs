@@ -14,7 +14,8 @@ const START_US: i64 = 1_790_000_000_000_000;
 fn rule(metric: Metric, max: u64, window: Option<WindowRow>, models: Option<&str>) -> LimitRule {
     let models = models.map(|name| vec![name.to_string()]);
     let (on_exhausted, reserved) = (crate::state::rules::Exhausted::Refuse, [0; 2]);
-    LimitRule { name: String::new(), metric, max, window, models, soft: false, on_exhausted, reserved }
+    let (name, endpoints, providers, each) = (String::new(), None, None, None);
+    LimitRule { name, metric, max, window, models, endpoints, providers, each, soft: false, on_exhausted, reserved }
 }
 
 fn subject(subjects: &Subjects, kind: Kind, id: &str, limits: Vec<LimitRule>) -> Arc<Subject> {
@@ -153,7 +154,8 @@ fn agrees_with_the_twin_over_a_million_operations() {
             let output = random.u64(..40);
             let model = if random.bool() { "a1" } else { "b" };
             let amounts = [1, 1, 5, output, 5 + output, random.u64(..100)];
-            let ask = Ask { model, metrics: all, amounts, elastic: false, now: at, rank: Rank::default() };
+            let aim = Aim { model, ..Aim::default() };
+            let ask = Ask { aim, metrics: all, amounts, elastic: false, now: at, rank: Rank::default() };
             let chosen: Vec<usize> = (0..payers.len()).filter(|_| random.u8(..4) > 0).collect();
             let who: Vec<Arc<Subject>> = chosen.iter().map(|at| payers[*at].clone()).collect();
             let concerned: Vec<((usize, usize), &Limit)> = chosen
@@ -200,7 +202,7 @@ fn a_budget_is_not_overspent_by_concurrency() {
     const CENT: u64 = 10_000_000_000;
     let ask = |ns: u64| Ask {
         rank: Rank::default(),
-        model: "m",
+        aim: Aim { model: "m", ..Aim::default() },
         metrics: Metric::ARRIVAL | Metric::USAGE,
         amounts: [1, 1, 10, 10, 20, CENT],
         elastic: false,
@@ -271,7 +273,7 @@ fn a_change_of_rules_keeps_what_counts_the_same() {
     let payer = subject(&subjects, Kind::User, "u", vec![requests(3), rule(Metric::Parallel, 9, None, None)]);
     let payers = [payer.clone()];
     let ask = Ask {
-        model: "",
+        aim: Aim { model: "", ..Aim::default() },
         metrics: Metric::ARRIVAL,
         amounts: [1; 6],
         elastic: false,
@@ -298,7 +300,7 @@ fn assumed_amounts_fit_a_small_limit_once() {
     let subjects = Subjects::default();
     let payers = [subject(&subjects, Kind::User, "u", vec![rule(Metric::Tokens, 100, Some(MINUTE), None)])];
     let ask = |elastic| Ask {
-        model: "",
+        aim: Aim { model: "", ..Aim::default() },
         metrics: Metric::USAGE,
         amounts: [4_000; 6],
         elastic,
@@ -368,7 +370,7 @@ fn what_a_request_pays() {
             let at = now(round * 20_000);
             let ask = |metrics| Ask {
                 rank: Rank::default(),
-                model: "gpt-4o",
+                aim: Aim { model: "gpt-4o", ..Aim::default() },
                 metrics,
                 amounts: [1, 1, 300, 700, 1_000, 9_999],
                 elastic: false,

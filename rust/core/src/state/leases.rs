@@ -33,6 +33,8 @@ pub struct Standing {
     pub metric: Metric,
     pub window: Option<WindowRow>,
     pub models: Option<Vec<String>>,
+    pub endpoints: Option<Vec<String>>,
+    pub providers: Option<Vec<String>>,
     pub max: u64,
     pub period: u64,
     pub taken: u64,

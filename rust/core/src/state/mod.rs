@@ -11,15 +11,18 @@ pub mod leases;
 pub mod limits;
 pub mod line;
 pub mod models;
+pub mod parts;
 pub mod pattern;
 pub mod prefixes;
 pub mod queue;
 pub mod repeats;
 pub mod rules;
+pub mod scope;
 mod seed;
 pub mod sessions;
 pub mod subject;
 pub mod subjects;
+mod wording;
 
 use std::collections::HashMap;
 use std::sync::Arc;

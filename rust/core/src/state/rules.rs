@@ -1,14 +1,14 @@
 //! Limits as Python sends them, and as they are counted.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::keys::Pattern;
 pub use super::line::Exhausted;
 use super::line::{Line, Priority};
+use super::scope::{Aim, Each, Scope};
+use super::wording::Words;
 use crate::kernel::budget::{Budget, Span, Unit, Zone};
 use crate::kernel::window::{Grant, Refusal, Window};
 
@@ -35,6 +35,12 @@ impl Metric {
     /// What is known when a deployment is chosen.
     pub const USAGE: u8 =
         Metric::InputTokens.bit() | Metric::OutputTokens.bit() | Metric::Tokens.bit() | Metric::Spend.bit();
+
+    /// Limits that are asked about when a deployment is chosen, whatever they count, because they are about some providers
+    /// alone; a bit beside those of the metrics.
+    pub const PLACED: u8 = 1 << 6;
+    /// Limits that hold for each of something by itself.
+    pub const PARTED: u8 = 1 << 7;
 
     pub const fn bit(self) -> u8 {
         1 << self as u8
@@ -70,6 +76,12 @@ pub struct LimitRule {
     pub window: Option<WindowRow>,
     /// Names or globs of the models it is about, all counted together; null: all models.
     pub models: Option<Vec<String>>,
+    /// Operations it is about; null: all.
+    pub endpoints: Option<Vec<String>>,
+    /// Names or globs of providers; null: all.
+    pub providers: Option<Vec<String>>,
+    /// It holds for each of these by itself.
+    pub each: Option<Each>,
     /// Passing it is told, and nothing refused.
     pub soft: bool,
     pub on_exhausted: Exhausted,
@@ -107,7 +119,7 @@ pub struct Rule {
     pub line: Option<Line>,
     /// When the next request is due where they are paced.
     next_ns: AtomicU64,
-    models: Option<Vec<Pattern>>,
+    scope: Scope,
     /// `requests per minute`, `tokens per day`, `USD`, …
     pub words: String,
     /// What follows `words` where the operator gave the limit a name.
@@ -135,7 +147,9 @@ impl Rule {
             }
             _ => {}
         }
-        let models = row.models.as_ref().map(|names| names.iter().map(|name| Pattern::new(name)).collect());
+        if row.each.is_some() && matches!(row.window, Some(WindowRow::Lifetime { .. })) {
+            return fail("what holds for each of many has a window that ends");
+        }
         if row.reserved.iter().map(|part| u32::from(*part)).sum::<u32>() > 100 {
             return fail("at most all of it can be reserved");
         }
@@ -145,7 +159,7 @@ impl Rule {
         }
         let words = Words(&row).to_string();
         let named = if row.name.is_empty() { String::new() } else { format!(" (limit '{}')", row.name) };
-        Ok(Rule { models, row, line, next_ns: AtomicU64::new(0), words, named })
+        Ok(Rule { scope: Scope::new(&row), row, line, next_ns: AtomicU64::new(0), words, named })
     }
 
     /// How much of it is kept from requests of this priority.
@@ -180,68 +194,31 @@ impl Rule {
         Some(Duration::from_nanos(until.saturating_sub(now_ns))).filter(|wait| !wait.is_zero())
     }
 
-    pub fn concerns(&self, model: &str) -> bool {
-        self.models.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(model)))
+    #[inline]
+    pub fn concerns(&self, aim: &Aim<'_>) -> bool {
+        self.scope.holds(aim)
+    }
+
+    /// When it is asked about: a bit of [`Metric`].
+    #[inline]
+    pub fn bit(&self) -> u8 {
+        if self.row.providers.is_some() { Metric::PLACED } else { self.row.metric.bit() }
     }
 
     /// Whether the same things are counted over the same window, so that a changed limit goes on from what was used.
     pub fn counts_as(&self, other: &LimitRule) -> bool {
         let ours = &self.row;
-        ours.metric == other.metric && ours.window == other.window && ours.models == other.models
+        ours.metric == other.metric
+            && ours.window == other.window
+            && ours.models == other.models
+            && ours.endpoints == other.endpoints
+            && ours.providers == other.providers
+            && ours.each == other.each
     }
 }
 
 /// Longest window: what the clock of sliding windows reaches back to.
 pub const MAX_LENGTH_MS: u64 = 400 * 86_400_000;
-
-struct Words<'r>(&'r LimitRule);
-
-impl fmt::Display for Words<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0.metric {
-            Metric::Requests => "requests",
-            Metric::Parallel => "requests in flight",
-            Metric::InputTokens => "input tokens",
-            Metric::OutputTokens => "output tokens",
-            Metric::Tokens => "tokens",
-            Metric::Spend => "USD",
-        })?;
-        match &self.0.window {
-            Some(WindowRow::Sliding { length_ms } | WindowRow::Anchored { length_ms, .. }) => length(f, *length_ms)?,
-            Some(WindowRow::Calendar { unit, .. }) => write!(f, " per calendar {}", unit_name(*unit))?,
-            Some(WindowRow::Lifetime { .. }) => f.write_str(" in all")?,
-            None => {}
-        }
-        if let Some(models) = &self.0.models {
-            write!(f, " on {}", models.join(", "))?;
-        }
-        Ok(())
-    }
-}
-
-fn unit_name(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Second => "second",
-        Unit::Minute => "minute",
-        Unit::Hour => "hour",
-        Unit::Day => "day",
-        Unit::Week => "week",
-        Unit::Month => "month",
-        Unit::Year => "year",
-    }
-}
-
-fn length(f: &mut fmt::Formatter<'_>, ms: u64) -> fmt::Result {
-    for (unit, length) in [("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000)] {
-        if ms == length {
-            return write!(f, " per {unit}");
-        }
-        if ms.is_multiple_of(length) {
-            return write!(f, " per {} {unit}s", ms / length);
-        }
-    }
-    write!(f, " per {ms} ms")
-}
 
 /// The two clocks of limits: one that never goes back for sliding windows, the wall's for the calendar.
 #[derive(Clone, Copy, Debug)]
@@ -396,7 +373,21 @@ mod tests {
 
     fn row(metric: Metric, window: Option<WindowRow>) -> LimitRule {
         let (on_exhausted, reserved) = (Exhausted::Refuse, [0; 2]);
-        LimitRule { name: String::new(), metric, max: 10, window, models: None, soft: false, on_exhausted, reserved }
+        let name = String::new();
+        let (models, endpoints, providers, each) = (None, None, None, None);
+        LimitRule {
+            name,
+            metric,
+            max: 10,
+            window,
+            models,
+            endpoints,
+            providers,
+            each,
+            soft: false,
+            on_exhausted,
+            reserved,
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::State;
 use super::rules::{Metric, Now, WindowRow};
+use super::scope::Aim;
 use super::subject::Fresh;
 use super::subjects::{Kind, Subject};
 use crate::ledger::{DictKind, LedgerError, Past};
@@ -79,11 +80,13 @@ pub fn learn(state: &State, learners: &mut [Learner<'_>], now: Now) -> Result<()
     let whole = |need: &Need| need.begins.rem_euclid(DAY_US) == 0;
     let exact = needs.iter().filter(|need| need.sliding || !whole(need)).map(|need| need.begins).min();
     let since = needs.iter().filter(|need| !need.sliding).map(|need| need.begins).min().unwrap_or(i64::MAX / 2);
+    let places = places(state, learners);
+    let kept = state.ledger.oldest_us()?.unwrap_or(i64::MIN);
     state.ledger.past(since, exact, &mut |past| {
         let ids = ids(past);
         let mut give = |number: usize| {
             if let Some(need) = needs.get(number) {
-                seed(state, learners, need, past, now);
+                seed(state, learners, need, (past, &places, kept), now);
             }
         };
         for (column, id) in ids.iter().enumerate() {
@@ -104,10 +107,31 @@ pub fn learn(state: &State, learners: &mut [Learner<'_>], now: Now) -> Result<()
     })
 }
 
-fn seed(state: &State, learners: &mut [Learner<'_>], need: &Need, past: &Past, now: Now) {
+/// Providers by the number of their deployments, if any counter is about some of them alone.
+fn places(state: &State, learners: &[Learner<'_>]) -> HashMap<u32, String> {
+    let about = |(_, fresh): &(usize, Fresh)| fresh.rule().row.providers.is_some();
+    if !learners.iter().any(|learner| learner.fresh.iter().any(about)) {
+        return HashMap::new();
+    }
+    let number = |id: &str| state.ledger.lookup(DictKind::Deployment, id);
+    state.deployments().iter().filter_map(|one| Some((number(&one.id)?, one.provider.clone()))).collect()
+}
+
+fn seed(
+    state: &State,
+    learners: &mut [Learner<'_>],
+    need: &Need,
+    (past, places, kept): (&Past, &HashMap<u32, String>, i64),
+    now: Now,
+) {
     let Need { begins, sliding, .. } = *need;
     // The day in which a period began is counted attempt by attempt, those after it by their sums.
-    let first_whole = begins.saturating_add((DAY_US - begins.rem_euclid(DAY_US)) % DAY_US);
+    // Where those attempts are not kept any more it counts whole: rather too much than too little.
+    let first_whole = if begins < kept {
+        begins - begins.rem_euclid(DAY_US)
+    } else {
+        begins.saturating_add((DAY_US - begins.rem_euclid(DAY_US)) % DAY_US)
+    };
     let counts = match past.day {
         true => !sliding && past.at_us >= first_whole,
         false => past.at_us >= begins && (sliding || past.at_us < first_whole),
@@ -119,7 +143,10 @@ fn seed(state: &State, learners: &mut [Learner<'_>], need: &Need, past: &Past, n
         return;
     }
     let model = state.ledger.text(past.model);
-    if !fresh.rule().concerns(model.as_deref().unwrap_or("")) {
+    let provider = places.get(&past.deployment).map_or("", String::as_str);
+    // The ledger does not say by which endpoint: such counters begin empty.
+    let aim = Aim { model: model.as_deref().unwrap_or(""), endpoint: "", provider };
+    if !fresh.rule().concerns(&aim) {
         return;
     }
     let n = match fresh.rule().row.metric {
@@ -145,7 +172,9 @@ fn match_of(state: &State, subject: &Subject, parents: &[(Kind, String)]) -> Opt
             Kind::Customer => (5, DictKind::Customer),
             Kind::Model => (7, DictKind::Model),
             Kind::Deployment => (8, DictKind::Deployment),
-            Kind::Global | Kind::Member | Kind::Tag | Kind::Provider | Kind::Endpoint | Kind::Session => return None,
+            Kind::Global | Kind::Member | Kind::Tag | Kind::Provider | Kind::Endpoint | Kind::Session | Kind::Part => {
+                return None;
+            }
         })
     };
     let known = |kind: Kind, id: &str| {

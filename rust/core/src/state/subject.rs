@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::draw::Granted;
 use super::leases::{Leases, Standing, Which};
+use super::parts::Template;
 use super::rules::{Amounts, Count, LimitRule, Metric, Now, Rule};
 use super::subjects::Kind;
 use crate::clock::monotonic_ns;
@@ -28,6 +29,8 @@ pub struct Subject {
     pub(super) metrics: AtomicU8,
     pub(super) blocked: AtomicBool,
     pub(super) known: AtomicBool,
+    /// A deployment or provider, or a part of one: asked about when it is chosen, and passed over without room.
+    pub(super) placed: AtomicBool,
     /// Something is tallied here.
     tallied: AtomicBool,
     pub(super) cell: Mutex<Cell>,
@@ -38,6 +41,10 @@ pub(super) struct Cell {
     pub(super) alias: Option<Arc<str>>,
     spend_pico: i128,
     pub(super) meters: Vec<Meter>,
+    /// What holds for each of something by itself.
+    pub(super) templates: Option<Arc<[Template]>>,
+    /// Of a part: which of the templates it was made of.
+    pub(super) generation: u64,
     /// What policies ask about the past.
     tallies: Vec<Tally>,
 }
@@ -99,6 +106,8 @@ impl Meter {
             metric: row.metric,
             window: row.window.clone(),
             models: row.models.clone(),
+            endpoints: row.endpoints.clone(),
+            providers: row.providers.clone(),
             max: row.max,
             period,
             taken,
@@ -153,6 +162,7 @@ impl Subject {
             metrics: AtomicU8::new(0),
             blocked: AtomicBool::new(false),
             known: AtomicBool::new(false),
+            placed: AtomicBool::new(matches!(kind, Kind::Deployment | Kind::Provider)),
             tallied: AtomicBool::new(false),
             cell: Mutex::default(),
         }
@@ -184,10 +194,9 @@ impl Subject {
     /// Counters for those of `rules` that count what nothing here counts yet.
     pub fn fresh(&self, rules: &[Arc<Rule>], leases: Option<&Arc<Leases>>) -> Vec<(usize, Fresh)> {
         let cell = self.cell.lock();
-        let new = rules
-            .iter()
-            .enumerate()
-            .filter(|(_, rule)| !cell.meters.iter().any(|meter| meter.rule.counts_as(&rule.row)));
+        let new = rules.iter().enumerate().filter(|(_, rule)| {
+            rule.row.each.is_none() && !cell.meters.iter().any(|meter| meter.rule.counts_as(&rule.row))
+        });
         new.map(|(index, rule)| {
             let meter = Meter::new(rule.clone(), leases);
             (index, Fresh { meter, spend_before: cell.spend_pico })
@@ -198,11 +207,13 @@ impl Subject {
     /// Puts rules in place of the former ones. Counters that count the same go on, `fresh` ones come in.
     pub fn set_rules(&self, rules: Vec<Arc<Rule>>, fresh: Vec<(usize, Fresh)>, now: Now, leases: Option<&Arc<Leases>>) {
         let mut fresh: HashMap<usize, Fresh> = fresh.into_iter().collect();
+        let templates = Template::of(&rules);
+        let mut bits = if templates.is_empty() { 0 } else { Metric::PARTED };
         let mut cell = self.cell.lock();
+        cell.templates = Some(templates).filter(|templates| !templates.is_empty()).map(Arc::from);
         let mut old = std::mem::take(&mut cell.meters);
-        let mut bits = 0;
-        for (index, rule) in rules.into_iter().enumerate() {
-            bits |= rule.row.metric.bit();
+        for (index, rule) in rules.into_iter().enumerate().filter(|(_, rule)| rule.row.each.is_none()) {
+            bits |= rule.bit();
             let kept = old.iter().position(|meter| meter.rule.counts_as(&rule.row));
             let meter = match (kept, fresh.remove(&index)) {
                 (Some(at), _) => {
@@ -224,6 +235,12 @@ impl Subject {
         }
         cell.meters.shrink_to_fit();
         self.metrics.store(bits, Ordering::Release);
+    }
+
+    /// It stands for a place to go to, of which there may be others.
+    #[inline]
+    pub fn is_placed(&self) -> bool {
+        self.placed.load(Ordering::Relaxed)
     }
 
     /// What was spent before this process began.
@@ -352,6 +369,7 @@ impl Subject {
         match (self.kind, &cell.alias) {
             (Kind::Key, _) => "This API key".into(),
             (Kind::Global, _) => "This gateway".into(),
+            (Kind::Part, Some(alias)) => format!("The {alias}").into(),
             (kind, Some(alias)) => format!("The {} '{alias}'", kind.name()).into(),
             (kind, None) => format!("The {} '{}'", kind.name(), self.id).into(),
         }

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::parts;
 use super::rules::SubjectRow;
 pub use super::subject::Subject;
 
@@ -52,6 +53,8 @@ kinds! {
     Deployment = "deployment",
     Endpoint = "endpoint",
     Session = "session",
+    // Of another subject: what one address, session, … of its requests uses.
+    Part = "part",
 }
 
 impl Kind {
@@ -81,6 +84,7 @@ pub struct Subjects {
     scoped: AtomicBool,
     /// Rows by kind.
     known: [AtomicU64; Kind::COUNT],
+    pub(super) count: parts::Count,
 }
 
 impl Default for Subjects {
@@ -92,6 +96,7 @@ impl Default for Subjects {
             scopes: ArcSwap::default(),
             scoped: AtomicBool::new(false),
             known: Default::default(),
+            count: parts::Count::default(),
         }
     }
 }
@@ -154,6 +159,17 @@ impl Subjects {
             });
         }
         true
+    }
+
+    /// Forgets the subjects of a kind that need not stay; how many are left.
+    pub(super) fn retain(&self, kind: Kind, stays: impl Fn(&Arc<Subject>) -> bool) -> u64 {
+        let mut left = 0;
+        for shard in &self.shards {
+            let map = &mut shard.write()[kind as usize];
+            map.retain(|_, subject| stays(subject));
+            left += map.len() as u64;
+        }
+        left
     }
 
     fn rescope(&self, change: impl Fn(&mut Scopes)) {

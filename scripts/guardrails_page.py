@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes the figures of the presets into docs/guardrails.md: precision and recall on the labelled texts of
-tests/data/guardrails, and how much of what the presets find is still found in disguise.
-
+tests/data/guardrails, how much of what the presets find is still found in disguise, and what the last
+complete run of the tests that try to get around guardrails found
+(`AILINK_FULL=1 pytest tests/promises/test_p10_* --figures tests/data/guardrails/splits.json`).
 Needs the built extension: `.venv/bin/python scripts/guardrails_page.py`; `--check` says whether it is right.
 """
 
@@ -21,6 +22,7 @@ from ailink.snapshot import model as wire
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "guardrails.md"
 LABELLED: Final = ROOT / "tests" / "data" / "guardrails"
+SPLITS: Final = LABELLED / "splits.json"
 EVERYTHING: Final = ("spacing", "base64", "hex")
 
 LOOKALIKES: Final = str.maketrans("aceopxyABCEHIKMOPTX", "асеорхуАВСЕНІКМОРТХ")
@@ -169,6 +171,18 @@ def listed() -> Iterator[str]:
         yield f"| `{name}` | {len(presets.patterns((name,)))} | {preset.title} |"
 
 
+def splits() -> Iterator[str]:
+    """The lines of what was tried over HTTP."""
+    run = json.loads(SPLITS.read_text("utf-8"))
+    yield "| tried | requests |"
+    yield "|---|---|"
+    for name, count in run["figures"].items():
+        yield f"| {name} | {count:,} |"
+    yield ""
+    size = "complete" if run["full"] else "short"
+    yield f"Measured on {run['date']}, {size} run: {run['failed']} failed."
+
+
 def placed(text: str, name: str, lines: Iterable[str]) -> str:
     """The page with these lines between the marks of that name."""
     before, mark, rest = text.partition(f"<!-- {name} -->\n")
@@ -180,7 +194,10 @@ def placed(text: str, name: str, lines: Iterable[str]) -> str:
 
 def rendered() -> str:
     """The page with the tables of now."""
-    return placed(placed(PAGE.read_text("utf-8"), "figures", tables()), "presets", listed())
+    page = PAGE.read_text("utf-8")
+    for name, lines in (("figures", tables()), ("splits", splits()), ("presets", listed())):
+        page = placed(page, name, lines)
+    return page
 
 
 def main() -> None:

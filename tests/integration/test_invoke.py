@@ -2,9 +2,7 @@
 And Claude on Bedrock as a provider."""
 
 import base64
-import binascii
 import json
-import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -19,6 +17,7 @@ from tests.harness import (
     Gateway,
     Key,
     MockProvider,
+    frames,
     make_config,
     make_deployment,
     make_model,
@@ -34,26 +33,14 @@ PRICE = {"input_per_million": 1, "output_per_million": 2}
 METRICS = "amazon-bedrock-invocationMetrics"
 
 
-def frame(headers: dict[str, str], payload: bytes) -> bytes:
-    """One frame of Amazon's event stream."""
-    told = b"".join(
-        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-        for name, value in headers.items()
-    )
-    prelude = struct.pack(">II", len(told) + len(payload) + 16, len(told))
-    start = prelude + struct.pack(">I", binascii.crc32(prelude)) + told + payload
-    return start + struct.pack(">I", binascii.crc32(start))
-
-
 def chunk(event: Any) -> bytes:
     data = base64.b64encode(json.dumps(event).encode()).decode()
-    headers = {":event-type": "chunk", ":content-type": "application/json", ":message-type": "event"}
-    return frame(headers, json.dumps({"bytes": data, "p": "abcdef"}).encode())
+    return frames.event("chunk", json.dumps({"bytes": data, "p": "abcdef"}).encode())
 
 
 def exception(kind: str, text: str) -> bytes:
     headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
-    return frame(headers, json.dumps({"message": text}).encode())
+    return frames.frame(headers, json.dumps({"message": text}).encode())
 
 
 def answered(body: bytes, kind: str = "application/vnd.amazon.eventstream", **headers: str) -> bytes:

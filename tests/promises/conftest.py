@@ -1,16 +1,24 @@
 """What the tests of the promises share: the size of a run, and the figures it found.
 
 The default run is sized for every commit on two cores. `AILINK_FULL=1` runs the counts that docs/promises.md
-states where the default runs fewer.
+states where the default runs fewer. `--figures FILE` keeps them, for scripts that publish them.
 """
 
+import datetime
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from tests.harness.size import FULL
 
 Figures = Callable[[str, object], None]
 
 _found = pytest.StashKey[list[tuple[str, str, str]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--figures", type=Path, help="write the figures of this run here; counts are added up")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +37,15 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     found = config.stash[_found]
+    file: Path | None = config.getoption("--figures", None)
+    if file is not None:
+        counts: dict[str, int] = {}
+        for _, name, value in found:
+            counts[name] = counts.get(name, 0) + int(value) if value.isdigit() else 0
+        when = datetime.datetime.now(datetime.UTC).date().isoformat()
+        failed = len(terminalreporter.stats.get("failed", ()))
+        run = {"date": when, "full": FULL, "failed": failed, "figures": counts}
+        file.write_text(json.dumps(run, indent=1) + "\n", "utf-8")
     if found:
         terminalreporter.section("figures of the promises")
         for test, name, value in found:

@@ -83,6 +83,8 @@ class Replay:
                 writer.close()
                 await writer.wait_closed()
         finally:
+            # Half closed by the gateway, or in the middle of an exchange.
+            writer.close()
             self._open.discard(writer)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

@@ -32,12 +32,13 @@ from tests.harness import (
 )
 from tests.harness.process import free_port
 from tests.harness.size import FULL
+from tests.promises import workers
 from tests.promises.conftest import Figures
 from tests.promises.replay import Answer, End, Replay
 from tests.promises.wire import Http1, Http2, encoded
+from tests.promises.workers import Case
 
 IDLE = 0.4
-WORKERS = 8
 NEWLINES = {"lf": b"\n", "crlf": b"\r\n", "cr": b"\r"}
 RECORDED = sorted((Path(__file__).parent / "streams").glob("*.sse"))
 STREAMS = [file.stem for file in RECORDED]
@@ -128,24 +129,9 @@ async def setup(gateway: Gateway, upstream_port: int) -> AsyncIterator[Setup]:
         yield Setup(gateway, replay, gateway.mint())
 
 
-async def by_workers(
-    setup: Setup, protocol: str, cases: Iterable[Callable[[Http1 | Http2], Awaitable[None]]]
-) -> int:
-    """Runs cases on a few connections that are used again and again; how many ran."""
-    waiting = iter(cases)
-    count = 0
-
-    async def work() -> None:
-        nonlocal count
-        async with await setup.open(protocol) as client:
-            for case in waiting:
-                await case(client)
-                count += 1
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(WORKERS):
-            group.create_task(work())
-    return count
+async def by_workers(setup: Setup, protocol: str, cases: Iterable[Case]) -> int:
+    """Runs cases on a few connections; how many ran."""
+    return await workers.by_workers(lambda: setup.open(protocol), cases)
 
 
 def split_at(stream: bytes, at: int) -> list[bytes]:

@@ -3,12 +3,12 @@
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use http::HeaderValue;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +20,8 @@ use crate::outbox;
 use crate::state::keys::KeyDigest;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+/// Preparing a search costs more than a search in a usual head.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END_OF_HEAD));
 const UNKNOWN: usize = usize::MAX;
 
 /// What is known of a connection while it lives. Times are monotonic nanoseconds, 0 = not the case.
@@ -150,7 +152,7 @@ impl Connection {
         if self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(coarse_ns(), Ordering::Relaxed);
             // Empty lines before a request (RFC 9112 section 2.2) would be taken for its end.
-            let end = memmem::find(bytes, END_OF_HEAD).filter(|_| bytes.first().is_some_and(u8::is_ascii_uppercase));
+            let end = HEAD_END.find(bytes).filter(|_| bytes.first().is_some_and(u8::is_ascii_uppercase));
             self.behind.store(end.map_or(UNKNOWN, |end| bytes.len() - end - END_OF_HEAD.len()), Ordering::Relaxed);
         } else if let Some(behind) = self.behind_head() {
             self.behind.store(behind + bytes.len(), Ordering::Relaxed);

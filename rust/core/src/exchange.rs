@@ -124,7 +124,7 @@ pub struct Answer {
     pub conn: Conn,
     pub head: Head,
     /// For a provider that compresses although it was asked not to.
-    pub inflate: Option<Inflate>,
+    pub inflate: Option<Box<Inflate>>,
     /// For a provider that puts its events into envelopes.
     pub chunks: Option<Chunks>,
     pub attempt: Attempt,

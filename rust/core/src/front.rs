@@ -67,24 +67,24 @@ impl Arrival {
                 };
                 let id = self.request_id;
                 let (parts, body) = request.into_parts();
-                let exchange = Box::new(self.exchange(endpoint, captured, parts, Some(body), caller));
+                let exchange = self.exchange(endpoint, captured, parts, Some(body), caller);
                 if endpoint.owner == Owner::Approvals {
-                    return Answering::Later(Box::pin(approval::serve(exchange)));
+                    return Answering::later(|| approval::serve(exchange));
                 }
                 if endpoint.owner == Owner::Stored {
-                    return Answering::Later(Box::pin(stored::serve(exchange)));
+                    return Answering::later(|| stored::serve(exchange));
                 }
                 match endpoint.operation {
                     Operation::StreamGenerateContent if !exchange.asks_for_events() => {
-                        Answering::Later(Box::pin(async { as_array(pipeline::run(exchange).await) }))
+                        Answering::later(|| async { as_array(pipeline::run(exchange).await) })
                     }
                     Operation::Invoke | Operation::InvokeStream => {
-                        Answering::Later(Box::pin(async { invoke::wrap(pipeline::run(exchange).await) }))
+                        Answering::later(|| async { invoke::wrap(pipeline::run(exchange).await) })
                     }
                     Operation::Embeddings if wants_id(&exchange.headers) => {
-                        Answering::Later(Box::pin(async move { named(pipeline::run(exchange).await, &id) }))
+                        Answering::later(|| async move { named(pipeline::run(exchange).await, &id) })
                     }
-                    _ => Answering::Later(Box::pin(pipeline::run(exchange))),
+                    _ => Answering::later(|| pipeline::run(exchange)),
                 }
             }
             Owner::Turns => Answering::Ready(turns::begin(&self, request).unwrap_or_else(|error| {
@@ -93,7 +93,7 @@ impl Arrival {
             })),
             Owner::Models => Answering::Ready(self.models(captured, &request)),
             Owner::Health => Answering::Ready(health::answer(&self.shard, endpoint.pattern, &self.request_id)),
-            Owner::Shell => Answering::Later(Box::pin(async move { self.hand_over(request).await })),
+            Owner::Shell => Answering::later(|| async move { self.hand_over(request).await }),
         }
     }
 
@@ -140,11 +140,12 @@ impl Arrival {
         mut parts: http::request::Parts,
         inbound: Option<Incoming>,
         caller: Caller,
-    ) -> Exchange {
+    ) -> Box<Exchange> {
         let client = client_address(&self.shard, &self.connection, &parts.headers);
         let snapshot = self.shard.snapshot();
         let decision = Decision::wanted(&snapshot.settings, &parts.headers, endpoint);
-        Exchange::new(Opening {
+        let place = Box::new_uninit();
+        let opening = Opening {
             started: self.started,
             wall_us: self.wall_us,
             request_id: self.request_id,
@@ -163,7 +164,9 @@ impl Arrival {
             key: Some(caller.key),
             quotas: caller.quotas,
             decision,
-        })
+        };
+        // Made where it stays: it is large.
+        Box::write(place, Exchange::new(opening))
     }
 
     fn models(&self, name: Option<String>, request: &Request<Incoming>) -> Response<Body> {

@@ -90,15 +90,12 @@ pub fn put_access(
     head.put_slice(&template.block);
     match &deployment.auth {
         _ if secret.is_empty() => {}
-        Auth::Bearer => {
-            let value: SmallVec<[u8; 256]> = [b"Bearer ".as_slice(), secret].concat().into();
-            put_line(head, b"authorization", &value);
-        }
+        Auth::Bearer => put_bearer(head, secret),
         Auth::Header(name) => put_line(head, name.as_bytes(), secret),
         Auth::SigV4(signer) => match Credentials::parse(secret) {
             Some(credentials) => signed(head, signer, &credentials, &template.line, body),
             // An API key of Bedrock.
-            None => put_line(head, b"authorization", &[b"Bearer ".as_slice(), secret].concat()),
+            None => put_bearer(head, secret),
         },
         Auth::Query(_) | Auth::None => {}
     }
@@ -123,6 +120,12 @@ pub fn put_line(head: &mut BytesMut, name: &[u8], value: &[u8]) {
     head.put_slice(name);
     head.put_slice(b": ");
     head.put_slice(value);
+    head.put_slice(b"\r\n");
+}
+
+fn put_bearer(head: &mut BytesMut, secret: &[u8]) {
+    head.put_slice(b"authorization: Bearer ");
+    head.put_slice(secret);
     head.put_slice(b"\r\n");
 }
 

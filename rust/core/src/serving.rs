@@ -61,6 +61,17 @@ impl Future for Serving {
 }
 
 impl Answering {
+    /// `make` is called when there is a place for what it makes: futures are large, and moving one costs.
+    #[inline]
+    pub fn later<F>(make: impl FnOnce() -> F) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let place = Box::new_uninit();
+        let future: Box<F> = Box::write(place, make());
+        Answering::Later(Box::into_pin(future))
+    }
+
     /// A refusal, sent as soon as its request is out of the way. `behind`: bytes that came with its head.
     pub fn refusal(
         request: Request<Incoming>,

@@ -153,6 +153,11 @@ impl Breaker {
         }
     }
 
+    /// As it nearly always is; what time it is does not matter then.
+    pub fn is_closed(&self) -> bool {
+        self.until.load(Relaxed) == 0
+    }
+
     pub fn cause(&self) -> Cause {
         Cause::of(self.cause.load(Relaxed))
     }

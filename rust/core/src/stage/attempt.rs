@@ -57,7 +57,8 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
                 plan.retries += 1;
             }
         }
-        let asked = Instant::now();
+        let timed = exchange.decision.is_some() || model.routing.hedge.is_some();
+        let asked = timed.then(Instant::now);
         let index = *index;
         let second = if turn.tries == 0 { hedge::second(exchange, model, &candidates, index) } else { None };
         let result = match second {
@@ -70,12 +71,12 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
                 result
             }
         };
-        if exchange.decision.is_some() {
+        if let Some(asked) = asked {
             note(exchange, index, &result, asked);
         }
         match result {
             Ok(answer) => {
-                hedge::measured(model, asked.elapsed());
+                asked.inspect(|asked| hedge::measured(model, asked.elapsed()));
                 exchange.answer = Some(answer);
                 return Ok(Flow::Next);
             }

@@ -7,7 +7,7 @@ pub mod translated;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, CONNECTION, CONTENT_TYPE};
+use http::header::{self, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use serde::de::IgnoredAny;
@@ -50,7 +50,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         return Err(Error::new(Code::Internal, "relay ran before attempt"));
     };
     if let Some(coding) = answer.head.headers.remove(header::CONTENT_ENCODING) {
-        answer.inflate = Inflate::for_coding(coding.as_bytes()).map_err(|error| undecodable(&error))?;
+        answer.inflate = Inflate::for_coding(coding.as_bytes()).map_err(|error| undecodable(&error))?.map(Box::new);
     }
     exchange.served = Some(answer.deployment);
     if exchange.endpoint.operation.is_session() {
@@ -110,8 +110,11 @@ fn is(content_type: &[u8], wanted: &[u8]) -> bool {
 
 /// JSON, or what does not say what it is.
 fn is_json(content_type: &[u8]) -> bool {
-    let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    kind.is_empty() || kind == b"application/json" || kind.ends_with(b"+json")
+    let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let suffix = kind.len().checked_sub(5).and_then(|at| kind.get(at..));
+    kind.is_empty()
+        || kind.eq_ignore_ascii_case(b"application/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"))
 }
 
 /// Operations whose answers may be anything: sound, subtitles, plain text.
@@ -302,22 +305,17 @@ fn raw(exchange: &mut Exchange, mut answer: Box<Answer>, start: Bytes) -> Respon
     response
 }
 
-/// Headers of a provider that say nothing to our caller: about its own connection, its own cookies, its own host.
-const KEPT_BACK: [HeaderName; 14] = [
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
+/// Headers of a provider that say nothing to our caller: about its coding, its own cookies, its own host.
+const KEPT_BACK: [HeaderName; 9] = [
     header::CONTENT_ENCODING,
-    header::CONNECTION,
     header::TRAILER,
     header::UPGRADE,
-    header::DATE,
     header::SERVER,
     header::SET_COOKIE,
     header::ALT_SVC,
     header::STRICT_TRANSPORT_SECURITY,
     header::VIA,
     header::WWW_AUTHENTICATE,
-    HeaderName::from_static("keep-alive"),
 ];
 
 const REQUEST_IDS: [HeaderName; 2] = [HeaderName::from_static("request-id"), HeaderName::from_static("x-request-id")];
@@ -325,26 +323,15 @@ const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-requ
 
 /// What of a provider's headers reaches the caller. Its request id is kept under a name of its own.
 fn forwardable(mut headers: HeaderMap) -> HeaderMap {
-    // What the Connection header names is between the provider and us (RFC 9110 section 7.6.1).
-    let named: Vec<String> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| name != "close" && name != "keep-alive")
-        .collect();
-    for name in named {
-        headers.remove(name.as_str());
+    let here = |name: &&HeaderName| KEPT_BACK.contains(name) || REQUEST_IDS.contains(name);
+    let gone: SmallVec<[HeaderName; 8]> = headers.keys().filter(here).cloned().collect();
+    let mut id = None;
+    for name in gone {
+        let value = headers.remove(&name);
+        if name == REQUEST_IDS[0] || name == REQUEST_IDS[1] && id.is_none() {
+            id = value;
+        }
     }
-    let kept_back: SmallVec<[HeaderName; 8]> =
-        headers.keys().filter(|name| KEPT_BACK.contains(name)).cloned().collect();
-    for name in kept_back {
-        headers.remove(name);
-    }
-    let ids = REQUEST_IDS.map(|name| headers.remove(name));
-    if let Some(id) = ids.into_iter().flatten().next() {
-        headers.insert(UPSTREAM_REQUEST_ID, id);
-    }
+    headers.extend(id.map(|id| (UPSTREAM_REQUEST_ID, id)));
     headers
 }

@@ -54,20 +54,25 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
 /// # Errors
 /// The limit that refuses.
 pub async fn take(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refused>> {
-    let reservation = match exchange.reservation.take().filter(|reservation| reservation.deployment == index) {
-        Some(reservation) => reservation,
-        None => loop {
-            match reserve(exchange, index) {
-                Err(refused) if share::may_help(exchange, &refused) => Box::pin(share::run(exchange)).await,
-                other => break other?,
-            }
-        },
+    let made = exchange.reservation.take().filter(|reservation| reservation.deployment == index);
+    let reservation = match made {
+        Some(made) => made,
+        None => Box::pin(another(exchange, index)).await?,
     };
     // Nothing refuses the request any more: it counts, whatever becomes of it.
     if let Some(admission) = &mut exchange.admission {
         admission.keep();
     }
     Ok(reservation)
+}
+
+async fn another(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refused>> {
+    loop {
+        match reserve(exchange, index) {
+            Err(refused) if share::may_help(exchange, &refused) => share::run(exchange).await,
+            other => return other,
+        }
+    }
 }
 
 /// Whether the limit is the deployment's, so that another one may do.

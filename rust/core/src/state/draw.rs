@@ -27,7 +27,8 @@ pub struct Granted {
     pub(super) amount: u64,
 }
 
-pub type Grants = SmallVec<[Granted; 6]>;
+/// Few have more than two, and a request carries them through its whole life.
+pub type Grants = SmallVec<[Granted; 2]>;
 
 /// What is to be taken.
 pub struct Ask<'a> {

@@ -25,7 +25,7 @@ use crate::wire::http1::{BodyDecoder, WireError};
 pub struct Upstream {
     pub conn: Option<Conn>,
     pub decoder: BodyDecoder,
-    pub inflate: Option<Inflate>,
+    pub inflate: Option<Box<Inflate>>,
     chunks: Option<Chunks>,
     keep_alive: bool,
     pub start: Bytes,

@@ -84,7 +84,7 @@ impl Session {
         let mut quotas = Quotas::default();
         let caller = pipeline::enter(&arrival, &TURN, &request, &mut quotas)?;
         let (parts, ()) = request.into_parts();
-        let mut exchange = Box::new(arrival.exchange(&TURN, None, parts, None, caller));
+        let mut exchange = arrival.exchange(&TURN, None, parts, None, caller);
         Ok(Answered::Response(match parse::given(&mut exchange, body) {
             Ok(()) => pipeline::through(exchange).await,
             Err(error) => pipeline::turn_away(exchange, error).await,

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
@@ -39,6 +39,7 @@ pub enum WireError {
 #[derive(Debug)]
 pub struct Head {
     pub status: StatusCode,
+    /// Without those that are between the server and us: framing, the connection's own, the date it left.
     pub headers: HeaderMap,
     pub body: BodyDecoder,
     /// The connection may carry another request once the body has ended.
@@ -74,13 +75,20 @@ pub fn parse_head(buffer: &mut BytesMut, upgrades: bool) -> Result<Option<Head>,
         let status = StatusCode::from_u16(code).map_err(|_| WireError::BadHead)?;
         let bytes = buffer.split_to(length).freeze();
         let mut headers = HeaderMap::with_capacity(spans.len() + ADDED_HEADERS);
+        let mut framing = Framing { keep_alive: version >= 1, ..Framing::default() };
         for (name, value) in spans {
             let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| WireError::BadHead)?;
+            if framing.takes(&name, &bytes[value.clone()])? {
+                continue;
+            }
             let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| WireError::BadHead)?;
             headers.append(name, value);
         }
-        let body = BodyDecoder::for_response(status, &headers)?;
-        let keep_alive = persists(version, &headers) && !matches!(body.state, State::UntilClose);
+        if code != 101 {
+            framing.named.iter().for_each(|name| _ = headers.remove(name));
+        }
+        let body = framing.body(status)?;
+        let keep_alive = framing.keep_alive && !framing.close && !matches!(body.state, State::UntilClose);
         return Ok(Some(Head { status, headers, body, keep_alive }));
     }
 }
@@ -94,18 +102,66 @@ fn span(base: usize, header: &httparse::Header<'_>) -> Span {
     (name..name + header.name.len(), value..value + header.value.len())
 }
 
-fn persists(version: u8, headers: &HeaderMap) -> bool {
-    let mut keep = version >= 1;
-    for value in headers.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|byte| *byte == b',') {
-            let token = token.trim_ascii();
-            if token.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            keep |= token.eq_ignore_ascii_case(b"keep-alive");
+/// What the headers between a server and us say.
+#[derive(Default)]
+struct Framing {
+    length: Option<u64>,
+    /// Times that a transfer coding was given.
+    codings: u8,
+    chunked: bool,
+    keep_alive: bool,
+    close: bool,
+    /// Headers that `Connection` names: they go no further (RFC 9110 section 7.6.1).
+    named: SmallVec<[HeaderName; 2]>,
+}
+
+impl Framing {
+    /// Whether it is one of those headers.
+    fn takes(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, WireError> {
+        const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+        if name == CONTENT_LENGTH {
+            value.split(|byte| *byte == b',').try_for_each(|part| self.announced(part.trim_ascii()))?;
+        } else if name == TRANSFER_ENCODING {
+            self.codings = self.codings.saturating_add(1);
+            self.chunked = value.eq_ignore_ascii_case(b"chunked");
+        } else if name == CONNECTION {
+            value.split(|byte| *byte == b',').for_each(|token| self.connection(token.trim_ascii()));
+        } else {
+            return Ok(name == DATE || name == KEEP_ALIVE);
+        }
+        Ok(true)
+    }
+
+    fn announced(&mut self, digits: &[u8]) -> Result<(), WireError> {
+        let number = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number: u64 = number.and_then(|text| text.parse().ok()).ok_or(WireError::BadFraming)?;
+        match self.length.replace(number) {
+            Some(known) if known != number => Err(WireError::BadFraming),
+            _ => Ok(()),
         }
     }
-    keep
+
+    fn connection(&mut self, token: &[u8]) {
+        if token.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if token.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else {
+            self.named.extend(HeaderName::from_bytes(token).ok());
+        }
+    }
+
+    fn body(&self, status: StatusCode) -> Result<BodyDecoder, WireError> {
+        let state = match (self.codings, self.length) {
+            _ if matches!(status.as_u16(), 101 | 204 | 304) => State::End,
+            (0, Some(0)) => State::End,
+            (0, Some(length)) => State::Length(length),
+            (0, None) => State::UntilClose,
+            (1, None) if self.chunked => CHUNK_START,
+            _ => return Err(WireError::BadFraming),
+        };
+        Ok(BodyDecoder { state })
+    }
 }
 
 /// Cuts a message body out of the read buffer, frame by frame.
@@ -144,38 +200,6 @@ impl BodyDecoder {
     /// A body of exactly `length` bytes.
     pub fn length(length: u64) -> Self {
         BodyDecoder { state: if length == 0 { State::End } else { State::Length(length) } }
-    }
-
-    fn for_response(status: StatusCode, headers: &HeaderMap) -> Result<Self, WireError> {
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-        let coding = codings.next();
-        let mut length = None;
-        for value in headers.get_all(CONTENT_LENGTH) {
-            let text = value.to_str().map_err(|_| WireError::BadFraming)?;
-            for part in text.split(',') {
-                let part = part.trim();
-                if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err(WireError::BadFraming);
-                }
-                let number: u64 = part.parse().map_err(|_| WireError::BadFraming)?;
-                if length.is_some_and(|known| known != number) {
-                    return Err(WireError::BadFraming);
-                }
-                length = Some(number);
-            }
-        }
-        let state = match (coding, length) {
-            _ if matches!(status.as_u16(), 101 | 204 | 304) => State::End,
-            (Some(_), Some(_)) => return Err(WireError::BadFraming),
-            (Some(value), None) if codings.next().is_none() && value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-                CHUNK_START
-            }
-            (Some(_), None) => return Err(WireError::BadFraming),
-            (None, Some(0)) => State::End,
-            (None, Some(length)) => State::Length(length),
-            (None, None) => State::UntilClose,
-        };
-        Ok(BodyDecoder { state })
     }
 
     /// The exact length of what is still to come, where the framing announced it.
@@ -335,6 +359,15 @@ mod tests {
         let interim =
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
         assert_eq!(every_split(interim), (200, b"ok".to_vec(), false));
+    }
+
+    #[test]
+    fn what_is_between_a_server_and_us_goes_no_further() {
+        let wire = b"HTTP/1.1 200 OK\r\nDate: x\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\n\
+            X-Hop: 1\r\nContent-Length: 0\r\nx-end: 2\r\n\r\n";
+        let head = parse_head(&mut BytesMut::from(&wire[..]), false).expect("valid").expect("whole");
+        assert_eq!(head.headers.keys().collect::<Vec<_>>(), ["x-end"]);
+        assert!(head.keep_alive && head.body.is_end());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::account::{Attempt, AttemptStart, Ending};
 use crate::clock::{monotonic_ns, ns_at, wall_us};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange, marks};
-use crate::kernel::breaker::Cause;
+use crate::kernel::breaker::{Cause, Pass};
 use crate::kernel::cost::Usage;
 use crate::kernel::failure::Class;
 use crate::kernel::quota::Quota;
@@ -55,9 +55,14 @@ pub async fn ask(
     if deployment.prompt_caching {
         body = prompt_cache::mark(exchange, deployment, operation, body);
     }
-    let Some(pass) = deployment.state.health.enter(monotonic_ns(), &deployment.breaker, exchange.forced) else {
+    let health = &deployment.state.health;
+    let pass = match health.is_closed() {
+        true => Some(Pass::Usual),
+        false => health.enter(monotonic_ns(), &deployment.breaker, exchange.forced),
+    };
+    let Some(pass) = pass else {
         let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
-        let limited = deployment.state.health.cause() == Cause::RateLimited;
+        let limited = health.cause() == Cause::RateLimited;
         let code = if limited { Code::RateLimited } else { Code::NoDeployment };
         return Err(Failed::Skipped(Error::new(code, text).retry_after(Duration::from_secs(1))));
     };

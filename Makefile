@@ -10,6 +10,8 @@ PYTHON ?= python3
 # The cargo profile of the extension: `fast` compiles quickly, `release` (fat LTO) is what wheels and benches use.
 PROFILE ?= fast
 ARGS ?=
+# Processes that run tests side by side.
+WORKERS ?= 2
 
 BIN := .venv/bin
 DONE := .venv/.done
@@ -26,10 +28,18 @@ setup: $(DONE)/core $(DONE)/dev ## .venv with everything for developers, and .ve
 run: $(DONE)/core ## build what is missing, then start the gateway (ARGS="--port 4001" is passed on)
 	@exec $(BIN)/ailink serve $(ARGS)
 
-test: test-python test-rust ## every test; installs what it lacks
+test: test-python test-rust ## every test; installs what it lacks (ARGS=tests/integration/test_keys.py: just that file, in Python)
 
+# File by file in several processes, then what judges time or memory by itself. With ARGS one process runs just those.
 test-python: $(DONE)/core $(DONE)/dev
+ifneq ($(strip $(ARGS)),)
 	$(BIN)/python -m pytest $(ARGS)
+else
+	code=0; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" || code=$$?; \
+	$(BIN)/python -m pytest -m alone tests/promises || code=$$?; \
+	exit $$code
+endif
 
 test-rust:
 	cargo test --workspace --exclude ailink-py --locked

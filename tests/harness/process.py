@@ -4,6 +4,7 @@ Only processes that were started here are ever signalled, each by its own handle
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -19,8 +20,11 @@ from tests.harness.until import until
 ROOT = Path(__file__).parents[2]
 LOG_SHOWN = 8_000
 # Below the range from which the kernel takes ports for outgoing connections, so that a port stays free
-# between two starts of a process.
-PORTS = range(18_000, 30_000)
+# between two starts of a process. Each worker of a run has a part of its own: none takes a port that another
+# has just found free.
+SHARES = 8
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % SHARES
+PORTS = range(18_000, 30_000)[WORKER::SHARES]
 
 # For the report of a failed test; entries vanish with their children.
 _children: "weakref.WeakSet[Child]" = weakref.WeakSet()
@@ -166,11 +170,15 @@ def recent_logs() -> list[tuple[str, str]]:
     return sorted((title, text) for title, text in found if text)
 
 
+# One after the other, so that a process that was stopped finds its port free when it starts again.
+_ports = itertools.cycle(PORTS)
+for _ in range(int.from_bytes(os.urandom(2)) % len(PORTS)):
+    next(_ports)
+
+
 def free_port() -> int:
-    """A loopback port that nothing is bound to."""
-    start = int.from_bytes(os.urandom(2)) % len(PORTS)
-    for offset in range(len(PORTS)):
-        port = PORTS[(start + offset) % len(PORTS)]
+    """A loopback port that nothing is bound to and that this process did not ask for lately."""
+    for port in itertools.islice(_ports, len(PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,14 +31,27 @@ class Place(NamedTuple):
         return manage(self.gateway, self.gateway.admin_key, method, path, body, **query)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with MockProvider(tmp_path / "provider") as provider:
+@contextmanager
+def made_place(directory: Path) -> Iterator[Place]:
+    with MockProvider(directory / "provider") as provider:
         config = make_config(
             make_model("file", make_deployment(provider, "text=from the file", id="d-file"), aliases=["nick"])
         )
-        with Gateway(tmp_path / "gateway", config) as gateway:
+        with Gateway(directory / "gateway", config) as gateway:
             yield Place(gateway, provider, gateway.mint().secret)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with made_place(tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Nothing is ever made here."""
+    with made_place(tmp_path_factory.mktemp("refusing")) as place:
+        yield place
 
 
 def test_a_model_is_made_changed_and_deleted(place: Place) -> None:
@@ -178,13 +192,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("more", "param"), REFUSED, ids=[f"{n}-{param}" for n, (_, param) in enumerate(REFUSED)]
 )
-def test_what_cannot_be_used_is_not_stored(place: Place, more: dict[str, Any], param: str) -> None:
-    response = place.manage("POST", "/model/new", {"model_name": "bad", **more})
+def test_what_cannot_be_used_is_refused(refusing: Place, more: dict[str, Any], param: str) -> None:
+    response = refusing.manage("POST", "/model/new", {"model_name": "bad", **more})
     assert response.status_code == 400, response.text
     assert param in (response.json()["error"]["param"] or "")
-    assert [row["id"] for row in place.gateway.call("/v1/models")["data"]].count("bad") == 0
-    place.gateway.restart()
-    assert len(place.gateway.call("/model/info")["data"]) == 1
+    assert [row["id"] for row in refusing.gateway.call("/v1/models")["data"]].count("bad") == 0
+
+
+def test_what_was_refused_is_not_stored(refusing: Place) -> None:
+    for more, _ in REFUSED:
+        assert refusing.manage("POST", "/model/new", {"model_name": "bad", **more}).status_code == 400
+    refusing.gateway.restart()
+    assert len(refusing.gateway.call("/model/info")["data"]) == 1
 
 
 def test_a_stored_credential_is_used_and_kept(place: Place) -> None:

@@ -7,5 +7,5 @@ from tests.harness.size import sized
 
 @pytest.mark.slow
 def test_a_report_over_many_attempts_is_exact() -> None:
-    found = measure(sized(default=200_000, full=1_000_000), rounds=1)
+    found = measure(sized(default=40_000, full=1_000_000), rounds=1)
     assert found.exact

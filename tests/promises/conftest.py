@@ -14,15 +14,12 @@ from tests.harness.size import FULL
 
 Figures = Callable[[str, object], None]
 
-_found = pytest.StashKey[list[tuple[str, str, str]]]()
+FIGURE = "figure: "
+"""What the names of figures begin with among the properties of a test, which travel with its report."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--figures", type=Path, help="write the figures of this run here; counts are added up")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_found] = []
 
 
 @pytest.fixture
@@ -30,13 +27,20 @@ def figures(request: pytest.FixtureRequest) -> Figures:
     """`figures(name, value)` notes what was measured; the run ends with a list of all."""
 
     def note(name: str, value: object) -> None:
-        request.config.stash[_found].append((request.node.name, name, str(value)))
+        request.node.user_properties.append((FIGURE + name, str(value)))
 
     return note
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    found = config.stash[_found]
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    found = [
+        (report.location[2], name.removeprefix(FIGURE), value)
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name.startswith(FIGURE) and isinstance(value, str)
+    ]
     file: Path | None = config.getoption("--figures", None)
     if file is not None:
         counts: dict[str, int] = {}

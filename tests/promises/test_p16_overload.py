@@ -28,10 +28,12 @@ from tests.harness.size import sized
 from tests.promises.conftest import Figures
 from tests.promises.generator import generator
 
+pytestmark = pytest.mark.alone
+
 SLOTS, SERVICE_MS = 20, 400
 KNEE = SLOTS * 1000 // SERVICE_MS
-SECONDS = sized(12, 60)
-WARM = 6
+SECONDS = sized(8, 60)
+WARM = 5
 
 
 class Run(NamedTuple):

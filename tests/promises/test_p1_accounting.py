@@ -31,7 +31,7 @@ from tests.promises.generator import Generator, generator
 from tests.promises.truth import USD, Price
 
 SEED = 20_261_121
-KILLS = sized(50, 100)
+KILLS = sized(20, 100)
 # A kill leaves at most the intents that the I/O threads were about to send, one per thread.
 UNSENT_PER_KILL = 2
 # A client that leaves is noticed right after its request was sent at most this often, seen over all rows.

@@ -39,7 +39,7 @@ from tests.promises.wire import Http1, Http2, encoded
 
 SEED = 5
 RELOADS = sized(50, 200)
-RESTARTS = sized(10, 25)
+RESTARTS = sized(4, 25)
 """Of each of the two kinds."""
 DELAY = 0.3
 THINK = 0.1

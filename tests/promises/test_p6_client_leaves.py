@@ -29,6 +29,8 @@ from tests.promises.eventually import eventually
 from tests.promises.sockets import ESTABLISHED, SYN_SENT, connections_to, deaf, unreachable
 from tests.promises.wire import Http1, Http2, encoded
 
+pytestmark = pytest.mark.alone
+
 LIMIT_MS = 100.0
 CLIENTS = sized(25, 250)
 # As many retries as the retry budget grants at once.

@@ -25,6 +25,8 @@ from tests.harness.size import sized
 from tests.promises.conftest import Figures
 from tests.promises.generator import generator
 
+pytestmark = pytest.mark.alone
+
 RATE = 1_000
 SECONDS = sized(4, 20)
 MOST = 1.2

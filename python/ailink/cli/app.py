@@ -26,6 +26,7 @@ from ailink.cli import (
     stages,
     version,
 )
+from ailink.cli.gateway import asking
 
 EXIT_INTERRUPTED: Final = 130
 EXTENSION: Final = "ailink._core"
@@ -48,7 +49,7 @@ def build() -> typer.Typer:
     app.add_typer(models.build(), name="models")
     app.add_typer(providers.build(), name="providers")
     app.add_typer(router.build(), name="router")
-    app.command()(explain.explain)
+    app.command()(asking(explain.explain))
     app.add_typer(guardrails.build(), name="guardrails")
     app.add_typer(policies.build(), name="policies")
     app.add_typer(approvals.build(), name="approvals")

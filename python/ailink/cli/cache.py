@@ -1,40 +1,33 @@
 """`ailink cache`: what the cache of a running gateway saved, and how entries are removed."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from ailink.cli import lazy, source
 from ailink.cli.cache_evaluate import evaluate
-from ailink.cli.keys import AdminKey, Url
-from ailink.cli.source import ConfigOption, JsonOption
+from ailink.cli.gateway import Gateway, asking, show_answer
 
 
 def build() -> typer.Typer:
     """The `cache` command group."""
     app = typer.Typer(help="The cache of a running gateway.", no_args_is_help=True)
-    app.command("stats")(stats)
-    app.command("savings")(savings)
-    app.command("purge")(purge)
-    app.command("explain")(explain)
-    app.command("evaluate")(evaluate)
+    app.command("stats")(asking(stats))
+    app.command("savings")(asking(savings))
+    app.command("purge")(asking(purge))
+    app.command("explain")(asking(explain))
+    app.command("evaluate")(asking(evaluate))
     return app
 
 
 def stats(
-    by: Annotated[str, typer.Option(help="model, key or endpoint.")] = "model",
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    gateway: Gateway, by: Annotated[str, typer.Option(help="model, key or endpoint.")] = "model"
 ) -> None:
     """What the cache holds, its hit rate and what it saved since the start."""
     if by not in {"model", "key", "endpoint"}:
         raise source.fail("--by takes model, key or endpoint")
-    found = _call((url, key, config), "GET", "/cache/stats")
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    found = gateway.call("GET", "/cache/stats")
+    if gateway.printed(found):
         return
     typer.echo(f"{found['entries']} entries, {found['bytes']} of {found['max_bytes']} bytes")
     if found["semantic"] is not None:
@@ -60,22 +53,18 @@ def stats(
 
 
 def savings(
+    gateway: Gateway,
     by: Annotated[str, typer.Option(help="model, key, team, user, organization or endpoint.")] = "model",
     start: Annotated[str | None, typer.Option(help="Such as 2026-01-31T08:00; else 24 hours ago.")] = None,
     end: Annotated[str | None, typer.Option(help="Not included; else now.")] = None,
     ttl: Annotated[str | None, typer.Option(help="Such as 10m; else the file's.")] = None,
     scope: Annotated[str | None, typer.Option(help="key, user, team, organization or shared.")] = None,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """What a cache would have saved over past traffic; needs `cache.measure` while that came."""
     wanted = {"by": by, "start": start, "end": end, "ttl": ttl, "scope": scope}
     query = {name: value for name, value in wanted.items() if value is not None}
-    found = _call((url, key, config), "GET", "/cache/savings", query=query)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    found = gateway.call("GET", "/cache/savings", query=query)
+    if gateway.printed(found):
         return
     typer.echo(
         f"{found['requests']} requests, {found['spent_usd']:.6f} USD; "
@@ -101,15 +90,13 @@ def _saved(first: str, lines: list[dict[str, Any]]) -> None:
 
 
 def purge(
+    gateway: Gateway,
     cache_key: Annotated[list[str] | None, typer.Option(help="As x-ailink-cache-key tells it.")] = None,
     tag: Annotated[str | None, typer.Option(help="Of the key or the request.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Such as team:ID or key:ID.")] = None,
     model: Annotated[str | None, typer.Option(help="The model that was asked for.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Within its tenant.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All entries.")] = False,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
 ) -> None:
     """Remove entries that fit all that is named."""
     named: dict[str, Any] = {"tag": tag, "tenant": tenant, "model": model, "namespace": namespace}
@@ -119,25 +106,14 @@ def purge(
     if bool(body) == everything:
         raise source.fail("name what is to go, or --all")
     path = "/cache/flushall" if everything else "/cache/purge"
-    found = _call((url, key, config), "POST", path, body)
-    typer.echo(f"{found['deleted']} entries removed")
+    found = gateway.call("POST", path, body=body)
+    if not gateway.printed(found):
+        typer.echo(f"{found['deleted']} entries removed")
 
 
 def explain(
-    cache_key: Annotated[str, typer.Argument(help="As x-ailink-cache-key tells it.")],
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
+    gateway: Gateway, cache_key: Annotated[str, typer.Argument(help="As x-ailink-cache-key tells it.")]
 ) -> None:
     """Whose an entry is, how old, and what it once cost."""
-    found = _call((url, key, config), "GET", "/cache/explain", query={"key": cache_key})
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-
-
-def _call(
-    where: tuple[Any, Any, Any], method: str, path: str, body: Any = None, query: dict[str, str] | None = None
-) -> Any:
-    try:
-        return lazy.client.call(lazy.client.target(*where), method, path, body=body, query=query)
-    except lazy.client.ClientError as error:
-        raise source.fail(str(error)) from None
+    found = gateway.call("GET", "/cache/explain", query={"key": cache_key})
+    show_answer(found)

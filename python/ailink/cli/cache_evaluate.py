@@ -1,19 +1,18 @@
 """`ailink cache evaluate`: what a threshold of the semantic cache is worth with an embedder."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ailink.cli import lazy, source
-from ailink.cli.keys import AdminKey, Url
-from ailink.cli.source import ConfigOption, JsonOption
+from ailink.cli.gateway import Gateway
 
 BATCH = 64
 
 
 def evaluate(
+    gateway: Gateway,
     directory: Annotated[Path | None, typer.Option(help="Of a static model.")] = None,
     model: Annotated[str | None, typer.Option(help="A model of a running gateway that embeds.")] = None,
     lexical: Annotated[bool, typer.Option("--lexical", help="Letters alone, for comparison.")] = False,
@@ -21,10 +20,6 @@ def evaluate(
         Path | None, typer.Option(help="Pairs of your own: kind, tab, question, tab, question.")
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a table.")] = False,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Share of paraphrases found and of near misses let pass, by threshold. Without an embedder: what the
     comparison of words does alone.
@@ -36,16 +31,16 @@ def evaluate(
         if directory is not None:
             embed = lazy.semantic.static(directory)
         elif model is not None:
-            embed = _route(model, (url, key, config))
+            embed = _route(model, gateway)
         elif lexical:
             embed = lazy.semantic.lexical
         read = lazy.semantic.read_pairs(pairs or lazy.semantic.SHIPPED)
         found = lazy.semantic.evaluate(read, embed)
     except (lazy.semantic.PairError, lazy.client.ClientError, ValueError) as error:
         raise source.fail(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(lazy.semantic.plain(found), indent=2, ensure_ascii=False))
-    elif markdown:
+    if gateway.printed(lazy.semantic.plain(found)):
+        return
+    if markdown:
         typer.echo(lazy.semantic.markdown(found))
     else:
         typer.echo(f"{found.paraphrases} paraphrases, {found.pairs - found.paraphrases} near misses")
@@ -58,15 +53,14 @@ def evaluate(
         lazy.render.table(columns, rows)
 
 
-def _route(model: str, where: tuple[Any, Any, Any]) -> Any:
+def _route(model: str, gateway: Gateway) -> Any:
     """Vectors by a running gateway."""
 
     def embed(texts: list[str]) -> list[list[float]]:
-        target = lazy.client.target(*where)
         vectors: list[list[float]] = []
         for at in range(0, len(texts), BATCH):
             body = {"model": model, "input": texts[at : at + BATCH], "encoding_format": "float"}
-            found = lazy.client.call(target, "POST", "/v1/embeddings", body=body)
+            found = gateway.ask("POST", "/v1/embeddings", body=body)
             vectors += [row["embedding"] for row in sorted(found["data"], key=lambda row: row["index"])]
         return vectors
 

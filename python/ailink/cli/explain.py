@@ -1,31 +1,20 @@
 """`ailink explain REQUEST_ID`: why a request went where it went."""
 
-import json
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from ailink.cli import lazy, source
-from ailink.cli.keys import AdminKey, Url
-from ailink.cli.source import ConfigOption, JsonOption
+from ailink.cli import lazy
+from ailink.cli.gateway import Gateway
 
 
 def explain(
-    request_id: Annotated[str, typer.Argument(help="What `x-ailink-request-id` said.")],
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    gateway: Gateway, request_id: Annotated[str, typer.Argument(help="What `x-ailink-request-id` said.")]
 ) -> None:
     """Tell why a request went where it went, while its decision is kept."""
-    try:
-        target = lazy.client.target(url, key, config)
-        found = lazy.client.call(target, "GET", f"/routing/explain/{quote(request_id, safe='')}")
-    except lazy.client.ClientError as error:
-        raise source.fail(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    found = gateway.call("GET", f"/routing/explain/{quote(request_id, safe='')}")
+    if gateway.printed(found):
         return
     for choice in found["choices"]:
         typer.echo(f"model {choice['model']}, strategy {choice['strategy']}")

@@ -1,35 +1,25 @@
 """`ailink models mirrors`: how mirrors do beside the models whose requests they get."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from ailink.cli import lazy, source
-from ailink.cli.keys import AdminKey, Url
-from ailink.cli.source import ConfigOption, JsonOption
+from ailink.cli import lazy
+from ailink.cli.gateway import Gateway
 
 Model = Annotated[str | None, typer.Argument(help="Only of this model.", show_default=False)]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Of the latest requests so many.")]
 
 
 def mirrors(
+    gateway: Gateway,
     model: Model = None,
     limit: Limit = 1_000,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Compare models with their mirrors: failures, latency, cost, length, agreement."""
     query = {"limit": str(limit)} | ({"model": model} if model else {})
-    try:
-        target = lazy.client.target(url, key, config)
-        found = lazy.client.call(target, "GET", "/routing/mirrors", query=query)
-    except lazy.client.ClientError as error:
-        raise source.fail(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    found = gateway.call("GET", "/routing/mirrors", query=query)
+    if gateway.printed(found):
         return
     columns = (
         "model",

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from ailink.cli import lazy, source
+from ailink.cli.gateway import Gateway, asking
 from ailink.cli.groups import switch
-from ailink.cli.keys import AdminKey, Url
 from ailink.cli.mirrors import mirrors
-from ailink.cli.source import ConfigOption, JsonOption
+from ailink.cli.source import JsonOption
 
 Days = Annotated[int, typer.Option("--days", help="Within so many days from now.", min=0, max=3650)]
 Server = Annotated[
@@ -26,72 +26,43 @@ HEALTH = ("model", "deployment", "provider", "state", "cause", "again in", "in f
 def build() -> typer.Typer:
     """The `models` command group; without a subcommand it lists."""
     app = typer.Typer(help="Models of a running gateway.", invoke_without_command=True)
-    app.callback()(models)
-    app.command("list")(list_models)
-    app.command("status")(status)
-    app.command("ending")(ending)
-    app.command("mirrors")(mirrors)
-    app.command("switch")(switch)
+    app.callback()(asking(models))
+    app.command("list")(asking(list_models))
+    app.command("status")(asking(status))
+    app.command("ending")(asking(ending))
+    app.command("mirrors")(asking(mirrors))
+    app.command("switch")(asking(switch))
     app.command("discover")(discover)
     return app
 
 
-def models(
-    context: typer.Context,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def models(gateway: Gateway, context: typer.Context) -> None:
     """List the models and deployments a running gateway serves."""
     if context.invoked_subcommand is None:
-        list_models(url, key, config, as_json)
+        list_models(gateway)
 
 
-def list_models(
-    url: Url = None, key: AdminKey = None, config: ConfigOption = None, as_json: JsonOption = False
-) -> None:
+def list_models(gateway: Gateway) -> None:
     """List the models and deployments a running gateway serves."""
-    try:
-        found = lazy.client.call(lazy.client.target(url, key, config), "GET", "/model/info")
-    except lazy.client.ClientError as error:
-        raise source.fail(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    found = gateway.call("GET", "/model/info")
+    if gateway.printed(found):
         return
     columns = ("model", "served by", "weight", "$/1M in", "$/1M out", "price from", "ends", "deployment")
     lazy.render.table(columns, [_row(entry) for entry in found["data"]])
 
 
-def status(
-    url: Url = None, key: AdminKey = None, config: ConfigOption = None, as_json: JsonOption = False
-) -> None:
+def status(gateway: Gateway) -> None:
     """Tell how each deployment is doing."""
-    try:
-        found = lazy.client.call(lazy.client.target(url, key, config), "GET", "/health/deployments")
-    except lazy.client.ClientError as error:
-        raise source.fail(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    found = gateway.call("GET", "/health/deployments")
+    if gateway.printed(found):
         return
     lazy.render.table(HEALTH, [_health(row) for row in found["data"]])
 
 
-def ending(
-    days: Days = 90,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def ending(gateway: Gateway, days: Days = 90) -> None:
     """List models whose provider ends them, and who still uses them."""
-    try:
-        target = lazy.client.target(url, key, config)
-        found = lazy.client.call(target, "GET", "/global/models/ending", query={"days": str(days)})
-    except lazy.client.ClientError as error:
-        raise source.fail(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    found = gateway.call("GET", "/global/models/ending", query={"days": str(days)})
+    if gateway.printed(found):
         return
     columns = ("model", "ends", "replaced by", "key", "team", "user", "requests in 30 days")
     lazy.render.table(columns, [line for entry in found["data"] for line in _ending(entry)])

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from ailink.cli import lazy, source
-from ailink.cli.keys import AdminKey, Url
-from ailink.cli.source import ConfigOption, JsonOption
+from ailink.cli.gateway import Gateway, asking, show_answer
+from ailink.cli.source import ConfigOption
 
 if TYPE_CHECKING:
     from ailink.config.policy_files import PolicyText
@@ -31,26 +31,23 @@ _Only = Annotated[list[str] | None, typer.Option("--policy", "-p", help="Only th
 def build() -> typer.Typer:
     """The `policies` command group."""
     app = typer.Typer(help="Policies of a running gateway.", no_args_is_help=True)
-    app.command("list")(list_policies)
-    app.command("show")(show)
+    app.command("list")(asking(list_policies))
+    app.command("show")(asking(show))
     app.command("check")(check)
-    app.command("put")(put)
-    app.command("simulate")(simulate)
-    app.command("replay")(replay)
-    app.command("report")(report)
-    app.command("promote")(promote)
-    app.command("rollback")(rollback)
-    app.command("delete")(delete)
+    app.command("put")(asking(put))
+    app.command("simulate")(asking(simulate))
+    app.command("replay")(asking(replay))
+    app.command("report")(asking(report))
+    app.command("promote")(asking(promote))
+    app.command("rollback")(asking(rollback))
+    app.command("delete")(asking(delete))
     return app
 
 
-def list_policies(
-    url: Url = None, key: AdminKey = None, config: ConfigOption = None, as_json: JsonOption = False
-) -> None:
+def list_policies(gateway: Gateway) -> None:
     """List policies and what they are attached to."""
-    found = _call(url, key, config, "GET", "")
-    if as_json:
-        _print(found)
+    found = _call(gateway, "GET", "")
+    if gateway.printed(found):
         return
     names = ("name", "source", "version", "phase", "mode", "priority", "actions", "attached")
     rows = [
@@ -61,20 +58,16 @@ def list_policies(
 
 
 def show(
+    gateway: Gateway,
     name: _Name,
     versions: Annotated[bool, typer.Option("--versions", help="All versions, newest first.")] = False,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Show a policy that was made through the API, or all its versions."""
     if not versions:
-        _print(_call(url, key, config, "GET", f"/{name}"))
+        show_answer(_call(gateway, "GET", f"/{name}"))
         return
-    found = _call(url, key, config, "GET", f"/{name}/versions")
-    if as_json:
-        _print(found)
+    found = _call(gateway, "GET", f"/{name}/versions")
+    if gateway.printed(found):
         return
     rows = [
         (str(row["version"]), _clock(row["at_us"]), row["by"], _mode(row["policy"]))
@@ -92,21 +85,19 @@ def check(file: _File, config: ConfigOption = None) -> None:
 
 
 def put(
+    gateway: Gateway,
     file: _File,
     shadow: Annotated[bool, typer.Option("--shadow", help="Without effect at first.")] = False,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Make the policies of a file, or their next versions."""
     for one in _policies(file, None):
         body = {name: value for name, value in one.body.items() if name != "name"}
         body |= {"mode": "shadow"} if shadow else {}
-        _changed(_call(url, key, config, "PUT", f"/{one.rule.name}", body={"policy": body}), as_json)
+        _changed(gateway, _call(gateway, "PUT", f"/{one.rule.name}", body={"policy": body}))
 
 
 def simulate(
+    gateway: Gateway,
     file: Annotated[str, typer.Argument(help="A file with a request, or - for standard input.")] = "-",
     policy: _Only = None,
     draft: _Draft = None,
@@ -115,10 +106,6 @@ def simulate(
     team: Annotated[str | None, typer.Option(help="Of which team it is.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
     at: Annotated[str | None, typer.Option(help="When: 2026-12-25T10:00+01:00; default: now.")] = None,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """What would become of a request; nobody is called. Exit code 1 when it would be refused.
 
@@ -130,10 +117,8 @@ def simulate(
     given = {"path": path, "key_id": key_id, "team": team, "tags": tag, "time_us": _moment(at)}
     request = {name: value for name, value in given.items() if value is not None} | request
     body = {"request": request, "policies": policy, "draft": _draft(draft)}
-    found = _call(url, key, config, "POST", "/simulate", body=body)
-    if as_json:
-        _print(found)
-    else:
+    found = _call(gateway, "POST", "/simulate", body=body)
+    if not gateway.printed(found):
         _told([found])
         if found["body"] is not None:
             typer.echo(f"sent as: {found['body']}")
@@ -142,38 +127,30 @@ def simulate(
 
 
 def replay(
+    gateway: Gateway,
     since: Annotated[str, typer.Option(help="From when on: 90m, 24h, 7d, or a moment.")] = "24h",
     until: Annotated[str | None, typer.Option(help="Till when: the same; default: now.")] = None,
     policy: _Only = None,
     draft: _Draft = None,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """What policies would have done with the requests that `recording.keep` kept."""
     body: dict[str, Any] = {"since": _since(since), "policies": policy, "draft": _draft(draft)}
     body |= {"until": _since(until)} if until else {}
-    found = _call(url, key, config, "POST", "/replay", body=body)
-    if as_json:
-        _print(found)
+    found = _call(gateway, "POST", "/replay", body=body)
+    if gateway.printed(found):
         return
     _told(found["requests"])
     typer.echo(f"{found['replayed']} replayed, {found['matched']} matched, {found['denied']} refused")
 
 
 def report(
+    gateway: Gateway,
     policy: Annotated[str | None, typer.Option("--policy", "-p", help="Only this one.")] = None,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """What policies did since the gateway started, and would have done in shadow, by key."""
     query = {"limit": "20"} | ({"policy": policy} if policy else {})
-    found = _call(url, key, config, "GET", "/report", query=query)
-    if as_json:
-        _print(found)
+    found = _call(gateway, "GET", "/report", query=query)
+    if gateway.printed(found):
         return
     rows: list[tuple[str, ...]] = []
     for row in found["policies"]:
@@ -183,43 +160,27 @@ def report(
     lazy.render.table(("policy", "key", "acted", "would have"), rows)
 
 
-def promote(
-    name: _Name,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def promote(gateway: Gateway, name: _Name) -> None:
     """From shadow to force, as the next version."""
-    _changed(_call(url, key, config, "POST", f"/{name}/promote"), as_json)
+    _changed(gateway, _call(gateway, "POST", f"/{name}/promote"))
 
 
 def rollback(
+    gateway: Gateway,
     name: _Name,
     version: Annotated[int, typer.Argument(help="The version that is to be the newest again.")],
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Make a former version the newest."""
-    _changed(_call(url, key, config, "POST", f"/{name}/rollback", body={"version": version}), as_json)
+    _changed(gateway, _call(gateway, "POST", f"/{name}/rollback", body={"version": version}))
 
 
-def delete(
-    name: _Name,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def delete(gateway: Gateway, name: _Name) -> None:
     """Delete a policy; its versions stay, and `rollback` brings one back."""
-    _changed(_call(url, key, config, "DELETE", f"/{name}"), as_json)
+    _changed(gateway, _call(gateway, "DELETE", f"/{name}"))
 
 
-def _changed(found: Any, as_json: bool) -> None:
-    if as_json:
-        _print(found)
+def _changed(gateway: Gateway, found: Any) -> None:
+    if gateway.printed(found):
         return
     typer.echo(f"{found['name']}: version {found['version']}, {_mode(found['policy'])}")
 
@@ -298,12 +259,5 @@ def _since(text: str) -> float:
     return (_moment(text) or 0) / 1_000_000
 
 
-def _call(url: str | None, key: str | None, config: Path | None, method: str, path: str, **more: Any) -> Any:
-    try:
-        return lazy.client.call(lazy.client.target(url, key, config), method, f"/policies{path}", **more)
-    except lazy.client.ClientError as error:
-        raise source.fail(str(error)) from None
-
-
-def _print(found: Any) -> None:
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+def _call(gateway: Gateway, method: str, path: str, **more: Any) -> Any:
+    return gateway.call(method, f"/policies{path}", **more)

@@ -1,6 +1,5 @@
 """`ailink router`: train a router, see how it does, put it in force for a part of the callers or for all."""
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ailink.cli import lazy, source
-from ailink.cli.keys import AdminKey, Url
-from ailink.cli.source import ConfigOption, JsonOption
+from ailink.cli.gateway import Gateway, asking
+from ailink.cli.source import ConfigOption
 
 if TYPE_CHECKING:
     from ailink.routers.data import Row
@@ -33,13 +32,15 @@ Samples = Annotated[
 def build() -> typer.Typer:
     """The `router` command group."""
     app = typer.Typer(help="Learned routing: train, evaluate, promote, roll back.", no_args_is_help=True)
-    for command in (train, evaluate, promote, rollback):
-        app.command()(command)
+    for command in (train, evaluate, promote):
+        app.command()(asking(command))
+    app.command()(rollback)
     app.command("list")(list_versions)
     return app
 
 
 def train(
+    gateway: Gateway,
     name: Name,
     kind: Annotated[
         Literal["knn", "svm", "linucb", "thompson"], typer.Option(help="What is trained.")
@@ -54,14 +55,10 @@ def train(
         typer.Option(min=0.5, max=1.0, help="Part of the best model's quality to reach at the lowest cost."),
     ] = 0.955,
     plot: Annotated[Path | None, typer.Option(help="Draw cost against quality (needs matplotlib).")] = None,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Train a new version and evaluate it on rows it has not seen. Nothing is put in force."""
-    shelf = _shelf(name, config)
-    rows = _rows(data, samples, lazy_target=(url, key, config))
+    shelf = _shelf(name, gateway.config)
+    rows = _rows(data, samples, gateway)
     learn, check = lazy.router_data.split(rows, hold_out)
     options = lazy.router_training.Options(name=name, version=shelf.next_version(), kind=kind, target=target)
     bar = typer.progressbar(length=100, label=f"training {kind} on {len(learn)} rows")
@@ -81,27 +78,25 @@ def train(
     result = lazy.router_evaluation.evaluate(file, check)
     if plot is not None:
         _draw(plot, rows=check, results={f"{name} {options.version}": result})
-    _tell(result, as_json, {"name": name, "version": options.version, "kind": kind, "file": str(path)})
+    _tell(gateway, result, {"name": name, "version": options.version, "kind": kind, "file": str(path)})
 
 
 def evaluate(
+    gateway: Gateway,
     name: Name,
     version: Version = None,
     data: Data = None,
     samples: Samples = None,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Say how a version does on rows: quality and cost in parts of the best model's."""
-    shelf = _shelf(name, config)
-    rows = _rows(data, samples, lazy_target=(url, key, config))
+    shelf = _shelf(name, gateway.config)
+    rows = _rows(data, samples, gateway)
     version = version or _newest(shelf)
-    _tell(_evaluate(shelf, version, rows), as_json, {"name": name, "version": version})
+    _tell(gateway, _evaluate(shelf, version, rows), {"name": name, "version": version})
 
 
 def promote(
+    gateway: Gateway,
     name: Name,
     version: Version = None,
     data: Data = None,
@@ -112,13 +107,10 @@ def promote(
     least: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Part of the best model's quality it must reach.")
     ] = 0.95,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
 ) -> None:
     """Put a version in force, if it passes: good enough on the rows, and no worse than the incumbent."""
-    shelf = _shelf(name, config)
-    rows = _rows(data, samples, lazy_target=(url, key, config))
+    shelf = _shelf(name, gateway.config)
+    rows = _rows(data, samples, gateway)
     version = version or _newest(shelf)
     state = _state(shelf)
     result = _evaluate(shelf, version, rows)
@@ -137,7 +129,8 @@ def promote(
             since_us=now, note=f"tried on {percent} %",
         )  # fmt: skip
     _put(shelf, new)
-    typer.echo(f"{name} {version} is in force for {percent} % of the callers.")
+    if not gateway.printed({"name": name, "version": version, "percent": percent}):
+        typer.echo(f"{name} {version} is in force for {percent} % of the callers.")
 
 
 def rollback(name: Name, config: ConfigOption = None) -> None:
@@ -195,16 +188,13 @@ def _newest(shelf: "Shelf") -> str:
     return versions[-1]
 
 
-def _rows(
-    data: Path | None, samples: str | None, lazy_target: tuple[str | None, str | None, Path | None]
-) -> "list[Row]":
+def _rows(data: Path | None, samples: str | None, gateway: Gateway) -> "list[Row]":
     if (data is None) == (samples is None):
         raise source.fail("say where the rows are from: `--data FILE` or `--from-gateway MODEL`")
     try:
         if data is not None:
             return lazy.router_data.from_file(data)
-        target = lazy.client.target(*lazy_target)
-        found = lazy.client.call(target, "GET", "/routing/samples", query={"model": samples or ""})
+        found = gateway.ask("GET", "/routing/samples", query={"model": samples or ""})
         rows = list(lazy.router_data.from_samples(found["data"]))
     except (lazy.router_data.DataError, lazy.client.ClientError) as error:
         raise source.fail(str(error)) from None
@@ -220,11 +210,10 @@ def _evaluate(shelf: "Shelf", version: str, rows: "list[Row]") -> "Result":
         raise source.fail(str(error)) from None
 
 
-def _tell(result: "Result", as_json: bool, more: dict[str, str]) -> None:
+def _tell(gateway: Gateway, result: "Result", more: dict[str, str]) -> None:
     plain = {**more, "rows": result.rows, "best": result.best, "quality": result.quality, "cost": result.cost,
              "shares": result.shares}  # fmt: skip
-    if as_json:
-        typer.echo(json.dumps(plain, indent=2))
+    if gateway.printed(plain):
         return
     shares = ", ".join(f"{name} {part:.0%}" for name, part in result.shares.items())
     typer.echo(

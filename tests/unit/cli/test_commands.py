@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import typer
 from tests.unit.cli import fake_core
 from typer.testing import CliRunner
 
@@ -56,6 +57,25 @@ def test_help_names_every_command(ailink):
     for command in COMMANDS:
         assert f" {command} " in done.stdout
         assert ailink(command, "--help").exit_code in {0, 7}
+
+
+def commands(command, name="ailink"):
+    """All commands with the names they are called by."""
+    if not isinstance(command, typer.core.TyperGroup):
+        yield name, command
+        return
+    for part, inner in command.commands.items():
+        yield from commands(inner, f"{name} {part}")
+
+
+def test_who_asks_a_gateway_takes_the_same_options():
+    found = {}
+    for name, command in commands(typer.main.get_command(build())):
+        options = {option for parameter in command.params for option in parameter.opts}
+        if "--url" in options:
+            found[name] = {"--key", "--config", "--json"} - options
+    assert len(found) >= 30
+    assert {name: missing for name, missing in found.items() if missing} == {}
 
 
 def test_wrong_usage_is_exit_code_2(ailink):
@@ -408,7 +428,8 @@ def test_an_alias_is_looked_up(ailink, gateway):
 
 
 @pytest.mark.parametrize(
-    "command", [["keys", "create"], ["keys", "list"], ["keys", "info", "sk-x"], ["models"]]
+    "command",
+    [["keys", "create"], ["keys", "list"], ["keys", "info", "sk-x"], ["keys", "block", "sk-a"], ["models"]],
 )
 def test_json(ailink, gateway, command):
     assert json.loads(ailink(*command, "--json", env=gateway.env).stdout)

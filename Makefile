@@ -73,8 +73,10 @@ bench-gates: $(DONE)/bench ## the short benches with generous limits that CI run
 	$(BIN)/python -m benches.day --short
 	$(BIN)/python -m benches.gateway --short $(ARGS)
 
-docs: $(DONE)/dev ## render the measured tables, check the links, build the Rust reference
+docs: $(DONE)/core $(DONE)/dev ## render the pages that are made of the code and of measurements, check the links, build the Rust reference
 	$(BIN)/python -m benches.render
+	$(BIN)/python -m scripts.configuration_page
+	$(BIN)/python -m scripts.commands_page
 	$(BIN)/python scripts/links.py
 	cargo doc --workspace --no-deps --locked
 

@@ -59,7 +59,7 @@ def build() -> typer.Typer:
     app.command(context_settings=mock.FORWARDED)(mock.bench)
     app.command()(migrate.migrate)
     app.add_typer(imports.build(), name="import")
-    app.command()(reconcile.reconcile)
+    app.command()(asking(reconcile.reconcile))
     app.command()(doctor.doctor)
     app.command()(version.version)
     return app

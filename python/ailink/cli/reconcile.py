@@ -1,14 +1,12 @@
 """`ailink reconcile`: a provider's cost export against the ledger."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ailink.cli import lazy, source
-from ailink.cli.keys import AdminKey, Url
-from ailink.cli.source import ConfigOption, JsonOption
+from ailink.cli.gateway import Gateway
 
 File = Annotated[
     Path, typer.Argument(help="The export: JSON of OpenAI or Anthropic, CSV of AWS, or date,model,cost.")
@@ -20,16 +18,7 @@ Form = Annotated[
 Percent = Annotated[float, typer.Option(help="Difference that is allowed, of what was billed.")]
 
 
-def reconcile(
-    file: File,
-    provider: Provider,
-    form: Form,
-    percent: Percent = 1.0,
-    url: Url = None,
-    key: AdminKey = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def reconcile(gateway: Gateway, file: File, provider: Provider, form: Form, percent: Percent = 1.0) -> None:
     """Compare what a provider charges with the ledger, by day and model; 1 when they differ."""
     try:
         # Reports of AWS have gigabytes: what is sent are sums per day and model.
@@ -40,12 +29,10 @@ def reconcile(
             "text": lazy.bills.summed(bill),
             "percent": percent,
         }
-        found = lazy.client.call(lazy.client.target(url, key, config), "POST", "/v1/bills", body=body)
+        found = gateway.ask("POST", "/v1/bills", body=body)
     except (OSError, UnicodeDecodeError, ValueError, lazy.client.ClientError) as error:
         raise source.fail(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
+    if not gateway.printed(found):
         columns = ("day", "model", "billed", "recorded", "difference")
         rows = [[str(line[name]) for name in columns] for line in found["data"]]
         marked = [

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from scripts import commands_page, configuration_page
 from typer.testing import CliRunner
 
@@ -77,6 +78,21 @@ def test_the_configuration_of_the_readme_is_taken(tmp_path, monkeypatch):
     file = tmp_path / "ailink.yaml"
     file.write_text(text)
     done = CliRunner().invoke(build(), ["check", "--strict", str(file)])
+    assert done.exit_code == 0, done.output
+
+
+def test_the_configuration_of_the_containers_is_taken(tmp_path, monkeypatch):
+    for name, value in {
+        "AILINK_MASTER_KEY": "sk-Zp3bq7Xw9Ld2Vn6Rk1",
+        "AILINK_ENCRYPTION_KEY": "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=",
+        "PGPASSWORD": "secret",
+        "NODE": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    composed = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    file = tmp_path / "ailink.yaml"
+    file.write_text(composed["configs"]["ailink"]["content"].replace("$$", "$"))
+    done = CliRunner().invoke(build(), ["check", str(file)])
     assert done.exit_code == 0, done.output
 
 

@@ -1,5 +1,6 @@
 """The checks of `ailink doctor`. Each looks at one thing and says what it found; none changes anything."""
 
+import asyncio
 import ctypes
 import importlib
 import platform
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -55,6 +56,8 @@ def _findings(file: Path | None) -> Iterator[Finding]:
         yield data_dir(Path(loaded.config.data_dir))
         yield port(loaded.config)
         yield database(loaded.config)
+        if loaded.config.redis_url is not None:
+            yield shared(loaded.config.redis_url.reveal())
         yield disk(Path(loaded.config.data_dir))
         yield descriptors(loaded.config)
     yield clock()
@@ -155,6 +158,31 @@ def database(config: Config) -> Finding:
         text = f"{len(status.pending)} migrations are applied at the next start"
         return Finding(name="database", state="warning", text=text)
     return Finding(name="database", state="ok", text=f"{len(status.applied)} migrations, none pending")
+
+
+def shared(url: str) -> Finding:
+    """Redis between nodes."""
+    try:
+        link = importlib.import_module("ailink.coordination.link")
+    except ModuleNotFoundError as error:
+        text = f"needs {error.name}: pip install 'ailink[redis]'"
+        return Finding(name="Redis", state="failed", text=text)
+    try:
+        asyncio.run(_greeted(link, url))
+    except link.AddressError as error:
+        return Finding(name="Redis", state="failed", text=str(error))
+    except link.TROUBLE as error:
+        text = f"does not answer ({error}): requests go on, limits hold by each node's share of them"
+        return Finding(name="Redis", state="warning", text=text)
+    return Finding(name="Redis", state="ok", text="answers")
+
+
+async def _greeted(link: Any, url: str) -> None:
+    redis = link.connect(url)
+    try:
+        await link.run_id(redis)
+    finally:
+        await link.close(redis)
 
 
 def disk(path: Path) -> Finding:

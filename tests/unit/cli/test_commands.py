@@ -31,6 +31,7 @@ COMMANDS = (
     "doctor",
     "version",
 )
+ENCRYPTION_KEY = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
 GOOD = "models: [{name: m, deployments: [{provider: mock}]}]\n"
 
 
@@ -250,6 +251,22 @@ def test_doctor(ailink, tmp_path):
     assert "is open to others (mode 0755)" in done.stdout
     (tmp_path / "ailink.yaml").write_text("modles: []\n")
     assert "did you mean" in ailink("doctor").stdout
+
+
+def test_doctor_asks_the_servers_that_nodes_share(ailink, tmp_path, redis_url, database_url):
+    def told(redis, database):
+        text = f"redis_url: {redis}\ndatabase_url: {database}\nencryption_key: {ENCRYPTION_KEY}\n"
+        (tmp_path / "ailink.yaml").write_text(GOOD + "server: {port: 0, node: 1}\n" + text)
+        rows = json.loads(ailink("doctor", "--json").stdout)
+        return {row["check"]: (row["state"], row["text"]) for row in rows}
+
+    found = told(redis_url, database_url)
+    assert found["Redis"] == ("ok", "answers")
+    assert found["database"] == ("ok", "is made at the first start")
+    found = told("redis://127.0.0.1:1/0", "postgresql://nobody@127.0.0.1:1/x")
+    assert found["Redis"][0] == "warning"
+    assert found["database"][0] == "failed"
+    assert "the database does not answer" in found["database"][1]
 
 
 def test_doctor_sees_a_port_in_use(ailink, tmp_path):

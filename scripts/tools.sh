@@ -9,11 +9,21 @@ declare -A package=([nginx]=nginx-light [wrk]=wrk [postgres]=postgresql)
 # Debian keeps the programs of PostgreSQL out of the path.
 there() { command -v "$1" >/dev/null || compgen -G "/usr/sbin/$1" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null; }
 
-missing=()
-for command in "$@"; do
-    there "$command" || missing+=("${package[$command]:-$command}")
-done
-[ ${#missing[@]} -gt 0 ] || exit 0
+look() {
+    missing=()
+    for command in "$@"; do
+        there "$command" || missing+=("${package[$command]:-$command}")
+    done
+    [ ${#missing[@]} -gt 0 ] || exit 0
+}
+
+look "$@"
+# One at a time: several workers of a test run may miss the same program, and apt lets in only one.
+if command -v flock >/dev/null; then
+    exec 9>"${TMPDIR:-/tmp}/ailink-tools-$(id -u).lock"
+    flock 9
+    look "$@"
+fi
 
 if command -v apt-get >/dev/null; then
     run=()

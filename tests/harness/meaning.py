@@ -3,10 +3,10 @@
 import json
 import re
 import struct
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
+
+from tests.harness.listening import Call, Listening, Reply
 
 DIMENSIONS: Final = 64
 CONCEPTS: Final = (
@@ -49,40 +49,23 @@ def write_static_model(directory: Path) -> Path:
     return directory
 
 
-class Embedder:
+class Embedder(Listening):
     """A provider of embeddings as `vector` makes them, and of a judge who says `verdict`.
 
     `asked` has the bodies of all requests. With `broken` it answers 500.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[Any] = []
         self.verdict = "YES"
         self.broken = False
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def answer(self, call: Call) -> Reply:
+        self.asked.append(call.json())
+        return Reply(500 if self.broken else 200, self._said(call.json()))
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                outer.asked.append(body)
-                answer = json.dumps(outer._answer(body)).encode()
-                self.send_response(500 if outer.broken else 200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-
-    def _answer(self, body: Any) -> dict[str, Any]:
+    def _said(self, body: Any) -> dict[str, Any]:
         usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
         if self.broken:
             return {"error": {"message": "broken", "type": "server_error"}}
@@ -99,12 +82,3 @@ class Embedder:
             for index, text in enumerate(texts)
         ]
         return {"object": "list", "model": "embedder", "data": data, "usage": usage}
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()

@@ -1,63 +1,21 @@
 """A provider that takes down every request and refuses it, so that nothing of an answer matters."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple, Self
 
-REFUSAL = b'{"error":{"message":"recorded","type":"invalid_request_error"}}'
+from tests.harness.listening import Call, Listening, Reply, drained
 
-
-class Recorded(NamedTuple):
-    """One request, as it came."""
-
-    line: str
-    headers: dict[str, str]
-    body: bytes
+REFUSAL = {"error": {"message": "recorded", "type": "invalid_request_error"}}
 
 
-class Recorder:
+class Recorder(Listening):
     """Use as a context manager. `take()` hands out what came since the last call."""
 
-    def __init__(self) -> None:
-        seen: list[Recorded] = []
-        self._seen = seen
+    def answer(self, call: Call) -> Reply:
+        return Reply(400, REFUSAL)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                seen.append(Recorded(f"{self.command} {self.path}", headers, body))
-                self.send_response(400)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(REFUSAL)))
-                self.end_headers()
-                self.wfile.write(REFUSAL)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def take(self) -> list[Recorded]:
-        """The requests since the last call, oldest first."""
-        taken = self._seen[:]
-        del self._seen[: len(taken)]
-        return taken
+    def take(self) -> list[Call]:
+        """The requests since the last time, oldest first."""
+        return drained(self.calls)
 
 
 def plain(body: bytes, content_type: str) -> object:

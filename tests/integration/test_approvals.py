@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +15,7 @@ import httpx
 import pytest
 from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_deployment, make_model, until
 from tests.harness.canned import CannedProvider
+from tests.harness.listening import Call, Listening, Reply
 
 POOL = ThreadPoolExecutor(128)
 
@@ -467,27 +467,16 @@ def test_kill_9_in_the_middle(provider: MockProvider, tmp_path_factory: pytest.T
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 
 
-class Channel:
+class Channel(Listening):
     """What Slack and a webhook are told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.told: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        told = self.told
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                told.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+    def answer(self, call: Call) -> Reply:
+        self.told.append((call.path, call.headers, call.json()))
+        return Reply()
 
 
 def press(gateway: Gateway, user: str, approval: str, action: str = "approve", **more: Any) -> httpx.Response:
@@ -509,10 +498,15 @@ def press(gateway: Gateway, user: str, approval: str, action: str = "approve", *
     return gateway.http.post("/v1/approvals/slack", content=body, headers=headers)
 
 
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    with Channel() as running:
+        yield running
+
+
 def test_slack_is_told_and_its_buttons_decide(
-    provider: MockProvider, tmp_path_factory: pytest.TempPathFactory
+    provider: MockProvider, channel: Channel, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    channel = Channel()
     slack = {"signing_secret": SECRET, "users": {"U1": "ada", "U2": "nobody"}}
     channels = [
         {"name": "slack", "slack": f"{channel.url}/slack"},

@@ -1,16 +1,14 @@
 """Several keys of one deployment: used in turn, one that is refused or limited rests, none is ever told."""
 
-import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from tests.harness import Gateway, Key, chat, make_config, make_model, until
+from tests.harness.listening import Call, Listening, Reply
 
 KEYS = [f"sk-pool-{name}-{'x' * 24}" for name in ("one", "two", "three")]
 ANSWER = {
@@ -20,51 +18,26 @@ ANSWER = {
 }  # fmt: skip
 
 
-class ByKey:
+class ByKey(Listening):
     """A provider that answers each key with the status it is told, 200 by default."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.status: dict[str, tuple[int, dict[str, str]]] = {}
         self.seen: Counter[str] = Counter()
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                secret = self.headers["authorization"].removeprefix("Bearer ")
-                outer.seen[secret] += 1
-                status, headers = outer.status.get(secret, (200, {}))
-                said = ANSWER if status == 200 else {"error": {"message": f"no: {secret}", "type": "t"}}
-                body = json.dumps(said).encode()
-                self.send_response(status)
-                for name, value in {"content-type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Says nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+    def answer(self, call: Call) -> Reply:
+        secret = call.headers["authorization"].removeprefix("Bearer ")
+        self.seen[secret] += 1
+        status, headers = self.status.get(secret, (200, {}))
+        said = ANSWER if status == 200 else {"error": {"message": f"no: {secret}", "type": "t"}}
+        return Reply(status, said, headers)
 
 
 @pytest.fixture
 def upstream() -> Iterator[ByKey]:
-    provider = ByKey()
-    yield provider
-    provider.close()
+    with ByKey() as provider:
+        yield provider
 
 
 def at(url: str) -> dict[str, Any]:

@@ -2,51 +2,34 @@
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import httpx
 import pytest
 from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness.listening import Call, Listening, Reply
 
 CARD = "4111 1111 1111 1111"
 DONE = "data: [DONE]"
 
 
-class Hook:
+class Hook(Listening):
     """A webhook that says what it is told to say, and keeps what it was told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen: list[tuple[dict[str, str], dict[str, Any]]] = []
-        seen = self.seen
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                seen.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                answers = {"/no": (200, {"verdict": False, "message": "not today"}), "/broken": (500, {})}
-                status, answer = answers.get(self.path, (200, {"verdict": True}))
-                data = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        Thread(target=self.server.serve_forever, daemon=True).start()
+    def answer(self, call: Call) -> Reply:
+        self.seen.append((call.headers, call.json()))
+        answers = {"/no": (200, {"verdict": False, "message": "not today"}), "/broken": (500, {})}
+        return Reply(*answers.get(call.path, (200, {"verdict": True})))
 
 
 @pytest.fixture(scope="module")
 def hook() -> Iterator[Hook]:
-    hook = Hook()
-    yield hook
-    hook.server.shutdown()
-    hook.server.server_close()
+    with Hook() as hook:
+        yield hook
 
 
 def policies(hook: Hook) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.harness import Gateway, Key, make_config, make_model
-from tests.harness.recorder import Recorded, Recorder, plain
+from tests.harness.listening import Call
+from tests.harness.recorder import Recorder, plain
 
 from ailink.providers import ProviderRow, Registry, rules
 from ailink.providers.vocabulary import UPLOADS, Operation
@@ -129,7 +130,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
             yield Setup(gateway, gateway.mint(), recorder)
 
 
-def ask(setup: Setup, row: ProviderRow, operation: Operation, **more: Any) -> tuple[Any, list[Recorded]]:
+def ask(setup: Setup, row: ProviderRow, operation: Operation, **more: Any) -> tuple[Any, list[Call]]:
     """The gateway's answer, and what the provider got."""
     own = operation
     operation, kind = STANDS_FOR.get(operation, (operation, None))
@@ -147,7 +148,7 @@ def ask(setup: Setup, row: ProviderRow, operation: Operation, **more: Any) -> tu
     ), setup.recorder.take()
 
 
-def shown(row: ProviderRow, taken: list[Recorded], dropped: str | None) -> dict[str, Any]:
+def shown(row: ProviderRow, taken: list[Call], dropped: str | None) -> dict[str, Any]:
     """One request as it stands in the golden file."""
     assert len(taken) == 1, taken
     recorded = taken[0]
@@ -158,7 +159,7 @@ def shown(row: ProviderRow, taken: list[Recorded], dropped: str | None) -> dict[
     }
     content_type = headers.pop("content-type")
     found = {
-        "line": recorded.line.replace(f"secret-of-{row.id}", "{credential}"),
+        "line": f"{recorded.method} {recorded.path}".replace(f"secret-of-{row.id}", "{credential}"),
         "headers": headers,
         "body": plain(recorded.body, content_type),
     }

@@ -136,7 +136,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return "must be given"
     if value is None:
         return "none"
-    if isinstance(value, msgspec.Struct) or value in ((), {}):
+    if isinstance(value, msgspec.Struct) or value in ((), {}, ""):
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -117,6 +117,7 @@ class Cache(Strict, frozen=True, kw_only=True):
     """Answers kept in memory for requests that are the same."""
 
     enabled: bool = False
+    """Answers are kept and given again."""
     mode: Mode = "on"
     """`opt_in`: only for requests that ask for it."""
     scope: Scope = "key"
@@ -126,9 +127,11 @@ class Cache(Strict, frozen=True, kw_only=True):
     namespace: _Namespace = "default"
     """Of `shared` answers: models that name the same one share them."""
     ttl: Duration = Duration(300_000)
+    """How long an answer is given again."""
     stale: Duration = Duration(0)
     """How long behind `ttl` an answer may still be given while a fresh one is fetched."""
     max_bytes: Size = Size(64 * 1024 * 1024)
+    """Of all answers in memory; the least useful leave first."""
     max_entry_bytes: Size = Size(4 * 1024 * 1024)
     """Longest answer that is kept."""
     single_flight: bool = True

@@ -76,11 +76,13 @@ class Limit(Common, frozen=True, kw_only=True):
     """At most this much in any window of the length `per`, wherever it begins; `parallel` at any time."""
 
     requests: _Amount | None = None
+    """So many in each window of `per`."""
     input_tokens: _Amount | None = None
     output_tokens: _Amount | None = None
     tokens: _Amount | None = None
     """Input and output."""
     parallel: _Amount | None = None
+    """Requests under way at a time."""
     per: Duration = Duration(60_000)
 
 

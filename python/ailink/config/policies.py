@@ -46,9 +46,11 @@ class Redact(Strict, frozen=True, kw_only=True):
     """What is found is cut out; `fields` are blanked."""
 
     presets: tuple[str, ...] = ()
+    """Of `guardrails`, such as `email`."""
     words: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     label: _Label = "REDACTED"
+    """What stands in place of what is found."""
     action: Literal["redact", "mask", "block"] = "redact"
     fields: tuple[str, ...] = ()
     """Paths of the body, `messages[*].name`."""
@@ -130,6 +132,7 @@ class Throttle(Strict, frozen=True, kw_only=True):
     """The request waits."""
 
     delay: Duration
+    """Added before the request is sent."""
 
 
 class CacheUse(Strict, frozen=True, kw_only=True):
@@ -150,6 +153,7 @@ class Log(Strict, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     message: _Text = "matched"
     fields: tuple[str, ...] = ()
+    """Of the request's facts, written beside the message."""
 
 
 class Webhook(Strict, frozen=True, kw_only=True):
@@ -157,19 +161,23 @@ class Webhook(Strict, frozen=True, kw_only=True):
 
     url: _Url
     wait: bool = False
+    """For its verdict; else it is told only."""
     timeout: Duration = Duration(5_000)
     on_fail: Literal["allow", "deny"] = "deny"
     """When there is no verdict to wait for."""
     body: bool = False
     """Whether request and answer are sent along."""
     secret: Secret | None = None
+    """Signs what it is sent."""
 
 
 class ToolScope(Strict, frozen=True, kw_only=True):
     """Tools that may be offered (`pre`) and called (`post`, `stream`). Names may hold `*`."""
 
     allowed: tuple[str, ...] | None = None
+    """Only these, `*` as wildcard."""
     blocked: tuple[str, ...] = ()
+    """Not these."""
     otherwise: Literal["deny", "remove"] = "deny"
     """`remove`: the request goes on without the tool."""
     arguments: dict[str, Tree] = msgspec.field(default_factory=dict)
@@ -182,7 +190,9 @@ class ValidateSchema(Strict, frozen=True, kw_only=True):
 
     schema: Tree
     negate: bool = False
+    """Refuses what fits instead."""
     field: str | None = None
+    """Of the body or answer; null: the whole."""
     message: _Text = ""
 
 
@@ -208,7 +218,9 @@ class Alert(Strict, frozen=True, kw_only=True):
     severity: Literal["info", "warning", "critical"] = "warning"
     message: _Text
     every: Duration = Duration(300_000)
+    """At most once in so long."""
     url: _Url | None = None
+    """A webhook besides the channels."""
     secret: Secret | None = None
 
 
@@ -275,6 +287,7 @@ class Attach(Strict, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     everything: bool = False
+    """Every request."""
 
 
 class PolicyRule(Strict, frozen=True, kw_only=True):

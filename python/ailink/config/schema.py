@@ -41,10 +41,12 @@ class Limits(Strict, frozen=True, kw_only=True):
     """Bounds of the public listener. Beyond them a request is refused in the caller's dialect."""
 
     header_bytes: Size = Size(64 * 1024)
+    """All headers of a request."""
     header_count: _Count = 100
     header_timeout: Duration = Duration(10_000)
     """From the first byte of a request to the end of its headers."""
     body_bytes: Size = Size(256 * 1024 * 1024)
+    """A request body."""
     body_idle: Duration = Duration(30_000)
     """Longest silence while a request body arrives."""
     keepalive_idle: Duration = Duration(75_000)
@@ -52,11 +54,15 @@ class Limits(Strict, frozen=True, kw_only=True):
     write_stall: Duration = Duration(60_000)
     """Longest time in which a client takes nothing of its answer."""
     connections: _Count = 16_384
+    """Client connections at a time."""
     requests_in_flight: _Count = 4_096
+    """Beyond them requests are refused with 503."""
     body_bytes_in_flight: Size | None = None
     """Request bodies in memory, all together; null: a quarter of the memory the process may use."""
     h2_streams: Annotated[int, Meta(ge=1, le=65_535)] = 100
+    """Requests at a time on one HTTP/2 connection."""
     shell_in_flight: Annotated[int, Meta(ge=1, le=65_535)] = 64
+    """Management requests at a time."""
     session_idle: Duration = Duration(600_000)
     """Longest silence of both sides of a realtime session."""
     session_message: Size = Size(16 * 1024 * 1024)
@@ -76,8 +82,11 @@ class Ledger(Strict, frozen=True, kw_only=True):
     """The spool of accounting records on disk."""
 
     segment_slots: Annotated[int, Meta(ge=256, le=1_048_576)] = 8_192
+    """Records in one file of the spool."""
     max_bytes: Size = Size(1024 * 1024 * 1024)
+    """Of all files; when they are full requests are refused."""
     flush: Duration = Duration(250)
+    """How often records become rows."""
     keep: Duration | None = None
     """Attempts that are older are removed, once an hour; their sums per day stay. null: nothing is."""
 
@@ -86,12 +95,15 @@ class Server(Strict, frozen=True, kw_only=True):
     """The public listener and the process."""
 
     host: _Name = "127.0.0.1"
+    """Address; other than loopback it needs an admin credential of one's own."""
     port: Annotated[int, Meta(ge=0, le=65_535)] | None = 4000
     """0: any free port; null: no TCP listener, only `uds`."""
     uds: _Name | None = None
+    """Path of a Unix socket, besides the port or in place of it."""
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     """I/O threads; 0: as many as there are CPUs for the process."""
     runtime: Literal["per_core", "work_stealing"] = "per_core"
+    """`per_core`: a connection stays on its thread; `work_stealing`: threads help each other."""
     node: Annotated[int, Meta(ge=0, le=65_535)] = 0
     """Number of this node among nodes that share a ledger."""
     tls: Tls | None = None
@@ -109,28 +121,38 @@ class AuthRule(Strict, frozen=True, kw_only=True):
 
     scheme: AuthScheme
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")] = "authorization"
+    """Of the header or query parameter."""
 
 
 class Provider(Strict, frozen=True, kw_only=True):
     """A provider of one's own, or changes to one of the catalogue with the same name."""
 
     title: _Name | None = None
+    """For people."""
     dialect: (
         Literal["openai", "openai_chat", "anthropic", "anthropic_messages", "gemini", "cohere", "bedrock"]
         | None
     ) = None
+    """The format it speaks."""
     base_url: _Name | None = None
+    """Up to what the operations' paths begin with: `https://host/v1`."""
     api_key: Secret | None = None
+    """For all its deployments; without it from the environment, as the catalogue names it."""
     credential: _Name | None = None
     """Name of a credential that is kept encrypted in the store."""
     identity: Identity | None = None
     """At a cloud, in place of a key."""
     auth: AuthRule | None = None
     operations: dict[Operation, Annotated[str, Meta(pattern=SUFFIX)]] | None = None
+    """Path of each operation it serves."""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Sent with every request."""
     stream_usage: StreamUsage | None = None
+    """How it tells the usage of streams: when asked (`inject`), always (`builtin`), never."""
     pool_idle: Duration | None = None
+    """How long an unused connection is kept."""
     price_family: _Name | None = None
+    """Whose prices in the catalogue are its own."""
     plugin: Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     """`module:Class` of a provider written in Python. Modules may stand beside the file."""
     options: Tree | None = None
@@ -161,6 +183,7 @@ class PriceTier(PriceRates, frozen=True, kw_only=True):
     """Prices of requests whose prompt has more than `above` tokens."""
 
     above: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    """Tokens of the prompt."""
 
 
 class ServicePrice(PriceRates, frozen=True, kw_only=True):
@@ -185,11 +208,13 @@ class Timeouts(Strict, frozen=True, kw_only=True):
     """Per attempt; null: taken from the model, then from DEFAULT_TIMEOUTS."""
 
     connect: Duration | None = None
+    """Name, TCP and TLS."""
     first_byte: Duration | None = None
     """From the request's last byte to the answer's first."""
     idle: Duration | None = None
     """Longest silence within the answer."""
     total: Duration | None = None
+    """Of the whole attempt."""
 
 
 DEFAULT_TIMEOUTS: Final = Timeouts(
@@ -207,14 +232,18 @@ class Deployment(Strict, frozen=True, kw_only=True):
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$")] | None = None
     """Stable name in the ledger and metrics; null: derived from what identifies the deployment."""
     provider: _Name
+    """One of the catalogue or of `providers`."""
     model: _Name | None = None
     """Its name at the provider; null: the same as the model's."""
     api_key: Secret | None = None
+    """In place of the provider's."""
     api_keys: tuple[Secret, ...] = ()
     """Several keys in place of one, used in turn. One that is refused or limited rests while others serve."""
     credential: _Name | None = None
+    """Name of a credential in the store."""
     identity: Identity | None = None
     base_url: _Name | None = None
+    """In place of the provider's."""
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
     """Fills `{region}` in the provider's URLs, as the next three fill theirs."""
     account: _Setting | None = None
@@ -222,6 +251,7 @@ class Deployment(Strict, frozen=True, kw_only=True):
     project: _Setting | None = None
     api_version: _Setting | None = None
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    """Its share of requests among those that may serve."""
     order: Annotated[int, Meta(ge=0, le=1_000)] = 0
     """Deployments of a lower order go first; the others are asked when those are out or have failed."""
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
@@ -239,7 +269,9 @@ class Deployment(Strict, frozen=True, kw_only=True):
     price: Price | None = None
     timeouts: Timeouts = Timeouts()
     headers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Sent besides the provider's."""
     max_connections: _Count = 4_096
+    """To its host, at a time."""
     public_only: bool = False
     """Connections are refused while its host has an address that is not public."""
 
@@ -248,6 +280,7 @@ class Model(Strict, frozen=True, kw_only=True):
     """What clients ask for."""
 
     name: _Name
+    """As clients say it."""
     deployments: tuple[Deployment, ...] = ()
     auto: Auto | None = None
     """Other models, in place of deployments, of which each request goes to the one that suits it."""
@@ -270,18 +303,22 @@ class Model(Strict, frozen=True, kw_only=True):
     prompt_caching: bool = False
     """Beginnings of prompts that come again are marked for Anthropic and Bedrock to keep."""
     aliases: tuple[_Name, ...] = ()
+    """Other names of it."""
     guardrails: tuple[_Name, ...] = ()
     """Besides those of `defaults`."""
     policies: tuple[_Name, ...] = ()
     """Besides those of `defaults` and of the caller."""
     owned_by: _Name | None = None
+    """What lists of models say."""
     mode: _Name = "chat"
+    """What it is for, in lists of models: `chat`, `embedding`, …"""
 
 
 class Observe(Strict, frozen=True, kw_only=True):
     """Logs of the process, on standard error."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe that is written."""
     log_format: Literal["text", "json"] = "text"
 
 

@@ -1,9 +1,10 @@
 """P5: reload and restart drop nothing.
 
 Under load of clients that keep their connections alive, the configuration is replaced 50 times (a fifth of
-them invalid) and the process 20 times: by SIGUSR2, when it executes itself anew and keeps its listening
-socket, and by SIGTERM and a new start with a socket that a supervisor holds (`LISTEN_FDS`). Running streams
-finish within the drain time; what still runs then ends in the dialect's error event.
+them invalid) and the process 8 times (50 with AILINK_FULL=1): by SIGUSR2, when it executes itself anew and
+keeps its listening socket, and by SIGTERM and a new start with a socket that a supervisor holds
+(`LISTEN_FDS`). Running streams finish within the drain time; what still runs then ends in the dialect's error
+event.
 
 Passes when no request failed. The model of a client is that of `callers.py`: keep-alive, the next request
 after less than `drain.delay`, honours `Connection: close` and GOAWAY, repeats nothing. A request that waits

@@ -548,5 +548,3 @@ def test_slack_is_told_and_its_buttons_decide(
     with closing(sqlite3.connect(gateway.data / "ailink.db")) as database:
         rows = database.execute("SELECT action FROM audit WHERE object_id = ? ORDER BY seq", (row["id"],))
         assert [action for (action,) in rows] == ["approval.request", "approval.approve", "approval.executed"]
-    channel.server.shutdown()
-    channel.server.server_close()

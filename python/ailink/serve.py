@@ -51,6 +51,7 @@ from ailink.shell.app import create_app
 from ailink.shell.server import ServerError, ShellServer
 from ailink.snapshot import compile as compiler
 from ailink.snapshot import endings
+from ailink.snapshot.discoverer import Discoverer
 from ailink.snapshot.inputs import gather
 from ailink.snapshot.machine import available_memory, raise_descriptor_limit
 from ailink.snapshot.options import Process, compile_options
@@ -145,6 +146,7 @@ class Gateway:
         self._shell: ShellServer
         self._background: asyncio.Task[None]
         self._identities: Refresher
+        self._discoverer: Discoverer
         self._plugins: PluginHost
         self._alerts: AlertSender
         self._desk: Desk
@@ -206,6 +208,8 @@ class Gateway:
         self._reloader = watch.Reloader(self._load, self._apply, self._report)
         self._identities = Refresher(self._push_tokens, self._redactor.clean, self._redactor.add)
         self._ends.push_async_callback(self._identities.stop)
+        self._discoverer = Discoverer(self._on_discovery)
+        self._ends.push_async_callback(self._discoverer.stop)
         services = shell_services.build(
             shell_services.ServiceOptions(
                 database=self._database,
@@ -228,6 +232,7 @@ class Gateway:
         follower = Follower(services)
         await self._fill(services, follower)
         self._look_after(services)
+        await self._discoverer.start()
         follower.start()
         self._ends.push_async_callback(follower.stop)
         self._desk.start()
@@ -334,9 +339,10 @@ class Gateway:
             if records is None:
                 records = await policies.everything(self._database)
             config = await self._models.beside(loaded.config, objects)
-            inputs = await gather(config, self._registry, self._database, self._plugins.socket, groups)
-            found = policies_in_force(records, config, leave_out=stored_policies is None)
-            inputs = msgspec.structs.replace(inputs, policies=found)
+            found, socket = self._discoverer.found(), self._plugins.socket
+            inputs = await gather(config, self._registry, self._database, socket, groups, found)
+            in_force = policies_in_force(records, config, leave_out=stored_policies is None)
+            inputs = msgspec.structs.replace(inputs, policies=in_force)
             if await asyncio.to_thread(compiler.needs_mock, config, inputs):
                 inputs = msgspec.structs.replace(inputs, mock_url=await self._start_mock())
             created = loaded.modified or int(time.time())
@@ -352,6 +358,7 @@ class Gateway:
         loaded = msgspec.structs.replace(loaded, config=config)
         self._serving = loaded
         await self._identities.use(compiled.identities)
+        self._discoverer.use(compiled.asked)
         self._alerts.configure(loaded.config.alerts)
         self._desk.rules = loaded.config.approvals
         if self._weighing is not None:
@@ -380,6 +387,13 @@ class Gateway:
             self._ends.push_async_callback(asyncio.to_thread, self._mock.stop)
             self._mock_url = f"http://127.0.0.1:{await asyncio.to_thread(self._mock.start)}"
         return self._mock_url
+
+    async def _on_discovery(self) -> None:
+        """A server serves other models than before."""
+        try:
+            await self._reloader.refresh()
+        except watch.ApplyError as error:
+            log.error("what was discovered is not in force: %s", error)
 
     def _report(self, status: watch.Status) -> None:
         """What `/health/ready` says from now on."""

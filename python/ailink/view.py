@@ -28,6 +28,8 @@ class View:
         aliases: dict[str, list[str]] = {}
         for alias, name in snapshot.aliases.items():
             aliases.setdefault(name, []).append(alias)
+        own = [(model, snapshot.deployments) for model in snapshot.models]
+        behind = [(wildcard.model, wildcard.deployments) for wildcard in snapshot.wildcards]
         return [
             ServedModel(
                 name=model.name,
@@ -37,17 +39,17 @@ class View:
                 aliases=tuple(aliases.get(model.name, ())),
                 fallbacks=tuple(model.fallbacks),
                 deployments=tuple(
-                    _deployment(snapshot.deployments[index], snapshot.settings.assumed_output)
+                    _deployment(deployments[index], snapshot.settings.assumed_output)
                     for index in model.deployments
                 ),
                 **_known(model.info),
             )
-            for model in snapshot.models
+            for model, deployments in own + behind
         ]
 
     def providers(self) -> Sequence[ServedProvider]:
         current = self._publisher.current
-        used = current.snapshot.deployments
+        used = current.snapshot.places()
         names = {own_provider(name, current.config, self._registry)[0] for name in current.config.providers}
         return [self._provider(name) for name in sorted(names | {place.provider for place in used})]
 
@@ -56,7 +58,7 @@ class View:
         row = provider_row(name, current.config, self._registry)
         _, own = own_provider(name, current.config, self._registry)
         _, in_file = own_provider(name, self.file(), self._registry)
-        here = [place for place in current.snapshot.deployments if place.provider == name]
+        here = [place for place in current.snapshot.places() if place.provider == name]
         keys = own is not None and any((own.api_key, own.credential, own.identity))
         return ServedProvider(
             name=name,
@@ -69,8 +71,9 @@ class View:
 
     def guardrails(self) -> Sequence[tuple[Guardrail, list[str]]]:
         snapshot = self._publisher.current.snapshot
+        models = [*snapshot.models, *(wildcard.model for wildcard in snapshot.wildcards)]
         return [
-            (rule, [model.name for model in snapshot.models if number in model.guardrails])
+            (rule, [model.name for model in models if number in model.guardrails])
             for number, rule in enumerate(snapshot.guardrails)
             if not rule.name.startswith(OWN)
         ]

@@ -34,7 +34,7 @@ PLANE = [
     row
     for row in ROWS
     if row[2] == "plane"
-    and row[3] not in {"models", "health", "realtime", "stored", "turns", "approvals"}
+    and row[3] not in {"models", "health", "realtime", "stored", "turns", "approvals", "ended"}
     and not row[1].startswith("/routing")
 ]
 UPLOADS = {"images_edits", "images_variations", "audio_transcriptions", "audio_translations"}

@@ -38,13 +38,16 @@ class StillUsing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndingModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`fallbacks`: what stands in for it. `deployments`: `provider/model` each."""
+    """`fallbacks`: what stands in for it; `replacement`: what is asked in its place once it has ended.
+    `deployments`: `provider/model` each.
+    """
 
     model: str
     ends: str
     days_left: int
     deployments: list[str]
     fallbacks: list[str]
+    replacement: str | None
     used_by: list[StillUsing]
 
 
@@ -62,6 +65,7 @@ async def ending(services: Services, call: Call[Nothing, EndingQuery]) -> Ending
         for model in services.config.models()
         if model.ends is not None
     ]
+    replaced = {model.name: model.replacement for model in services.config.file().models}
     dated.sort(key=lambda pair: (pair[0], pair[1].name))
     return EndingView(
         data=[
@@ -71,6 +75,7 @@ async def ending(services: Services, call: Call[Nothing, EndingQuery]) -> Ending
                 days_left=(day - today).days,
                 deployments=[f"{one.provider}/{one.model}" for one in model.deployments],
                 fallbacks=list(model.fallbacks),
+                replacement=replaced.get(model.name),
                 used_by=await _users(services, model),
             )
             for day, model in dated

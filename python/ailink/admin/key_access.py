@@ -24,7 +24,9 @@ MANAGEMENT_ROUTES, INFO_ROUTES = "management_routes", "info_routes"
 ROUTE_GROUPS = (ALL_MODEL_ROUTES, MANAGEMENT_ROUTES, INFO_ROUTES)
 REST = "/{rest}"
 # What the endpoint table calls paths that no key can be kept from.
-LISTING, HEALTH = "models", "health"
+LISTING, HEALTH, ENDED = "models", "health", "ended"
+# Providers' own paths, which the table has no rows for.
+OWN_PATHS = "pass_through"
 
 
 class RouteTable:
@@ -33,10 +35,10 @@ class RouteTable:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         rows = list(endpoints)
         self._operations: Mapping[str, str | None] = {
-            endpoint.pattern: None if endpoint.operation == LISTING else endpoint.operation
+            endpoint.pattern: None if endpoint.operation in (LISTING, ENDED) else endpoint.operation
             for endpoint in rows
             if endpoint.owner == "plane" and endpoint.operation != HEALTH
-        }
+        } | {OWN_PATHS: OWN_PATHS}
         shell = {endpoint.pattern for endpoint in rows if endpoint.owner == "shell"}
         self._shell = frozenset(pattern for pattern in shell if not pattern.endswith(REST))
         self._shell_below = tuple(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ailink.admin.call import Caller
+from ailink.admin.endings import Endings
 from ailink.admin.mirror_pairs import MirrorPairs
 from ailink.admin.route_samples import Samples, take_back
 from ailink.admin.served import RefreshError
@@ -36,6 +37,7 @@ class Upkeep:
         self._routers = routers
         self._samples = Samples(services.changes.now_us())
         self._mirrors = MirrorPairs(services.changes.now_us())
+        self._endings = Endings(services.database, services.config, services.alerts, services.changes.now_us)
         self._task: asyncio.Task[None] | None = None
         self._seen_us = services.changes.now_us()
 
@@ -63,6 +65,7 @@ class Upkeep:
         await self._mirrors.write(self._services.database, self._services.changes.now_us())
         await self._services.switching.follow()
         await self._services.vault.forget_old()
+        await self._endings.once()
         await take_back(self._services.database, *self._routers())
 
     def listen(self, event: Mapping[str, Any]) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ailink import _core as core
     from ailink import serve
-    from ailink.cli import client, discover, doctor_checks, migration, render
+    from ailink.cli import client, doctor_checks, migration, render
     from ailink.config import data_dir, loader, policy_files, problems
     from ailink.ledger import bills
     from ailink.moving import offline as moving
     from ailink.pricing import files as price_files
-    from ailink.providers import registry
+    from ailink.providers import discovery, registry
     from ailink.routers import data as router_data
     from ailink.routers import evaluation as router_evaluation
     from ailink.routers import plot as router_plot
@@ -29,7 +29,7 @@ _MODULES: Final = {
     "client": "ailink.cli.client",
     "core": "ailink._core",
     "data_dir": "ailink.config.data_dir",
-    "discover": "ailink.cli.discover",
+    "discovery": "ailink.providers.discovery",
     "doctor_checks": "ailink.cli.doctor_checks",
     "loader": "ailink.config.loader",
     "migration": "ailink.cli.migration",
@@ -53,7 +53,7 @@ __all__ = [
     "client",
     "core",
     "data_dir",
-    "discover",
+    "discovery",
     "doctor_checks",
     "loader",
     "migration",

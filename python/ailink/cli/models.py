@@ -1,8 +1,11 @@
 """`ailink models`: what a running gateway serves."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +14,9 @@ from ailink.cli.gateway import Gateway, asking
 from ailink.cli.groups import switch
 from ailink.cli.mirrors import mirrors
 from ailink.cli.source import JsonOption
+
+if TYPE_CHECKING:
+    from ailink.providers.discovery import Found
 
 Days = Annotated[int, typer.Option("--days", help="Within so many days from now.", min=0, max=3650)]
 Server = Annotated[
@@ -83,20 +89,34 @@ def discover(
 ) -> None:
     """Ask a server what it serves; prints models for the configuration."""
     try:
-        found = lazy.discover.ask(server, key)
-    except lazy.discover.DiscoveryError as error:
+        found = lazy.discovery.ask(server, {"Authorization": f"Bearer {key}"} if key else {})
+    except lazy.discovery.DiscoveryError as error:
         raise source.fail(str(error)) from None
     row = lazy.registry.Registry.builtin().get(provider)
     if row is None:
         raise source.fail(f"there is no provider `{provider}` in the catalogue")
     base = None if server.rstrip("/") == row.base_url else server.rstrip("/")
-    models = lazy.discover.section(row.id, base, found)
+    models = _section(row.id, base, found)
     # JSON is YAML: one line per model.
     typer.echo(
         json.dumps({"models": models}, indent=2, ensure_ascii=False)
         if as_json
         else "\n".join(["models:", *(f"  - {json.dumps(model, ensure_ascii=False)}" for model in models)])
     )
+
+
+def _section(provider: str, base_url: str | None, models: Sequence[Found]) -> list[dict[str, Any]]:
+    """The models as the configuration's `models:` has them."""
+    return [
+        {
+            "name": model.name,
+            **({"mode": "embedding"} if model.embeds else {}),
+            "deployments": [
+                {"provider": provider, **({"base_url": base_url} if base_url else {}), "model": model.name}
+            ],
+        }
+        for model in models
+    ]
 
 
 def _health(row: dict[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 Runs over whatever the reader could make of the file, so that one round of corrections is enough.
 """
 
-from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from ipaddress import ip_address, ip_network
 from itertools import count
@@ -12,9 +11,10 @@ from typing import Final
 
 import msgspec
 
-from ailink.config import limits, store_checks
+from ailink.config import limits, pass_through, store_checks
 from ailink.config.alerts import faults as alert_faults
 from ailink.config.auto import auto_faults
+from ailink.config.behind import plain_names
 from ailink.config.cache_checks import cache_faults
 from ailink.config.circles import cycles
 from ailink.config.deployments import PlacementError, dialect_of, given, place, provider_row
@@ -25,25 +25,13 @@ from ailink.config.problems import Path, Place, Problem, did_you_mean, render_pa
 from ailink.config.routing import ModelRouting
 from ailink.config.routing_checks import condition_faults, config_faults, group_faults, mirror_faults
 from ailink.config.schema import Config, Deployment, Model, Strict
-from ailink.config.secret import Secret
 from ailink.config.units import Duration, Size
+from ailink.config.weakness import is_key, weakness
+from ailink.config.wildcard_checks import name_faults, replacement_faults, wildcard_faults
 from ailink.providers import Registry
 from ailink.providers.registry import base_url_fault, path_fault
 from ailink.providers.vocabulary import DIALECT_OPERATIONS
 
-MIN_SECRET: Final = 16
-_KNOWN_WEAK: Final = frozenset(
-    {"sk-1234", "sk-12345", "sk-123456", "sk-master", "sk-master-key", "sk-admin", "sk-test", "sk-change-me"}
-    | {"changeme", "change-me", "password", "master-key", "your-master-key", "sk-your-master-key", "secret"}
-    | {
-        "sk-1234567890abcdef",
-        "sk-0123456789abcdef",
-        "1234567890123456",
-        "sk-1234567890123456",
-        "changemechangeme",
-    }
-    | {"your-secret-key-here", "sk-your-secret-key", "my-super-secret-key", "sk-my-super-secret-key"}
-)
 _HOP_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"}
 )
@@ -86,34 +74,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def weakness(secret: Secret) -> str | None:
-    """Why a secret is too weak to guard anything, or None. Never quotes it."""
-    value = secret.reveal()
-    if value.lower() in _KNOWN_WEAK:
-        return "is a well-known example; anybody would try it"
-    if len(value) < MIN_SECRET:
-        return f"has {len(value)} characters; at least {MIN_SECRET} are needed (`openssl rand -hex 24`)"
-    if len(set(value.removeprefix("sk-"))) < 6:
-        return "repeats a few characters; choose a random one (`openssl rand -hex 24`)"
-    if not value.isascii() or not value.isprintable() or " " in value:
-        return "must be printable ASCII without blanks, because it travels in a header"
-    return None
-
-
-def _is_key(text: str) -> bool:
-    """32 bytes as hexadecimal or base64 of either alphabet, padded or not, and not all alike."""
-    text = text.strip()
-    try:
-        if len(text) == 64:
-            raw = bytes.fromhex(text)
-        else:
-            text = text.rstrip("=").replace("-", "+").replace("_", "/")
-            raw = b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:
-        return False
-    return len(raw) == 32 and len(set(raw)) >= 8
-
-
 class _Checks:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
@@ -127,6 +87,7 @@ class _Checks:
         self._secrets()
         self._database()
         self._providers()
+        self._passed_through()
         files = zip(self._kept(("prices",)), self.config.prices, strict=False)
         self._faults(file_faults(files))
         self._models()
@@ -225,7 +186,7 @@ class _Checks:
         config = self.config
         if config.master_key is not None and (reason := weakness(config.master_key)) is not None:
             self._report(("master_key",), f"this master key {reason}")
-        if config.encryption_key is not None and not _is_key(config.encryption_key.reveal()):
+        if config.encryption_key is not None and not is_key(config.encryption_key.reveal()):
             text = "must be 32 random bytes in base64 or hexadecimal (`openssl rand -base64 32`)"
             self._report(("encryption_key",), text)
         if config.master_key is not None and config.master_key == config.encryption_key:
@@ -269,6 +230,11 @@ class _Checks:
                     (*path, "dialect"), "another dialect than the catalogue's needs `operations` too"
                 )
 
+    def _passed_through(self) -> None:
+        for path, message in pass_through.faults(self.config, self.context.registry, self.context.env):
+            if str(path[1]) not in self.broken:
+                self._report(path, message)
+
     def _shipped(self, name: str) -> str | None:
         row = self.context.registry.get(name)
         provider = self.config.providers[name]
@@ -278,6 +244,7 @@ class _Checks:
         taken: dict[str, Path] = {}
         for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
             path: Path = ("models", index)
+            self._faults(name_faults(model, path))
             self._claim(model.name, (*path, "name"), taken)
             for alias_index, alias in zip(self._kept((*path, "aliases")), model.aliases, strict=False):
                 self._claim(alias, (*path, "aliases", alias_index), taken)
@@ -288,8 +255,9 @@ class _Checks:
             self._positive(model.timeouts, (*path, "timeouts"))
             self._faults(price_faults(model.price, (*path, "price")))
         ids: dict[str, Path] = {}
-        for _, _, path, deployment in self._deployments():
+        for _, model, path, deployment in self._deployments():
             self._deployment(deployment, path)
+            self._faults(wildcard_faults(model, deployment, path))
             if deployment.id is not None:
                 self._claim(deployment.id, (*path, "id"), ids)
 
@@ -341,13 +309,13 @@ class _Checks:
                 self._report((*path, name), "a header's value must be printable ASCII")
 
     def _fallbacks(self) -> None:
-        known = self.context.names | {
-            name for model in self.config.models for name in (model.name, *model.aliases)
-        }
+        known = self._nameable()
         canonical = {
             name: model.name for model in self.config.models for name in (model.name, *model.aliases)
         }
         self._known(("routing", "default_fallbacks"), self.config.routing.default_fallbacks, known)
+        for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
+            self._faults(replacement_faults(model, ("models", index), known))
         for kind in _FALLBACKS:
             edges: dict[str, list[tuple[str, Path]]] = {}
             for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
@@ -358,19 +326,23 @@ class _Checks:
             for chain, path in [] if self.context.converted else cycles(edges):
                 self._report(path, f"the fallbacks form a circle: {' → '.join(chain)}")
 
+    def _nameable(self) -> Set[str]:
+        """What models may name in their own place."""
+        mentioned = {name for name in self.context.names if "*" not in name}
+        return mentioned | plain_names(self.config)
+
     def _known(self, path: Path, names: tuple[str, ...], known: Set[str]) -> list[tuple[Path, str]]:
         """The names that are models', with their places; the others are reported."""
         found = []
         for index, name in zip(self._kept(path), names, strict=False):
-            if name in known or name in self.context.names:
+            if name in known:
                 found.append(((*path, index), name))
             else:
                 self._report((*path, index), f"unknown model `{name}`{did_you_mean(name, known)}")
         return found
 
     def _autos(self) -> None:
-        models = self.config.models
-        known = self.context.names | {name for model in models for name in (model.name, *model.aliases)}
+        known = self._nameable()
         autos = {model.name for model in self.config.models if model.auto is not None}
         for index, model in zip(self._kept(("models",)), self.config.models, strict=False):
             if model.auto is not None:
@@ -388,7 +360,7 @@ class _Checks:
             if breaker.open is not None and breaker.open_max is not None and breaker.open > breaker.open_max:
                 self._report((*path, "breaker", "open_max"), "is shorter than `open`")
             self._positive(section.overload, (*path, "overload"))
-            known = self.context.names | {model.name for model in self.config.models}
+            known = self._nameable()
             self._faults(condition_faults(path, section, known))
             self._faults(mirror_faults(path, section, self.config.models, known))
         self._autos()

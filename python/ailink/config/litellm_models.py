@@ -152,14 +152,16 @@ class Models:
         if not isinstance(name, Scalar) or not isinstance(params, MappingNode) or not name.text:
             self._notes.add(path, item.place, "`model_name` and `litellm_params` are needed: left out")
             return
-        if "*" in name.text:
-            text = "wildcard model names are not supported in this version: left out"
-            self._notes.add((*path, "model_name"), name.place, text)
+        if name.text.count("*") > 1:
+            self._notes.add((*path, "model_name"), name.place, "more than one `*`: left out")
             return
         found = self._provider(params, (*path, "litellm_params"))
         if found is None:
             return
         row, model = found
+        if ("*" in name.text, "*" in model) == (False, True) or model.count("*") > 1:
+            self._notes.add((*path, "litellm_params", "model"), params.place, "a `*` for no name: left out")
+            return
         entry = _Entry(path=path, place=item.place, params=params, deployment={})
         entry.deployment["provider"] = quoted(params.place, row.id)
         entry.deployment["model"] = quoted(params.entries["model"].place, model)
@@ -194,11 +196,10 @@ class Models:
             prefix = next((p for p, starts in _FAMILIES if text.startswith(starts)), "")
             rest = text
         row = self._registry.get(prefix)
-        if "*" in text or row is None:
+        if row is None:
             shown = f"provider `{prefix}`" if prefix else f"the provider of `{text}`"
-            reason = "a wildcard" if "*" in text else shown
             self._notes.add(
-                (*path, "model"), node.place, f"{reason} is not supported in this version: left out"
+                (*path, "model"), node.place, f"{shown} is not supported in this version: left out"
             )
             return None
         return row, rest

@@ -153,6 +153,8 @@ class Provider(Strict, frozen=True, kw_only=True):
     """How long an unused connection is kept."""
     price_family: _Name | None = None
     """Whose prices in the catalogue are its own."""
+    pass_through: bool = False
+    """Its own paths are served beneath `/NAME/`, for keys that may use `pass_through/NAME/*`."""
     plugin: Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     """`module:Class` of a provider written in Python. Modules may stand beside the file."""
     options: Tree | None = None
@@ -272,12 +274,18 @@ class Deployment(Strict, frozen=True, kw_only=True):
     """Sent besides the provider's."""
     max_connections: _Count = 4_096
     """To its host, at a time."""
+    discover: bool = False
+    """Behind a model name with a `*`: its server is asked what it serves, and asked for that alone."""
+    discover_every: Duration = Duration(60_000)
+    """How often it is asked."""
     public_only: bool = False
     """Connections are refused while its host has an address that is not public."""
 
 
 class Model(Strict, frozen=True, kw_only=True):
-    """What clients ask for."""
+    """What clients ask for. A `*` in the name stands for what follows, or goes before, in the name a client
+    asks for, and takes the place of the `*` in the deployments' `model`.
+    """
 
     name: _Name
     """As clients say it."""
@@ -295,6 +303,8 @@ class Model(Strict, frozen=True, kw_only=True):
     """Instead of `fallbacks` when the provider's filter refused."""
     rate_limit_fallbacks: tuple[str, ...] = ()
     """Instead of `fallbacks` when the providers' rate limits are reached."""
+    replacement: _Name | None = None
+    """The model that is asked in its place from the day behind the one on which its provider ends it."""
     timeouts: Timeouts = Timeouts()
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     """Attempts after the first, other deployments included; finer in `routing.retry`."""
@@ -312,6 +322,10 @@ class Model(Strict, frozen=True, kw_only=True):
     """What lists of models say."""
     mode: _Name = "chat"
     """What it is for, in lists of models: `chat`, `embedding`, …"""
+
+    @property
+    def is_wildcard(self) -> bool:
+        return "*" in self.name
 
 
 class Observe(Strict, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from ailink.providers.vocabulary import (
     AuthScheme,
     Cloud,
     Dialect,
+    ErrorClass,
     Operation,
     Setting,
     StreamUsage,
@@ -44,6 +45,8 @@ _Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 _Suffix = Annotated[str, Meta(pattern=SUFFIX)]
 _EnvName = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
 _HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
+_Status = Annotated[int, Meta(ge=400, le=599)]
+_Words = Annotated[str, Meta(min_length=4, max_length=200)]
 _HeaderValue = Annotated[str, Meta(pattern=r"^[\x20-\x7e]*$")]
 
 
@@ -98,6 +101,12 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     stream_in: Literal["body", "path"] = "body"
     """`path`: the path says whether a stream is wanted, and bodies that say it are refused. Streams in
     frames of Amazon's are unwrapped then."""
+    errors: dict[ErrorClass, tuple[_Status | _Words, ...]] = {}
+    """Refusals that are of another class than their status says: by status, or by words in the body."""
+    rate_limit_headers: dict[_HeaderName, _HeaderName] = {}
+    """Headers of answers that tell what is left of a minute's quota, each with the one that tells the quota;
+    empty: OpenAI's and Anthropic's.
+    """
     free: bool = False
     """Self-hosted: a model without a price of its own costs nothing, instead of being of unknown cost."""
 
@@ -173,6 +182,9 @@ def read_row(text: bytes, file: str) -> ProviderRow:
         raise CatalogError(file, "auth.identity", "`aws` goes with scheme `sigv4`")
     if row.auth.scheme == "none" and (row.env or not row.auth.optional):
         raise CatalogError(file, "auth", "scheme `none` goes with `optional = true` and no `env`")
+    said = [what.lower() if isinstance(what, str) else what for told in row.errors.values() for what in told]
+    if twice := [what for what in said if said.count(what) > 1]:
+        raise CatalogError(file, "errors", f"`{twice[0]}` stands there twice")
     for operation, path in row.operations.items():
         if (fault := path_fault(path)) is not None:
             raise CatalogError(file, f"operations.{operation}", fault)

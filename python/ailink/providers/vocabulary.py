@@ -38,6 +38,7 @@ Operation = Literal[
     "realtime",
     "messages_stream",
     "invoke_stream",
+    "pass_through",
 ]
 """What can be asked of a model."""
 
@@ -53,6 +54,18 @@ Cloud = Literal["aws", "google", "azure"]
 
 StreamUsage = Literal["inject", "builtin", "none"]
 """How a stream tells its token usage: only when asked by `stream_options`, always, or never."""
+
+ErrorClass = Literal[
+    "bad_request",
+    "authentication",
+    "not_found",
+    "timeout",
+    "rate_limit",
+    "content_policy",
+    "context_window",
+    "server_error",
+]
+"""What a refusal is for retries, fallbacks and health."""
 
 PATH_CHARACTERS: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@/%-]"
 """What the path of a URL is made of (RFC 3986, 3.3)."""
@@ -100,6 +113,7 @@ OWN: Final[frozenset[Operation]] = frozenset(
         "invoke",
         "vertex_count_tokens",
         "messages_stream",
+        "pass_through",
     }
 )
 """Providers' own shapes, which no client asks for by a path: other operations are rewritten to them."""

@@ -7,27 +7,35 @@ does not have) is a CompileError.
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from itertools import count
+from typing import Final
 
 import msgspec
 
+from ailink.config import pass_through
 from ailink.config.auto import Auto, steps
-from ailink.config.deployments import MOCK_URL, PLUGIN_URL, Credential, Placed, place
+from ailink.config.behind import behind
+from ailink.config.deployments import MOCK_URL, PLUGIN_URL, Credential, Placed, place, provider_row
 from ailink.config.identity import Identity
 from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
 from ailink.config.zones import ZoneError
 from ailink.pricing import Catalogue
 from ailink.pricing import Model as Facts
-from ailink.providers import Operation, ProviderRow, Registry
-from ailink.providers.rules import of as rules_of
+from ailink.providers import Registry
+from ailink.providers.discovery import Found
 from ailink.routers.shelf import Trained
-from ailink.snapshot import caching, capabilities, prices, probes
+from ailink.snapshot import caching, capabilities, prices, probes, row_words
 from ailink.snapshot import model as wire
 from ailink.snapshot.groups import serves, serving
 from ailink.snapshot.guardrails import chosen
 from ailink.snapshot.limits import compile_subjects
+from ailink.snapshot.pass_through import passage, passes
 from ailink.snapshot.policies import Versioned, compile_policies
 from ailink.snapshot.routing import compile_routing, elsewhere, settled, tier
+from ailink.snapshot.wildcards import Place, Sources, known
 from ailink.store.credentials import slot
+
+ALWAYS: Final = '"true"'
+"""A condition that holds always, as JSON of an expression."""
 
 
 class CompileError(Exception):
@@ -53,6 +61,19 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the credentials in the store; None: not known, so not checked."""
     policies: tuple[Versioned, ...] = ()
     """Those of the store."""
+    discovered: Mapping[str, tuple[Found, ...]] = msgspec.field(default_factory=dict)
+    """What servers that are asked have answered, by the id of the wildcard's deployment."""
+    today: str = ""
+    """YYYY-MM-DD, UTC."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that is asked what it serves, under the id of the deployment; `every` in milliseconds."""
+
+    id: str
+    base_url: str
+    headers: dict[str, str]
+    every: int
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +90,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """Groups of deployments that were switched to, by model."""
     subjects: list[wire.SubjectRow] = []
     """What the file limits."""
+    asked: tuple[Asked, ...] = ()
+    """Servers whose models are asked for."""
 
 
 def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
@@ -76,8 +99,12 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
 
     Raises CompileError.
     """
+    config = msgspec.structs.replace(config, models=(*config.models, *behind(config)))
     compiler = _Compiler(config, inputs, created)
-    models = [compiler.model(model) for model in config.models]
+    models = [compiler.model(model) for model in config.models if not model.is_wildcard]
+    wildcards = [compiler.wildcard(model) for model in config.models if model.is_wildcard]
+    passed = pass_through.models(config, inputs.registry)
+    wildcards += [passes(compiler.wildcard(model)) for model in passed.values()]
     try:
         policies = compile_policies(config, inputs.policies)
     except ZoneError as error:
@@ -100,6 +127,11 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         aliases={alias: model.name for model in config.models for alias in model.aliases},
         deployments=compiler.deployments,
         models=models,
+        wildcards=wildcards,
+        pass_through=[
+            passage(name, wildcard, inputs.registry)
+            for name, wildcard in zip(passed, wildcards[len(wildcards) - len(passed) :], strict=True)
+        ],
         guardrails=policies.guardrails,
         policies=policies.policies,
     )
@@ -110,6 +142,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         stored=frozenset(compiler.stored),
         identities=compiler.identities | caching.identities(config),
         subjects=compile_subjects(config),
+        asked=tuple(compiler.asked),
         policies=inputs.policies,
         groups=inputs.groups,
     )
@@ -135,6 +168,7 @@ class _Compiler:
         self.secrets: dict[str, bytes] = {}
         self.stored: set[str] = set()
         self.identities: dict[str, Identity] = {}
+        self.asked: list[Asked] = []
         self._facts: list[Facts] = []
         """What the catalogue says about the deployments of the model at hand."""
 
@@ -146,11 +180,16 @@ class _Compiler:
         # All of them, so that the ids of those without one of their own stay what they are.
         made = [(deployment, self._deployment(model, deployment)) for deployment in model.deployments]
         self.deployments += [one for deployment, one in made if serves(deployment, group)]
+        info = prices.info(self._facts)
+        routing = compile_routing(model, self._config, self._names)
+        if model.replacement is not None and info is not None and (info.ends or "9") < self._inputs.today:
+            instead = wire.Redirect(when=ALWAYS, then=self._names([model.replacement])[0])
+            routing = msgspec.structs.replace(routing, conditions=[instead])
         return wire.Model(
             name=model.name,
             deployments=list(range(first, len(self.deployments))),
             fallbacks=[name for name in self._names(fallbacks) if name != model.name],
-            routing=compile_routing(model, self._config, self._names),
+            routing=routing,
             cache=caching.policy(model, self._config),
             caches=caching.by_endpoint(model, self._config),
             auto=None if model.auto is None else self._auto(model.auto),
@@ -158,7 +197,49 @@ class _Compiler:
             owned_by=model.owned_by or (self.deployments[first].provider if model.deployments else "ailink"),
             created=self._created,
             mode=model.mode,
-            info=prices.info(self._facts),
+            info=info,
+        )
+
+    def wildcard(self, model: Model) -> wire.Wildcard:
+        """Its deployments are its own, not the snapshot's: those are made of them when somebody asks."""
+        before, self.deployments = self.deployments, []
+        compiled = self.model(model)
+        own, self.deployments = self.deployments, before
+        group = serving(model, self._inputs.groups)
+        given = [deployment for deployment in model.deployments if serves(deployment, group)]
+        places = [
+            Place(
+                deployment=deployment,
+                family=provider_row(source.provider, self._config, self._inputs.registry).price_family,
+                own_price=(source.price or model.price) is not None,
+                found=self._inputs.discovered.get(deployment.id) if source.discover else None,
+            )
+            for deployment, source in zip(own, given, strict=True)
+        ]
+        self.asked += [
+            self._asked(deployment, source)
+            for deployment, source in zip(own, given, strict=True)
+            if source.discover
+        ]
+        catalogues = (*self._inputs.overlays, self._inputs.catalogue)
+        sources = Sources(catalogues=catalogues, today=self._inputs.today)
+        return wire.Wildcard(
+            model=compiled,
+            deployments=own,
+            open=[index for index, place in enumerate(places) if place.found is None],
+            known=known(places, sources, model.mode),
+        )
+
+    def _asked(self, deployment: wire.Deployment, source: Deployment) -> Asked:
+        secret = self.secrets.get(deployment.credential or "", b"").decode()
+        bearer = deployment.auth.scheme == "bearer"
+        named = "authorization" if bearer else deployment.auth.name
+        key = {named: f"Bearer {secret}" if bearer else secret}
+        return Asked(
+            id=deployment.id,
+            base_url=deployment.base_url,
+            headers=deployment.headers | (key if secret and deployment.auth.scheme != "none" else {}),
+            every=int(source.discover_every),
         )
 
     def _auto(self, auto: Auto) -> wire.Auto:
@@ -178,11 +259,9 @@ class _Compiler:
 
     def _deployment(self, model: Model, deployment: Deployment) -> wire.Deployment:
         inputs = self._inputs
-        placed = place(
-            deployment, self._config, inputs.registry, inputs.env, inputs.mock_url, model=model.name
-        )
+        name = deployment.model or ("*" if model.is_wildcard else model.name)
+        placed = place(deployment, self._config, inputs.registry, inputs.env, inputs.mock_url, model=name)
         row = placed.row
-        name = deployment.model or model.name
         identity = deployment.id or self._identity(model, deployment, name)
         credential = None if placed.credential is None else self._credential(placed.credential, identity)
         price, version = self._price(model, deployment, placed, name)
@@ -194,7 +273,7 @@ class _Compiler:
             model=name,
             base_url=_reached(placed.base_url, inputs.plugin_socket),
             operations=placed.operations,
-            rules=_rules(row),
+            rules=row_words.rules(row),
             auth=_auth(placed),
             credential=credential,
             credentials=self._others(placed.credential, credential),
@@ -221,6 +300,8 @@ class _Compiler:
             model_in_path=row.model_in == "path",
             stream_in_path=row.stream_in == "path",
             public_only=deployment.public_only,
+            errors=row_words.errors(row),
+            rate_limit_headers=list(row.rate_limit_headers.items()),
         )
 
     def _identity(self, model: Model, deployment: Deployment, name: str) -> str:
@@ -293,32 +374,6 @@ def _reached(base_url: str, plugin_socket: str) -> str:
     """The base URL as the data plane knows it: `unix:SOCKET:/NAME` for a provider written in Python."""
     name = base_url.removeprefix(f"{PLUGIN_URL}/")
     return base_url if name == base_url else f"unix:{plugin_socket}:/{name}"
-
-
-def _rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:
-    """The row's parameter rules by operation."""
-
-    def text(value: object) -> str | None:
-        return None if value is None else msgspec.json.encode(value).decode()
-
-    tables = {operation: rules_of(row.parameters, operation) for operation in row.operations}
-    return {
-        operation: [
-            wire.Rule(
-                parameter=name,
-                to=rule.to,
-                reject=rule.reject,
-                drop=rule.drop,
-                min=text(rule.min),
-                max=text(rule.max),
-                default=text(rule.default),
-                require=rule.require,
-            )
-            for name, rule in table.items()
-        ]
-        for operation, table in tables.items()
-        if table
-    }
 
 
 def _auth(placed: Placed) -> wire.Auth:

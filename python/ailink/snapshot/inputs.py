@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ailink import pricing
@@ -10,6 +11,7 @@ from ailink.config.schema import Config, routers_of
 from ailink.pricing import files as price_files
 from ailink.pricing.files import PriceFileError
 from ailink.providers import Registry
+from ailink.providers.discovery import Found
 from ailink.routers.shelf import ShelfError, in_force
 from ailink.snapshot.compile import CompileError, Inputs
 from ailink.store import credentials, groups
@@ -22,8 +24,10 @@ async def gather(
     database: Database,
     plugin_socket: Path,
     switched: Mapping[str, str] | None = None,
+    discovered: Mapping[str, tuple[Found, ...]] | None = None,
 ) -> Inputs:
-    """`switched`: groups of deployments, by model; None: as they stand in the database.
+    """`switched`: groups of deployments, by model; None: as they stand in the database. `discovered`: what
+    servers answered that were asked what they serve.
 
     Raises CompileError and DatabaseError.
     """
@@ -44,4 +48,6 @@ async def gather(
         env=dict(os.environ),
         stored=stored,
         plugin_socket=str(plugin_socket),
+        discovered=discovered or {},
+        today=datetime.now(UTC).date().isoformat(),
     )

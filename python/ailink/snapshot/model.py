@@ -249,6 +249,14 @@ class Poll(_Wire, frozen=True, kw_only=True):
     stale_ms: int
 
 
+class ErrorRule(_Wire, frozen=True, kw_only=True):
+    """A refusal by its status (0: any), or by words in lower case in its body (empty: any), and its class."""
+
+    status: int
+    words: str
+    of: str
+
+
 class Deployment(_Wire, frozen=True, kw_only=True):
     """One place where a model is had. `credential` names a slot; its value is pushed apart."""
 
@@ -285,6 +293,8 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     model_in_path: bool
     stream_in_path: bool
     public_only: bool
+    errors: list[ErrorRule]
+    rate_limit_headers: list[tuple[str, str]]
 
 
 class Retries(_Wire, frozen=True, kw_only=True):
@@ -467,6 +477,49 @@ class Model(_Wire, frozen=True, kw_only=True):
     info: ModelInfo | None
 
 
+class KnownAt(_Wire, frozen=True, kw_only=True):
+    """What one deployment of a wildcard takes for a model."""
+
+    deployment: int
+    price: Price | None
+    price_version: str
+    max_output: int
+
+
+class Known(_Wire, frozen=True, kw_only=True):
+    """A model that is known to be behind a wildcard. `part`: what the `*` stands for. Of one that is not
+    `listed` clients are not told.
+    """
+
+    part: str
+    listed: bool
+    mode: str
+    info: ModelInfo | None
+    places: list[KnownAt]
+
+
+class Wildcard(_Wire, frozen=True, kw_only=True):
+    """Models behind a name with one `*`, which stands in its deployments' models too, escaped in their paths.
+    `model.deployments` are numbers in `deployments`; `open`: those that serve names nobody knows beforehand.
+    """
+
+    model: Model
+    deployments: list[Deployment]
+    open: list[int]
+    known: list[Known]
+
+
+class PassThrough(_Wire, frozen=True, kw_only=True):
+    """A provider whose own paths may be asked for beneath its `names`. `head`: what the names of its models
+    begin with; `prefix`: the path of its base URL, as `v1/`.
+    """
+
+    names: list[str]
+    head: str
+    prefix: str
+    dialect: Dialect
+
+
 class Policy(_Wire, frozen=True, kw_only=True):
     """`when`: JSON or an expression, None: always; `then`: a JSON list of actions."""
 
@@ -517,8 +570,14 @@ class Snapshot(_Wire, frozen=True, kw_only=True):
     configs: dict[str, str]
     deployments: list[Deployment]
     models: list[Model]
+    wildcards: list[Wildcard]
+    pass_through: list[PassThrough]
     guardrails: list[Guardrail]
     policies: Policies
+
+    def places(self) -> list[Deployment]:
+        """All deployments, those of wildcards too."""
+        return [*self.deployments, *(place for wildcard in self.wildcards for place in wildcard.deployments)]
 
 
 SubjectKind = Literal[

@@ -69,6 +69,10 @@ pub enum Owner {
     Approvals,
     /// Liveness and readiness, without a key.
     Health,
+    /// A provider, whose own path it is beneath its name.
+    PassThrough,
+    /// Nobody any more: what it was, and what is to be used instead.
+    Ended,
     /// Handed over to the Python shell.
     Shell,
 }
@@ -136,6 +140,8 @@ operations! {
     MessagesStream = "messages_stream",
     // A model's own format, streamed
     InvokeStream = "invoke_stream",
+    // Whatever a provider has, by its own path
+    PassThrough = "pass_through",
 }
 
 impl Operation {
@@ -293,9 +299,27 @@ const fn stored(method: Method, pattern: &'static str) -> Endpoint {
     Endpoint { method, pattern, owner: Owner::Stored, operation, dialect, payload }
 }
 
+const fn ended(method: Method, pattern: &'static str) -> Endpoint {
+    let (operation, dialect, payload) = (Operation::None, Dialect::OpenAi, Payload::None);
+    Endpoint { method, pattern, owner: Owner::Ended, operation, dialect, payload }
+}
+
 const fn shell(method: Method, pattern: &'static str) -> Endpoint {
     let (operation, dialect, payload) = (Operation::None, Dialect::OpenAi, Payload::None);
     Endpoint { method, pattern, owner: Owner::Shell, operation, dialect, payload }
+}
+
+const fn passed(dialect: Dialect) -> Endpoint {
+    let (method, pattern, owner) = (Method::POST, "/{provider}/{rest}", Owner::PassThrough);
+    Endpoint { method, pattern, owner, operation: Operation::PassThrough, dialect, payload: Payload::None }
+}
+
+static PASSED: [Endpoint; 4] =
+    [passed(Dialect::OpenAi), passed(Dialect::Anthropic), passed(Dialect::Gemini), passed(Dialect::Cohere)];
+
+/// What requests to a provider's own paths go through the pipeline as; the table has no row for them.
+pub fn pass_through(dialect: Dialect) -> &'static Endpoint {
+    PASSED.iter().find(|endpoint| endpoint.dialect == dialect).unwrap_or(&PASSED[0])
 }
 
 use Operation as Op;
@@ -385,6 +409,43 @@ pub static TABLE: &[Endpoint] = &[
     session("/realtime",                                        Op::Realtime),
     session("/openai/v1/realtime",                              Op::Realtime),
     session("/openai/realtime",                                 Op::Realtime),
+    // OpenAI: assistants, which ended in August 2026
+    ended(Method::POST,   "/assistants"),
+    ended(Method::GET,    "/assistants"),
+    ended(Method::GET,    "/assistants/{rest}"),
+    ended(Method::POST,   "/assistants/{rest}"),
+    ended(Method::DELETE, "/assistants/{rest}"),
+    ended(Method::POST,   "/threads"),
+    ended(Method::GET,    "/threads/{rest}"),
+    ended(Method::POST,   "/threads/{rest}"),
+    ended(Method::DELETE, "/threads/{rest}"),
+    ended(Method::POST,   "/v1/assistants"),
+    ended(Method::GET,    "/v1/assistants"),
+    ended(Method::GET,    "/v1/assistants/{rest}"),
+    ended(Method::POST,   "/v1/assistants/{rest}"),
+    ended(Method::DELETE, "/v1/assistants/{rest}"),
+    ended(Method::POST,   "/v1/threads"),
+    ended(Method::GET,    "/v1/threads/{rest}"),
+    ended(Method::POST,   "/v1/threads/{rest}"),
+    ended(Method::DELETE, "/v1/threads/{rest}"),
+    ended(Method::POST,   "/openai/assistants"),
+    ended(Method::GET,    "/openai/assistants"),
+    ended(Method::GET,    "/openai/assistants/{rest}"),
+    ended(Method::POST,   "/openai/assistants/{rest}"),
+    ended(Method::DELETE, "/openai/assistants/{rest}"),
+    ended(Method::POST,   "/openai/threads"),
+    ended(Method::GET,    "/openai/threads/{rest}"),
+    ended(Method::POST,   "/openai/threads/{rest}"),
+    ended(Method::DELETE, "/openai/threads/{rest}"),
+    ended(Method::POST,   "/openai/v1/assistants"),
+    ended(Method::GET,    "/openai/v1/assistants"),
+    ended(Method::GET,    "/openai/v1/assistants/{rest}"),
+    ended(Method::POST,   "/openai/v1/assistants/{rest}"),
+    ended(Method::DELETE, "/openai/v1/assistants/{rest}"),
+    ended(Method::POST,   "/openai/v1/threads"),
+    ended(Method::GET,    "/openai/v1/threads/{rest}"),
+    ended(Method::POST,   "/openai/v1/threads/{rest}"),
+    ended(Method::DELETE, "/openai/v1/threads/{rest}"),
     // Anthropic
     anthropic("/v1/messages",                                   Op::Messages),
     anthropic("/anthropic/v1/messages",                         Op::Messages),

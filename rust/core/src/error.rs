@@ -68,6 +68,7 @@ pub enum Code {
     ApprovalLost = 59,
     ClientGone = 60,
     CacheControlDenied = 61,
+    EndpointEnded = 62,
 }
 
 /// The fixed part of a code: status, the OpenAI `type` and `code`, the Anthropic `type`, the source.
@@ -80,7 +81,7 @@ pub struct Facts {
 }
 
 impl Code {
-    pub const ALL: [Code; 47] = [
+    pub const ALL: [Code; 48] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::BadHost,
@@ -128,6 +129,7 @@ impl Code {
         Code::ApprovalExpired,
         Code::ApprovalLost,
         Code::CacheControlDenied,
+        Code::EndpointEnded,
     ];
 
     #[rustfmt::skip]
@@ -180,6 +182,7 @@ impl Code {
             Code::ApprovalRejected    => (403, "permission_error",      "approval_rejected",       "permission_error",      Client),
             Code::ApprovalExpired     => (403, "permission_error",      "approval_expired",        "permission_error",      Client),
             Code::ApprovalLost        => (410, "invalid_request_error", "approval_outcome_lost",   "not_found_error",       Gateway),
+            Code::EndpointEnded       => (410, "invalid_request_error", "endpoint_ended",          "not_found_error",       Client),
             Code::ClientGone          => (499, "api_error",             "client_disconnected",     "api_error",             Client),
         };
         Facts { status, kind, code, anthropic, source }

@@ -22,11 +22,15 @@ use crate::exchange::{Exchange, Opening, RequestId};
 use crate::head::{check_coding, check_host, check_size, client_address, decode};
 use crate::serving::{Answering, Serving};
 use crate::shard::Shard;
+use crate::stage::identify;
 use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
 use crate::stream::{as_array, named, wants_id};
-use crate::{approval, health, invoke, models, pipeline, shell, stored, turns};
+use crate::{approval, health, invoke, models, pass_through, pipeline, shell, stored, turns};
 
+const ASSISTANTS: &str = "The Assistants API ended on 2026-08-26. Use the Responses API: an assistant is the `instructions` \
+    and `tools` of a request to /v1/responses, a thread is a conversation of /v1/conversations, a run is a response. \
+    See https://platform.openai.com/docs/assistants/migration.";
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const GOOGLE_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
 
@@ -56,7 +60,7 @@ impl Arrival {
             Err(error) => return self.refuse(request, &error),
         };
         match endpoint.owner {
-            Owner::Plane | Owner::Stored | Owner::Approvals => {
+            Owner::Plane | Owner::Stored | Owner::Approvals | Owner::PassThrough => {
                 let mut quotas = Quotas::default();
                 let caller = match pipeline::enter(&self, endpoint, &request, &mut quotas) {
                     Ok(caller) => caller,
@@ -66,10 +70,14 @@ impl Arrival {
                     }
                 };
                 let id = self.request_id;
+                let method = request.method().clone();
                 let (parts, body) = request.into_parts();
                 let exchange = self.exchange(endpoint, captured, parts, Some(body), caller);
                 if endpoint.owner == Owner::Approvals {
                     return Answering::later(|| approval::serve(exchange));
+                }
+                if endpoint.owner == Owner::PassThrough {
+                    return Answering::Later(Box::pin(pass_through::serve(exchange, method)));
                 }
                 if endpoint.owner == Owner::Stored {
                     return Answering::later(|| stored::serve(exchange));
@@ -92,6 +100,10 @@ impl Arrival {
                 settle::refused(&self, endpoint, &error, &quotas)
             })),
             Owner::Models => Answering::Ready(self.models(captured, &request)),
+            Owner::Ended => {
+                let error = self.ended(&request);
+                self.refuse(request, &error)
+            }
             Owner::Health => Answering::Ready(health::answer(&self.shard, endpoint.pattern, &self.request_id)),
             Owner::Shell => Answering::later(|| async move { self.hand_over(request).await }),
         }
@@ -104,7 +116,14 @@ impl Arrival {
         let limits = &self.shard.shared.options.limits;
         check_size(request, limits.header_count, limits.header_bytes)?;
         let path = request.uri().path();
-        match endpoint::find(request.method(), path) {
+        let found = endpoint::find(request.method(), path);
+        if !matches!(found, Match::Found { .. })
+            && let Some(endpoint) = pass_through::endpoint(&self.shard.snapshot(), path)
+        {
+            // As it stands: it is the provider's to decode.
+            return Ok((endpoint, Some(path.to_string())));
+        }
+        match found {
             Match::Found { endpoint, captured } => {
                 let captured = captured.map(decode).transpose()?;
                 Ok((endpoint, captured))
@@ -130,6 +149,16 @@ impl Arrival {
             response.headers_mut().insert(ALLOW, methods);
         }
         Answering::refusal(request, self.connection.behind_head(), error, response)
+    }
+
+    /// What is said to somebody with a key who asks for assistants or threads.
+    fn ended(&self, request: &Request<Incoming>) -> Error {
+        let keys = &self.shard.shared.state.keys;
+        let key = identify::find(keys, request.headers(), request.uri().query(), &self.connection);
+        match key.and_then(|key| identify::check(&key)) {
+            Ok(()) => Error::new(Code::EndpointEnded, ASSISTANTS),
+            Err(error) => error,
+        }
     }
 
     /// A request as the pipeline takes it.

@@ -182,7 +182,7 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
 
 fn sweep_pools(shard: &Shard) {
     let snapshot = shard.snapshot();
-    for deployment in &snapshot.deployments {
+    for deployment in snapshot.deployments.iter() {
         deployment.state.pool.sweep(shard.index, deployment.pool_idle);
     }
     let current: std::collections::HashSet<&str> =

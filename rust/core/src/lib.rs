@@ -44,6 +44,7 @@ mod number;
 pub mod options;
 mod outbox;
 mod outgoing;
+pub mod pass_through;
 pub mod passive_health;
 mod patience;
 pub mod pipeline;

@@ -13,7 +13,7 @@ use crate::endpoint::Dialect;
 use crate::error::{Code, Error, Result};
 use crate::kernel::nearest::nearest;
 use crate::snapshot::wire::ModelInfo;
-use crate::snapshot::{Model, Snapshot};
+use crate::snapshot::{Listed, Snapshot};
 use crate::stage::{authorize, identify};
 use crate::state::keys::Keys;
 
@@ -38,15 +38,15 @@ pub fn answer(
     let key = identify::find(keys, request.headers(), request.uri().query(), caller.connection)?;
     identify::check(&key)?;
     authorize::check_address(&key, caller.client)?;
-    let mut allowed: Vec<(&str, &Model)> =
-        snapshot.names().filter(|(name, model)| key.may_use(name) || key.may_use(&model.name)).collect();
-    allowed.sort_unstable_by_key(|(name, _)| *name);
+    let may_use = |one: &Listed<'_>| key.may_use(&one.name) || one.model.is_some_and(|model| key.may_use(model));
+    let mut allowed: Vec<Listed<'_>> = snapshot.listed().filter(may_use).collect();
+    allowed.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     let body = match name {
         None => serde_json::to_vec(&list(&allowed, caller.dialect)),
-        Some(wanted) => match allowed.iter().find(|(name, _)| *name == wanted) {
-            Some((name, model)) => serde_json::to_vec(&object(name, model, caller.dialect)),
+        Some(wanted) => match allowed.iter().find(|one| *one.name == *wanted) {
+            Some(one) => serde_json::to_vec(&object(one, caller.dialect)),
             None => {
-                let hint = nearest(wanted, allowed.iter().map(|(name, _)| *name));
+                let hint = nearest(wanted, allowed.iter().map(|one| &*one.name));
                 let hint = hint.map_or(String::new(), |near| format!(" Did you mean '{near}'?"));
                 let wanted: String = wanted.chars().take(128).collect();
                 let text = format!("The model '{wanted}' does not exist or you do not have access to it.{hint}");
@@ -104,8 +104,8 @@ enum Object<'a> {
     },
 }
 
-fn list<'a>(models: &[(&'a str, &'a Model)], dialect: Dialect) -> List<'a> {
-    let data = models.iter().map(|(name, model)| object(name, model, dialect)).collect();
+fn list<'a>(models: &'a [Listed<'a>], dialect: Dialect) -> List<'a> {
+    let data = models.iter().map(|one| object(one, dialect)).collect();
     match dialect {
         Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => {
             List::OpenAi { object: "list", data }
@@ -113,22 +113,22 @@ fn list<'a>(models: &[(&'a str, &'a Model)], dialect: Dialect) -> List<'a> {
         Dialect::Anthropic => List::Anthropic {
             data,
             has_more: false,
-            first_id: models.first().map(|(name, _)| *name),
-            last_id: models.last().map(|(name, _)| *name),
+            first_id: models.first().map(|one| &*one.name),
+            last_id: models.last().map(|one| &*one.name),
         },
         Dialect::Gemini => List::Gemini { models: data },
     }
 }
 
-fn object<'a>(name: &'a str, model: &'a Model, dialect: Dialect) -> Object<'a> {
-    let info = model.info.as_ref();
+fn object<'a>(model: &'a Listed<'a>, dialect: Dialect) -> Object<'a> {
+    let (name, info) = (&*model.name, model.info);
     match dialect {
         Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => Object::OpenAi {
             id: name,
             object: "model",
             created: model.created,
-            owned_by: &model.owned_by,
-            mode: &model.mode,
+            owned_by: model.owned_by,
+            mode: model.mode,
             info,
         },
         Dialect::Anthropic => {
@@ -142,7 +142,7 @@ fn object<'a>(name: &'a str, model: &'a Model, dialect: Dialect) -> Object<'a> {
             description: format!("{} of {}", model.mode, model.owned_by),
             input_token_limit: info.and_then(|info| info.context_window),
             output_token_limit: info.and_then(|info| info.max_output),
-            supported_generation_methods: methods(&model.mode),
+            supported_generation_methods: methods(model.mode),
         },
     }
 }

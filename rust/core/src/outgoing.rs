@@ -8,8 +8,10 @@ use http::HeaderName;
 use smallvec::SmallVec;
 
 use crate::clock::wall_us;
+use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
+use crate::pass_through;
 use crate::realtime::handshake;
 use crate::rules::Refusal;
 use crate::sigv4::{Credentials, Signer, Unsigned, payload_hash};
@@ -49,12 +51,20 @@ pub fn request_head(
         queried = handshake::put_query(&mut head, queried, exchange.query.as_deref());
     }
     put_access(&mut head, (deployment, template), secret, queried, body);
-    if !session {
-        let content_type = exchange.call.content_type.as_ref().filter(|_| exchange.call.boundary.is_some());
-        put_line(&mut head, b"content-type", content_type.map_or(b"application/json", |value| value.as_bytes()));
+    let passing = exchange.endpoint.operation == Operation::PassThrough;
+    let content_type = exchange.call.content_type.as_ref().map(|value| value.as_bytes());
+    let content_type = match exchange.call.boundary.is_some() || passing {
+        true => content_type,
+        false => Some(b"application/json".as_slice()),
+    };
+    if let Some(content_type) = content_type.filter(|_| !session) {
+        put_line(&mut head, b"content-type", content_type);
     }
     let translated = exchange.translation.is_some() || exchange.converted.is_some();
-    let forwarded = |name: &HeaderName| FORWARDED.contains(name) && !(translated && FAMILY.contains(name));
+    let forwarded = |name: &HeaderName| match passing {
+        true => pass_through::forwards(name) && !deployment.auth.travels_in(name),
+        false => FORWARDED.contains(name) && !(translated && FAMILY.contains(name)),
+    };
     for (name, value) in exchange.headers.iter().filter(|(name, _)| forwarded(name)) {
         put_line(&mut head, name.as_str().as_bytes(), value.as_bytes());
     }
@@ -101,7 +111,7 @@ pub fn put_access(
     }
 }
 
-/// The line of a request for something that the provider keeps: beneath the path that made it.
+/// The line of a request for something beneath an operation's path: what the provider keeps, or whatever it has.
 fn put_object(head: &mut BytesMut, line: &[u8], object: &Object) {
     let target = line.strip_prefix(b"POST ").unwrap_or(line);
     let (path, query) = target.split_at(target.iter().position(|byte| *byte == b'?').unwrap_or(target.len()));
@@ -164,6 +174,7 @@ pub fn request_body(
     }
     let inside = call.root.map(|root| root.start as usize + 1);
     match (call.model_span, inside) {
+        (_, Some(_)) if deployment.model_in_path && !rule_edits.is_empty() => {}
         (span, Some(_)) if deployment.model_in_path => {
             edits.extend(span.and_then(|(start, end)| without_model(&call.body, start as usize, end as usize)));
         }
@@ -187,19 +198,33 @@ pub fn request_body(
     {
         edits.push(edit);
     }
+    let unsaid = unsaid(deployment, !rule_edits.is_empty() && call.root.is_some());
     edits.extend(rule_edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)));
-    let parts = spliced(&call.body, edits);
-    Ok(if deployment.stream_in_path { without_stream(&parts) } else { parts })
+    Ok(without_members(spliced(&call.body, edits), unsaid))
 }
 
-/// A body that does not say whether a stream is wanted.
-fn without_stream(parts: &[Bytes]) -> SmallVec<[Bytes; 5]> {
-    let whole = parts.concat();
-    let Ok(scan) = scan_object(&whole, &["stream"]) else { return parts.iter().cloned().collect() };
-    if scan.fields[0].is_none() {
-        return parts.iter().cloned().collect();
+/// What the path says and the body must not. The model's name goes with the splices, unless `ruled`: two that take
+/// neighbours out would both take, or leave, the comma between them.
+fn unsaid(deployment: &Deployment, ruled: bool) -> &'static [&'static str] {
+    match (deployment.model_in_path && ruled, deployment.stream_in_path) {
+        (false, false) => &[],
+        (true, false) => &["model"],
+        (false, true) => &["stream"],
+        (true, true) => &["model", "stream"],
     }
-    let mut out = without(&whole, scan.root, &["stream"]);
+}
+
+/// A body without some members of its root.
+fn without_members(parts: SmallVec<[Bytes; 5]>, names: &[&str]) -> SmallVec<[Bytes; 5]> {
+    if names.is_empty() {
+        return parts;
+    }
+    let whole = parts.concat();
+    let Ok(scan) = scan_object(&whole, &["model", "stream"]) else { return parts };
+    if scan.fields.iter().all(Option::is_none) {
+        return parts;
+    }
+    let mut out = without(&whole, scan.root, names);
     out.push(b'}');
     SmallVec::from_iter([Bytes::from(out)])
 }
@@ -237,18 +262,18 @@ pub fn adapted(deployment: &Deployment, template: &RequestTemplate, body: Bytes)
         return Err(Error::new(Code::Internal, "a translated request is not valid JSON"));
     };
     let mut edits = Edits::new();
-    if deployment.model_in_path {
-        edits.extend(
-            scan.fields[0].and_then(|Value { start, end, .. }| without_model(&body, start as usize, end as usize)),
-        );
-    }
     if let Some(rules) = &template.rules {
         let applied = rules.apply(&body, scan.root).map_err(|refusal| refused(deployment, &refusal))?;
         dropped.extend(applied.dropped);
         edits.extend(applied.edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)));
     }
-    let parts = spliced(&body, edits);
-    Ok((if deployment.stream_in_path { without_stream(&parts) } else { parts }, dropped))
+    let unsaid = unsaid(deployment, !edits.is_empty());
+    if deployment.model_in_path && edits.is_empty() {
+        edits.extend(
+            scan.fields[0].and_then(|Value { start, end, .. }| without_model(&body, start as usize, end as usize)),
+        );
+    }
+    Ok((without_members(spliced(&body, edits), unsaid), dropped))
 }
 
 fn spliced(body: &Bytes, mut edits: Edits) -> SmallVec<[Bytes; 5]> {
@@ -321,4 +346,40 @@ fn usage_edit(call: &Call, inside: Option<usize>) -> Option<(usize, usize, Bytes
 /// What follows an opening brace closes the object at once.
 fn is_closing(rest: &[u8]) -> bool {
     rest.trim_ascii_start().first() == Some(&b'}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::Rules;
+    use crate::snapshot::wire;
+
+    #[test]
+    fn neighbours_of_the_model_are_left_out_with_their_commas() {
+        let rule = wire::Rule {
+            parameter: "seed".into(),
+            to: None,
+            reject: None,
+            drop: true,
+            min: None,
+            max: None,
+            default: None,
+            require: false,
+        };
+        let rules = Rules::compile(&[rule]).unwrap().unwrap();
+        for (body, expected) in [
+            (r#"{"a":1,"model":"x","seed":2}"#, r#"{"a":1}"#),
+            (r#"{"a":1,"seed":2,"model":"x"}"#, r#"{"a":1}"#),
+            (r#"{"seed":2,"model":"x","a":1}"#, r#"{"a":1}"#),
+            (r#"{"model":"x" , "seed":2}"#, r#"{}"#),
+            (r#"{"model":"x","a":1,"stream":true,"seed":2}"#, r#"{"a":1}"#),
+        ] {
+            let bytes = Bytes::from_static(body.as_bytes());
+            let root = scan_object(body.as_bytes(), &["model"]).unwrap().root;
+            let edits = rules.apply(body.as_bytes(), root).unwrap().edits;
+            let edits = edits.into_iter().map(|edit| (edit.start, edit.end, edit.text)).collect();
+            let made = without_members(spliced(&bytes, edits), &["model", "stream"]).concat();
+            assert_eq!(String::from_utf8_lossy(&made), expected, "{body}");
+        }
+    }
 }

@@ -18,6 +18,8 @@ fn endpoints() -> Vec<Row> {
                 Owner::Approvals => ("plane", "approvals"),
                 Owner::Models => ("plane", "models"),
                 Owner::Health => ("plane", "health"),
+                Owner::Ended => ("plane", "ended"),
+                Owner::PassThrough => ("plane", "pass_through"),
                 Owner::Shell => ("shell", "none"),
             };
             (row.method.as_str(), row.pattern, owner, operation)

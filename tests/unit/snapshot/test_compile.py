@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ailink import pricing
 from ailink.config.schema import Config, Deployment, Model
 from ailink.providers import Registry
+from ailink.providers.discovery import Found
 from ailink.snapshot.compile import CompileError, Inputs, compile_snapshot, needs_mock
 from ailink.snapshot.options import Process, compile_options
 
@@ -188,7 +189,9 @@ def test_identities_are_stable(compiled):
     assert ids("{provider: openai, api_key: k1, id: mine}", a) == ["mine", one[0]]
 
 
-NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=8)
+NAMES = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="*"), min_size=1, max_size=8
+)
 
 
 @settings(max_examples=50)
@@ -276,3 +279,57 @@ server:
     assert (options.drain.delay_ms, options.drain.timeout_ms) == (10_000, 30_000)
     options = compile_options(config("server: {port: ~, uds: a.sock}"), PROCESS)
     assert (options.listen.host, options.listen.port) == ("", 0)
+
+
+def test_wildcards_bring_what_is_known_behind_them(compiled, inputs):
+    text = """
+models:
+  - name: "openai/*"
+    deployments: [{provider: openai, api_key: k}, {provider: azure, account: a, api_key: k}]
+  - name: "o-*"
+    price: {input_per_million: 1}
+    deployments: [{provider: openai, model: "gpt-4o-*", api_key: k}]
+"""
+    done = compiled(text, today="2026-11-22")
+    assert (done.snapshot.models, done.snapshot.deployments) == ([], [])
+    both, short = done.snapshot.wildcards
+    assert both.open == [0, 1]
+    assert both.deployments[1].operations["chat"].startswith("/openai/deployments/%2A/chat/")
+    known = {one.part: one for one in both.known}
+    assert [at.deployment for at in known["gpt-4o-mini"].places] == [0, 1]
+    # OpenAI's price page: 0.15 US dollars per million tokens.
+    assert known["gpt-4o-mini"].places[0].price.rates.input == 150_000_000_000
+    assert (known["gpt-4o-mini"].listed, known["gpt-4o-mini"].mode) == (True, "chat")
+    assert known["text-embedding-3-small"].mode == "embedding"
+    assert not known["eu/gpt-4o-2024-08-06"].listed, "a price of what has a name of its own"
+    assert not any("*" in part for part in known)
+    mini = next(one for one in short.known if one.part == "mini")
+    assert mini.places[0].price.rates.input == 10**12
+    assert mini.places[0].price_version == "config"
+
+
+def test_what_servers_have_is_all_that_is_served(compiled):
+    place = '{provider: vllm, base_url: "http://h:1/v1", discover: true}'
+    text = f'models: [{{name: "local/*", deployments: [{place}]}}]'
+    before = compiled(text)
+    (asked,) = before.asked
+    assert (asked.base_url, asked.every) == ("http://h:1/v1", 60_000)
+    assert "authorization" not in asked.headers
+    assert before.snapshot.wildcards[0].open == [0]
+    found = (Found(name="qwen", context=4096), Found(name="embed", embeds=True))
+    (wildcard,) = compiled(text, discovered={asked.id: found}).snapshot.wildcards
+    assert wildcard.open == []
+    assert {one.part: one.mode for one in wildcard.known} == {"qwen": "chat", "embed": "embedding"}
+
+
+def test_own_paths_of_providers(compiled):
+    done = compiled(
+        "providers: {openai: {api_key: k, pass_through: true}}\nrouting: {default_fallbacks: [m]}\n"
+        "models: [{name: m, deployments: [{provider: ollama}]}]"
+    )
+    (place,) = done.snapshot.pass_through
+    assert (place.names[0], place.head, place.prefix) == ("openai", "pass_through/openai/", "v1/")
+    (wildcard,) = done.snapshot.wildcards
+    assert wildcard.deployments[0].operations == {"pass_through": "/"}
+    assert (wildcard.model.fallbacks, wildcard.model.cache.mode) == ([], "off")
+    assert not any(one.listed for one in wildcard.known)

@@ -8,7 +8,7 @@ use crate::clock::monotonic_ns;
 use crate::endpoint::Operation;
 use crate::error::Code;
 use crate::kernel::breaker::State;
-use crate::snapshot::Deployment;
+use crate::snapshot::{Deployment, Rows};
 use crate::state::{CredentialSlot, DeploymentState, ModelState};
 
 /// Writes the Prometheus text format.
@@ -208,7 +208,7 @@ impl Exposition {
     }
 
     /// The series of credentials of deployments that have several, by their place in the configuration.
-    pub fn keys(&mut self, deployments: &[Deployment]) {
+    pub fn keys(&mut self, deployments: &Rows<Deployment>) {
         type Pick = fn(&CredentialSlot) -> u64;
         if deployments.iter().all(|deployment| deployment.keys.is_none()) {
             return;
@@ -227,7 +227,7 @@ impl Exposition {
         ];
         for (name, kind, help, pick) in families {
             self.family(name, kind, help);
-            for deployment in deployments {
+            for deployment in deployments.iter() {
                 for (place, slot) in deployment.keys.iter().flat_map(|keys| keys.slots()).enumerate() {
                     let labels = format!("deployment=\"{}\",key=\"{}\"", label(&deployment.id), place + 1);
                     self.sample(name, &labels, pick(slot));

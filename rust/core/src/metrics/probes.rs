@@ -3,11 +3,11 @@
 use super::{Exposition, label};
 use crate::clock::monotonic_ns;
 use crate::probe::health::Standing;
-use crate::snapshot::Deployment;
+use crate::snapshot::{Deployment, Rows};
 
 impl Exposition {
     /// Those of deployments that are asked how they do.
-    pub fn probes(&mut self, deployments: &[Deployment]) {
+    pub fn probes(&mut self, deployments: &Rows<Deployment>) {
         let labels = |one: &Deployment| format!("deployment=\"{}\"", label(&one.id));
         let checked: Vec<_> = deployments.iter().filter(|one| one.check.is_some()).collect();
         if !checked.is_empty() {

@@ -69,8 +69,8 @@ impl Attached {
             }
         }
         if !self.models.is_empty() {
-            let found = exchange.model().and_then(|model| self.models.get(&*model.name));
-            chosen.extend(found.into_iter().flatten().copied());
+            let names = exchange.model().into_iter().flat_map(|model| model.names());
+            chosen.extend(names.filter_map(|name| self.models.get(name)).flatten().copied());
         }
         if !self.routes.is_empty() {
             let found = self.routes.get(exchange.endpoint.operation.name());

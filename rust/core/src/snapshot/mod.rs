@@ -36,13 +36,20 @@ pub const SCHEMA: u32 = 1;
 
 pub mod auto;
 mod probes;
+pub mod refusals;
 pub mod routing;
+mod rows;
 mod template;
+mod wild;
 pub mod wire;
 
+use refusals::Refusals;
 pub use routing::{HashOn, Hedge, Measures, Mirror, Plain, Routing, Strategy, Translation};
+pub use rows::Rows;
 pub use template::FORWARDED;
 use template::{static_headers, template};
+use wild::Wild;
+pub use wild::{Listed, Unknown};
 
 /// A snapshot that cannot be used; says which object is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +69,13 @@ pub enum Auth {
     Query(String),
     /// Signed by AWS Signature Version 4; a credential that is no access key is sent as a bearer token.
     SigV4(Signer),
+}
+
+impl Auth {
+    /// Whether a header is the one that has the credential.
+    pub fn travels_in(&self, name: &HeaderName) -> bool {
+        matches!(self, Auth::Header(own) if name.as_str().eq_ignore_ascii_case(own))
+    }
 }
 
 /// Where the `usage` of a stream comes from.
@@ -154,6 +168,10 @@ pub struct Deployment {
     /// Of its id, the same on every node.
     pub hash: u64,
     pub state: Arc<DeploymentState>,
+    /// What its row says about refusals.
+    pub refusals: Refusals,
+    /// Its headers that tell what is left of a quota, and the quota; empty: the common ones.
+    pub quota_headers: Box<[(HeaderName, HeaderName)]>,
 }
 
 impl Deployment {
@@ -167,6 +185,19 @@ impl Deployment {
         self.template(streamed).or_else(|| self.template(operation))
     }
 
+    /// What the model decides for all its deployments.
+    fn belongs_to(&mut self, model: &Model) {
+        self.breaker = model.routing.breaker;
+        self.overload = limiter::Settings {
+            most: model.routing.overload.settings.most.min(self.max_connections),
+            ..model.routing.overload.settings
+        };
+        self.measures = Measures {
+            latency: matches!(model.routing.strategy, Strategy::LowestLatency { .. } | Strategy::Custom { .. }),
+            usage: model.routing.strategy == Strategy::Usage || self.quota != quota::Limits::default(),
+        };
+    }
+
     /// What is asked in place of an operation that is no conversation and is not served.
     pub fn substitute(&self, operation: Operation) -> Option<Operation> {
         self.substitutes[operation as usize]
@@ -176,6 +207,8 @@ impl Deployment {
 /// What clients ask for: a name over one or more deployments.
 pub struct Model {
     pub name: Arc<str>,
+    /// The wildcard that it was made of.
+    pub wildcard: Option<Arc<str>>,
     pub name_json: Bytes,
     pub header: HeaderValue,
     pub deployments: Vec<u32>,
@@ -193,12 +226,27 @@ pub struct Model {
     pub state: Arc<ModelState>,
 }
 
+impl Model {
+    /// Its own, and that of the wildcard that it was made of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.name).chain(self.wildcard.as_deref())
+    }
+}
+
+/// A provider whose own paths may be asked for: how its models' names begin here, and the path of its base URL.
+#[derive(Clone, Debug)]
+pub struct PassThrough {
+    pub head: String,
+    pub prefix: String,
+    pub dialect: Dialect,
+}
+
 pub struct Snapshot {
     pub version: u64,
     pub settings: wire::Settings,
     pub cache: wire::Cache,
-    pub deployments: Vec<Deployment>,
-    pub models: Vec<Model>,
+    pub deployments: Rows<Deployment>,
+    pub models: Rows<Model>,
     pub configs: HashMap<String, Arc<portkey::Config>>,
     /// Sets of guardrails that hold together for a model.
     pub plans: Vec<guard::Plan>,
@@ -211,7 +259,10 @@ pub struct Snapshot {
     pub almanac: Almanac,
     /// Some deployment is asked how it does.
     pub probed: bool,
+    /// Providers whose own paths may be asked for, by each of their names.
+    pub pass_through: HashMap<String, PassThrough>,
     by_name: HashMap<String, u32>,
+    wild: Option<Box<Wild>>,
 }
 
 impl Snapshot {
@@ -239,8 +290,8 @@ impl Snapshot {
                 objects: None,
                 semantic: None,
             },
-            deployments: Vec::new(),
-            models: Vec::new(),
+            deployments: Rows::default(),
+            models: Rows::default(),
             configs: HashMap::new(),
             plans: Vec::new(),
             named_plans: HashMap::new(),
@@ -248,7 +299,9 @@ impl Snapshot {
             policies: Policies::default(),
             almanac: Almanac::default(),
             probed: false,
+            pass_through: HashMap::new(),
             by_name: HashMap::new(),
+            wild: None,
         }
     }
 
@@ -272,30 +325,19 @@ impl Snapshot {
             .into_iter()
             .map(|deployment| compile_deployment(deployment, state))
             .collect::<Result<Vec<_>, _>>()?;
-        let guard_prints = guard_prints(&wire.models, &wire.guardrails);
-        let (mut plans, plan_of) = plans(&wire.models, &wire.guardrails, &wire.settings, state)?;
+        let all = || wire.models.iter().chain(wire.wildcards.iter().map(|wildcard| &wildcard.model));
+        let guard_prints = guard_prints(all(), &wire.guardrails);
+        let (mut plans, plan_of) = plans(all(), &wire.guardrails, &wire.settings, state)?;
         let mut models = wire
             .models
             .into_iter()
             .map(|model| compile_model(model, &names, &deployments, state))
             .collect::<Result<Vec<_>, _>>()?;
-        for (model, plan) in models.iter_mut().zip(plan_of) {
-            model.plan = plan;
+        for (model, plan) in models.iter_mut().zip(&plan_of) {
+            model.plan = *plan;
             for index in &model.deployments {
                 if let Some(deployment) = deployments.get_mut(*index as usize) {
-                    deployment.breaker = model.routing.breaker;
-                    deployment.overload = limiter::Settings {
-                        most: model.routing.overload.settings.most.min(deployment.max_connections),
-                        ..model.routing.overload.settings
-                    };
-                    deployment.measures = Measures {
-                        latency: matches!(
-                            model.routing.strategy,
-                            Strategy::LowestLatency { .. } | Strategy::Custom { .. }
-                        ),
-                        usage: model.routing.strategy == Strategy::Usage
-                            || deployment.quota != quota::Limits::default(),
-                    };
+                    deployment.belongs_to(model);
                 }
             }
         }
@@ -326,20 +368,28 @@ impl Snapshot {
             let index = names.get(&target).ok_or_else(|| bad(format!("alias {alias:?}: no model {target:?}")))?;
             by_name.entry(alias).or_insert(*index);
         }
+        let passed = wire.pass_through.into_iter().map(pass_through).collect::<Result<Vec<_>, _>>()?;
+        let passed = passed.into_iter().flatten().collect();
+        let wildcard_plans = plan_of.get(models.len()..).unwrap_or_default();
+        let wild = Wild::compile(wire.wildcards, wildcard_plans, &by_name)?;
+        let room = wild.as_ref().map_or((0, 0), |wild| wild.room());
         Ok(Snapshot {
             version: wire.version,
             settings: wire.settings,
             cache: wire.cache,
-            probed: deployments.iter().any(|one| one.check.is_some() || one.engine.is_some()),
-            deployments,
-            models,
+            probed: wild.as_ref().is_some_and(|wild| wild.probed())
+                || deployments.iter().any(|one| one.check.is_some() || one.engine.is_some()),
+            deployments: Rows::new(deployments, room.1),
+            models: Rows::new(models, room.0),
             configs,
             plans,
             named_plans,
             guard_prints,
             almanac: trial::almanac(&wire.policies),
             policies,
+            pass_through: passed,
             by_name,
+            wild,
         })
     }
 
@@ -349,10 +399,33 @@ impl Snapshot {
         Some((index, self.models.get(index as usize)?))
     }
 
-    /// Every name a client may use, aliases included, unordered.
-    pub fn names(&self) -> impl Iterator<Item = (&str, &Model)> {
-        self.by_name.iter().filter_map(|(name, index)| Some((name.as_str(), self.models.get(*index as usize)?)))
+    /// The model of a name that only a wildcard knows, made when it is first asked for.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn find_or_make(&self, name: &str, state: &State) -> Result<(u32, &Model), Unknown> {
+        let Some(wild) = &self.wild else { return Err(Unknown::NoModel) };
+        let index = wild.find(name, self, state)?;
+        Ok((index, self.models.get(index as usize).ok_or(Unknown::NoModel)?))
     }
+
+    /// Every name a client is told of, aliases and what is known behind wildcards included, unordered.
+    pub fn listed(&self) -> impl Iterator<Item = Listed<'_>> {
+        let own = self.by_name.iter().filter_map(|(name, index)| {
+            let model = self.models.get(*index as usize)?;
+            Some(Listed::of(name.as_str().into(), model))
+        });
+        let behind = self.wild.iter().flat_map(|wild| wild.listed());
+        own.chain(behind.filter(|listed| !self.by_name.contains_key(&*listed.name)))
+    }
+}
+
+/// A provider by each of its names.
+fn pass_through(wire: wire::PassThrough) -> Result<Vec<(String, PassThrough)>, SnapshotError> {
+    let dialect = Dialect::parse(&wire.dialect);
+    let dialect = dialect.ok_or_else(|| bad(format!("pass-through {:?}: no dialect {:?}", wire.head, wire.dialect)))?;
+    let place = PassThrough { head: wire.head, prefix: wire.prefix, dialect };
+    Ok(wire.names.into_iter().map(|name| (name, place.clone())).collect())
 }
 
 fn id_hash(id: &str) -> u64 {
@@ -369,10 +442,10 @@ fn header(value: &str, what: &str) -> Result<HeaderValue, SnapshotError> {
 }
 
 /// The prints of the plans, in their order.
-fn guard_prints(models: &[wire::Model], rules: &[wire::Guardrail]) -> Vec<[u8; 32]> {
+fn guard_prints<'a>(models: impl Iterator<Item = &'a wire::Model>, rules: &[wire::Guardrail]) -> Vec<[u8; 32]> {
     let mut known: Vec<&[u32]> = Vec::new();
     let mut prints = Vec::new();
-    for chosen in models.iter().map(|model| model.guardrails.as_slice()).filter(|chosen| !chosen.is_empty()) {
+    for chosen in models.map(|model| model.guardrails.as_slice()).filter(|chosen| !chosen.is_empty()) {
         if known.contains(&chosen) {
             continue;
         }
@@ -387,15 +460,15 @@ fn guard_prints(models: &[wire::Model], rules: &[wire::Guardrail]) -> Vec<[u8; 3
 }
 
 /// The plans, and which of them each model has.
-fn plans(
-    models: &[wire::Model],
+fn plans<'a>(
+    models: impl Iterator<Item = &'a wire::Model>,
     rules: &[wire::Guardrail],
     settings: &wire::Settings,
     state: &State,
 ) -> Result<(Vec<guard::Plan>, Vec<Option<u32>>), SnapshotError> {
     let mut known: HashMap<&[u32], u32> = HashMap::new();
     let mut plans = Vec::new();
-    let mut plan_of = Vec::with_capacity(models.len());
+    let mut plan_of = Vec::new();
     for model in models {
         let chosen = model.guardrails.as_slice();
         plan_of.push(match (chosen.is_empty(), known.get(chosen)) {
@@ -431,6 +504,7 @@ fn compile_model(
         state: state.model(name),
         cache: Caching::compile(&model).map_err(|error| bad(format!("model {name:?}: {error}")))?,
         name: model.name.into(),
+        wildcard: None,
         deployments: model.deployments,
         owned_by: model.owned_by,
         created: model.created,
@@ -542,11 +616,19 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         tags: wire.tags.into_iter().map(String::into_boxed_str).collect(),
         quota: quota::Limits { requests: wire.rpm, tokens: wire.tpm },
         hash: id_hash(&id),
+        refusals: Refusals::compile(wire.errors).map_err(&fail)?,
+        quota_headers: quota_headers(&wire.rate_limit_headers).map_err(&fail)?,
     })
 }
 
 fn needs(names: &[String]) -> Result<Needs, String> {
     Needs::parse(names).map_err(|name| format!("{name:?} is nothing that a deployment could not do"))
+}
+
+fn quota_headers(pairs: &[(String, String)]) -> Result<Box<[(HeaderName, HeaderName)]>, String> {
+    let name =
+        |text: &str| HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("header {text:?} is not valid"));
+    pairs.iter().map(|(left, of)| Ok((name(left)?, name(of)?))).collect()
 }
 
 /// The model's name as Google's requests give it.

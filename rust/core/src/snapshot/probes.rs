@@ -12,7 +12,7 @@ use crate::probe::health::{Ask, Check};
 use crate::upstream::origin::BaseUrl;
 
 /// How its health is checked: by a connection, by a GET of `target`, or by a request of `operation` with `body`.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckWire {
     pub target: Option<String>,
@@ -25,7 +25,7 @@ pub struct CheckWire {
 }
 
 /// How its engine is asked how busy it is.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PollWire {
     pub target: String,

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use crate::kernel::price::Listed;
 
 pub use cache::{Cache, CachePolicy, ObjectTier, RedisTier, Semantic};
+mod behind;
+pub use behind::{Known, KnownAt, PassThrough, Wildcard};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,8 @@ pub struct Snapshot {
     pub configs: BTreeMap<String, String>,
     pub deployments: Vec<Deployment>,
     pub models: Vec<Model>,
+    pub wildcards: Vec<Wildcard>,
+    pub pass_through: Vec<PassThrough>,
     pub guardrails: Vec<Guardrail>,
     pub policies: crate::policy::wire::Policies,
 }
@@ -46,7 +50,7 @@ pub struct Settings {
     pub block_status: u16,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
     pub id: String,
@@ -92,10 +96,22 @@ pub struct Deployment {
     pub stream_in_path: bool,
     /// Connected to at public addresses only.
     pub public_only: bool,
+    pub errors: Vec<ErrorRule>,
+    /// Headers that tell what is left of a quota, with those that tell the quota; empty: the common ones.
+    pub rate_limit_headers: Vec<(String, String)>,
+}
+
+/// A refusal by its status (0: any), or by words in lower case in its body (empty: any), and its class.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorRule {
+    pub status: u16,
+    pub words: String,
+    pub of: String,
 }
 
 /// What happens to one parameter of a request. Numbers and values are JSON text.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     pub parameter: String,
@@ -108,7 +124,7 @@ pub struct Rule {
     pub require: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     pub scheme: String,
@@ -126,7 +142,7 @@ pub struct Timeouts {
     pub total_ms: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     pub name: String,
@@ -146,7 +162,7 @@ pub struct Model {
 }
 
 /// Models that one stands for, from the simplest to the best; routers as they were trained.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auto {
     pub models: Vec<String>,
@@ -158,7 +174,7 @@ pub struct Auto {
 }
 
 /// A MessagePack binary.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Binary(pub Vec<u8>);
 
 impl<'de> Deserialize<'de> for Binary {
@@ -326,7 +342,7 @@ pub struct Routing {
 }
 
 /// What is known about a model, for the list of models.
-#[derive(Debug, Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelInfo {
     #[serde(skip_serializing_if = "Option::is_none")]

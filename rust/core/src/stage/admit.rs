@@ -148,6 +148,9 @@ fn extra(exchange: &mut Exchange) -> Extra {
         let model = exchange.model().map_or("", |model| &model.name);
         let endpoint = exchange.endpoint.operation.name();
         subjects.scopes(&[(Kind::Global, ""), (Kind::Model, model), (Kind::Endpoint, endpoint)], &mut extra);
+        if let Some(wildcard) = exchange.model().and_then(|model| model.wildcard.as_deref()) {
+            subjects.scopes(&[(Kind::Model, wildcard)], &mut extra);
+        }
     }
     if exchange.snapshot.policies.sessions
         && let Some(key) = exchange.key.as_ref()

@@ -6,6 +6,7 @@ use super::Flow;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::kernel::nearest::nearest;
+use crate::snapshot::Unknown;
 use crate::state::keys::Key;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
@@ -19,21 +20,35 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         return Err(Error::new(Code::EndpointDenied, text));
     }
     let name = exchange.call.model.as_str();
-    let Some((index, model)) = exchange.snapshot.find(name) else {
-        let allowed = exchange.snapshot.names().map(|(name, _)| name).filter(|name| key.may_use(name));
-        let hint = match nearest(name, allowed) {
-            Some(near) => format!(" Did you mean '{near}'?"),
-            None => String::new(),
-        };
-        let text = format!("The model '{}' does not exist or you do not have access to it.{hint}", shortened(name));
-        return Err(Error::new(Code::ModelNotFound, text).param("model"));
+    // A wildcard makes nothing of a name that the key may not use.
+    let found = match exchange.snapshot.find(name) {
+        None if key.may_use(name) => exchange.snapshot.find_or_make(name, &exchange.shard.shared.state),
+        found => found.ok_or(Unknown::NoModel),
     };
+    let (index, model) = found.map_err(|unknown| not_found(exchange, &key, unknown))?;
     if !key.may_use(name) && !key.may_use(&model.name) {
         let text = format!("This API key may not use the model '{name}'.");
         return Err(Error::new(Code::ModelDenied, text).param("model"));
     }
     exchange.model = Some(index);
     Ok(Flow::Next)
+}
+
+fn not_found(exchange: &Exchange, key: &Key, unknown: Unknown) -> Error {
+    let name = exchange.call.model.as_str();
+    let hint = match unknown {
+        Unknown::NoRoom => {
+            " A wildcard would serve it, but too many unknown names were asked for already: name it in the configuration."
+                .to_string()
+        }
+        Unknown::NoModel => {
+            let allowed: Vec<_> = exchange.snapshot.listed().filter(|listed| key.may_use(&listed.name)).collect();
+            let near = nearest(name, allowed.iter().map(|listed| &*listed.name));
+            near.map_or(String::new(), |near| format!(" Did you mean '{near}'?"))
+        }
+    };
+    let text = format!("The model '{}' does not exist or you do not have access to it.{hint}", shortened(name));
+    Error::new(Code::ModelNotFound, text).param("model")
 }
 
 /// Refuses callers whose address is not on the key's list.

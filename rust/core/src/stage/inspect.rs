@@ -8,12 +8,14 @@ use http::Response;
 
 use super::{Flow, Wait};
 use crate::body::Body;
+use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::guard::output::{self, refusal, unlookable};
 use crate::guard::walk::Duplicate;
 use crate::guard::{Judged, Plan, Side, checks, judge, tokenized, vault};
 use crate::policy::{answer, apply, pending};
+use crate::wire::json::scan_object;
 use crate::wire::multipart;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
@@ -58,6 +60,11 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
         let text =
             "The model has guardrails, and they cannot look into a realtime session. Ask for a model without any.";
         return Err(Error::new(Code::FeatureUnsupported, text).param("model"));
+    }
+    let body = &exchange.call.body;
+    if exchange.endpoint.operation == Operation::PassThrough && !body.is_empty() && scan_object(body, &[]).is_err() {
+        let text = "Guardrails hold for this request, and they cannot look into a body that is not a JSON object.";
+        return Err(Error::new(Code::FeatureUnsupported, text));
     }
     if answer && !exchange.guards.contains(&plan) {
         exchange.guards.push(plan);

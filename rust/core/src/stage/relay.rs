@@ -79,6 +79,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     if is(content_type, b"text/event-stream") || exchange.endpoint.dialect == Dialect::Bedrock && amazon() {
         Ok(Flow::Answer(events(exchange, answer)))
     } else if is_json(content_type)
+        && exchange.endpoint.operation != Operation::PassThrough
         && answer.head.body.remaining().is_none_or(|length| length <= whole_max(exchange) as u64)
     {
         whole(exchange, answer).await.map(Flow::Answer)
@@ -119,7 +120,9 @@ fn is_json(content_type: &[u8]) -> bool {
 
 /// Operations whose answers may be anything: sound, subtitles, plain text.
 fn answers_freely(operation: Operation) -> bool {
-    matches!(operation, Operation::AudioSpeech | Operation::AudioTranscriptions | Operation::AudioTranslations)
+    let sound =
+        matches!(operation, Operation::AudioSpeech | Operation::AudioTranscriptions | Operation::AudioTranslations);
+    sound || operation == Operation::PassThrough
 }
 
 /// Reads a JSON answer to its end, so that usage and cost are known and a broken one never reaches the caller.

@@ -27,6 +27,7 @@ pub struct Raw {
     content_type: Option<HeaderValue>,
     /// What the head of the answer told.
     pub told: Option<Usage>,
+    ended: bool,
 }
 
 /// How much of head and tail of a long answer is kept.
@@ -45,6 +46,7 @@ impl Raw {
             collect,
             content_type,
             told: None,
+            ended: false,
         }
     }
 
@@ -58,6 +60,18 @@ impl Raw {
         self.tail.extend_from_slice(&data[data.len().saturating_sub(KEPT)..]);
         if self.tail.len() > 2 * KEPT {
             let _ = self.tail.split_to(self.tail.len() - KEPT);
+        }
+    }
+
+    /// All of it has come.
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.settle();
+        if let Some(kind) = self.content_type.take() {
+            let Upstream { shard, worth, .. } = &self.upstream;
+            self.collect.put_whole(&shard.shared.state, kind, *worth);
         }
     }
 
@@ -81,6 +95,10 @@ impl Source for Raw {
             match std::task::ready!(self.upstream.poll(cx)) {
                 Heard::Data(data) if !data.is_empty() => {
                     self.keep(&data);
+                    // Nobody asks for more of a body whose announced length has come.
+                    if self.remaining() == Some(0) && matches!(self.upstream.poll(cx), Poll::Ready(Heard::End)) {
+                        self.end();
+                    }
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Heard::Data(_) | Heard::Quiet => {}
@@ -91,11 +109,7 @@ impl Source for Raw {
                     return Poll::Ready(Some(Err(Broken(error.to_string()))));
                 }
                 Heard::End => {
-                    self.settle();
-                    if let Some(kind) = self.content_type.take() {
-                        let Upstream { shard, worth, .. } = &self.upstream;
-                        self.collect.put_whole(&shard.shared.state, kind, *worth);
-                    }
+                    self.end();
                     return Poll::Ready(None);
                 }
             }

@@ -17,7 +17,6 @@ use crate::exchange::{Answer, Exchange, marks};
 use crate::kernel::breaker::{Cause, Pass};
 use crate::kernel::cost::Usage;
 use crate::kernel::failure::Class;
-use crate::kernel::quota::Quota;
 use crate::metrics::Outcome;
 use crate::outgoing::request_head;
 use crate::refusal;
@@ -121,7 +120,7 @@ pub async fn ask(
                 attempt.progress.told = units_asked(exchange);
             }
             if deployment.measures.usage {
-                quota_told(&deployment.state.quota, &head.headers, ns_at(now));
+                quota_told(deployment, &head.headers, ns_at(now));
             }
             let answer =
                 Answer { conn, head, inflate: None, chunks: None, attempt, deployment: index, received: now, intent };
@@ -145,13 +144,15 @@ const LEFT: [(&str, &str); 4] = [
     ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-limit"),
 ];
 
-fn quota_told(quota: &Quota, headers: &http::HeaderMap, now: u64) {
+fn quota_told(deployment: &Deployment, headers: &http::HeaderMap, now: u64) {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    let told = LEFT.iter().filter_map(|(left, of)| Some((number(left)?, number(of).filter(|of| *of > 0)?)));
+    let own = deployment.quota_headers.iter().map(|(left, of)| (left.as_str(), of.as_str()));
+    let common = LEFT.iter().copied().filter(|_| deployment.quota_headers.is_empty());
+    let told = own.chain(common).filter_map(|(left, of)| Some((number(left)?, number(of).filter(|of| *of > 0)?)));
     // The scarcest.
     let scarcest = told.min_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))));
     if let Some((left, of)) = scarcest {
-        quota.told(left, of, now);
+        deployment.state.quota.told(left, of, now);
     }
 }
 

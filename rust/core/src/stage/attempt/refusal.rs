@@ -12,6 +12,7 @@ use crate::account::Ending;
 use crate::dialect::{self, Format};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
+use crate::kernel::failure::Class;
 use crate::metrics::Outcome;
 use crate::snapshot::Deployment;
 use crate::wire::encoding::Inflate;
@@ -33,20 +34,21 @@ pub async fn judge(
 
 async fn refused(exchange: &mut Exchange, deployment: &Deployment, mut answer: Box<Answer>) -> Failed {
     let status = answer.head.status;
-    let outcome = match status.as_u16() {
-        429 => Outcome::RateLimited,
-        408 | 500.. => Outcome::ServerError,
-        _ => Outcome::ClientError,
-    };
     let wait = retry_after(&answer.head.headers);
     let body = read_error(deployment, &mut answer).await;
+    let own = deployment.refusals.class(status.as_u16(), &body);
+    let outcome = match (own, status.as_u16()) {
+        (Some(Class::RateLimit), _) | (None, 429) => Outcome::RateLimited,
+        (Some(Class::ServerError | Class::Timeout), _) | (None, 408 | 500..) => Outcome::ServerError,
+        _ => Outcome::ClientError,
+    };
     let now = Instant::now();
     exchange.waited += now - answer.received;
     answer.attempt.close(Ending::Refused { status: status.as_u16(), outcome, wait }, exchange.overhead(now), now);
     if answer.head.keep_alive && answer.head.body.is_end() {
         deployment.state.pool.put(exchange.shard.index, answer.conn);
     }
-    let class = class_of(status.as_u16(), &body);
+    let class = own.unwrap_or_else(|| class_of(status.as_u16(), &body));
     let error = passed_on(exchange, deployment, status, &body, wait);
     Failed::Attempt(Failure { error, class, wait })
 }

@@ -1,4 +1,4 @@
-"""`ailink models discover`: what a server serves, as models for the configuration."""
+"""What a server says it serves: OpenAI's list of models, which Anthropic's has the members of."""
 
 import http.client
 import json
@@ -24,11 +24,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     embeds: bool = False
 
 
-def ask(base_url: str, key: str | None) -> list[Found]:
+def ask(base_url: str, headers: Mapping[str, str]) -> list[Found]:
     """The models behind a base URL: OpenAI's list (vLLM, SGLang, llama.cpp, LM Studio, Ollama, …), in the
     order of their names. Raises DiscoveryError.
     """
-    answer = _get(f"{base_url.rstrip('/')}/models", key)
+    answer = _get(f"{base_url.rstrip('/')}/models", headers)
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list):
         raise DiscoveryError(f"{base_url}/models answered with something else than a list of models")
@@ -44,16 +44,15 @@ def _model(entry: Mapping[str, Any]) -> Found:
     return Found(name=name, context=context, embeds="embed" in kind)
 
 
-def _get(url: str, key: str | None) -> Any:
+def _get(url: str, headers: Mapping[str, str]) -> Any:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise DiscoveryError(f"not an address: {url}")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
         connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request("GET", parts.path, headers=headers)
+            connection.request("GET", parts.path, headers={"Accept": "application/json", **headers})
             response = connection.getresponse()
             body = response.read(_MAX_ANSWER)
         finally:
@@ -66,17 +65,3 @@ def _get(url: str, key: str | None) -> Any:
         return json.loads(body)
     except ValueError:
         raise DiscoveryError(f"{url} answered with something else than JSON") from None
-
-
-def section(provider: str, base_url: str | None, models: list[Found]) -> list[dict[str, Any]]:
-    """The models as the configuration's `models:` has them."""
-    return [
-        {
-            "name": model.name,
-            **({"mode": "embedding"} if model.embeds else {}),
-            "deployments": [
-                {"provider": provider, **({"base_url": base_url} if base_url else {}), "model": model.name}
-            ],
-        }
-        for model in models
-    ]

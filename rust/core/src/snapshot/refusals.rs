@@ -1,0 +1,58 @@
+//! What a provider's row says about its refusals and its rate-limit headers, where they are not like everybody's.
+
+use super::wire;
+use crate::kernel::failure::Class;
+
+/// How much of a body is searched for words.
+const LOOKED_AT: usize = 4096;
+
+#[derive(Debug)]
+struct Rule {
+    status: u16,
+    words: Box<str>,
+    of: Class,
+}
+
+/// Refusals that are of another class than their status says.
+#[derive(Debug, Default)]
+pub struct Refusals(Box<[Rule]>);
+
+impl Refusals {
+    /// # Errors
+    /// A class that there is not.
+    pub fn compile(rules: Vec<wire::ErrorRule>) -> Result<Refusals, String> {
+        let rules = rules.into_iter().map(|rule| {
+            let found = Class::ALL.iter().find(|(_, name)| **name == *rule.of);
+            let (of, _) = found.ok_or_else(|| format!("errors: there is no class {:?}", rule.of))?;
+            Ok(Rule { status: rule.status, words: rule.words.into(), of: *of })
+        });
+        Ok(Refusals(rules.collect::<Result<_, String>>()?))
+    }
+
+    /// The class of a refusal that the row speaks of.
+    pub fn class(&self, status: u16, body: &[u8]) -> Option<Class> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let head = String::from_utf8_lossy(body.get(..LOOKED_AT).unwrap_or(body)).to_lowercase();
+        let fits = |rule: &&Rule| (rule.status == 0 || rule.status == status) && head.contains(&*rule.words);
+        self.0.iter().find(fits).map(|rule| rule.of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_found_by_status_or_words() {
+        let rule = |status, words: &str, of: &str| wire::ErrorRule { status, words: words.into(), of: of.into() };
+        let rules = vec![rule(498, "", "rate_limit"), rule(0, "at capacity", "server_error")];
+        let refusals = Refusals::compile(rules).unwrap();
+        assert_eq!(refusals.class(498, b""), Some(Class::RateLimit));
+        assert_eq!(refusals.class(400, b"The model is At Capacity"), Some(Class::ServerError));
+        assert_eq!(refusals.class(400, b"no"), None);
+        assert_eq!(Refusals::default().class(498, b""), None);
+        assert!(Refusals::compile(vec![rule(498, "", "odd")]).is_err());
+    }
+}

@@ -209,7 +209,6 @@ class Gateway:
         self._identities = Refresher(self._push_tokens, self._redactor.clean, self._redactor.add)
         self._ends.push_async_callback(self._identities.stop)
         self._discoverer = Discoverer(self._on_discovery)
-        self._ends.push_async_callback(self._discoverer.stop)
         services = shell_services.build(
             shell_services.ServiceOptions(
                 database=self._database,
@@ -231,8 +230,7 @@ class Gateway:
         await self._start_shell(services, socket)
         follower = Follower(services)
         await self._fill(services, follower)
-        self._look_after(services)
-        await self._discoverer.start()
+        await self._look_after(services)
         follower.start()
         self._ends.push_async_callback(follower.stop)
         self._desk.start()
@@ -283,8 +281,8 @@ class Gateway:
         except (watch.ApplyError, EnvelopeError, DatabaseError) as error:
             raise StartError(str(error)) from error
 
-    def _look_after(self, services: shell_services.Services) -> None:
-        """Begins with what deployments are weighed and checked by."""
+    async def _look_after(self, services: shell_services.Services) -> None:
+        """Begins with what deployments are weighed and checked by, and with asking servers what they have."""
         self._weighing = Weighing(
             self._plane,
             self._plugins.find,
@@ -294,6 +292,8 @@ class Gateway:
         self._weighing.use(self._serving.config)
         self._ends.push_async_callback(self._weighing.stop)
         coordination.share_checks(self._loaded.config, self._plane, self._has_checks, self._ends)
+        self._ends.push_async_callback(self._discoverer.stop)
+        await self._discoverer.start()
 
     async def _share(self, config: Config) -> LedgerSource | None:
         """Begins to work with other nodes, if there are any; the ledger of all of them."""
@@ -371,7 +371,9 @@ class Gateway:
         return version
 
     def _has_checks(self) -> bool:
-        return any(one.check is not None for one in self._publisher.current.snapshot.deployments)
+        snapshot = self._publisher.current.snapshot
+        behind = (deployment for wildcard in snapshot.wildcards for deployment in wildcard.deployments)
+        return any(one.check is not None for one in (*snapshot.deployments, *behind))
 
     def _routing_of(self) -> tuple[Path, dict[str, str]]:
         """Where routers are, and which model uses which."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from ailink.admin.errors import bad_request
 from ailink.admin.plane import Endpoint
@@ -23,8 +24,15 @@ TEAM_MODELS = frozenset({"all-team-models"})
 MANAGEMENT_ROUTES, INFO_ROUTES = "management_routes", "info_routes"
 ROUTE_GROUPS = (ALL_MODEL_ROUTES, MANAGEMENT_ROUTES, INFO_ROUTES)
 REST = "/{rest}"
-# What the endpoint table calls paths that no key can be kept from.
-LISTING, HEALTH, ENDED = "models", "health", "ended"
+HEALTH = "health"
+# What the endpoint table calls paths that are no operations, and the operation that a key needs for them, if any.
+NO_OPERATIONS: Final[Mapping[str, str | None]] = {
+    "models": None,
+    "ended": None,
+    "approvals": None,
+    "stored": "responses",
+    "turns": "responses",
+}
 # Providers' own paths, which the table has no rows for.
 OWN_PATHS = "pass_through"
 
@@ -35,7 +43,7 @@ class RouteTable:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         rows = list(endpoints)
         self._operations: Mapping[str, str | None] = {
-            endpoint.pattern: None if endpoint.operation in (LISTING, ENDED) else endpoint.operation
+            endpoint.pattern: NO_OPERATIONS.get(endpoint.operation, endpoint.operation)
             for endpoint in rows
             if endpoint.owner == "plane" and endpoint.operation != HEALTH
         } | {OWN_PATHS: OWN_PATHS}

@@ -91,6 +91,8 @@ async def test_models(
         (["/v1/embeddings", "/metrics"], ["embeddings"]),
         (["/metrics"], []),
         (["/v1/models"], []),
+        (["/v1/responses"], ["responses"]),
+        (["/v1/responses/{id}"], ["responses"]),
     ],
 )
 async def test_routes(

@@ -10,7 +10,9 @@ use crate::kernel::price::Listed;
 
 pub use cache::{Cache, CachePolicy, ObjectTier, RedisTier, Semantic};
 mod behind;
+mod row;
 pub use behind::{Known, KnownAt, PassThrough, Wildcard};
+pub use row::{ErrorRule, Rule};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,29 +101,6 @@ pub struct Deployment {
     pub errors: Vec<ErrorRule>,
     /// Headers that tell what is left of a quota, with those that tell the quota; empty: the common ones.
     pub rate_limit_headers: Vec<(String, String)>,
-}
-
-/// A refusal by its status (0: any), or by words in lower case in its body (empty: any), and its class.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ErrorRule {
-    pub status: u16,
-    pub words: String,
-    pub of: String,
-}
-
-/// What happens to one parameter of a request. Numbers and values are JSON text.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    pub parameter: String,
-    pub to: Option<String>,
-    pub reject: Option<String>,
-    pub drop: bool,
-    pub min: Option<String>,
-    pub max: Option<String>,
-    pub default: Option<String>,
-    pub require: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

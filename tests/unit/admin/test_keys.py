@@ -92,7 +92,7 @@ async def test_models(
         (["/metrics"], []),
         (["/v1/models"], []),
         (["/v1/responses"], ["responses"]),
-        (["/v1/responses/{id}"], ["responses"]),
+        (["/v1/responses/{rest}"], ["responses"]),
     ],
 )
 async def test_routes(

@@ -1,17 +1,16 @@
 //! The wire form of a snapshot, field by field as Python's `ailink.snapshot.model` writes it.
 
-mod cache;
-
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use crate::kernel::price::Listed;
 
-pub use cache::{Cache, CachePolicy, ObjectTier, RedisTier, Semantic};
 mod behind;
+mod cache;
 mod row;
 pub use behind::{Known, KnownAt, PassThrough, Wildcard};
+pub use cache::{Cache, CachePolicy, ObjectTier, RedisTier, Semantic};
 pub use row::{ErrorRule, Rule};
 
 #[derive(Debug, Deserialize)]

@@ -25,7 +25,7 @@ MANAGEMENT_ROUTES, INFO_ROUTES = "management_routes", "info_routes"
 ROUTE_GROUPS = (ALL_MODEL_ROUTES, MANAGEMENT_ROUTES, INFO_ROUTES)
 REST = "/{rest}"
 HEALTH = "health"
-# What the endpoint table calls paths that are no operations, and the operation that a key needs for them, if any.
+# What the endpoint table calls paths that are no operations, and the operation a key needs for them, if any.
 NO_OPERATIONS: Final[Mapping[str, str | None]] = {
     "models": None,
     "ended": None,

@@ -546,19 +546,7 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         let serves = |by: Operation| templates[by as usize].is_some();
         substitutes[*operation as usize] = family::substitute(*operation, &wire.model, serves);
     }
-    let auth = match wire.auth.scheme.as_str() {
-        "none" => Auth::None,
-        "bearer" => Auth::Bearer,
-        "header" if HeaderName::from_bytes(wire.auth.name.as_bytes()).is_ok() => Auth::Header(wire.auth.name),
-        "query" if !wire.auth.name.is_empty() => Auth::Query(wire.auth.name),
-        "sigv4" => match wire.auth.region {
-            Some(region) if !wire.auth.name.is_empty() => {
-                Auth::SigV4(Signer { region, service: wire.auth.name, host: base.authority.clone(), operation: None })
-            }
-            _ => return Err(fail("auth scheme \"sigv4\" needs a service and a region".to_string())),
-        },
-        scheme => return Err(fail(format!("auth scheme {scheme:?} with name {:?} is not valid", wire.auth.name))),
-    };
+    let auth = auth(wire.auth, &base).map_err(&fail)?;
     let stream_usage = match wire.stream_usage.as_str() {
         "inject" => StreamUsage::Inject,
         "builtin" => StreamUsage::Builtin,
@@ -618,6 +606,22 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         hash: id_hash(&id),
         refusals: Refusals::compile(wire.errors).map_err(&fail)?,
         quota_headers: quota_headers(&wire.rate_limit_headers).map_err(&fail)?,
+    })
+}
+
+fn auth(wire: wire::Auth, base: &BaseUrl) -> Result<Auth, String> {
+    Ok(match wire.scheme.as_str() {
+        "none" => Auth::None,
+        "bearer" => Auth::Bearer,
+        "header" if HeaderName::from_bytes(wire.name.as_bytes()).is_ok() => Auth::Header(wire.name),
+        "query" if !wire.name.is_empty() => Auth::Query(wire.name),
+        "sigv4" => match wire.region {
+            Some(region) if !wire.name.is_empty() => {
+                Auth::SigV4(Signer { region, service: wire.name, host: base.authority.clone(), operation: None })
+            }
+            _ => return Err("auth scheme \"sigv4\" needs a service and a region".to_string()),
+        },
+        scheme => return Err(format!("auth scheme {scheme:?} with name {:?} is not valid", wire.name)),
     })
 }
 

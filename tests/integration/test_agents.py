@@ -13,8 +13,9 @@ AGENTS = {
     "claude_code": ("anthropic", "/v1/messages", "message_stop"),
     "codex": ("openai", "/v1/responses", "response.completed"),
     "gemini_cli": ("gemini", "/v1beta/models/up:streamGenerateContent", "usageMetadata"),
+    "opencode": ("openai", "/v1/chat/completions", "[DONE]"),
+    "opencode_responses": ("openai", "/v1/responses", "response.completed"),
 }
-KEY_FORMS = {"claude_code": "bearer", "codex": "bearer", "gemini_cli": "x-goog-api-key"}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def key(gateway: Gateway) -> Key:
 def test_an_agent(gateway: Gateway, key: Key, provider: MockProvider, agent: str) -> None:
     recorded = json.loads((RECORDED / f"{agent}.json").read_text())["requests"]
     _, path, last = AGENTS[agent]
-    credential = key.bearer if KEY_FORMS[agent] == "bearer" else {"x-goog-api-key": key.secret}
+    credential = {"x-goog-api-key": key.secret} if agent == "gemini_cli" else key.bearer
     for request in recorded:
         if "upgrade" in request["headers"]:
             # See `test_turns.py`.

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_model, until, write_config
+from tests.harness.recorder import Recorder
 
 
 class Metadata:
@@ -28,6 +29,7 @@ class Metadata:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 metadata.asked += 1
+                self.rfile.read(int(self.headers.get("content-length", 0)))
                 made = {"access_token": metadata.token, "expires_on": str(int(time.time() + metadata.lives))}
                 body = b"{}" if metadata.refuses else json.dumps(made).encode()
                 self.send_response(500 if metadata.refuses else 200)
@@ -35,6 +37,8 @@ class Metadata:
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815 - the name is the base class's
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -86,6 +90,38 @@ def test_a_token_takes_the_place_of_a_key(
         assert metadata.token not in gateway.log
 
 
+def test_clouds_that_take_tokens_of_their_own(metadata: Metadata, tmp_path: Path) -> None:
+    """SageMaker's and Bedrock's are made of AWS's keys, watsonx's of IBM's, others are OAuth 2's."""
+    keys = {"aws": {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "hush-hush"}}
+    client = {
+        "oauth": {"token_url": metadata.url, "client_id": "c", "client_secret": "hush-hush", "scope": "all"}
+    }
+    places: dict[str, dict[str, Any]] = {
+        "sagemaker": {"region": "eu-west-1", "identity": keys},
+        "bedrock_mantle": {"identity": keys},
+        "watsonx": {"identity": {"ibm": {"api_key": "hush-hush", "token_url": metadata.url}}},
+        "databricks": {"identity": client},
+        "snowflake": {"identity": client},
+    }
+    sent: dict[str, str] = {}
+    with Recorder() as recorder:
+        models = [
+            make_model(name, {"provider": name, "model": "m", "base_url": recorder.url, **place})
+            for name, place in places.items()
+        ]
+        with Gateway(tmp_path, make_config(*models)) as gateway:
+            key = gateway.mint()
+            for name in places:
+                answer = gateway.http.post("/v1/chat/completions", json=chat(name), headers=key.bearer)
+                assert answer.json()["error"]["message"] == "recorded"
+                (seen,) = recorder.take()
+                sent[name] = seen.headers["authorization"].removeprefix("Bearer ")
+            assert not any(secret in gateway.log for secret in ("hush-hush", *sent.values()))
+    assert sent["sagemaker"].startswith("sagemaker-api-key-")
+    assert sent["bedrock_mantle"].startswith("bedrock-api-key-")
+    assert {sent[name] for name in ("watsonx", "databricks", "snowflake")} == {metadata.token}
+
+
 def test_tokens_are_renewed_and_expire(
     metadata: Metadata, provider: MockProvider, config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -111,7 +147,7 @@ def test_tokens_are_renewed_and_expire(
     [
         ({"aws": {}}, "takes identities of `azure`"),
         ({"azure": {"client_secret": "s"}}, "`tenant_id` and `client_id` are missing"),
-        ({}, "name one of `aws`, `google`, `azure`"),
+        ({}, "name one of `aws`, `google`, `azure`, `ibm`, `oauth`"),
     ],
 )
 def test_identities_that_cannot_work_are_refused(

@@ -162,9 +162,9 @@ def place(
     else:
         url = shared_url
     named = row.placeholders() | placeholders(deployment.base_url or "")
-    if row.auth.scheme == "sigv4":
+    if row.auth.identity == "aws":
         named |= {"region"}
-        if "region" not in values:
+        if row.auth.scheme == "sigv4" and "region" not in values:
             raise PlacementError("region", "is missing: give `region` here, or set AWS_REGION")
     for name in SETTINGS:
         given_for_nothing = getattr(deployment, name) is not None and name not in named
@@ -175,6 +175,7 @@ def place(
     if builtin is not None and builtin.base_url is not None:
         home = _fill(builtin.base_url, values, mock_url, needed=False)
     credential, missing = _credential(deployment, config, registry, row, env, Urls(url, shared_url, home))
+    credential = _bearer(credential, row, values.get("region"))
     operations = _paths(row, values | {"model": deployment.model or model})
     return Placed(
         row=row,
@@ -196,7 +197,7 @@ def _settings(deployment: Deployment, row: ProviderRow, env: Mapping[str, str]) 
     own: dict[str, str] = {
         name: value for name in SETTINGS if (value := getattr(deployment, name)) is not None
     }
-    places = (env.get("AWS_REGION"), env.get("AWS_DEFAULT_REGION")) if row.auth.scheme == "sigv4" else ()
+    places = (env.get("AWS_REGION"), env.get("AWS_DEFAULT_REGION")) if row.auth.identity == "aws" else ()
     region = next(({"region": place} for place in places if place), {})
     return region | {str(name): value for name, value in row.settings.items()} | own
 
@@ -275,12 +276,29 @@ def _credential(
             if env.get(variable, "").strip():
                 secret = Secret.parse(env[variable])
                 return Credential(id=f"env:{variable}", secret=secret), None
-        if at_home and row.auth.identity is not None and row.auth.identity != "azure":
+        if at_home and row.auth.identity in ("aws", "google"):
             return Credential(id=f"identity:{canonical}", identity=_default_identity(row.auth.identity)), None
     if row.auth.optional:
         return None, None
     advice = f"give `api_key` here or in `providers.{canonical}`"
     return None, f"no API key: {advice}" + (f", or set {row.env[0]}" if row.env else "")
+
+
+def _bearer(credential: Credential | None, row: ProviderRow, region: str | None) -> Credential | None:
+    """The credential; AWS's identity says what its bearer token is for, where no signature is taken.
+
+    Raises PlacementError.
+    """
+    aws = None if credential is None or credential.identity is None else credential.identity.aws
+    if credential is None or aws is None or row.auth.scheme != "bearer":
+        return credential
+    if aws.bearer is None:
+        if region is None:
+            raise PlacementError("region", "is missing: give `region` here, or set AWS_REGION")
+        aws = msgspec.structs.replace(aws, bearer=f"{row.auth.name}/{region}")
+    # Each region has a token of its own.
+    name = f"{credential.id}:{aws.bearer}" if credential.id else ""
+    return msgspec.structs.replace(credential, id=name, identity=Identity(aws=aws))
 
 
 def _default_identity(cloud: Cloud) -> Identity:

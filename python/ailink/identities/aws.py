@@ -1,12 +1,17 @@
-"""AWS access keys: given, of a profile or the platform's, or of a role assumed with them.
+"""AWS access keys: given, of a profile or the platform's, or of a role assumed with them; or a bearer token
+made of them, for services that take no signature.
 
 botocore knows all the places; it is asked anew every time, so that changed files and rotated keys are seen.
 """
 
+import base64
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config as ClientConfig
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,6 +21,8 @@ from ailink.config.identity import AwsIdentity, Identity
 from ailink.identities.token import IdentityError, Token
 
 REGION = "us-east-1"
+BEARER_SECONDS = 12 * 3600
+"""The longest that AWS allows; a token of keys that end earlier ends with them."""
 TIMEOUTS = ClientConfig(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2})
 
 
@@ -23,7 +30,8 @@ def fetch(identity: Identity) -> Token:
     """A token of this identity; blocks. Raises IdentityError."""
     aws = identity.aws or AwsIdentity()
     try:
-        return _role(aws) if aws.role_arn is not None else _token(_base(aws))
+        keys = _role(aws) if aws.role_arn is not None else _token(_base(aws))
+        return keys if aws.bearer is None else _bearer(keys, *aws.bearer.split("/", 1))
     except ClientError as error:
         # The answer's own words: code and message, never what was sent.
         told = error.response.get("Error", {})
@@ -54,6 +62,20 @@ def _token(credentials: Credentials) -> Token:
 def _joined(key: str, secret: str, token: str | None, expires: float | None) -> Token:
     value = f"{key}:{secret}:{token}" if token else f"{key}:{secret}"
     return Token(value=value.encode(), expires=expires)
+
+
+def _bearer(keys: Token, service: str, region: str) -> Token:
+    """A presigned request in base64, as the SDK's token generators of Bedrock and SageMaker make it."""
+    host = f"{service}.amazonaws.com"
+    request = AWSRequest(
+        "POST", f"https://{host}/", headers={"host": host}, params={"Action": "CallWithBearerToken"}
+    )
+    credentials = Credentials(*keys.value.decode().split(":", 2))
+    SigV4QueryAuth(credentials, service, region, expires=BEARER_SECONDS).add_auth(request)
+    told = f"{request.url.removeprefix('https://')}&Version=1"
+    value = f"{service}-api-key-{base64.b64encode(told.encode()).decode()}"
+    ends = time.time() + BEARER_SECONDS
+    return Token(value=value.encode(), expires=ends if keys.expires is None else min(ends, keys.expires))
 
 
 def _role(aws: AwsIdentity) -> Token:

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from ailink.background import end
-from ailink.config.identity import Identity
+from ailink.config.identity import KINDS, Identity
 from ailink.identities.token import IdentityError, Token
 
 log = logging.getLogger(__name__)
@@ -149,11 +149,9 @@ class Refresher:
         return max(left - AHEAD_SECONDS if left > 2 * AHEAD_SECONDS else left / 2, SHORTEST_SECONDS)
 
 
-def cloud_of(identity: Identity) -> Literal["aws", "google", "azure"]:
+def cloud_of(identity: Identity) -> str:
     """Whose identity it is."""
-    if identity.aws is not None:
-        return "aws"
-    return "google" if identity.google is not None else "azure"
+    return next((kind for kind in KINDS if getattr(identity, kind) is not None), "azure")
 
 
 def source(cloud: str) -> Fetch:

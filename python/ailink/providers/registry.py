@@ -62,7 +62,8 @@ class CatalogError(Exception):
 
 class Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the credential is presented. `name`: header or query parameter, or the AWS service that is signed
-    for. `optional`: works without one. `identity`: the cloud whose identities are taken in place of a key.
+    for, or whose bearer tokens are made. `optional`: works without one. `identity`: the cloud whose
+    identities are taken in place of a key.
     """
 
     scheme: AuthScheme
@@ -178,8 +179,11 @@ def read_row(text: bytes, file: str) -> ProviderRow:
         raise CatalogError(file, "id", f"`{row.id}` must be the file's name")
     if row.base_url is not None and (fault := base_url_fault(row.base_url)) is not None:
         raise CatalogError(file, "base_url", fault)
-    if (row.auth.scheme == "sigv4") != (row.auth.identity == "aws"):
-        raise CatalogError(file, "auth.identity", "`aws` goes with scheme `sigv4`")
+    of_aws, schemes = row.auth.identity == "aws", ("sigv4", "bearer")
+    if (row.auth.scheme == "sigv4" and not of_aws) or (of_aws and row.auth.scheme not in schemes):
+        raise CatalogError(
+            file, "auth.identity", "`aws` goes with scheme `sigv4` or `bearer`, and `sigv4` with it"
+        )
     if row.auth.scheme == "none" and (row.env or not row.auth.optional):
         raise CatalogError(file, "auth", "scheme `none` goes with `optional = true` and no `env`")
     said = [what.lower() if isinstance(what, str) else what for told in row.errors.values() for what in told]

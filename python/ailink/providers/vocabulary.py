@@ -49,8 +49,8 @@ AuthScheme = Literal["bearer", "header", "query", "sigv4", "none"]
 """Where a credential goes: `Authorization: Bearer …`, a header of its own, a query parameter, nowhere; or it
 signs the request (AWS Signature Version 4)."""
 
-Cloud = Literal["aws", "google", "azure"]
-"""Whose identities there are."""
+Cloud = Literal["aws", "google", "azure", "ibm", "oauth"]
+"""Whose identities there are; `oauth`: any server's of OAuth 2."""
 
 StreamUsage = Literal["inject", "builtin", "none"]
 """How a stream tells its token usage: only when asked by `stream_options`, always, or never."""

@@ -1,5 +1,6 @@
 """The clouds' own libraries against local doubles of their token services."""
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -17,13 +18,15 @@ from ailink.config.identity import (
     AwsIdentity,
     AzureIdentity,
     GoogleIdentity,
+    IbmIdentity,
     Identity,
+    OauthIdentity,
     identity_fault,
     secrets_of,
 )
 from ailink.config.secret import Secret
 from ailink.config.units import Duration
-from ailink.identities import IdentityError, aws, azure, google
+from ailink.identities import IdentityError, aws, azure, google, ibm, oauth
 
 SOON = datetime.now(UTC) + timedelta(hours=1)
 
@@ -51,6 +54,8 @@ class Double:
                 status, kind, body = double.reply(self.path, fields)
                 self.send_response(status)
                 self.send_header("content-type", kind)
+                if status == 302:
+                    self.send_header("location", f"{double.url}/token")
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -66,6 +71,8 @@ class Double:
         if self.refuse:
             error = "<Error><Code>AccessDenied</Code><Message>not you</Message></Error>"
             return 403, "text/xml", f"<ErrorResponse>{error}</ErrorResponse>".encode()
+        if path == "/moved":
+            return 302, "text/plain", b""
         if path == "/token":
             given = {"access_token": "ya29.token", "expires_in": 3600}
             return 200, "application/json", json.dumps(given).encode()
@@ -235,6 +242,97 @@ def test_a_managed_identity_gets_a_token(double: Double, monkeypatch: pytest.Mon
         azure.fetch(Identity(azure=AzureIdentity(managed=True)))
 
 
+def test_a_federated_token_becomes_one_of_google(double: Double, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a.web.token")
+    pool = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/k"
+    account = {
+        "type": "external_account",
+        "audience": pool,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"{double.url}/token",
+        "credential_source": {"file": str(tmp_path / "token")},
+    }
+    (tmp_path / "pool.json").write_text(json.dumps(account))
+    found = google.fetch(Identity(google=GoogleIdentity(credentials_file=str(tmp_path / "pool.json"))))
+    assert found.value == b"ya29.token"
+    _, _, fields, _ = double.asked[-1]
+    assert (fields["subject_token"], fields["audience"]) == (["a.web.token"], [pool])
+
+
+def test_a_bearer_token_is_made_of_keys_and_ends_with_them(double: Double) -> None:
+    made = aws.fetch(identity(**STATIC, bearer="sagemaker/eu-west-1"))
+    prefix, _, text = made.value.decode().rpartition("-")
+    assert prefix == "sagemaker-api-key"
+    host, _, query = base64.b64decode(text).decode().partition("/?")
+    told = parse_qs(query)
+    assert host == "sagemaker.amazonaws.com"
+    assert (told["Action"], told["Version"], told["X-Amz-Expires"]) == (
+        ["CallWithBearerToken"],
+        ["1"],
+        ["43200"],
+    )
+    assert told["X-Amz-Credential"][0].startswith("AKID/")
+    assert told["X-Amz-Credential"][0].endswith("/eu-west-1/sagemaker/aws4_request")
+    assert len(told["X-Amz-Signature"][0]) == 64
+    assert made.expires == pytest.approx(datetime.now(UTC).timestamp() + 43_200, abs=60)
+    role = identity(**STATIC, role_arn="r" * 20, sts_endpoint=double.url, bearer="bedrock/us-east-1")
+    made = aws.fetch(role)
+    assert made.value.startswith(b"bedrock-api-key-")
+    assert made.expires == pytest.approx(SOON.timestamp(), abs=1)
+
+
+def test_ibm_gives_a_token_for_a_key(double: Double) -> None:
+    wanted = Identity(ibm=IbmIdentity(api_key=Secret("hush"), token_url=f"{double.url}/token"))
+    found = ibm.fetch(wanted)
+    assert found.value == b"ya29.token"
+    assert found.expires == pytest.approx(datetime.now(UTC).timestamp() + 3600, abs=60)
+    _, _, fields, _ = double.asked[-1]
+    assert fields == {"grant_type": ["urn:ibm:params:oauth:grant-type:apikey"], "apikey": ["hush"]}
+    double.refuse = True
+    with pytest.raises(IdentityError, match="answered 403") as caught:
+        ibm.fetch(wanted)
+    assert "hush" not in str(caught.value)
+
+
+def client(double: Double, path: str = "/token", **more: Any) -> Identity:
+    return Identity(oauth=OauthIdentity(token_url=f"{double.url}{path}", client_id="c:1", **more))
+
+
+def test_a_client_gets_a_token_for_its_secret(double: Double) -> None:
+    found = oauth.fetch(client(double, client_secret=Secret("s/1"), scope="all-apis"))
+    assert found.value == b"ya29.token"
+    _, _, fields, headers = double.asked[-1]
+    assert fields == {"grant_type": ["client_credentials"], "scope": ["all-apis"]}
+    basic = base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode()
+    assert basic == "c%3A1:s%2F1"
+
+
+def test_a_client_gets_a_token_for_a_federated_one(double: Double, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("a.web.token\n")
+    oauth.fetch(client(double, token_file=str(file), audience="them"))
+    _, _, fields, headers = double.asked[-1]
+    assert (fields["subject_token"], fields["client_id"], fields["audience"]) == (
+        ["a.web.token"],
+        ["c:1"],
+        ["them"],
+    )
+    assert fields["grant_type"] == ["urn:ietf:params:oauth:grant-type:token-exchange"]
+    assert "Authorization" not in headers
+    oauth.fetch(client(double, token_file=str(file), grant="assertion"))
+    _, _, fields, _ = double.asked[-1]
+    assert fields["client_assertion"] == ["a.web.token"]
+    with pytest.raises(IdentityError, match="FileNotFoundError"):
+        oauth.fetch(client(double, token_file=str(tmp_path / "none")))
+
+
+def test_a_secret_is_for_one_host(double: Double) -> None:
+    asked = len(double.asked)
+    with pytest.raises(IdentityError, match="answered 302"):
+        oauth.fetch(client(double, "/moved", client_secret=Secret("s")))
+    assert len(double.asked) == asked + 1
+
+
 @pytest.mark.parametrize(
     ("given", "key"),
     [
@@ -244,6 +342,14 @@ def test_a_managed_identity_gets_a_token(double: Double, monkeypatch: pytest.Mon
         (identity(**STATIC, profile="p"), "aws.profile"),
         (identity(session_tags={"a": "b"}), "aws.role_arn"),
         (identity(role_arn="r", duration=Duration(1000)), "aws.duration"),
+        (Identity(azure=AzureIdentity(client_secret=Secret("s"), managed=True)), "azure"),
+        (Identity(ibm=IbmIdentity()), "ibm.api_key"),
+        (Identity(oauth=OauthIdentity(client_secret=Secret("s"))), "oauth.token_url"),
+        (Identity(oauth=OauthIdentity(token_url="https://a/b")), "oauth"),
+        (
+            Identity(oauth=OauthIdentity(token_url="https://a/b", client_secret=Secret("s"))),
+            "oauth.client_id",
+        ),
     ],
 )
 def test_what_cannot_work_is_said(given: Identity, key: str) -> None:

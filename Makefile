@@ -37,7 +37,7 @@ ifneq ($(strip $(ARGS)),)
 else
 	code=0; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" || code=$$?; \
-	$(BIN)/python -m pytest -m alone tests/promises || code=$$?; \
+	$(BIN)/python -m pytest -m alone || code=$$?; \
 	exit $$code
 endif
 

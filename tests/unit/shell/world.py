@@ -241,6 +241,8 @@ REQUESTS: dict[str, Request] = {
     "POST /tag/restore": None,
     "POST /access_group/restore": None,
     # Of the operator alone: they name nothing of a tenant.
+    "GET /v1/limits": None,
+    "GET /v1/limits/{id}": None,
     "GET /v1/providers": None,
     "POST /v1/providers": None,
     "GET /v1/providers/{name}": None,

@@ -10,6 +10,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -99,11 +100,13 @@ def finder(preset: str, normalise: Iterable[str] = ()) -> Callable[[str], bool]:
 
 
 def labelled(preset: str) -> tuple[list[str], list[str]]:
-    """Texts that a preset has to find, and such that it has to leave alone."""
+    """Texts that a preset has to find, and such that it has to leave alone. One that only includes others
+    has to find what they have to find.
+    """
     lines = (LABELLED / f"{preset}.txt").read_text("utf-8").splitlines()
-    return [line[2:] for line in lines if line.startswith("+ ")], [
-        line[2:] for line in lines if line.startswith("- ")
-    ]
+    good = [line[2:] for line in lines if line.startswith("+ ")]
+    included = (text for name in load()[preset].includes for text in labelled(name)[0])
+    return good or list(dict.fromkeys(included)), [line[2:] for line in lines if line.startswith("- ")]
 
 
 def unseen(preset: str) -> list[str]:
@@ -112,6 +115,7 @@ def unseen(preset: str) -> list[str]:
     return [line[2:] for line in rest.splitlines() if line.startswith("+ ")]
 
 
+@cache
 def measured() -> dict[str, Figures]:
     """The figures of every preset that has labelled texts."""
     out = {}
@@ -129,6 +133,7 @@ def measured() -> dict[str, Figures]:
     return out
 
 
+@cache
 def evaded(preset: str) -> dict[str, float]:
     """The share of a preset's labelled matches that is still found, by disguise."""
     finds, asked = finder(preset), finder(preset, EVERYTHING)
@@ -153,12 +158,11 @@ def tables() -> Iterator[str]:
     yield ""
     yield "Found of the same texts in disguise, in %:"
     yield ""
-    yield f"| | {' | '.join(f'`{name}`' for name in figures)} |"
-    yield "|---" * (len(figures) + 1) + "|"
-    shares = {preset: evaded(preset) for preset in figures}
-    for name in DISGUISES:
-        cells = " | ".join(f"{100 * shares[preset][name]:.0f}" for preset in figures)
-        yield f"| {name}{' *' if name in ASKED else ''} | {cells} |"
+    names = [f"{name}{' *' if name in ASKED else ''}" for name in DISGUISES]
+    yield f"| | {' | '.join(names)} |"
+    yield "|---" * (len(names) + 1) + "|"
+    for preset in figures:
+        yield f"| `{preset}` | {' | '.join(f'{100 * share:.0f}' for share in evaded(preset).values())} |"
     yield ""
     yield "\\* with `normalise: [spacing, base64, hex]`"
 

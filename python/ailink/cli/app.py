@@ -21,6 +21,7 @@ from ailink.cli import (
     policies,
     providers,
     reconcile,
+    rekey,
     router,
     serve,
     stages,
@@ -58,6 +59,7 @@ def build() -> typer.Typer:
     app.command(context_settings=mock.FORWARDED)(mock.mock)
     app.command(context_settings=mock.FORWARDED)(mock.bench)
     app.command()(migrate.migrate)
+    app.command()(rekey.rekey)
     app.add_typer(imports.build(), name="import")
     app.command()(asking(reconcile.reconcile))
     app.command()(doctor.doctor)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ailink import _core as core
     from ailink import serve
-    from ailink.cli import client, doctor_checks, migration, render
+    from ailink.cli import client, doctor_checks, migration, rekeying, render
     from ailink.config import data_dir, loader, policy_files, problems
     from ailink.ledger import bills
     from ailink.moving import offline as moving
@@ -38,6 +38,7 @@ _MODULES: Final = {
     "price_files": "ailink.pricing.files",
     "problems": "ailink.config.problems",
     "registry": "ailink.providers.registry",
+    "rekeying": "ailink.cli.rekeying",
     "render": "ailink.cli.render",
     "router_data": "ailink.routers.data",
     "router_evaluation": "ailink.routers.evaluation",
@@ -62,6 +63,7 @@ __all__ = [
     "price_files",
     "problems",
     "registry",
+    "rekeying",
     "render",
     "router_data",
     "router_evaluation",

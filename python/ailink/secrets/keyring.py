@@ -15,7 +15,9 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from ailink.secrets.envelope import KEY_BYTES, Kek, Place
 from ailink.store import credentials, vault
@@ -64,6 +66,28 @@ def object_place(object_id: str) -> Place:
 def vault_place(tenant: str, name: str) -> Place:
     """Where a value behind a token stands."""
     return Place(tenant, vault.TABLE, name, "sealed")
+
+
+class _Sealed(NamedTuple):
+    """A column with envelopes: `names` tell its rows apart, `place` is where one of them stands."""
+
+    table: str
+    column: str
+    place: Callable[[Mapping[str, Any]], Place]
+    names: tuple[str, ...] = ("id",)
+
+
+_SEALED: Final = (
+    _Sealed(credentials.TABLE, "sealed", lambda row: credential_place(row["org_id"], row["id"])),
+    _Sealed("config_object", "sealed", lambda row: object_place(row["id"])),
+    _Sealed(vault.TABLE, "sealed", lambda row: vault_place(row["tenant"], row["name"]), ("tenant", "name")),
+    _Sealed("virtual_key", "pending", lambda row: Place("", "virtual_key", row["id"], "pending")),
+    _Sealed("idempotency", "answer", lambda row: Place("", "idempotency", row["id"], "answer")),
+    _Sealed("approval", "sealed", lambda row: Place("", "approval", row["id"], "sealed")),
+    _Sealed("approval", "edited", lambda row: Place("", "approval", row["id"], "edited")),
+    _Sealed("approval", "answer", lambda row: Place("", "approval", row["id"], "answer")),
+)
+"""Everything that is sealed under the key itself. What Rust seals depends on the pepper, which stays."""
 
 
 def parse_key(text: str) -> Kek:
@@ -130,25 +154,21 @@ async def rotate(database: Database, old_key: str, new_key: str) -> int:
         known = await _value(queries, "verifier")
         if known is None or not hmac.compare_digest(known, _verifier(old)):
             raise KeyringError("the old key is not the encryption key of this database")
-        records = await credentials.everything(queries)
-        for record in records:
-            sealed = old.rewrap(record.sealed, credential_place(record.org_id, record.id), new)
-            await queries.execute(
-                f"UPDATE {credentials.TABLE} SET sealed = ? WHERE id = ?", (sealed, record.id)
-            )
-        for row in await queries.fetch("SELECT id, sealed FROM config_object WHERE sealed IS NOT NULL"):
-            sealed = old.rewrap(row["sealed"], object_place(row["id"]), new)
-            await queries.execute("UPDATE config_object SET sealed = ? WHERE id = ?", (sealed, row["id"]))
-        for row in await queries.fetch(f"SELECT tenant, name, sealed FROM {vault.TABLE}"):
-            tenant, name = row["tenant"], row["name"]
-            sealed = old.rewrap(row["sealed"], vault_place(tenant, name), new)
-            await queries.execute(
-                f"UPDATE {vault.TABLE} SET sealed = ? WHERE tenant = ? AND name = ?", (sealed, tenant, name)
-            )
+        counts = {sealed: await _rewrap(queries, sealed, old, new) for sealed in _SEALED}
         pepper = await _pepper(queries, old)
         await _put(queries, "pepper", new, new.seal(pepper, PEPPER_PLACE))
         await _put(queries, "verifier", new, _verifier(new))
-    return len(records)
+    return sum(count for sealed, count in counts.items() if sealed.table == credentials.TABLE)
+
+
+async def _rewrap(queries: Queries, sealed: _Sealed, old: Kek, new: Kek) -> int:
+    found = await queries.fetch(f"SELECT * FROM {sealed.table} WHERE {sealed.column} <> ''")
+    named = " AND ".join(f"{name} = ?" for name in sealed.names)
+    for row in found:
+        value = old.rewrap(row[sealed.column], sealed.place(row), new)
+        names = (row[name] for name in sealed.names)
+        await queries.execute(f"UPDATE {sealed.table} SET {sealed.column} = ? WHERE {named}", (value, *names))
+    return len(found)
 
 
 def _verifier(kek: Kek) -> str:

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use crate::progress::Progress;
+
+use crate::bill::Bill;
 use crate::clock::ns_at;
 use crate::hold::Hold;
 use crate::kernel::breaker::{self, Sign};
@@ -116,42 +119,8 @@ pub struct Attempt {
     first_byte: Option<Duration>,
     /// Content relayed so far, for the estimate of a stream that is cut short.
     pub progress: Progress,
-}
-
-/// Longest mean text of an event, in bytes, for which an event is taken to be one token.
-const TOKEN_EVENT: u64 = 12;
-/// Bytes of text per token otherwise.
-const TOKEN_BYTES: u64 = 4;
-
-/// A running estimate of generated tokens. Most providers send one token an event; those that send more are counted by
-/// the length of their text.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
-    events: u64,
-    text: u64,
-    /// Input and cache tokens where the provider told them early.
-    pub told: Option<Usage>,
-    /// The provider has begun to answer.
-    pub answered: bool,
-    pub status: u16,
-}
-
-impl Progress {
-    /// One event with so many bytes of generated text.
-    pub fn content(&mut self, text: u32) {
-        self.events += 1;
-        self.text += u64::from(text);
-    }
-
-    /// Generated text that is not in events.
-    pub fn plain(&mut self, bytes: usize) {
-        self.events = self.events.max(1);
-        self.text += bytes as u64;
-    }
-
-    fn output(&self) -> u64 {
-        if self.text <= TOKEN_EVENT * self.events { self.events } else { self.text.div_ceil(TOKEN_BYTES) }
-    }
+    /// Who wants to know what it comes to.
+    pub bill: Option<Arc<Bill>>,
 }
 
 /// How an attempt ended.
@@ -197,6 +166,7 @@ impl Attempt {
             started: start.now,
             first_byte: None,
             progress: Progress::default(),
+            bill: None,
         }
     }
 
@@ -295,6 +265,9 @@ impl Attempt {
         let used = [1, 0, input, output, input + output, u64::try_from(cost).unwrap_or(0)];
         self.hold.tell(cost, &used);
         self.hold.bill(cost, &used);
+        if let Some(bill) = &self.bill {
+            bill.put(input, output, cost);
+        }
         if source == Source::Reported && outcome == Outcome::Success {
             self.deployment.tokens.learn(self.content_bytes, input);
         }
@@ -377,23 +350,4 @@ fn narrow(count: u64) -> u32 {
 
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_counts_events_or_text() {
-        let mut progress = Progress::default();
-        assert_eq!(progress.output(), 0);
-        for _ in 0..10 {
-            progress.content(5);
-        }
-        assert_eq!(progress.output(), 10);
-        for _ in 0..10 {
-            progress.content(80);
-        }
-        assert_eq!(progress.output(), 213);
-    }
 }

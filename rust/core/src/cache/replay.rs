@@ -40,8 +40,7 @@ pub fn response(exchange: &mut Exchange, entry: &Entry, pace: Duration) -> Optio
             if format == Format::Chat && !told {
                 return None;
             }
-            let batch = framed(format, &entry.body)?;
-            Bytes::from(translate::fold(format, batch.events(), &context(exchange, format)).ok()?)
+            folded(format, &entry.body, &context(exchange, format))?
         }
     };
     let streamed = format.filter(|_| exchange.call.stream);
@@ -81,7 +80,8 @@ pub fn as_stream(headers: &mut http::HeaderMap) {
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 }
 
-fn context(exchange: &Exchange, format: Format) -> Context {
+/// What a format wants to know of the request that is answered.
+pub fn context(exchange: &Exchange, format: Format) -> Context {
     let restamp = exchange.snapshot.settings.restamp_model;
     Context {
         id: exchange.request_id.to_string(),
@@ -100,6 +100,12 @@ fn without(body: &Bytes, (start, end): (u32, u32)) -> Option<Bytes> {
 
 fn framed(format: Format, body: &Bytes) -> Option<crate::wire::sse::Batch> {
     Frames::new(format == Format::Converse).push(body.clone()).ok()
+}
+
+/// A complete stream as the whole answer that says the same.
+pub fn folded(format: Format, stream: &Bytes, context: &Context) -> Option<Bytes> {
+    let batch = framed(format, stream)?;
+    translate::fold(format, batch.events(), context).ok().map(Bytes::from)
 }
 
 /// How a complete stream is laid out.

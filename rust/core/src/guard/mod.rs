@@ -26,7 +26,7 @@ use check::Scope;
 use hook::{Hook, Run};
 use record::{Record, RuleCell};
 
-use crate::kernel::patterns::{PatternSet, Source, Spec, Validator, Views};
+use crate::kernel::patterns::{PatternSet, Source, Spec, Validator, Views, shared};
 use crate::snapshot::wire;
 
 /// What is done about a match. Ordered by severity.
@@ -111,7 +111,7 @@ impl Rule {
 /// The patterns of one side and whose they are.
 #[derive(Debug)]
 pub struct Side {
-    pub set: PatternSet,
+    pub set: Arc<PatternSet>,
     /// By pattern: the rule, and what it finds.
     owners: Vec<(Arc<Rule>, Arc<str>)>,
     pub mode: Mode,
@@ -206,7 +206,7 @@ fn side(patterns: &[(Arc<Rule>, &wire::Pattern)]) -> Result<Option<Side>, String
         return Ok(None);
     }
     let specs = patterns.iter().map(|(rule, pattern)| spec(rule, pattern)).collect::<Result<Vec<_>, _>>()?;
-    let set = PatternSet::new(&specs).map_err(|(index, error)| match patterns.get(index) {
+    let set = shared(&specs).map_err(|(index, error)| match patterns.get(index) {
         Some((rule, pattern)) => format!("guardrail {:?}, pattern {:?}: {error}", rule.name, pattern.label),
         None => error.to_string(),
     })?;

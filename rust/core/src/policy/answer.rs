@@ -15,17 +15,16 @@ use super::apply::{denied, judge_schema, note, tool_text, value_at};
 use super::record::Kept;
 use super::tail::{After, Matter, Tail, consult, tell};
 use super::tool_watch::ToolWatch;
+use super::whole::{self, Whole};
 use super::{Chosen, Phase, Policy, edit};
 use crate::approval::{self, gate::Gate};
 use crate::body::{Body, Broken, Source};
-use crate::dialect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exchange::Exchange;
-use crate::facts::{Reply, RequestFacts, Scene, streamed, tools};
+use crate::facts::{Reply, RequestFacts, Scene, tools};
 use crate::guard::output;
 use crate::kernel::condition::Memo;
 use crate::shard::SnapshotRef;
-use crate::wire::json::scan_object;
 
 /// Asks the policies that hold for the request about its answer.
 ///
@@ -46,7 +45,7 @@ pub async fn run(exchange: &mut Exchange, response: Response<Body>) -> Result<Re
     let events = kind.starts_with(b"text/event-stream");
     let mut response = response;
     if events && !stream.is_empty() {
-        let reply = reply(exchange, &response, Bytes::new(), None);
+        let reply = reply(exchange, &response, Bytes::new());
         response = phase(exchange, &held, &stream, response, reply).await?;
     }
     let altering = |place: &u32| {
@@ -63,9 +62,11 @@ pub async fn run(exchange: &mut Exchange, response: Response<Body>) -> Result<Re
         Err(bytes) => bytes,
     };
     head.headers.remove(CONTENT_LENGTH);
-    let said = if events { streamed::said(bytes.clone()) } else { None };
     let response = Response::from_parts(head, Body::full(bytes.clone()));
-    let reply = reply(exchange, &response, bytes, said);
+    let mut reply = reply(exchange, &response, if events { Bytes::new() } else { bytes.clone() });
+    if events {
+        Whole::of(exchange).tell(bytes, &mut reply);
+    }
     let response = phase(exchange, &held, &post, response, reply.clone()).await?;
     if !later.is_empty() || policies.keep > 0 {
         after(exchange, held, later).run(&reply);
@@ -89,32 +90,28 @@ fn watched(exchange: &Exchange, held: SnapshotRef, chosen: Chosen, response: Res
     if chosen.is_empty() && held.policies.keep == 0 {
         return response;
     }
-    let reply = reply(exchange, &response, Bytes::new(), None);
-    let after = Some(after(exchange, held, chosen));
+    let reply = reply(exchange, &response, Bytes::new());
+    let (whole, after) = (Whole::of(exchange), Some(after(exchange, held, chosen)));
     let (head, body) = response.into_parts();
     match body.into_source() {
         Ok(inner) => {
-            let tail = Tail { inner, reply, started: exchange.started, seen: BytesMut::new(), after };
+            let seen = Some(BytesMut::new());
+            let tail = Tail { inner: Some(inner), reply, whole, started: exchange.started, seen, after };
             Response::from_parts(head, Body::stream(tail))
         }
         Err(bytes) => Response::from_parts(head, Body::full(bytes)),
     }
 }
 
-fn reply(exchange: &Exchange, response: &Response<Body>, body: Bytes, said: Option<streamed::Said>) -> Reply {
-    let dialect = exchange.endpoint.dialect;
-    let operation = exchange.endpoint.operation;
-    let name = dialect::usage_name(dialect, operation);
-    let usage = scan_object(&body, &[name]).ok().and_then(|scan| scan.fields[0]);
-    let usage = usage.and_then(|usage| dialect::usage(dialect, operation, Some(usage.raw(&body))));
+fn reply(exchange: &Exchange, response: &Response<Body>, body: Bytes) -> Reply {
+    let usage = whole::used((exchange.endpoint.dialect, exchange.endpoint.operation), &body);
     let served = exchange.served.and_then(|index| exchange.deployment(index));
-    let (text, calls) = said.map_or((None, Vec::new()), |said| (Some(said.text), said.calls));
     Reply {
         status: response.status().as_u16(),
         headers: response.headers().clone(),
-        body: if text.is_some() { Bytes::new() } else { body },
-        text,
-        calls,
+        body,
+        text: None,
+        calls: Vec::new(),
         provider: served.map(|deployment| deployment.provider.to_string()).unwrap_or_default(),
         input: usage.map(|usage| usage.input),
         output: usage.map(|usage| usage.output),
@@ -230,6 +227,9 @@ async fn one(
     match action {
         Action::Deny(deny) => return Err(denied(policy, deny.status, &deny.message)),
         Action::Redact { plan, fields } => {
+            if !fields.is_empty() && reply.text.is_some() {
+                return Err(unchanged(policy));
+            }
             if let Some(body) = edit::blanked(fields, &reply.body) {
                 response = with_body(response, reply, body);
             }
@@ -249,8 +249,7 @@ async fn one(
             let alters = ops.iter().any(|op| !matches!(op, Op::SetHeader(..) | Op::RemoveHeader(_)));
             if alters && policy.phase == Phase::Post {
                 if reply.text.is_some() {
-                    let text = format!("The policy '{}' changes answers, which a stream does not allow.", policy.name);
-                    return Err(denied(policy, 400, &text).param("stream"));
+                    return Err(unchanged(policy));
                 }
                 let bad = |text: String| denied(policy, 502, &format!("The answer cannot be changed: {text}."));
                 if let Some(body) = edit::changed(ops, exchange.endpoint.dialect, &reply.body).map_err(bad)? {
@@ -290,6 +289,12 @@ async fn one(
         _ => {}
     }
     Ok(response)
+}
+
+/// A stream has no fields that could be changed.
+fn unchanged(policy: &Policy) -> Error {
+    let text = format!("The policy '{}' changes answers, which a stream does not allow.", policy.name);
+    denied(policy, 400, &text).param("stream")
 }
 
 /// What a schema is about: a field of the answer, or what it says, as JSON, with or without a fence around it.
@@ -353,7 +358,10 @@ async fn guarded(
     let (head, body) = response.into_parts();
     Ok(match body.into_source() {
         Err(bytes) => {
-            reply.body = bytes.clone();
+            match reply.text {
+                Some(_) => Whole::of(exchange).tell(bytes.clone(), reply),
+                None => reply.body = bytes.clone(),
+            }
             Response::from_parts(head, Body::full(bytes))
         }
         // A stream under guard is read as it is sent.

@@ -15,6 +15,7 @@ use super::share::{drawn, who};
 pub use super::share::{judge_schema, value_at};
 use super::tail::{Matter, tell};
 use super::{Chosen, Phase, Policy, edit, wire};
+use crate::bill::Bill;
 use crate::body::Body;
 use crate::clock::monotonic_ns;
 use crate::error::{Code, Error, Result};
@@ -42,6 +43,8 @@ pub struct Policed {
     pub routed: Option<String>,
     /// Whether the cache takes part, if anybody says so.
     pub cache: Option<bool>,
+    /// What a stream came to, when it is over.
+    pub bill: Option<Arc<Bill>>,
     /// The answer that waiting came to. In a mutex because a body is nobody's but its reader's.
     pub ready: Mutex<Option<Response<Body>>>,
 }

@@ -8,6 +8,7 @@
 pub mod action;
 pub mod answer;
 pub mod apply;
+mod compile;
 pub mod edit;
 mod op;
 pub mod pending;
@@ -18,6 +19,7 @@ mod share;
 pub mod tail;
 mod tool_watch;
 pub mod trial;
+mod whole;
 pub mod wire;
 
 use std::collections::HashMap;

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 use regex::Regex;
 use serde_json::Map;
 
-use super::action::{Fault, assignments, dotted, steps, wrong};
+use super::compile::{Fault, assignments, dotted, steps, wrong};
 use super::{Phase, wire};
 use crate::snapshot::FORWARDED;
 

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 
 use super::action::Action;
 use super::record::{Answered, Kept};
+use super::whole::Whole;
 use super::{Chosen, Policy, wire};
 use crate::body::{Broken, Source};
 use crate::clock::{monotonic_ns, wall_us};
 use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::facts::{Reply, RequestFacts, streamed};
+use crate::facts::{Reply, RequestFacts};
 use crate::guard::record::Verdict;
 use crate::kernel::condition::{Fact, Facts, Memo};
 use crate::shard::{Shard, SnapshotRef};
@@ -259,20 +260,25 @@ impl After {
 
 /// A stream that is looked at when it is over.
 pub struct Tail {
-    pub inner: Box<dyn Source>,
+    /// None when it is over.
+    pub inner: Option<Box<dyn Source>>,
     pub reply: Reply,
+    pub whole: Whole,
     pub started: std::time::Instant,
-    pub seen: BytesMut,
+    /// All of it; None when that is too much.
+    pub seen: Option<BytesMut>,
     pub after: Option<After>,
 }
 
 impl Tail {
     fn end(&mut self) {
+        // Settled with its source, also when the caller has left.
+        self.inner = None;
         let Some(after) = self.after.take() else { return };
         let mut reply = std::mem::take(&mut self.reply);
-        if let Some(said) = streamed::said(std::mem::take(&mut self.seen).freeze()) {
-            reply.text = Some(said.text);
-            reply.calls = said.calls;
+        match self.seen.take() {
+            Some(seen) => self.whole.tell(seen.freeze(), &mut reply),
+            None => self.whole.tell_cost(&mut reply),
         }
         reply.latency_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         after.run(&reply);
@@ -281,17 +287,20 @@ impl Tail {
 
 impl Source for Tail {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        let data = std::task::ready!(self.inner.poll_data(cx));
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let data = std::task::ready!(inner.poll_data(cx));
         match &data {
-            Some(Ok(data)) if self.seen.len() + data.len() <= REMEMBERED => self.seen.extend_from_slice(data),
-            Some(Ok(_)) => {}
+            Some(Ok(data)) => match &mut self.seen {
+                Some(seen) if seen.len() + data.len() <= REMEMBERED => seen.extend_from_slice(data),
+                _ => self.seen = None,
+            },
             Some(Err(_)) | None => self.end(),
         }
         Poll::Ready(data)
     }
 
     fn remaining(&self) -> Option<u64> {
-        self.inner.remaining()
+        self.inner.as_ref().and_then(|inner| inner.remaining())
     }
 }
 

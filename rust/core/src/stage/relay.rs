@@ -4,6 +4,7 @@
 mod converted;
 pub mod translated;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -59,6 +60,11 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     if deployment_is_enveloped(exchange, &answer) {
         answer.chunks = Some(Chunks::new(EVENT_MAX));
         answer.head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    }
+    if exchange.call.stream
+        && let Some(policed) = &mut exchange.policed
+    {
+        answer.attempt.bill = Some(policed.bill.insert(Arc::default()).clone());
     }
     let formats = exchange.translation.zip(exchange.endpoint.operation.format());
     let context = formats.map(|(_, to)| translated::context(exchange, to));

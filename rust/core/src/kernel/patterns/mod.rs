@@ -24,6 +24,7 @@
 
 mod encoded;
 mod engine;
+mod known;
 mod scanner;
 mod spaced;
 mod syntax;
@@ -33,6 +34,7 @@ mod validate;
 mod view;
 
 pub use engine::{Failed, PatternSet};
+pub use known::shared;
 pub use scanner::Scanner;
 pub use syntax::PatternError;
 pub use validate::Validator;

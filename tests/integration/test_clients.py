@@ -7,18 +7,22 @@ cache these tests are skipped.
 import hashlib
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.harness import Gateway, MockProvider, make_config, make_deployment, make_model
+from tests.harness.certificates import write_pair
 
 SCRIPTS = Path(__file__).parents[1] / "clients"
 CACHE = Path(os.environ.get("AILINK_TEST_CACHE") or Path.home() / ".cache" / "ailink-tests")
 PYTHON = {
     "sdks.py": ("mistralai==3.7.0", "groq==1.7.0", "langchain-openai==1.7.3", "langchain-anthropic==1.7.7"),
+    "crew.py": ("crewai==1.15.30",),
     "llama.py": ("llama-index-llms-openai-like==0.8.1", "llama-index-llms-openai==0.8.3", "openai==2.54.0"),
 }
 NODE = "node@24.21.0"
@@ -81,6 +85,7 @@ def run(gateway: Gateway, program: Path, script: Path) -> list[str]:
     [
         ("sdks.py", ["mistral", "groq_client", "langchain_openai", "langchain_anthropic"]),
         ("llama.py", ["llama_index"]),
+        ("crew.py", ["crewai"]),
     ],
 )
 def test_python(gateway: Gateway, script: str, clients: list[str]) -> None:
@@ -90,13 +95,15 @@ def test_python(gateway: Gateway, script: str, clients: list[str]) -> None:
     assert run(gateway, place / "venv/bin/python", SCRIPTS / script) == clients
 
 
-def test_javascript(gateway: Gateway) -> None:
+@pytest.fixture(scope="module")
+def javascript() -> Path:
+    """Where the clients in JavaScript and their Node are."""
     if shutil.which("npm") is None:
         pytest.skip("there is no npm")
     quiet = ["--no-audit", "--no-fund", "--silent"]
     # The clients of today need a newer Node than distributions have; npm then chooses for the one it runs in.
     path = {**os.environ, "PATH": f"node_modules/.bin:{os.environ['PATH']}"}
-    place = environment(
+    return environment(
         "javascript",
         (NODE, *JAVASCRIPT),
         ["npm", "init", "-y"],
@@ -104,8 +111,32 @@ def test_javascript(gateway: Gateway) -> None:
         ["npm", "install", *quiet, *JAVASCRIPT],
         env=path,
     )
+
+
+def run_in_node(gateway: Gateway, place: Path, name: str) -> list[str]:
     # Modules are looked for from where the script stands.
-    script = place / "sdks.mjs"
-    shutil.copy(SCRIPTS / "sdks.mjs", script)
+    script = place / name
+    shutil.copy(SCRIPTS / name, script)
+    return run(gateway, place / "node_modules/.bin/node", script)
+
+
+def test_javascript(gateway: Gateway, javascript: Path) -> None:
     expected = ["openai", "anthropic", "google", "vercelOpenai", "vercelAnthropic"]
-    assert run(gateway, place / "node_modules/.bin/node", script) == expected
+    assert run_in_node(gateway, javascript, "sdks.mjs") == expected
+
+
+def test_realtime_in_javascript(
+    provider: MockProvider, javascript: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, private = write_pair(tmp_path)
+    tls = {"cert_file": str(certificate), "key_file": str(private)}
+    config = make_config(make_model("gpt", make_deployment(provider)), server={"tls": tls})
+    gateway = Gateway(tmp_path / "gateway", config)
+    gateway.http.close()
+    gateway.url = f"https://127.0.0.1:{gateway.port}"
+    context = ssl.create_default_context(cafile=str(certificate))
+    gateway.http = httpx.Client(base_url=gateway.url, verify=context, timeout=30)
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificate))
+    with gateway:
+        expected = ["OpenAIRealtimeWS", "OpenAIRealtimeWebSocket"]
+        assert run_in_node(gateway, javascript, "realtime.mjs") == expected

@@ -238,6 +238,9 @@ def mock_main(args: list[str]) -> int:
 def guard_fault(name: str, checks: str) -> str | None:
     """What is wrong with the checks (JSON) of a guardrail; None: nothing."""
 
+def guard_reach() -> list[tuple[str, str, str]]:
+    """What guardrails can look at, of requests and of answers, by operation."""
+
 def guard_trial(trial: bytes) -> bytes:
     """Tries a `GuardTrial`: matches, action, text. ValueError: a rule cannot be compiled."""
 

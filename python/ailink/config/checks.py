@@ -57,6 +57,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Every model name and alias the file mentions, faulty ones too."""
     converted: bool = False
     """The file is another gateway's, which starts without upstream keys and lets fallbacks form circles."""
+    directory: FilePath | None = None
+    """Where the file is; without one, the files that it names are not looked at."""
 
 
 def check(config: Config, context: Context) -> list[Problem]:
@@ -100,7 +102,7 @@ class _Checks:
         return self.problems
 
     def _guardrails(self) -> None:
-        for path, message in guardrail_faults(self.config, self._kept):
+        for path, message in guardrail_faults(self.config, self._kept, self.context.directory):
             self._report(path, message)
 
     def _report(self, path: Path, message: str, *, note: bool = False) -> None:

@@ -1,8 +1,10 @@
 """Names that guardrails use must exist, and a rule must look for something."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path as FilePath
 
 from ailink.config import named_checks as checks
+from ailink.config import python_checks
 from ailink.config.problems import Path, did_you_mean
 from ailink.config.schema import Config
 from ailink.guard import load
@@ -12,8 +14,10 @@ WORDS_MAX = 1_000_000
 TTL_MIN_MS, TTL_MAX_MS = 60_000, 3_650 * 86_400_000
 
 
-def faults(config: Config, kept: Callable[[Path], Iterable[int]]) -> Iterator[tuple[Path, str]]:
-    """Where and what. `kept`: places in the file of the list items that were read."""
+def faults(
+    config: Config, kept: Callable[[Path], Iterable[int]], directory: FilePath | None
+) -> Iterator[tuple[Path, str]]:
+    """Where and what. `kept`: places in the file of the list items that were read; `directory`: its own."""
     presets = load()
     names: set[str] = set()
     for index, rule in zip(kept(("guardrails",)), config.guardrails, strict=False):
@@ -44,7 +48,21 @@ def faults(config: Config, kept: Callable[[Path], Iterable[int]]) -> Iterator[tu
         for place, name in enumerate(rule.presets):
             if name not in presets:
                 yield (*path, "presets", place), f"no preset `{name}`{did_you_mean(name, presets)}"
+    yield from _files(config, kept, directory)
     yield from _uses(config, kept, names)
+
+
+def _files(
+    config: Config, kept: Callable[[Path], Iterable[int]], directory: FilePath | None
+) -> Iterator[tuple[Path, str]]:
+    """What is wrong with the files that guardrails are in."""
+    if directory is None:
+        return
+    numbers = [number for number, _ in zip(kept(("guardrails",)), config.guardrails, strict=False)]
+    for one in python_checks.found(config.guardrails):
+        fault = python_checks.fault(one.check, directory)
+        if fault is not None:
+            yield ("guardrails", numbers[one.rule], "checks", one.at), f"{python_checks.NAME}: {fault}"
 
 
 def _uses(

@@ -44,7 +44,9 @@ class Guardrail(Strict, frozen=True, kw_only=True):
     mode: Literal["enforce", "shadow"] = "enforce"
     """`shadow`: evaluated and recorded, without effect."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What cannot be looked at is refused, or passes."""
+    """What cannot be made is refused, or passes."""
+    unscannable: Literal["whole", "block", "allow"] = "whole"
+    """Images, sound, files, token numbers, sessions: refused without anything else, always, or never."""
     stream: Literal["window", "hold", "audit"] = "window"
     """Streams wait until nothing in them can be the start of a match, to their end, or not at all."""
     normalise: tuple[Literal["spacing", "base64", "hex"], ...] = ()

@@ -30,6 +30,13 @@ _AWS: Final = {
     "aws_secret_access_key": "secret_access_key",
     "aws_session_token": "session_token",
 }
+_ROLE: Final = {
+    "aws_role_name": "role_arn",
+    "aws_session_name": "session_name",
+    "aws_profile_name": "profile",
+    "aws_external_id": "external_id",
+    "aws_sts_endpoint": "sts_endpoint",
+}
 _AZURE: Final = {"api_key": "api_key", "api_base": "endpoint", "api_version": "api_version"}
 _SEVERITY: Final = {
     "severity_threshold": "severity",
@@ -189,9 +196,22 @@ class Guardrails:
                 found[ours] = value
         if kind.check == "presidio":
             self._presidio(found, params, rest)
+        if kind.check == "bedrock":
+            self._role(found, params, path, rest)
         if (timeout := rest.pop("timeout", None)) is not None and (text := scalar_text(timeout)):
             found["timeout"] = quoted(timeout.place, f"{text}s")
         return found
+
+    def _role(self, found: dict[str, Node], params: MappingNode, path: Path, rest: dict[str, Node]) -> None:
+        """A role or a profile is an identity, made with the keys where there are any."""
+        named = {theirs: ours for theirs, ours in _ROLE.items() if theirs in rest}
+        if not named.keys() & {"aws_role_name", "aws_profile_name"}:
+            return
+        own = {key: found.pop(key) for key in _AWS.values() if key in found and key != "region"}
+        for theirs, ours in named.items():
+            if (value := self._value(rest.pop(theirs), (*path, theirs))) is not None:
+                own[ours] = value
+        found["identity"] = _mapping(params.place, {"aws": _mapping(params.place, own)})
 
     def _value(self, node: Node, path: Path) -> Node | None:
         if isinstance(node, Scalar) and node.text.startswith(ENV_PREFIX):

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ailink.config import litellm, yaml12
+from ailink.config import litellm, python_checks, yaml12
 from ailink.config.checks import Context, check
 from ailink.config.expand import ExpansionError, expand
 from ailink.config.problems import ConfigError, Path, Place, Problem
@@ -46,7 +46,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     file: FilePath | None
     """None for the embedded default."""
     files: tuple[FilePath, ...]
-    """The file and its includes."""
+    """The file, its includes, and what else changes what is in force."""
     digest: str
     """SHA-256 over the contents of `files`."""
     modified: int
@@ -127,20 +127,21 @@ def _finish(source: _Source, file: FilePath, given: _Given) -> Loaded:
             dropped=reader.dropped,
             names=frozenset(_names(root, env)),
             converted=converted,
+            directory=file.parent.absolute(),
         )
         problems += check(config, context)
     if config is None or any(problem.severity == "error" for problem in problems):
         raise ConfigError([*sorted(problems, key=_order), *notes])
-    routers = _router_states(config)
+    named = [*_router_states(config), *python_checks.files(config.guardrails, file.parent.absolute())]
     digest = source.digest
-    for state in routers:
+    for other in named:
         # What is in force there changes with it; a file that cannot be read is told when it is compiled.
-        digest = hashlib.sha256(digest.encode() + _contents(state)).hexdigest()
+        digest = hashlib.sha256(digest.encode() + _contents(other)).hexdigest()
     return Loaded(
         config=config,
         source="litellm" if converted else "ailink" if source.files else "embedded",
         file=file if source.files else None,
-        files=(*source.files, *routers),
+        files=(*source.files, *named),
         digest=digest,
         modified=source.modified,
         notes=(*problems, *notes),

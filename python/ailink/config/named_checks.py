@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ailink import _core
+from ailink.config import check_identities, python_checks
 from ailink.config.guardrails import Guardrail
 from ailink.config.problems import Path
 from ailink.guard import vendors
@@ -21,13 +22,15 @@ class CheckError(ValueError):
         super().__init__(text)
 
 
-def compiled(rule: Guardrail) -> str | None:
-    """JSON of the checks; None without any. Raises CheckError."""
+def compiled(rule: Guardrail, plugin_socket: str = "plug.sock") -> str | None:
+    """JSON of the checks; None without any. `plugin_socket`: where those in Python are. Raises CheckError."""
     if not rule.checks:
         return None
     return json.dumps(
         {
-            "checks": [_check(place, str(tree)) for place, tree in enumerate(rule.checks)],
+            "checks": [
+                _check(rule.name, place, str(tree), plugin_socket) for place, tree in enumerate(rule.checks)
+            ],
             "scope": rule.messages,
             "run": rule.run,
             "sequential": rule.sequential,
@@ -59,7 +62,28 @@ def _tree(tree: str | None) -> Any:
     return None if tree is None else json.loads(tree)
 
 
-def _check(place: int, tree: str) -> dict[str, Any]:
+def _check(rule: str, place: int, tree: str, plugin_socket: str) -> dict[str, Any]:
+    name, parameters, enabled = _named(place, tree)
+    told: dict[str, Any] = {"id": name, "parameters": parameters}
+    row = vendors.find(name)
+    try:
+        if row is not None:
+            slot = check_identities.slot_of(rule, place)
+            told = {"id": "remote", "parameters": row.call(parameters, slot), "name": name}
+            if parameters.get(vendors.IDENTITY) is not None:
+                check_identities.read(row, parameters[vendors.IDENTITY])
+        elif name == python_checks.NAME:
+            url = f"unix:{plugin_socket}:/guardrails/{rule}/{place}"
+            told = {"id": "remote", "parameters": python_checks.parse(parameters).call(url), "name": name}
+        elif name == "remote":
+            raise CheckError(place, "no check `remote`")
+    except vendors.ParameterError as error:
+        raise CheckError(place, f"{name}: {error}") from None
+    return {**told, "is_enabled": enabled}
+
+
+def _named(place: int, tree: str) -> tuple[str, dict[str, Any], Any]:
+    """Name, parameters, and whether it is made at all."""
     try:
         given = json.loads(tree)
     except ValueError:
@@ -81,13 +105,4 @@ def _check(place: int, tree: str) -> dict[str, Any]:
         raise CheckError(place, "expected `{NAME: parameters}`, one check in each item")
     if not isinstance(parameters, dict):
         raise CheckError(place, f"{name}: expected a mapping of parameters")
-    told: dict[str, Any] = {"id": name, "parameters": parameters}
-    row = vendors.find(str(name))
-    if row is not None:
-        try:
-            told = {"id": "remote", "parameters": row.call(parameters), "name": name}
-        except vendors.ParameterError as error:
-            raise CheckError(place, f"{name}: {error}") from None
-    elif str(name) == "remote":
-        raise CheckError(place, "no check `remote`")
-    return {**told, "is_enabled": given.get("is_enabled", True)}
+    return str(name), parameters, given.get("is_enabled", True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ailink.config import check_identities
 from ailink.config.alerts import secrets_of as alert_secrets
 from ailink.config.identity import secrets_of
 from ailink.config.schema import Config
@@ -18,6 +19,7 @@ def secrets_in(config: Config) -> Iterator[Secret]:
     ]
     given = [provider.identity for provider in config.providers.values()]
     given += [deployment.identity for model in config.models for deployment in model.deployments]
+    given += check_identities.identities(config.guardrails).values()
     found += [secret for identity in given if identity is not None for secret in secrets_of(identity)]
     redis, objects = config.cache.redis, config.cache.objects
     found += [] if redis is None else [redis.url]

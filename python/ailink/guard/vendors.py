@@ -10,15 +10,16 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 DIRECTORY: Final = "vendors"
+IDENTITY: Final = "identity"
 _SLOT: Final = re.compile(r"\{([a-z_0-9]+)\}")
 _TIMES: Final = {"ms": 1, "s": 1_000, "m": 60_000}
 _GONE: Final = object()
@@ -51,7 +52,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`private`: its address is the operator's own, a socket of the gateway among them."""
+    """`identity`: the cloud whose identities may stand in the place of its secret parameters."""
 
     title: str
     docs: str
@@ -61,6 +62,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     each: bool = False
     """One call for each text."""
     timeout: str = "5s"
+    identity: Literal["aws", "google", "azure"] | None = None
     changes: bool = False
     """Whether it can say what stands in the place of a text."""
     parameters: dict[str, Parameter] = msgspec.field(default_factory=dict)
@@ -68,9 +70,20 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     output: Call | None = None
     reading: dict[str, Any] = msgspec.field(default_factory=dict)
 
-    def call(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The check as the data plane takes it. Raises ParameterError."""
-        values, timeout = self._values(given)
+    def call(self, given: Mapping[str, Any], slot: str = "") -> dict[str, Any]:
+        """The check as the data plane takes it. `slot`: where the token of an `identity` is. Raises
+        ParameterError.
+        """
+        known = given.get(IDENTITY) is not None
+        if known and self.identity is None:
+            raise ParameterError(f"`{IDENTITY}`: this service takes keys only")
+        secrets = [name for name, parameter in self.parameters.items() if parameter.secret] if known else []
+        for name in secrets:
+            if given.get(name) is not None:
+                raise ParameterError(f"give `{IDENTITY}` or `{name}`, not both")
+        own = {name: value for name, value in given.items() if name != IDENTITY}
+        values, timeout = self._values(own, secrets)
+        keyed = tuple(f"{{{name}}}" for name in secrets)
 
         def asked(call: Call | None) -> dict[str, Any] | None:
             if call is None:
@@ -80,9 +93,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ParameterError(f"`{url}` is no address of http or https")
             return {
                 "url": url,
-                "headers": _filled(call.headers, values),
+                "headers": _filled(_without(call.headers, keyed), values),
                 "body": _filled(call.body, values),
-                "sign": None if call.sign is None else _filled(call.sign, values),
+                "sign": None if call.sign is None else _filled(_without(call.sign, keyed), values),
             }
 
         return {
@@ -90,18 +103,22 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "output": asked(self.output),
             "timeout_ms": timeout,
             "each": self.each,
+            "identity": slot if known else None,
             "reading": _filled(self.reading, values),
         }
 
-    def _values(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    def _values(self, given: Mapping[str, Any], left_out: Sequence[str]) -> tuple[dict[str, Any], int]:
         merged = dict(given)
         # Portkey's objects hold credentials apart.
         credentials = merged.pop("credentials", None)
         if isinstance(credentials, Mapping):
             merged |= credentials
-        timeout = _milliseconds(merged.pop("timeout", self.timeout))
+        timeout = milliseconds(merged.pop("timeout", self.timeout))
         values: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
+            if name in left_out:
+                values[name] = None
+                continue
             value = merged.pop(name, None)
             if value is None and parameter.env is not None:
                 value = os.environ.get(parameter.env)
@@ -124,7 +141,12 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return values, timeout
 
 
-def _milliseconds(text: Any) -> int:
+def _without(members: Mapping[str, str], slots: tuple[str, ...]) -> dict[str, str]:
+    """Members that hold none of these slots."""
+    return {name: text for name, text in members.items() if not any(slot in text for slot in slots)}
+
+
+def milliseconds(text: Any) -> int:
     """`5s`, `250ms`; a number alone is milliseconds, as Portkey takes it."""
     if isinstance(text, int) and not isinstance(text, bool):
         return text

@@ -1,6 +1,7 @@
-"""Providers written in Python as an ASGI application, which the data plane calls like any other provider.
+"""Providers and guardrails written in Python as an ASGI application, which the data plane calls.
 
-Its private socket is its own: no client's request is ever forwarded there. `/NAME/chat/completions`.
+Its private socket is its own: no client's request is ever forwarded there. `/NAME/chat/completions`, and
+`/guardrails/NAME/PLACE`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
+from ailink.plugins import guard_app
 from ailink.plugins.provider import ProviderError
 from ailink.plugins.runner import Runner
 
@@ -35,13 +37,11 @@ class PluginApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        _, name, *rest = scope["path"].split("/")
-        runner, call = self._find(name), "/".join(rest)
         body = await _body(receive)
         if body is None:
             return
         # The caller who leaves cancels the call.
-        answering = asyncio.ensure_future(_answer(runner, name, call, body, send))
+        answering = asyncio.ensure_future(self._called(scope["path"], body, send))
         leaving = asyncio.ensure_future(_gone(receive))
         done, pending = await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
@@ -49,6 +49,14 @@ class PluginApp:
         await asyncio.gather(*pending, return_exceptions=True)
         if answering in done:
             answering.result()
+
+    async def _called(self, path: str, body: bytes, send: Send) -> None:
+        guardrail = guard_app.called(path)
+        if guardrail is not None:
+            await _whole(send, *await guard_app.answer(self._find, guardrail, body))
+            return
+        _, name, *rest = path.split("/")
+        await _answer(self._find(name), name, "/".join(rest), body, send)
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -103,7 +111,7 @@ async def _answer(runner: Runner | None, name: str, call: str, body: bytes, send
             await _whole(send, refused.status, told)
 
 
-async def _whole(send: Send, status: int, answer: Mapping[str, Any]) -> None:
+async def _whole(send: Send, status: int, answer: Any) -> None:
     body = msgspec.json.encode(answer)
     headers = [*JSON, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -1,4 +1,6 @@
-"""The providers and strategies that the configuration names, and the server that providers are reached by."""
+"""Providers, strategies and guardrails that the configuration names, and the server that the data plane
+reaches them by.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,12 @@ from typing import Any
 
 import msgspec
 
+from ailink.config import python_checks
 from ailink.config.routing import CustomStrategy
 from ailink.config.schema import Config
 from ailink.plugins.app import PluginApp
+from ailink.plugins.guard_app import name_of
+from ailink.plugins.guardrail import Guardrail
 from ailink.plugins.provider import Provider
 from ailink.plugins.runner import Plugin, PluginError, Runner
 from ailink.plugins.strategy import Strategy
@@ -25,11 +30,13 @@ CALLS_SECONDS = 600.0
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider or strategy to be run."""
+    """What is to be run. `digest`: of the file that it is in; `place`: who names it."""
 
     spec: str
     options: Mapping[str, Any]
     base: type[Plugin] = Provider
+    digest: str = ""
+    place: str = ""
 
 
 def of_model(name: str) -> str:
@@ -37,8 +44,8 @@ def of_model(name: str) -> str:
     return f"strategy {name}"
 
 
-def _wanted(config: Config) -> dict[str, Wanted]:
-    """The providers and strategies of a configuration that are written in Python."""
+def _wanted(config: Config, directory: Path) -> dict[str, Wanted]:
+    """What of a configuration in `directory` is written in Python."""
     found = {
         name: Wanted(spec=entry.plugin, options=_options(f"providers.{name}", entry.options))
         for name, entry in config.providers.items()
@@ -47,6 +54,15 @@ def _wanted(config: Config) -> dict[str, Wanted]:
     for model, rules in custom_strategies(config).items():
         options = _options("routing.custom", rules.options)
         found[of_model(model)] = Wanted(spec=rules.plugin, options=options, base=Strategy)
+    for place in python_checks.found(config.guardrails):
+        file = python_checks.located(place.check.file, directory)
+        found[name_of(place.guardrail, place.at)] = Wanted(
+            spec=f"{file}:{place.check.name}",
+            options=place.check.options,
+            base=Guardrail,
+            digest=python_checks.digest(file),
+            place=f"guardrails[{place.rule}].checks[{place.at}]",
+        )
     return found
 
 
@@ -67,6 +83,14 @@ def _options(path: str, tree: str | None) -> dict[str, Any]:
         raise PluginError(f"{path}.options: expected a mapping") from None
 
 
+def _started(one: Wanted) -> Runner:
+    """Raises PluginError."""
+    try:
+        return Runner(one.spec, one.options, one.base)
+    except PluginError as error:
+        raise PluginError(f"{one.place}: {error}" if one.place else str(error)) from error
+
+
 class PluginHost:
     """Nothing runs before the first provider is wanted."""
 
@@ -81,17 +105,17 @@ class PluginHost:
         """Starts what is new or changed. What is not wanted any more ends after the block, with its calls.
         Should the block fail, all is as before. Modules may stand beside the `file`. Raises PluginError.
         """
-        wanted = _wanted(config)
-        beside = str(Path.cwd() if file is None else file.parent)
-        if wanted and beside not in sys.path:
-            sys.path.append(beside)
+        directory = Path.cwd() if file is None else file.parent.absolute()
+        wanted = _wanted(config, directory)
+        if wanted and str(directory) not in sys.path:
+            sys.path.append(str(directory))
         before = self._running
         fresh: dict[str, tuple[Wanted, Runner]] = {}
         try:
             for name, one in wanted.items():
                 if name not in before or before[name][0] != one:
-                    fresh[name] = (one, await asyncio.to_thread(Runner, one.spec, one.options, one.base))
-            if any(one.base is Provider for one in wanted.values()) and self._server is None:
+                    fresh[name] = (one, await asyncio.to_thread(_started, one))
+            if any(one.base is not Strategy for one in wanted.values()) and self._server is None:
                 server = ShellServer()
                 await server.start(PluginApp(self.find), self.socket)
                 self._server = server

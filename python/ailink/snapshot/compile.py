@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from ailink.config import pass_through
+from ailink.config import check_identities, pass_through
 from ailink.config.auto import Auto, steps
 from ailink.config.behind import behind
 from ailink.config.deployments import MOCK_URL, PLUGIN_URL, Credential, Placed, place, provider_row
@@ -106,7 +106,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
     passed = pass_through.models(config, inputs.registry)
     wildcards += [passes(compiler.wildcard(model)) for model in passed.values()]
     try:
-        policies = compile_policies(config, inputs.policies)
+        policies = compile_policies(config, inputs.policies, inputs.plugin_socket)
     except ZoneError as error:
         raise CompileError(str(error)) from error
     snapshot = wire.Snapshot(
@@ -140,7 +140,9 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         snapshot=snapshot,
         secrets=compiler.secrets | caching.secrets(config),
         stored=frozenset(compiler.stored),
-        identities=compiler.identities | caching.identities(config),
+        identities=compiler.identities
+        | caching.identities(config)
+        | check_identities.identities(config.guardrails),
         subjects=compile_subjects(config),
         asked=tuple(compiler.asked),
         policies=inputs.policies,

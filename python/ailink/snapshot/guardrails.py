@@ -9,9 +9,9 @@ from ailink.guard import presets
 from ailink.snapshot import model as wire
 
 
-def compile_guardrails(rules: Iterable[Guardrail]) -> list[wire.Guardrail]:
+def compile_guardrails(rules: Iterable[Guardrail], plugin_socket: str = "") -> list[wire.Guardrail]:
     """In the order of the file, which is how models refer to them."""
-    return [_rule(rule) for rule in rules]
+    return [_rule(rule, plugin_socket) for rule in rules]
 
 
 def chosen(model: Model, config: Config) -> list[int]:
@@ -20,7 +20,7 @@ def chosen(model: Model, config: Config) -> list[int]:
     return [number for number, rule in enumerate(config.guardrails) if rule.name in names]
 
 
-def _rule(rule: Guardrail) -> wire.Guardrail:
+def _rule(rule: Guardrail, plugin_socket: str) -> wire.Guardrail:
     patterns = [
         wire.Pattern(
             label=found.label,
@@ -45,8 +45,9 @@ def _rule(rule: Guardrail) -> wire.Guardrail:
         stream=rule.stream,
         normalise=list(rule.normalise),
         patterns=patterns,
-        checks=checks.compiled(rule),
+        checks=checks.compiled(rule, plugin_socket),
         keeps_s=rule.vault_ttl // 1_000 if rule.vault == "tenant" else 0,
+        unscannable=rule.unscannable,
     )
 
 

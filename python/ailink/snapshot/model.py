@@ -435,6 +435,8 @@ class Guardrail(_Wire, frozen=True, kw_only=True):
     checks: str | None
     keeps_s: int
     """How long its tokens are kept; 0: for their request."""
+    unscannable: Literal["allow", "whole", "block"] = "allow"
+    """What cannot be looked at: passes, is refused where there is nothing else, is refused."""
 
 
 class GuardTrial(_Wire, frozen=True, kw_only=True):

@@ -33,17 +33,20 @@ class CompiledPolicies(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the configuration and those that policies bring."""
 
 
-def compile_policies(config: Config, stored: Sequence[Versioned] = ()) -> CompiledPolicies:
+def compile_policies(
+    config: Config, stored: Sequence[Versioned] = (), plugin_socket: str = ""
+) -> CompiledPolicies:
     """Raises ZoneError, KeyError for a name that is gone."""
-    return _Compiler(config, [*(Versioned(rule=rule) for rule in config.policies), *stored]).run()
+    rules = [*(Versioned(rule=rule) for rule in config.policies), *stored]
+    return _Compiler(config, rules, compile_guardrails(config.guardrails, plugin_socket)).run()
 
 
 class _Compiler:
-    def __init__(self, config: Config, rules: Sequence[Versioned]) -> None:
+    def __init__(self, config: Config, rules: Sequence[Versioned], guardrails: list[wire.Guardrail]) -> None:
         self._config = config
         self._rules = rules
         self._zones: dict[str, int] = {"UTC": 0}
-        self._guardrails = compile_guardrails(config.guardrails)
+        self._guardrails = guardrails
         names = {rule.name: number for number, rule in enumerate(config.guardrails)}
         self._numbers = Numbers(named=names.__getitem__, found=self._finder)
 

@@ -1,7 +1,8 @@
 //! Guardrails: trying rules on a text.
 
-use ailink_core::endpoint::Dialect;
+use ailink_core::endpoint::{Dialect, Operation};
 use ailink_core::guard::stream::Watch;
+use ailink_core::guard::unseen::Reach;
 use ailink_core::guard::{Finding, trial};
 use ailink_core::kernel::patterns::Validator;
 use pyo3::exceptions::PyValueError;
@@ -61,9 +62,17 @@ fn guard_validators() -> Vec<&'static str> {
     Validator::ALL.iter().map(|(name, _)| *name).collect()
 }
 
+/// What guardrails can look at, of requests and of answers, by operation.
+#[pyfunction]
+fn guard_reach() -> Vec<(&'static str, &'static str, &'static str)> {
+    let all = Operation::ALL.iter().map(|operation| (operation.name(), Reach::of(*operation)));
+    all.map(|(name, reach)| (name, reach.request.name(), reach.answer.name())).collect()
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<GuardSet>()?;
     module.add_function(wrap_pyfunction!(guard_fault, module)?)?;
+    module.add_function(wrap_pyfunction!(guard_reach, module)?)?;
     module.add_function(wrap_pyfunction!(guard_trial, module)?)?;
     module.add_function(wrap_pyfunction!(guard_validators, module)?)
 }

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +55,21 @@ def test_what_is_wrong_is_told(check, text, monkeypatch):
 def test_the_page_shows_the_rows():
     page = [sys.executable, str(ROOT / "scripts/vendors_page.py"), "--check"]
     assert subprocess.run(page, check=False).returncode == 0, "run scripts/vendors_page.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("lakera", {"identity": {"aws": {}}}, "this service takes keys only"),
+        ("azure_pii", {"endpoint": "https://x", "identity": {"aws": {}}}, "takes identities of `azure`"),
+        ("azure_pii", {"endpoint": "https://x", "identity": {"azure": {}}, "api_key": "k"}, "not both"),
+        ("azure_pii", {"endpoint": "https://x", "identity": {"azur": {}}}, "identity"),
+        ("azure_pii", {"endpoint": "https://x", "identity": "me"}, "identity"),
+        ("azure_pii", {"identity": {"azure": {}}}, "`endpoint` is missing"),
+    ],
+)
+def test_identities_that_cannot_be(name: str, given: dict[str, Any], message: str) -> None:
+    rule = Guardrail(name="r", checks=(Tree(json.dumps({name: given})),))
+    ((path, told),) = checks.faults(rule)
+    assert path == ("checks", 0)
+    assert message in told

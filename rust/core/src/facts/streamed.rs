@@ -1,12 +1,11 @@
-//! What a stream of server-sent events says, put together.
+//! What a stream of events says, put together, in every dialect.
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::tools::Call;
-use crate::wire::sse::{self, Framer};
-
-/// Longest event.
-const EVENT: usize = 16 * 1024 * 1024;
+use crate::stream::{Frames, Framing};
+use crate::wire::{eventstream, sse};
 
 /// Texts and calls of a stream.
 #[derive(Debug, Default)]
@@ -30,26 +29,13 @@ struct Growing {
 }
 
 /// Puts a stream together; `None` when an event is no JSON.
-pub fn said(stream: bytes::Bytes) -> Option<Said> {
+pub fn said(stream: Bytes, framing: Framing) -> Option<Said> {
     let mut out = Said::default();
     let mut growing: Vec<Growing> = Vec::new();
-    let mut framer = Framer::new(EVENT);
-    let mut stream = stream.to_vec();
-    // What stands behind the last blank line is no event, but ends here.
-    stream.extend_from_slice(b"\n\n");
-    let batch = framer.push(stream.into()).ok()?;
-    let mut start = 0;
-    for end in &batch.ends {
-        let end = *end as usize;
-        let event = batch.bytes.slice(start..end);
-        start = end;
-        let data = sse::data(&event);
-        let data = data.trim_ascii();
-        if data.is_empty() || data == b"[DONE]" {
-            continue;
+    for event in events(stream, framing)? {
+        if let Some((kind, value)) = read(&event, framing)? {
+            take(kind.as_deref(), &value, &mut out, &mut growing);
         }
-        let value: Value = serde_json::from_slice(data).ok()?;
-        take(&value, &mut out, &mut growing);
     }
     out.calls.extend(
         growing
@@ -60,11 +46,45 @@ pub fn said(stream: bytes::Bytes) -> Option<Said> {
     Some(out)
 }
 
+/// The events of a stream; `None` when it cannot be cut into them.
+pub fn events(stream: Bytes, framing: Framing) -> Option<Vec<Bytes>> {
+    let mut frames = Frames::new(framing.is_amazon());
+    let batch = frames.push(stream).ok()?;
+    let mut start = 0;
+    let mut all: Vec<Bytes> = Vec::with_capacity(batch.ends.len() + 1);
+    for end in &batch.ends {
+        let end = *end as usize;
+        all.push(batch.bytes.slice(start..end));
+        start = end;
+    }
+    // What stands behind the last blank line is no event, but ends here.
+    let rest = frames.take_rest();
+    if !rest.is_empty() {
+        all.push([&rest[..], b"\n\n"].concat().into());
+    }
+    Some(all)
+}
+
+/// What an event says: the kind that its frame gives it, and its JSON. Outer `None`: it cannot be read.
+pub fn read(event: &Bytes, framing: Framing) -> Option<Option<(Option<String>, Value)>> {
+    if framing.is_amazon() {
+        let frame = eventstream::Frame::parse(event).ok()?;
+        let kind = frame.text(":event-type").map(str::to_string);
+        return Some(Some((kind, serde_json::from_slice(frame.payload).ok()?)));
+    }
+    let data = sse::data(event);
+    let data = data.trim_ascii();
+    if data.is_empty() || data == b"[DONE]" {
+        return Some(None);
+    }
+    Some(Some((None, serde_json::from_slice(data).ok()?)))
+}
+
 /// Names of tools whose calls begin in an event.
-pub fn names(event: &Value) -> Vec<String> {
+pub fn names(kind: Option<&str>, event: &Value) -> Vec<String> {
     let mut out = Said::default();
     let mut growing = Vec::new();
-    take(event, &mut out, &mut growing);
+    take(kind, event, &mut out, &mut growing);
     let begun = growing.into_iter().map(|call| call.name).filter(|name| !name.is_empty());
     out.calls.into_iter().map(|call| call.name).chain(begun).collect()
 }
@@ -94,7 +114,7 @@ fn grow(growing: &mut Vec<Growing>, key: (u64, u64), name: Option<&str>, argumen
     }
 }
 
-fn take(event: &Value, out: &mut Said, growing: &mut Vec<Growing>) {
+fn take(kind: Option<&str>, event: &Value, out: &mut Said, growing: &mut Vec<Growing>) {
     for choice in list(event, "choices") {
         out.add(text(choice, &["delta", "content"]).or_else(|| text(choice, &["text"])));
         let Some(delta) = choice.get("delta") else { continue };
@@ -113,7 +133,18 @@ fn take(event: &Value, out: &mut Said, growing: &mut Vec<Growing>) {
         }
     }
     let place = (number(event, "output_index"), number(event, "index"));
-    match text(event, &["type"]) {
+    match kind.or_else(|| text(event, &["type"])) {
+        Some("contentBlockStart") => {
+            let place = (0, number(event, "contentBlockIndex"));
+            grow(growing, place, text(event, &["start", "toolUse", "name"]), None);
+        }
+        Some("contentBlockDelta") => {
+            out.add(text(event, &["delta", "text"]));
+            let place = (0, number(event, "contentBlockIndex"));
+            if let Some(json) = text(event, &["delta", "toolUse", "input"]) {
+                grow(growing, place, None, Some(json));
+            }
+        }
         Some("content_block_delta") => {
             out.add(text(event, &["delta", "text"]));
             if let Some(json) = text(event, &["delta", "partial_json"]) {
@@ -161,9 +192,35 @@ mod tests {
             "data: {\"type\":\"response.output_text.delta\",\"delta\":\"hey\"}\n\ndata: {\"type\":\"response.output_item.added\",\"output_index\":1,\"item\":{\"type\":\"function_call\",\"name\":\"f\"}}\n\ndata: {\"type\":\"response.function_call_arguments.delta\",\"output_index\":1,\"delta\":\"{\\\"a\\\":1}\"}\n\n",
             "data: {\"type\":\"content-delta\",\"delta\":{\"message\":{\"content\":{\"text\":\"hey\"}}}}\n\ndata: {\"type\":\"tool-call-start\",\"index\":0,\"delta\":{\"message\":{\"tool_calls\":{\"function\":{\"name\":\"f\",\"arguments\":\"\"}}}}}\n\ndata: {\"type\":\"tool-call-delta\",\"index\":0,\"delta\":{\"message\":{\"tool_calls\":{\"function\":{\"arguments\":\"{\\\"a\\\":1}\"}}}}}",
         ] {
-            let said = said(stream.to_string().into()).expect("JSON");
+            let said = said(stream.to_string().into(), Framing::Sse).expect("JSON");
             assert_eq!(said.text, "hey", "{stream}");
             assert_eq!(said.calls, [Call { name: "f".into(), arguments: json!({"a": 1}) }], "{stream}");
         }
+    }
+    #[test]
+    fn frames_are_put_together() {
+        let mut stream = Vec::new();
+        for (kind, payload) in [
+            ("messageStart", json!({"role": "assistant"})),
+            ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": "he"}})),
+            ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": "y"}})),
+            (
+                "contentBlockStart",
+                json!({"contentBlockIndex": 1, "start": {"toolUse": {"name": "f", "toolUseId": "1"}}}),
+            ),
+            ("contentBlockDelta", json!({"contentBlockIndex": 1, "delta": {"toolUse": {"input": "{\"a\""}}})),
+            ("contentBlockDelta", json!({"contentBlockIndex": 1, "delta": {"toolUse": {"input": ":1}"}}})),
+            ("messageStop", json!({"stopReason": "tool_use"})),
+        ] {
+            let headers = [(":event-type", kind), (":message-type", "event")];
+            eventstream::write(&mut stream, &headers, |out| out.extend_from_slice(payload.to_string().as_bytes()));
+        }
+        let told = said(stream.clone().into(), Framing::Amazon).expect("frames");
+        assert_eq!(told.text, "hey");
+        assert_eq!(told.calls, [Call { name: "f".into(), arguments: json!({"a": 1}) }]);
+        if let Some(byte) = stream.get_mut(20) {
+            *byte ^= 1;
+        }
+        assert!(said(stream.into(), Framing::Amazon).is_none());
     }
 }

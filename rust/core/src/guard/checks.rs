@@ -2,6 +2,7 @@
 
 mod answer;
 mod results;
+mod spoken;
 mod teller;
 mod view;
 
@@ -19,7 +20,7 @@ use super::hook::{self, Hook, Ran, Run};
 use super::{Action, output};
 use crate::body::Body;
 use crate::error::{Code, Error, Result};
-use crate::exchange::Exchange;
+use crate::exchange::{CacheUse, Exchange};
 use crate::policy::apply::rewrite;
 use crate::stage::{Flow, Stage};
 pub use answer::answer;
@@ -141,8 +142,8 @@ fn entered(exchange: &mut Exchange, all: Vec<Ran>) -> Result<()> {
         note(exchange, ran);
     }
     refused(exchange, &all)?;
-    for ran in all {
-        let Some(change) = ran.change.filter(|_| !ran.hook.shadow && ran.hook.run == Run::Before) else { continue };
+    for mut ran in all {
+        let Some(change) = ran.applied() else { continue };
         match change {
             Change::Document(document) => rewrite(exchange, document)?,
             Change::Pieces(_) => return Err(output::unlookable("texts of a form cannot be changed")),
@@ -252,6 +253,8 @@ pub fn or_another(exchange: &mut Exchange, response: Response<Body>) -> Flow {
 fn again(exchange: &mut Exchange) -> Flow {
     exchange.visited.clear();
     exchange.shard.metrics.fallbacks.add(1);
+    // What the cache had was not taken.
+    (exchange.cache, exchange.hit, exchange.fill) = (CacheUse::Off, None, None);
     if let Some(checks) = &mut exchange.checks {
         checks.told = [Vec::new(), Vec::new()];
         checks.failed = false;

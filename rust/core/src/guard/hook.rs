@@ -7,10 +7,11 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use super::Action;
-use super::check::{Change, Check, Fault, Outcome, Scope, View};
+use super::check::{Change, Check, Fault, Kind, Outcome, Scope, View};
 use super::record::RuleCell;
 use super::texts;
 use crate::clock::wall_us;
+use crate::state::credentials::CredentialSlot;
 
 /// Most checks of one guardrail.
 const CHECKS: usize = 64;
@@ -61,7 +62,6 @@ pub struct Ran {
     pub hook: Arc<Hook>,
     pub output: bool,
     pub passed: bool,
-    pub hard: bool,
     pub change: Option<Change>,
     pub made: Vec<Made>,
     ms: u128,
@@ -72,6 +72,15 @@ impl Hook {
     /// Whether somebody has to be waited for.
     pub fn waits(&self) -> bool {
         self.checks.iter().any(|check| check.enabled && check.waits())
+    }
+
+    /// Gives the identities of checks their slots.
+    pub fn bind(&self, slot: impl Fn(&str) -> Arc<CredentialSlot>) {
+        for check in &self.checks {
+            if let Kind::Remote(remote) = &check.kind {
+                remote.bind(&slot);
+            }
+        }
     }
 
     /// Reads the list of checks, and how they are made.
@@ -143,12 +152,11 @@ pub async fn run(hook: Arc<Hook>, view: &View, thread: usize) -> Ran {
         }
     }
     let passed = made.iter().all(|one| one.passed);
-    let hard = made.iter().any(|one| one.outcome.hard);
     let change = match own {
         Some(view) => Some(Change::Document(view.document().to_vec())),
         None => merged(&mut made, view),
     };
-    Ran { output: view.output, passed, hard, change, made, ms: started.elapsed().as_millis(), at_us, hook }
+    Ran { output: view.output, passed, change, made, ms: started.elapsed().as_millis(), at_us, hook }
 }
 
 async fn made_of(hook: &Hook, check: &Check, view: &View, thread: usize) -> Made {
@@ -216,9 +224,26 @@ impl Ran {
     pub fn effect(&self) -> Action {
         match (self.passed, self.hook.shadow || self.hook.run == Run::Async) {
             (true, _) | (false, true) => Action::Log,
-            (false, false) if self.hook.action.alters() && (self.hard || self.change.is_none()) => Action::Block,
-            (false, false) => self.hook.action,
+            (false, false) => self.meant(),
         }
+    }
+
+    /// What would be done about it without shadow mode: the strongest of what its failed checks come to.
+    pub fn meant(&self) -> Action {
+        let failed = self.made.iter().filter(|one| !one.passed).map(|one| {
+            let meant = one.outcome.does.unwrap_or(self.hook.action);
+            // Nothing can be put into the place of what was sent already, or of what nobody names.
+            let stuck = one.outcome.hard || one.outcome.change.is_none() || self.hook.run == Run::During;
+            if meant.alters() && stuck { Action::Block } else { meant }
+        });
+        // What changes and passes is as if it had been cut out.
+        failed.max().unwrap_or(Action::Redact)
+    }
+
+    /// What is put in the place of what was seen, where anything is.
+    pub fn applied(&mut self) -> Option<Change> {
+        let applies = !self.hook.shadow && self.hook.run == Run::Before && (self.passed || self.effect().replaces());
+        self.change.take().filter(|_| applies)
     }
 
     /// The first check that failed: its name, and why.

@@ -16,6 +16,7 @@ pub mod remote;
 pub mod stream;
 pub mod texts;
 pub mod trial;
+pub mod unseen;
 pub mod vault;
 pub mod walk;
 
@@ -25,6 +26,7 @@ pub use apply::{Finding, Judged, judge, tokenized};
 use check::Scope;
 use hook::{Hook, Run};
 use record::{Record, RuleCell};
+use unseen::Unscannable;
 
 use crate::kernel::patterns::{PatternSet, Source, Spec, Validator, Views, shared};
 use crate::snapshot::wire;
@@ -136,6 +138,8 @@ pub struct Plan {
     /// Guardrails with checks.
     pub hooks: Vec<Arc<Hook>>,
     pub block_status: u16,
+    /// What happens to what cannot be looked at, of requests and of answers.
+    pub unscannable: [Unscannable; 2],
 }
 
 /// Compiles the rules; the plans are found by the numbers of their rules.
@@ -145,6 +149,7 @@ pub struct Plan {
 pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block_status: u16) -> Result<Plan, String> {
     let mut sides = [Vec::new(), Vec::new()];
     let mut hooks = Vec::new();
+    let mut unscannable = [Unscannable::Allow; 2];
     for index in chosen {
         let rule = rules.get(*index as usize).ok_or_else(|| format!("there is no guardrail {index}"))?;
         if let Some(checks) = &rule.checks {
@@ -166,6 +171,10 @@ pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block
             keeps_s: rule.keeps_s,
             cell: record.rule(&rule.name),
         });
+        let level = insisted(rule, &compiled, hooks.last().filter(|_| rule.checks.is_some()))?;
+        for (known, wanted) in unscannable.iter_mut().zip([rule.input, rule.output]) {
+            *known = (*known).max(if wanted { level } else { Unscannable::Allow });
+        }
         for (side, wanted) in sides.iter_mut().zip([rule.input, rule.output]) {
             if wanted {
                 side.extend(rule.patterns.iter().map(|pattern| (compiled.clone(), pattern)));
@@ -173,7 +182,20 @@ pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block
         }
     }
     let [input, output] = sides;
-    Ok(Plan { input: side(&input)?, output: side(&output)?, hooks, block_status })
+    Ok(Plan { input: side(&input)?, output: side(&output)?, hooks, block_status, unscannable })
+}
+
+/// What a rule does about what it cannot look at. One without effect refuses nothing; one that only tells refuses what it
+/// was asked to.
+fn insisted(rule: &wire::Guardrail, compiled: &Rule, hook: Option<&Arc<Hook>>) -> Result<Unscannable, String> {
+    let level = Unscannable::parse(&rule.unscannable)
+        .ok_or_else(|| format!("guardrail {:?}: unscannable {:?} is not known", rule.name, rule.unscannable))?;
+    let idle = compiled.shadow || hook.is_some_and(|hook| hook.run == Run::Async);
+    Ok(match level {
+        _ if idle => Unscannable::Allow,
+        Unscannable::Whole if !compiled.action.alters() => Unscannable::Allow,
+        level => level,
+    })
 }
 
 /// A guardrail of the configuration with checks; what its file says may be asked for, private addresses too.

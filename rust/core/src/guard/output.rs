@@ -8,6 +8,7 @@ use http::{HeaderMap, Response};
 
 use super::record::Verdict;
 use super::stream::Guarded;
+use super::unseen::{self, Unscannable};
 use super::{Finding, Judged, Side, checks, judge};
 use crate::body::{Body, Source};
 use crate::endpoint::Dialect;
@@ -38,7 +39,9 @@ pub async fn through(exchange: &mut Exchange, plan: u32, response: Response<Body
     let response = searched(exchange, plan, response).await?;
     let held = exchange.snapshot.clone();
     match held.plans.get(plan as usize) {
-        Some(plan) if !plan.hooks.is_empty() => checks::answer(exchange, &plan.hooks, response).await,
+        Some(plan) if !plan.hooks.is_empty() => {
+            checks::answer(exchange, &plan.hooks, plan.unscannable[1], response).await
+        }
         _ => Ok(response),
     }
 }
@@ -78,9 +81,12 @@ async fn searched(exchange: &mut Exchange, plan: u32, response: Response<Body>) 
     }
     let judged = match judged(side, &bytes, &head.headers) {
         Some(judged) => judged,
-        None if side.fails_closed => return Err(unlookable("the answer is neither JSON nor text")),
+        None if side.fails_closed && plan.unscannable[1] > Unscannable::Allow => {
+            return Err(unlookable("the answer is neither JSON nor text"));
+        }
         None => return Ok(Response::from_parts(head, Body::full(bytes))),
     };
+    unseen::answered(plan, &bytes)?;
     exchange.tell_findings(&judged.findings, "output");
     if judged.failed && side.fails_closed {
         return Err(unlookable("the search was given up"));
@@ -125,7 +131,7 @@ pub(super) fn starts_with(headers: &HeaderMap, kind: &[u8]) -> bool {
 }
 
 /// Bytes that are there already.
-pub(super) struct Once(pub Option<Bytes>);
+pub(crate) struct Once(pub Option<Bytes>);
 
 impl Source for Once {
     fn poll_data(

@@ -8,7 +8,7 @@ use super::walk::{self, Frame, Kind, Visitor};
 use crate::wire::json::write::escape;
 
 /// Members of a request that hold what is said to the model, and of an answer what it says.
-const ASKED: [&[u8]; 11] = [
+pub(super) const ASKED: [&[u8]; 15] = [
     b"messages",
     b"input",
     b"contents",
@@ -20,10 +20,15 @@ const ASKED: [&[u8]; 11] = [
     b"systemInstruction",
     b"system_instruction",
     b"documents",
+    b"texts",
+    b"content",
+    b"requests",
+    b"suffix",
 ];
 const SAID: [&[u8]; 7] = [b"choices", b"content", b"output", b"candidates", b"message", b"text", b"output_text"];
 /// Members whose elements are messages or choices of their own.
-const LISTS: [&[u8]; 6] = [b"messages", b"input", b"contents", b"documents", b"choices", b"candidates"];
+const LISTS: [&[u8]; 8] =
+    [b"messages", b"input", b"contents", b"documents", b"texts", b"requests", b"choices", b"candidates"];
 /// Innermost members that are arguments of a tool, not speech.
 const ARGUMENTS: [&[u8]; 3] = [b"arguments", b"partial_json", b"args"];
 /// Members that hold neither.
@@ -192,6 +197,9 @@ mod tests {
             r#"{"system":"s","messages":[{"role":"user","content":"hi"}]}"#,
             r#"{"instructions":"s","input":"hi"}"#,
             r#"{"instructions":"s","input":[{"role":"user","content":[{"type":"input_text","text":"hi"}]}]}"#,
+            r#"{"system":"s","texts":["hi"]}"#,
+            r#"{"system":"s","content":{"parts":[{"text":"hi"}]}}"#,
+            r#"{"system":"s","requests":[{"content":{"parts":[{"text":"hi"}]}}]}"#,
             r#"{"systemInstruction":{"parts":[{"text":"s"}]},"contents":[{"parts":[{"text":"hi"}]}]}"#,
         ] {
             let pieces = asked(body.as_bytes()).expect("few");

@@ -61,6 +61,7 @@ pub fn fault(name: &str, checks: &str) -> Option<String> {
         patterns: Vec::new(),
         checks: Some(checks.to_string()),
         keeps_s: 0,
+        unscannable: "allow".into(),
     };
     compile(&[rule], &[0], &Record::default(), 400).err()
 }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::facts::{streamed, tools};
+use crate::stream::Framing;
 
 /// Everything an answer says, in the format of any caller: its texts, then the tools it calls with their arguments.
-pub fn said(body: Bytes, stream: bool) -> Option<String> {
-    let (mut text, calls) = if stream {
-        let said = streamed::said(body)?;
+pub fn said(body: Bytes, stream: Option<Framing>) -> Option<String> {
+    let (mut text, calls) = if let Some(framing) = stream {
+        let said = streamed::said(body, framing)?;
         (said.text, said.calls)
     } else {
         let answer: Value = serde_json::from_slice(&body).ok()?;
@@ -80,8 +81,8 @@ mod tests {
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":",
             "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}}]}}]}\n\ndata: [DONE]\n\n"
         );
-        let whole = said(Bytes::from_static(whole.as_bytes()), false).expect("JSON");
-        let stream = said(Bytes::from_static(stream.as_bytes()), true).expect("events");
+        let whole = said(Bytes::from_static(whole.as_bytes()), None).expect("JSON");
+        let stream = said(Bytes::from_static(stream.as_bytes()), Some(Framing::Sse)).expect("events");
         assert_eq!(whole, stream);
         assert_eq!(whole, "Hello there\nf {\"a\":1}");
     }

@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
-use http::header::CONTENT_TYPE;
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::shard::Shared;
+use crate::stream::Framing;
 
 /// Longest answer whose words are compared.
 const LONGEST: usize = 256 * 1024;
@@ -31,7 +31,7 @@ struct Outcome {
     status: u16,
     /// Complete, and short enough to be compared.
     body: Option<Bytes>,
-    stream: bool,
+    stream: Option<Framing>,
     deployment: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl Pair {
     ) -> Result<Response<Body>, Error> {
         let served = exchange.served.and_then(|index| exchange.deployment(index));
         let deployment = served.map(|deployment| deployment.id.to_string());
-        let mut eye = Eye { pair: self.clone(), side, status: 0, stream: false, deployment, seen: BytesMut::new() };
+        let mut eye = Eye { pair: self.clone(), side, status: 0, stream: None, deployment, seen: BytesMut::new() };
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -82,8 +82,7 @@ impl Pair {
             }
         };
         eye.status = answer.status().as_u16();
-        let kind = answer.headers().get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
-        eye.stream = kind.starts_with(b"text/event-stream");
+        eye.stream = Framing::of(answer.headers());
         Ok(answer.map(|body| match body.into_source() {
             Ok(source) => Body::stream(Watched { source, eye: Some(eye) }),
             Err(bytes) => {
@@ -137,7 +136,7 @@ struct Eye {
     pair: Arc<Pair>,
     side: Side,
     status: u16,
-    stream: bool,
+    stream: Option<Framing>,
     deployment: Option<String>,
     seen: BytesMut,
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_LENGTH;
 use serde_json::Value;
 
 use super::action::{Action, Op, RequireApproval, ToolScope};
@@ -22,9 +22,10 @@ use crate::body::{Body, Broken, Source};
 use crate::error::{Error, Result};
 use crate::exchange::Exchange;
 use crate::facts::{Reply, RequestFacts, Scene, tools};
-use crate::guard::output;
+use crate::guard::output::{self, Once};
 use crate::kernel::condition::Memo;
 use crate::shard::SnapshotRef;
+use crate::stream::Framing;
 
 /// Asks the policies that hold for the request about its answer.
 ///
@@ -41,8 +42,7 @@ pub async fn run(exchange: &mut Exchange, response: Response<Body>) -> Result<Re
     if post.is_empty() && stream.is_empty() && later.is_empty() && policies.keep == 0 {
         return Ok(response);
     }
-    let kind = response.headers().get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
-    let events = kind.starts_with(b"text/event-stream");
+    let events = Framing::of(response.headers()).is_some();
     let mut response = response;
     if events && !stream.is_empty() {
         let reply = reply(exchange, &response, Bytes::new());
@@ -259,10 +259,10 @@ async fn one(
         }
         Action::ToolScope(scope) => match response.into_parts() {
             (head, body) if policy.phase == Phase::Stream => {
-                let watch = |inner| ToolWatch::new(exchange, policy, inner);
-                let body = match body.into_source() {
-                    Ok(source) => Body::stream(watch(source)),
-                    Err(bytes) => Body::full(bytes),
+                let source = body.into_source().unwrap_or_else(|bytes| Box::new(Once(Some(bytes))));
+                let body = match Framing::of(&head.headers) {
+                    Some(framing) => Body::stream(ToolWatch::new(exchange, policy, framing, source)),
+                    None => Body::stream(Boxed(source)),
                 };
                 response = Response::from_parts(head, body);
             }

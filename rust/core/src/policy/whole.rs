@@ -11,6 +11,7 @@ use crate::endpoint::{Dialect, Operation};
 use crate::exchange::Exchange;
 use crate::facts::{Reply, streamed};
 use crate::kernel::cost::Usage;
+use crate::stream::Framing;
 
 /// What is known of it before its end.
 pub struct Whole {
@@ -39,7 +40,8 @@ impl Whole {
         {
             reply.body = body;
         }
-        let said = streamed::said(stream).unwrap_or_default();
+        let framing = if self.kind.0 == Dialect::Bedrock { Framing::Amazon } else { Framing::Sse };
+        let said = streamed::said(stream, framing).unwrap_or_default();
         reply.text = Some(said.text);
         reply.calls = said.calls;
         self.tell_cost(reply);

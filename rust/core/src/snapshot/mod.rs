@@ -357,6 +357,9 @@ impl Snapshot {
             let alone = guard::compile(&wire.guardrails, &[number as u32], &state.guards, wire.settings.block_status);
             plans.push(alone.map_err(bad)?);
         }
+        for hook in plans.iter().flat_map(|plan| &plan.hooks) {
+            hook.bind(|id| state.credential(id));
+        }
         let configs = wire.configs.into_iter().map(|(name, text)| {
             let config = portkey::Config::parse(text.as_bytes());
             let config = config.map_err(|fault| bad(format!("config {name:?}: {}: {}", fault.path, fault.message)))?;

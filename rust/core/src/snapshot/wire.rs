@@ -190,6 +190,8 @@ pub struct Guardrail {
     pub checks: Option<String>,
     /// How long its tokens are kept, in seconds; 0: for their request.
     pub keeps_s: u32,
+    /// What happens to what cannot be looked at: `allow`, `whole`, `block`.
+    pub unscannable: String,
 }
 
 /// A regular expression, or words where that is missing.

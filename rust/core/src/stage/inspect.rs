@@ -12,6 +12,7 @@ use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::guard::output::{self, refusal, unlookable};
+use crate::guard::unseen::{self, Unscannable};
 use crate::guard::walk::Duplicate;
 use crate::guard::{Judged, Plan, Side, checks, judge, tokenized, vault};
 use crate::policy::{answer, apply, pending};
@@ -56,22 +57,30 @@ pub async fn wait(exchange: &mut Exchange) -> Result<()> {
 /// # Errors
 /// The refusal of one that blocks.
 pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
+    let held = exchange.snapshot.clone();
+    let compiled = held.plans.get(plan as usize);
     if exchange.endpoint.operation.is_session() {
+        if compiled.is_some_and(|plan| plan.unscannable == [Unscannable::Allow; 2]) {
+            return Ok(());
+        }
         let text =
             "The model has guardrails, and they cannot look into a realtime session. Ask for a model without any.";
         return Err(Error::new(Code::FeatureUnsupported, text).param("model"));
     }
-    let body = &exchange.call.body;
-    if exchange.endpoint.operation == Operation::PassThrough && !body.is_empty() && scan_object(body, &[]).is_err() {
-        let text = "Guardrails hold for this request, and they cannot look into a body that is not a JSON object.";
-        return Err(Error::new(Code::FeatureUnsupported, text));
+    if let Some(plan) = compiled.filter(|plan| plan.unscannable != [Unscannable::Allow; 2]) {
+        let body = &exchange.call.body;
+        if exchange.endpoint.operation == Operation::PassThrough && !body.is_empty() && scan_object(body, &[]).is_err()
+        {
+            let text = "Guardrails hold for this request, and they cannot look into a body that is not a JSON object.";
+            return Err(Error::new(Code::FeatureUnsupported, text));
+        }
+        unseen::check(exchange, plan)?;
     }
     if answer && !exchange.guards.contains(&plan) {
         exchange.guards.push(plan);
     }
-    let snapshot = exchange.snapshot.clone();
     let place = plan;
-    let plan = snapshot.plans.get(plan as usize);
+    let plan = compiled;
     let checked = plan.filter(|plan| !plan.hooks.is_empty());
     if checked.is_some() {
         let checks = exchange.checks.get_or_insert_default();
@@ -93,16 +102,17 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
 /// refused, and so is everything when one of them is gone.
 fn owned(exchange: &mut Exchange) -> Result<()> {
     let Some(key) = exchange.key.clone() else { return Ok(()) };
-    if exchange.endpoint.operation.is_session() {
-        let text = "The key has guardrails, and they cannot look into a realtime session.";
-        return Err(Error::new(Code::EndpointDenied, text));
-    }
     let asked = exchange.model().and_then(|model| model.plan);
     for name in &key.guardrails {
         let Some(place) = exchange.snapshot.named_plans.get(&**name).copied() else {
             let text = format!("The key needs the guardrail '{name}', which this gateway does not have any more.");
             return Err(Error::new(Code::GuardrailBlocked, text).status(403));
         };
+        let blind = |plan: &Plan| plan.unscannable == [Unscannable::Allow; 2];
+        if exchange.endpoint.operation.is_session() && !exchange.snapshot.plans.get(place as usize).is_some_and(blind) {
+            let text = format!("The key's guardrail '{name}' cannot look into a realtime session.");
+            return Err(Error::new(Code::EndpointDenied, text));
+        }
         // One that the model has, too, has looked already.
         if exchange.guards.contains(&place) || asked == Some(place) {
             continue;
@@ -150,7 +160,8 @@ pub async fn answer(exchange: &mut Exchange, response: Response<Body>) -> Result
     checks::joined(exchange).await?;
     let mut response = output::answer(exchange, response).await?;
     if let Some(after) = exchange.checks.as_ref().map(|checks| checks.after.clone()) {
-        response = checks::answer(exchange, &after, response).await?;
+        // What stands in a config says nothing about what it cannot look at.
+        response = checks::answer(exchange, &after, Unscannable::Whole, response).await?;
     }
     if exchange.policed.is_some() {
         response = answer::run(exchange, response).await?;

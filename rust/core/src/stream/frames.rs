@@ -1,7 +1,10 @@
 //! Where the events of a stream end, whichever way they are framed.
 
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 
+use crate::dialect::bedrock_converse::STREAM_TYPE;
 use crate::wire::sse::Batch;
 use crate::wire::{eventstream, sse};
 
@@ -14,6 +17,30 @@ pub enum Frames {
     Sse(sse::Framer),
     /// Amazon's event stream.
     Amazon(eventstream::Framer),
+}
+
+/// How the events of an answer are framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Sse,
+    Amazon,
+}
+
+impl Framing {
+    /// By the type of an answer; `None`: it is not streamed.
+    pub fn of(headers: &HeaderMap) -> Option<Framing> {
+        let kind = headers.get(CONTENT_TYPE)?.as_bytes();
+        let is = |name: &[u8]| kind.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
+        if is(b"text/event-stream") {
+            Some(Framing::Sse)
+        } else {
+            is(STREAM_TYPE.as_bytes()).then_some(Framing::Amazon)
+        }
+    }
+
+    pub fn is_amazon(self) -> bool {
+        self == Framing::Amazon
+    }
 }
 
 impl Frames {

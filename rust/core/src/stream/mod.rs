@@ -15,7 +15,7 @@ mod upstream;
 pub use array::{as_array, split};
 pub use collect::Collect;
 pub use events::Events;
-pub use frames::{EVENT_MAX, Frames};
+pub use frames::{EVENT_MAX, Frames, Framing};
 pub use named::{named, wants_id};
 pub use raw::Raw;
 pub use translated::Translated;

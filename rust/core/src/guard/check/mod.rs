@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
+use super::Action;
 use super::remote::Remote;
 use super::texts::{self, Piece};
 use crate::kernel::nearest::nearest;
@@ -125,6 +126,8 @@ pub struct Outcome {
     pub empty: bool,
     /// It refuses, even where its guardrail redacts.
     pub hard: bool,
+    /// What is done when it failed, where it says so itself and does not leave it to its guardrail.
+    pub does: Option<Action>,
     /// Why it failed, in the words of who made it.
     pub reason: Option<String>,
     pub data: Value,

@@ -43,7 +43,7 @@ impl Teller {
             request_id: self.request_id.clone(),
             rule: ran.hook.name.to_string(),
             label: ran.why().0,
-            action: ran.hook.action.name(),
+            action: ran.meant().name(),
             shadow: ran.hook.shadow || ran.hook.run == Run::Async,
             side: if ran.output { "output" } else { "input" },
             place: String::new(),

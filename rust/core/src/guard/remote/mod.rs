@@ -9,6 +9,7 @@ mod urls;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use super::check::{Change, Fault, Outcome, Scope, View};
 use crate::clock::{coarse_ns, wall_us};
 use crate::sigv4::{self, Signer, Unsigned};
+use crate::state::credentials::{CredentialSlot, Secret};
 use crate::upstream::Pool;
 use crate::upstream::call::{self, Call};
 use crate::upstream::origin::BaseUrl;
@@ -30,6 +32,8 @@ const OPEN_NS: u64 = 10_000_000_000;
 const EACH: usize = 64;
 const TIMEOUT_MS: u64 = 5_000;
 const TIMEOUT_MAX_MS: u64 = 60_000;
+/// Longest answer of what the gateway runs itself.
+const OWN_ANSWER: usize = 64 * 1024 * 1024;
 
 /// What a vendor's row and its parameters came to.
 #[derive(Debug, Deserialize)]
@@ -43,6 +47,8 @@ struct Told {
     each: bool,
     #[serde(default)]
     private: bool,
+    /// The slot of the credential that takes the place of keys: a bearer's, or one to sign with.
+    identity: Option<String>,
     reading: Reading,
 }
 
@@ -61,8 +67,8 @@ struct Asked {
 struct Sign {
     region: String,
     service: String,
-    /// `ID:SECRET`, or `ID:SECRET:TOKEN`.
-    credentials: String,
+    /// `ID:SECRET`, or `ID:SECRET:TOKEN`; of the identity otherwise.
+    credentials: Option<String>,
     /// `x-amz-target`
     operation: Option<String>,
 }
@@ -71,6 +77,11 @@ pub struct Remote {
     what: What,
     timeout: Duration,
     guarded: bool,
+    /// Longest answer that is read.
+    most: usize,
+    identity: Option<String>,
+    /// Where the current token of the identity is.
+    slot: OnceLock<Arc<CredentialSlot>>,
     pool: Pool,
     failures: AtomicU32,
     open_until: AtomicU64,
@@ -107,6 +118,9 @@ impl Remote {
             what,
             timeout: Duration::from_millis(timeout_ms),
             guarded,
+            most: call::ANSWER,
+            identity: None,
+            slot: OnceLock::new(),
             pool: Pool::new(THREADS),
             failures: AtomicU32::new(0),
             open_until: AtomicU64::new(0),
@@ -125,7 +139,25 @@ impl Remote {
         }
         let reading = told.reading.compile().map_err(wrong)?;
         let what = What::Calls(Box::new(Calls { input: told.input, output: told.output, each: told.each, reading }));
-        Remote::new(what, told.timeout_ms, guarded && !told.private)
+        let most = if told.private { OWN_ANSWER } else { call::ANSWER };
+        let identity = told.identity;
+        Ok(Remote { most, identity, ..Remote::new(what, told.timeout_ms, guarded && !told.private)? })
+    }
+
+    /// Gives the identity its slot.
+    pub fn bind(&self, slot: impl FnOnce(&str) -> Arc<CredentialSlot>) {
+        if let Some(identity) = &self.identity {
+            self.slot.get_or_init(|| slot(identity));
+        }
+    }
+
+    /// The identity's token; outer `None`: there should be one, and is none.
+    fn token(&self) -> Option<Option<Arc<Secret>>> {
+        if self.identity.is_none() {
+            return Some(None);
+        }
+        let token = self.slot.get().and_then(|slot| slot.load().clone());
+        token.filter(|token| !token.expose().is_empty()).map(Some)
     }
 
     /// Portkey's checks that ask somebody.
@@ -229,9 +261,9 @@ impl Remote {
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut headers: Vec<(String, String)> =
             asked.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        if let Some(sign) = &asked.sign
-            && let Err(error) = signed(sign, &asked.url, &body, &mut headers)
-        {
+        let Some(token) = self.token() else { return Outcome::failed("its identity has no token") };
+        let token = token.as_ref().map(|token| token.expose());
+        if let Err(error) = authorized(asked, token, &body, &mut headers) {
             return Outcome::failed(error);
         }
         let call = Call {
@@ -242,7 +274,7 @@ impl Remote {
             timeout: self.timeout,
             guarded: self.guarded,
             pool: Some((&self.pool, thread)),
-            most: call::ANSWER,
+            most: self.most,
         };
         match call.send().await {
             Ok((status, answer)) if (200..300).contains(&status) => reading.read(&answer, view, pieces),
@@ -252,11 +284,38 @@ impl Remote {
     }
 }
 
+/// Adds the headers that say who asks. `token`: the identity's.
+fn authorized(
+    asked: &Asked,
+    token: Option<&[u8]>,
+    body: &[u8],
+    headers: &mut Vec<(String, String)>,
+) -> Result<(), String> {
+    match (&asked.sign, token) {
+        (Some(sign), token) => {
+            let credentials = token.or(sign.credentials.as_deref().map(str::as_bytes));
+            signed(sign, credentials.unwrap_or_default(), &asked.url, body, headers)
+        }
+        (None, Some(token)) => {
+            let token = std::str::from_utf8(token).map_err(|_| "the token is no text".to_string())?;
+            headers.push(("authorization".to_string(), format!("Bearer {token}")));
+            Ok(())
+        }
+        (None, None) => Ok(()),
+    }
+}
+
 /// Adds the headers that sign a call to AWS.
-fn signed(sign: &Sign, url: &str, body: &[u8], headers: &mut Vec<(String, String)>) -> Result<(), String> {
+fn signed(
+    sign: &Sign,
+    credentials: &[u8],
+    url: &str,
+    body: &[u8],
+    headers: &mut Vec<(String, String)>,
+) -> Result<(), String> {
     let base = BaseUrl::parse(url)?;
-    let credentials = sigv4::Credentials::parse(sign.credentials.as_bytes())
-        .ok_or_else(|| "the access key is no `ID:SECRET`".to_string())?;
+    let credentials =
+        sigv4::Credentials::parse(credentials).ok_or_else(|| "the access key is no `ID:SECRET`".to_string())?;
     let signer = Signer {
         region: sign.region.clone(),
         service: sign.service.clone(),

@@ -5,6 +5,7 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::guard::Action;
 use crate::guard::check::{Change, Outcome, View};
 
 /// Of a reply that is told, in bytes.
@@ -30,6 +31,8 @@ pub struct Reading {
     data: Option<String>,
     /// Why it failed, for the caller.
     reason: Option<String>,
+    /// What is done when it failed; what is no action leaves it to the guardrail.
+    does: Option<String>,
     /// Texts in the places of those that were sent, in their order.
     texts: Option<String>,
     /// Spans of a text that are cut out.
@@ -177,6 +180,7 @@ impl Reading {
         let hard = self.hard.iter().any(|test| test.holds(&reply));
         let mut outcome = Outcome::of(!hard && !self.fail.iter().any(|test| test.holds(&reply)), self.told(&reply));
         outcome.hard = hard;
+        outcome.does = self.does.as_deref().and_then(|path| Action::parse(found(&reply, path).first()?.as_str()?));
         outcome.reason = self.reason.as_deref().and_then(|path| {
             let reasons: Vec<&str> = found(&reply, path).into_iter().filter_map(Value::as_str).collect();
             (!reasons.is_empty()).then(|| reasons.join("; ").chars().take(500).collect())

@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 use crate::guard::check::View;
 use crate::guard::texts::{self, Piece};
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "text",
     "texts",
+    "roles",
     "messages",
     "prompt",
     "answer",
@@ -77,6 +78,7 @@ fn named(name: &str, view: &View, pieces: &[usize]) -> Value {
     match name {
         "text" => joined(&mut chosen()),
         "texts" => chosen().map(|piece| piece.text.clone()).collect(),
+        "roles" => chosen().map(|piece| piece.role.to_string()).collect(),
         "messages" => {
             let mut all = if view.output { messages(earlier().iter()) } else { Vec::new() };
             all.extend(messages(chosen()));

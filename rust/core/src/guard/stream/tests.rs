@@ -49,6 +49,7 @@ pub(super) fn side(regex: &str, action: &str, stream: &str) -> Side {
         patterns: vec![pattern],
         checks: None,
         keeps_s: 0,
+        unscannable: "allow".into(),
     };
     compile(&[rule], &[0], &Record::default(), 400).expect("compiles").output.expect("looks at answers")
 }

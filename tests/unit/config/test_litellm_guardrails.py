@@ -118,7 +118,7 @@ TABLE: list[tuple[str, Json, str, Json]] = [
 def converted(load: Any, *items: Json) -> Any:
     params = {"model": "openai/m", "api_base": "http://127.0.0.1:9/v1", "api_key": "k"}
     config = {"model_list": [{"model_name": "m", "litellm_params": params}], "guardrails": list(items)}
-    return load(yaml.safe_dump(config), {}, "config.yaml")
+    return load(yaml.safe_dump(config, sort_keys=False), {}, "config.yaml")
 
 
 def item(kind: str, mode: Any = "pre_call", **params: Any) -> Json:

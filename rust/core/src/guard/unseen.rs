@@ -247,7 +247,7 @@ impl Visitor for Eye<'_> {
         }
         // Words are text, whatever member they stand in.
         let words = value.iter().any(u8::is_ascii_whitespace);
-        if value.starts_with(b"data:") && !words || self.is_part(path) && !words {
+        if !words && (value.starts_with(b"data:") || self.is_part(path)) {
             self.part(path);
         } else if ASKED.contains(&root) {
             self.found.text = true;

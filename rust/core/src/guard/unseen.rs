@@ -100,6 +100,7 @@ impl Reach {
             Op::ImagesGenerations | Op::ImagesEdits | Op::ImagesVariations => (Seen::Either, Seen::Media),
             Op::AudioSpeech => (Seen::Text, Seen::Media),
             Op::AudioTranscriptions | Op::AudioTranslations => (Seen::Either, Seen::Text),
+            Op::PassThrough => (Seen::Either, Seen::Either),
             Op::Realtime => (Seen::Session, Seen::Session),
         };
         Reach { request, answer }

@@ -266,6 +266,14 @@ CALLS = [
     Sent("GET", "/model/info", fields="data.0.model_name data.0.litellm_params.model data.0.model_info.id"),
     Sent("GET", "/global/spend", fields="spend max_budget"),
     Sent("GET", "/spend/logs", fields="0.request_id 0.spend 0.model 0.startTime"),
+    Sent(
+        "GET",
+        "/spend/logs/v2?page=1&page_size=10&sort_by=startTime&sort_order=desc&status_filter=success",
+        fields="data.0.request_id data.0.spend data.0.startTime total page page_size total_pages",
+    ),
+    Sent(
+        "GET", "/spend/logs/ui?start_date=2026-01-01 00:00:00&team_id=core", fields="data.0.model_group total"
+    ),
     Sent("GET", "/global/spend/teams", fields="daily_spend teams total_spend_per_team.0.value"),
     Sent("GET", "/global/spend/keys?limit=5", fields="0.api_key 0.total_spend"),
     Sent("GET", "/global/spend/models", fields="0.model 0.total_spend"),

@@ -79,6 +79,20 @@ TAG: Inert = {"models": _EMPTY, "model_info": _EMPTY}
 GROUP: Inert = {"model_ids": _EMPTY}
 TEAM_QUERY: Inert = {"status": _EMPTY}
 TAG_QUERY: Inert = {"start_date": _EMPTY, "end_date": _EMPTY}
+_NO: Sequence[Any] = (*_EMPTY_OR_FALSE, "false", "False")
+LOGS_QUERY: Inert = {
+    "session_id": _EMPTY,
+    "session_cursor": _EMPTY,
+    "group_by_session": _NO,
+    "cache_hit_filter": _EMPTY,
+    "span_type": _EMPTY,
+    "key_alias": _EMPTY,
+    "error_code": _EMPTY,
+    "error_message": _EMPTY,
+    "search": _EMPTY,
+    "used_client_oauth_token": _NO,
+    "exclude_internal_health_checks": _NO,
+}
 
 REGENERATE: Inert = {**KEY_SETTINGS, "new_master_key": _EMPTY}
 

@@ -90,21 +90,19 @@ async def spend_logs(services: Services, call: Call[Nothing, LogsQuery]) -> list
         if query.request_id is not None:
             attempts = await services.ledger.of_request(query.request_id, query.limit)
         elif query.api_key is not None:
-            attempts = await services.ledger.of_key(await _key_id(services, query.api_key), query.limit)
+            attempts = await services.ledger.of_key(await key_id_of(services, query.api_key), query.limit)
         else:
             attempts = await services.ledger.newest(query.limit)
     except LedgerError as error:
-        raise _unavailable(error) from error
+        raise unavailable(error) from error
+    return await logs_of(services, attempts)
+
+
+async def logs_of(services: Services, attempts: Sequence[Attempt]) -> list[SpendLog]:
+    """Those are marked whose provider billed as much for their day and model."""
     tokens = await services.keys.tokens(attempt.key_id for attempt in attempts if attempt.key_id)
     places = _places(services)
     logs = [_log(services, attempt, tokens, places) for attempt in attempts]
-    return await _reconciled(services, attempts, logs)
-
-
-async def _reconciled(
-    services: Services, attempts: Sequence[Attempt], logs: list[SpendLog]
-) -> list[SpendLog]:
-    """With those marked whose provider billed as much for their day and model."""
     days = [attempt.at_us // DAY_US for attempt in attempts]
     agreed = await bills.agreed(services.database, min(days), max(days)) if days else set()
     return [
@@ -117,7 +115,7 @@ async def global_spend(services: Services, call: Call[Nothing, Nothing]) -> Glob
     try:
         totals = await services.ledger.totals()
     except LedgerError as error:
-        raise _unavailable(error) from error
+        raise unavailable(error) from error
     return GlobalSpend(
         spend=Usd(totals.cost_pico),
         api_requests=totals.attempts,
@@ -128,7 +126,7 @@ async def global_spend(services: Services, call: Call[Nothing, Nothing]) -> Glob
     )
 
 
-async def _key_id(services: Services, name: str) -> str:
+async def key_id_of(services: Services, name: str) -> str:
     if services.keys.is_master(name):
         return MASTER_ID
     record = await services.keys.find(name)
@@ -196,5 +194,5 @@ def _name(names: Sequence[str], code: int) -> str:
     return names[code] if 0 <= code < len(names) else str(code)
 
 
-def _unavailable(error: LedgerError) -> ApiError:
+def unavailable(error: LedgerError) -> ApiError:
     return ApiError(503, str(error), type="api_error", code="ledger_unavailable")

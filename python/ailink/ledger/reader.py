@@ -105,7 +105,7 @@ _COLUMNS = """
     a.status, a.class, a.input, a.output, a.cache_read, a.cache_write, a.reasoning, a.audio_input,
     a.audio_output, a.units, a.cost_pico, a.at_us, a.duration_us, a.ttft_us, a.overhead_us
 """
-_ATTEMPTS = f"""
+ATTEMPTS = f"""
     SELECT {_COLUMNS} FROM attempt a
     LEFT JOIN dict k ON k.id = a.key_id
     LEFT JOIN dict m ON m.id = a.model_id
@@ -114,10 +114,10 @@ _ATTEMPTS = f"""
 """
 # On one node numbers grow with time; those of several nodes have nothing to do with each other.
 _LATEST = {"sqlite": "a.attempt_id DESC", "postgresql": "a.at_us DESC, a.attempt_id DESC"}
-_NEWEST = f"{_ATTEMPTS} ORDER BY {{}} LIMIT ?"
-_OF_KEY = f"{_ATTEMPTS} WHERE a.key_id = ? ORDER BY {{}} LIMIT ?"
+_NEWEST = f"{ATTEMPTS} ORDER BY {{}} LIMIT ?"
+_OF_KEY = f"{ATTEMPTS} WHERE a.key_id = ? ORDER BY {{}} LIMIT ?"
 _OF_REQUEST = (
-    f"{_ATTEMPTS} WHERE a.request_id = ? AND a.attempt_id BETWEEN ? AND ? ORDER BY a.attempt_id LIMIT ?"
+    f"{ATTEMPTS} WHERE a.request_id = ? AND a.attempt_id BETWEEN ? AND ? ORDER BY a.attempt_id LIMIT ?"
 )
 _COSTS = """
     SELECT lower(hex(request_id)), sum(cost_pico) FROM attempt

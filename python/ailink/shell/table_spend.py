@@ -6,11 +6,13 @@ from typing import Any
 
 from ailink.admin import activity_handlers as activity
 from ailink.admin import ending_handlers as ending
+from ailink.admin import litellm_fields as litellm
+from ailink.admin import log_handlers as logs
 from ailink.admin import report_handlers as reports
-from ailink.shell.policy import needs
+from ailink.shell.policy import Policy, needs
 from ailink.shell.route import Route, route
 
-READ = needs("spend.read")
+ADMIN, READ = Policy.ADMIN, needs("spend.read")
 
 # fmt: off
 SPEND_ROUTES: tuple[Route, ...] = (
@@ -28,6 +30,10 @@ SPEND_ROUTES: tuple[Route, ...] = (
           tag="Models", query=ending.EndingQuery, response=ending.EndingView),
     route("GET", "/global/activity", READ, reports.activity, "Requests and tokens, day by day", tag="Spend",
           query=reports.DaysQuery, response=reports.GlobalActivity),
+    route("GET", "/spend/logs/v2", ADMIN, logs.page, "Upstream attempts by pages", tag="Spend",
+          query=logs.LogsPageQuery, inert_query=litellm.LOGS_QUERY, response=logs.LogsPage),
+    route("GET", "/spend/logs/ui", ADMIN, logs.page, "Upstream attempts by pages", tag="Spend",
+          query=logs.LogsPageQuery, inert_query=litellm.LOGS_QUERY, response=logs.LogsPage),
     route("GET", "/spend/keys", READ, reports.keys, "Keys that spent most", tag="Spend",
           query=reports.DaysQuery, response=list[reports.KeySpend]),
     route("GET", "/spend/users", READ, reports.spenders, "Users that spent most", tag="Spend",

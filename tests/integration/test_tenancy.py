@@ -146,3 +146,36 @@ def test_a_repeat_happens_once(gateway: Gateway) -> None:
     assert second.headers["idempotent-replayed"] == "true"
     other = gateway.http.post("/key/generate", json={"key_alias": "twice"}, headers=headers)
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("info", "update", "change"),
+    [
+        ("/key/info?key={key}", "/key/update", {"key": "{key}", "max_budget": 7}),
+        ("/team/info?team_id=versions", "/team/update", {"team_id": "versions", "max_budget": 7}),
+        ("/user/info?user_id=versions", "/user/update", {"user_id": "versions", "max_budget": 7}),
+        ("/v2/user/info?user_id=versions", "/user/update", {"user_id": "versions", "max_budget": 8}),
+        (
+            "/organization/info?organization_id=versions",
+            "PATCH /organization/update",
+            {"organization_id": "versions", "max_budget": 7},
+        ),
+    ],
+)
+def test_a_change_of_what_was_changed_meanwhile_is_refused(
+    gateway: Gateway, info: str, update: str, change: dict[str, Any]
+) -> None:
+    """By the version that was read, told as an ETag and asked for with `If-Match`."""
+    if gateway.http.get("/team/info?team_id=versions", headers=gateway.admin).status_code == 404:
+        gateway.call("/organization/new", {"organization_id": "versions", "organization_alias": "Versions"})
+        gateway.call("/team/new", {"team_id": "versions"})
+        gateway.call("/user/new", {"user_id": "versions", "auto_create_key": False})
+    key = gateway.call("/key/generate", {})["token"]
+    read = gateway.http.get(info.format(key=key), headers=gateway.admin)
+    headers = {**gateway.admin, "If-Match": read.headers["etag"]}
+    method, _, path = update.rpartition(" ")
+    body = {name: key if value == "{key}" else value for name, value in change.items()}
+    answers = [gateway.http.request(method or "POST", path, json=body, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 412], answers[0].text
+    again = gateway.http.get(info.format(key=key), headers=gateway.admin)
+    assert again.headers["etag"] != read.headers["etag"]

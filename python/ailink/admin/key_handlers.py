@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ailink.admin.call import MASTER_ID, Call, Nothing
+from ailink.admin.call import MASTER_ID, Call, Nothing, Tagged
+from ailink.admin.changes import etag
 from ailink.admin.durations import instant
 from ailink.admin.errors import ApiError, bad_request
 from ailink.admin.key_fields import (
@@ -63,7 +64,7 @@ async def generate_service_account(services: Services, call: Call[ServiceAccount
     return await _new_view(services, raw, record)
 
 
-async def info(services: Services, call: Call[Nothing, KeyInfoQuery]) -> KeyInfoView:
+async def info(services: Services, call: Call[Nothing, KeyInfoQuery]) -> Tagged[KeyInfoView]:
     """A caller sees the keys his role reaches, a key sees itself; any other key does not exist for it."""
     name = call.query.key
     if name is None:
@@ -74,7 +75,8 @@ async def info(services: Services, call: Call[Nothing, KeyInfoQuery]) -> KeyInfo
         record = await services.keys.find(name)
     if record is None or not visible(call.caller.acting, record):
         raise key_not_found()
-    return KeyInfoView(key=name or record.digest, info=KeyInfo(**await _fields(services, record)))
+    view = KeyInfoView(key=name or record.digest, info=KeyInfo(**await _fields(services, record)))
+    return Tagged(view, etag(record.version))
 
 
 async def info_of_many(services: Services, call: Call[KeysQuery, Nothing]) -> KeysInfoView:

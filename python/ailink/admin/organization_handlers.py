@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET
 
 from ailink.admin import members
-from ailink.admin.call import Call, Caller, Nothing
+from ailink.admin.call import Call, Caller, Nothing, Tagged
+from ailink.admin.changes import etag
 from ailink.admin.errors import not_found
 from ailink.admin.holders import (
     check_budget,
@@ -72,9 +73,9 @@ async def new(services: Services, call: Call[NewOrganization, Nothing]) -> Organ
     return (await views(services, [record]))[0]
 
 
-async def info(services: Services, call: Call[Nothing, OrganizationQuery]) -> OrganizationView:
+async def info(services: Services, call: Call[Nothing, OrganizationQuery]) -> Tagged[OrganizationView]:
     record = await _found(services, call.caller, call.query.organization_id)
-    return (await views(services, [record]))[0]
+    return Tagged((await views(services, [record]))[0], etag(record.version))
 
 
 async def info_of_many(services: Services, call: Call[OrganizationsInfo, Nothing]) -> list[OrganizationView]:

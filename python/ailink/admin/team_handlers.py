@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ailink.admin import key_handlers, members, teams
-from ailink.admin.call import Call, Caller, Nothing
+from ailink.admin.call import Call, Caller, Nothing, Tagged
+from ailink.admin.changes import etag
 from ailink.admin.holders import found, pages
 from ailink.admin.key_owner import MEMBER_ROUTES, visible
 from ailink.admin.services import Services
@@ -75,19 +76,20 @@ async def restore(services: Services, call: Call[Nothing, Nothing]) -> TeamView:
     return await view(services, record)
 
 
-async def info(services: Services, call: Call[Nothing, TeamQuery]) -> TeamInfoView:
+async def info(services: Services, call: Call[Nothing, TeamQuery]) -> Tagged[TeamInfoView]:
     query = call.query
     team = await _found(services, call.caller, query.team_id)
     joined = (await members.of(services.database, "team", [team.id]))[team.id]
     found_keys = await keys.of(services.database, "team_id", [team.id])
     limit = KEYS_SHOWN if query.key_limit is None else query.key_limit
     shown = [row for row in found_keys if visible(call.caller.acting, row)][:limit]
-    return TeamInfoView(
+    found = TeamInfoView(
         team_id=team.id,
         team_info=await view(services, team),
         keys=await key_handlers.row_views(services, shown),
         team_memberships=await membership_views(services, joined),
     )
+    return Tagged(found, etag(team.version))
 
 
 async def list_teams(services: Services, call: Call[Nothing, TeamsQuery]) -> list[TeamView]:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from ailink.admin import key_handlers, members, team_handlers, users
-from ailink.admin.call import Call, Nothing
+from ailink.admin.call import Call, Nothing, Tagged
+from ailink.admin.changes import etag
 from ailink.admin.errors import ApiError, not_found
 from ailink.admin.holders import found, pages
 from ailink.admin.key_fields import GenerateKey
@@ -90,7 +91,7 @@ async def new(services: Services, call: Call[NewUser, Nothing]) -> NewUserView:
     return NewUserView(**values)
 
 
-async def info(services: Services, call: Call[Nothing, UserQuery]) -> UserInfoView:
+async def info(services: Services, call: Call[Nothing, UserQuery]) -> Tagged[UserInfoView]:
     """Without `user_id`, the caller himself."""
     user = await _found(services, call)
     actor = call.caller.acting
@@ -98,16 +99,18 @@ async def info(services: Services, call: Call[Nothing, UserQuery]) -> UserInfoVi
     joined = await members.of_user(services.database, user.id, "team")
     reach = actor.reach("teams.read")
     teams = await team_rows.many(services.database, reach, [member.holder_id for member in joined])
-    return UserInfoView(
+    found = UserInfoView(
         user_id=user.id,
         user_info=(await views(services, [user]))[0],
         keys=await key_handlers.row_views(services, own),
         teams=await team_handlers.views(services, list(teams.values())),
     )
+    return Tagged(found, etag(user.version))
 
 
-async def flat_info(services: Services, call: Call[Nothing, UserQuery]) -> UserView:
-    return (await views(services, [await _found(services, call)]))[0]
+async def flat_info(services: Services, call: Call[Nothing, UserQuery]) -> Tagged[UserView]:
+    user = await _found(services, call)
+    return Tagged((await views(services, [user]))[0], etag(user.version))
 
 
 async def update(services: Services, call: Call[UpdateUser, Nothing]) -> UpdatedUser:

@@ -16,8 +16,6 @@ mod totals;
 mod worker;
 
 #[cfg(test)]
-mod model_tests;
-#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

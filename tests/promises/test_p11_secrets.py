@@ -137,6 +137,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, leaky: Double) -> Iterator[P
             yield Place(cluster, postgres, redis, database, directory, secrets, {})
 
 
+@pytest.mark.slow
 def test_no_canary_is_found_anywhere(place: Place, leaky: Double, figures: Figures) -> None:
     key, old = minted(place)
     place.secrets.update({"virtual key": key.secret, "virtual key before its rotation": old})

@@ -20,6 +20,7 @@ from tests.harness import (
     make_config,
     make_deployment,
     make_model,
+    message,
 )
 
 SHORT = {"connect": "400ms", "first_byte": "400ms", "idle": "400ms", "total": "20s"}
@@ -31,6 +32,19 @@ SENT = {
     "first byte: close": ("drop=close", "connection_lost"),
     "first byte: silence": ("drop=stall", "timeout"),
     "status": ("status=503", "server_error"),
+}
+BODY = {
+    "body: reset": ("reset_at_byte=20", "connection_lost"),
+    "body: close": ("close_at_byte=20", "connection_lost"),
+    "body: silence": ("stall_at_byte=20", "timeout"),
+}
+STREAM = {
+    "before events: reset": ("reset_at_byte=0", "connection_lost"),
+    "before events: close": ("close_at_byte=0", "connection_lost"),
+    "before events: silence": ("stall_at_byte=0", "timeout"),
+    "before text: reset": ("reset_at_event=0", "connection_lost"),
+    "before text: close": ("close_at_event=0", "connection_lost"),
+    "before text: an error event": ("error_at_event=0", "server_error"),
 }
 AFTER = {
     "after text: reset": "reset_at_event=2", "after text: close": "close_at_event=2",
@@ -76,12 +90,17 @@ def gateway(
         good = make_deployment(provider, TEXT, dialect=dialect, id=f"{place}-good", model="good", order=1)
         return make_model(name, first, good, retries=1, routing={"breaker": {"open": "0s"}})
 
-    scripts = {name: script for name, (script, _) in SENT.items()} | AFTER
+    scripts = {name: script for name, (script, _) in (SENT | BODY | STREAM).items()} | AFTER
     config = make_config(
         *(
             pair(f"{dialect}: {name}", script, dialect)
             for name, script in scripts.items()
             for dialect in DIALECTS
+        ),
+        make_model(
+            "none",
+            *(make_deployment(provider, "reset_at_event=0", model=f"none-{n}") for n in "ab"),
+            retries=1,
         ),
         pair("connect", "", bad="http://127.0.0.1:9"),
         pair("tls", "", bad=provider.url.replace("http:", "https:")),
@@ -126,16 +145,16 @@ def saved(gateway: Gateway, answer: httpx.Response, outcome: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("phase", SENT)
+@pytest.mark.parametrize("phase", SENT | BODY)
 def test_a_whole_answer_is_saved(gateway: Gateway, key: Key, phase: str, dialect: str) -> None:
-    saved(gateway, ask(gateway, key, f"{dialect}: {phase}"), SENT[phase][1])
+    saved(gateway, ask(gateway, key, f"{dialect}: {phase}"), (SENT | BODY)[phase][1])
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("phase", SENT)
+@pytest.mark.parametrize("phase", SENT | STREAM)
 def test_a_stream_is_saved(gateway: Gateway, key: Key, phase: str, dialect: str) -> None:
     answer = ask(gateway, key, f"{dialect}: {phase}", stream=True)
-    saved(gateway, answer, SENT[phase][1])
+    saved(gateway, answer, (SENT | STREAM)[phase][1])
     assert answer.text.endswith("data: [DONE]\n\n")
     # One beginning and one end.
     events = [event.json() for event in events_of(answer.content) if event.data.startswith("{")]
@@ -175,3 +194,19 @@ def test_nothing_is_said_twice(
     assert len(provider.requests(mark)) == 1
     [row] = rows(gateway, answer, 1)
     assert row["status"] == "failure"
+
+
+def test_claudes_client_sees_one_message(gateway: Gateway, key: Key) -> None:
+    answer = gateway.http.post(
+        "/v1/messages", json=message("anthropic: before text: reset", stream=True), headers=key.bearer
+    )
+    names = [event.name for event in events_of(answer.content)]
+    assert (names.count("message_start"), names.count("message_stop"), names.count("error")) == (1, 1, 0)
+    rows(gateway, answer, 2)
+
+
+def test_nobody_is_left(gateway: Gateway, key: Key) -> None:
+    """Where all break off before text, the caller gets an error with a status, not half a stream."""
+    answer = ask(gateway, key, "none", stream=True)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_connection_lost")
+    rows(gateway, answer, 2)

@@ -178,7 +178,6 @@ impl Attempt {
         self.first_byte = Some(wait);
         self.deployment.metrics.of(self.shard.index).first_byte(wait);
         if (200..300).contains(&status) {
-            self.tell(Sign::Success, now);
             if self.overload.most > 0 {
                 let class = if self.stream { Class::Stream } else { Class::Whole };
                 let ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
@@ -188,6 +187,11 @@ impl Attempt {
                 self.deployment.first_byte.record(wait.as_secs_f64() * 1e6, ns_at(now));
             }
         }
+    }
+
+    /// Something of worth has come: the deployment is well.
+    pub fn begun(&self, now: Instant) {
+        self.tell(Sign::Success, now);
     }
 
     /// What is left of a sign for the deployment, where it has several credentials.

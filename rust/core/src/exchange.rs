@@ -127,6 +127,8 @@ pub struct Answer {
     pub inflate: Option<Box<Inflate>>,
     /// For a provider that puts its events into envelopes.
     pub chunks: Option<Chunks>,
+    /// What of its body has been read.
+    pub begun: Bytes,
     pub attempt: Attempt,
     pub deployment: u32,
     /// When the head was complete.
@@ -210,6 +212,8 @@ pub struct Exchange {
     pub question: u64,
     /// What its config object makes of it.
     pub plan: Option<Box<Plan>>,
+    /// The request has headers of Portkey's, and its answer shall have them.
+    pub asked_as_portkey: bool,
     /// What becomes of the answer when it is to be kept.
     pub kept: Option<Box<Kept>>,
     /// Something that a provider keeps is asked for.
@@ -228,6 +232,8 @@ pub struct Exchange {
     pub decision: Option<Box<Decision>>,
     /// Models already tried, so that fallbacks never go in circles.
     pub visited: SmallVec<[u32; 4]>,
+    /// Models that may still stand in, those of the last one that failed first.
+    pub standins: SmallVec<[u32; 4]>,
     // reserve
     pub reservation: Option<Reservation>,
     // attempt
@@ -320,6 +326,7 @@ impl Exchange {
             hit: None,
             question: 0,
             plan: None,
+            asked_as_portkey: false,
             kept: None,
             object: None,
             provider: None,
@@ -329,6 +336,7 @@ impl Exchange {
             forced: false,
             decision: opening.decision,
             visited: SmallVec::new(),
+            standins: SmallVec::new(),
             reservation: None,
             marks: 0,
             race: None,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::hub::{Feature, Treatment, Unsupported};
 use super::{anthropic_messages, bedrock_converse, cohere, gemini, openai_chat, openai_responses};
+use crate::endpoint::Dialect;
 
 /// One wire format of a conversation: its request, its answer, its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,18 @@ impl Format {
     /// Those that providers are asked in.
     pub const ALL: [Format; 6] =
         [Format::Chat, Format::Messages, Format::Responses, Format::Gemini, Format::Cohere, Format::Converse];
+
+    /// What its streams are watched by.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Format::Chat | Format::Completions => Dialect::OpenAi,
+            Format::Messages => Dialect::Anthropic,
+            Format::Gemini => Dialect::Gemini,
+            Format::Cohere => Dialect::Cohere,
+            Format::Converse => Dialect::Bedrock,
+            Format::Responses => Dialect::Responses,
+        }
+    }
 
     /// As documentation and errors name it.
     pub fn name(self) -> &'static str {

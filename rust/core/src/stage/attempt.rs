@@ -4,6 +4,7 @@
 //! was sent has a row in the ledger, whatever became of it; what could not be sent has none.
 
 mod ask;
+mod begin;
 mod connect;
 mod failed;
 mod fallback;

@@ -39,7 +39,7 @@ use crate::wire::json::{JsonErrorKind, Kind, Value, scan_object};
 const WHOLE_MAX: usize = 256 * 1024;
 
 /// The same for answers that are to be cached: what fits the cache is read whole.
-fn whole_max(exchange: &Exchange) -> usize {
+pub fn whole_max(exchange: &Exchange) -> usize {
     match &exchange.fill {
         None => WHOLE_MAX,
         Some(_) => exchange.shard.shared.state.cache.max_entry_bytes().max(WHOLE_MAX),
@@ -111,12 +111,12 @@ fn deployment_is_enveloped(exchange: &Exchange, answer: &Answer) -> bool {
             .is_some_and(|kind| is(kind.as_bytes(), dialect::bedrock_converse::STREAM_TYPE.as_bytes()))
 }
 
-fn is(content_type: &[u8], wanted: &[u8]) -> bool {
+pub fn is(content_type: &[u8], wanted: &[u8]) -> bool {
     content_type.get(..wanted.len()).is_some_and(|head| head.eq_ignore_ascii_case(wanted))
 }
 
 /// JSON, or what does not say what it is.
-fn is_json(content_type: &[u8]) -> bool {
+pub fn is_json(content_type: &[u8]) -> bool {
     let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let suffix = kind.len().checked_sub(5).and_then(|at| kind.get(at..));
     kind.is_empty()
@@ -202,7 +202,7 @@ async fn read_whole(exchange: &Exchange, answer: &mut Answer, longest: usize) ->
     };
     let total = deployment.timeouts.total.saturating_sub(answer.received - exchange.started);
     let limit = deployment.timeouts.idle.min(total);
-    let mut first = Bytes::new();
+    let mut first = std::mem::take(&mut answer.begun);
     let mut grown = BytesMut::new();
     loop {
         let frame = std::future::poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body));
@@ -233,7 +233,7 @@ async fn read_whole(exchange: &Exchange, answer: &mut Answer, longest: usize) ->
     }
 }
 
-fn lost(provider: &str, error: &IoError) -> (Outcome, Error) {
+pub fn lost(provider: &str, error: &IoError) -> (Outcome, Error) {
     let text = format!("The answer of provider '{provider}' broke off: {error}.");
     match error {
         IoError::Wire(WireError::Truncated) => (Outcome::ConnectionLost, Error::new(Code::UpstreamReset, text)),

@@ -81,7 +81,7 @@ impl Upstream {
             inflate: answer.inflate,
             chunks: answer.chunks,
             keep_alive: answer.head.keep_alive,
-            start,
+            start: if start.is_empty() { answer.begun } else { start },
             status: answer.head.status.as_u16(),
             provider,
             deployment,

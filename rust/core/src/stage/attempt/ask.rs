@@ -3,6 +3,7 @@
 use std::iter;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::connect::connect;
@@ -122,9 +123,17 @@ pub async fn ask(
             if deployment.measures.usage {
                 quota_told(deployment, &head.headers, ns_at(now));
             }
-            let answer =
-                Answer { conn, head, inflate: None, chunks: None, attempt, deployment: index, received: now, intent };
-            let answer = Box::new(answer);
+            let answer = Box::new(Answer {
+                conn,
+                head,
+                inflate: None,
+                chunks: None,
+                begun: Bytes::new(),
+                attempt,
+                deployment: index,
+                received: now,
+                intent,
+            });
             judge(exchange, deployment, answer).await
         }
         Err(error) => {

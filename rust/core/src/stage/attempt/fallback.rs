@@ -22,26 +22,26 @@ pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) ->
         exchange.shard.metrics.fallbacks.add(1);
         return Ok(Flow::Again(Stage::Authorize));
     }
+    let snapshot = exchange.snapshot.clone();
+    if let Some(model) = exchange.model.and_then(|index| snapshot.models.get(index as usize)) {
+        // What it names for itself goes before what is left of those that it stood in for.
+        exchange.standins.insert_many(0, list(model, class).iter().copied());
+    }
     // A mirror is to show how its model does.
     let may = exchange.visited.len() <= MOST && exchange.marks & marks::MIRROR == 0;
-    let next = exchange.model().filter(|_| may).and_then(|model| {
-        let mut fallbacks = list(model, class).iter().filter(|index| !exchange.visited.contains(index));
-        fallbacks.find_map(|index| {
-            let fallback = exchange.snapshot.models.get(*index as usize)?;
-            let allowed = exchange.key.as_ref().is_some_and(|key| key.may_use(&fallback.name));
-            let mut deployments = fallback.deployments.iter().filter_map(|index| exchange.deployment(*index));
-            let serves = deployments.any(|deployment| exchange.eligible(deployment, fallback.routing.translation));
-            (allowed && serves).then(|| fallback.name.to_string())
-        })
-    });
-    match next {
-        Some(name) => {
+    while may && !exchange.standins.is_empty() {
+        let index = exchange.standins.remove(0);
+        let Some(fallback) = snapshot.models.get(index as usize) else { continue };
+        let allowed = exchange.key.as_ref().is_some_and(|key| key.may_use(&fallback.name));
+        let mut deployments = fallback.deployments.iter().filter_map(|index| exchange.deployment(*index));
+        let serves = deployments.any(|deployment| exchange.eligible(deployment, fallback.routing.translation));
+        if allowed && serves && !exchange.visited.contains(&index) {
             exchange.shard.metrics.fallbacks.add(1);
-            exchange.call.model = name;
-            Ok(Flow::Again(Stage::Authorize))
+            exchange.call.model = fallback.name.to_string();
+            return Ok(Flow::Again(Stage::Authorize));
         }
-        None => Err(error),
     }
+    Err(error)
 }
 
 /// The fallbacks for a failure of this class: those of its own kind, or else the general ones.

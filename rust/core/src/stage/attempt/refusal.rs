@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::CONTENT_ENCODING;
 
+use super::begin::begin;
 use super::failed::{Failed, Failure};
 use super::retry::{class_of, retry_after};
 use crate::account::Ending;
@@ -26,8 +27,11 @@ pub async fn judge(
     deployment: &Deployment,
     answer: Box<Answer>,
 ) -> Result<Box<Answer>, Failed> {
-    if answer.head.status.is_success() || answer.head.status == StatusCode::SWITCHING_PROTOCOLS {
+    if answer.head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer);
+    }
+    if answer.head.status.is_success() {
+        return begin(exchange, deployment, answer).await;
     }
     Err(Box::pin(refused(exchange, deployment, answer)).await)
 }

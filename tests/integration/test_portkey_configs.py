@@ -108,7 +108,8 @@ def test_documented_configs(gateway: Gateway, key: Key, provider: MockProvider, 
     for path, value in row.get("sent", {}).items():
         assert member(provider.requests(mark)[-1].json(), path) == value, path
     told = {
-        "option": "last-used-option-index", "retries": "retry-attempt-count", "trace": "trace-id",
+        "option": "last-used-option-index", "retries": "retry-attempt-count", "cache": "cache-status",
+        "provider": "provider", "trace": "trace-id",
     }  # fmt: skip
     for name, header in told.items():
         if name in row:
@@ -127,7 +128,7 @@ def fair(gateway: Gateway, key: Key, provider: MockProvider, row: dict[str, Any]
 
 def test_the_table_is_whole() -> None:
     names = [row["name"] for row in ROWS]
-    assert len(set(names)) == len(names) >= 60
+    assert len(set(names)) == len(names) >= 80
     assert all({"asked", "shares", "same"} & row.keys() for row in ROWS)
     text = json.dumps(ROWS)
     operators = ("$eq", "$ne", "$in", "$nin", "$regex", "$gt", "$gte", "$lt", "$lte", "$and", "$or")
@@ -140,3 +141,33 @@ def test_targets_are_redrawn_for_others(gateway: Gateway, key: Key, provider: Mo
     for user in range(24):
         send(gateway, key, {**sticky, "headers": {"x-portkey-metadata": json.dumps({"user_id": f"u{user}"})}})
     assert set(asked(provider, mark)) == {"gpt", "claude"}
+
+
+def test_the_key_in_portkeys_header(gateway: Gateway, key: Key) -> None:
+    """Their clients put a provider's key, or none that means anything, into `Authorization`."""
+    body = chat("gpt")
+    for headers in ({}, {"authorization": "Bearer sk-of-a-provider"}, {"api-key": "x"}):
+        sent = {**headers, "x-portkey-api-key": key.secret}
+        answer = gateway.http.post("/v1/chat/completions", json=body, headers=sent)
+        assert answer.status_code == 200, answer.text
+    wrong = {"authorization": "Bearer sk-of-a-provider", "x-portkey-api-key": "sk-unknown"}
+    assert gateway.http.post("/v1/chat/completions", json=body, headers=wrong).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"x-portkey-provider": "elsewhere"}, "has no deployment at 'elsewhere'"),
+        ({"x-portkey-request-timeout": "soon"}, "'x-portkey-request-timeout' cannot be used"),
+        ({"x-portkey-default-input-guardrails": "{"}, "'x-portkey-default-input-guardrails' cannot be used"),
+        ({"x-portkey-default-output-guardrails": '[{"default.nothing": {}}]'}, "nothing"),
+    ],
+)
+def test_bad_headers(
+    gateway: Gateway, key: Key, provider: MockProvider, headers: dict[str, str], message: str
+) -> None:
+    mark = provider.mark()
+    answer = send(gateway, key, {"headers": headers})
+    assert answer.status_code == 400, answer.text
+    assert message in answer.json()["error"]["message"]
+    assert provider.requests(mark) == []

@@ -225,7 +225,8 @@ fn decide(exchange: &mut Exchange, at: &mut Stage) -> Result<Flow> {
     while stage < Stage::Attempt {
         let flow = match stage {
             Stage::Authorize => {
-                if exchange.headers.contains_key(portkey::HEADER) {
+                if portkey::is_asked(&exchange.headers) {
+                    exchange.asked_as_portkey = true;
                     parse::planned(exchange)?;
                 }
                 authorize::run(exchange)?

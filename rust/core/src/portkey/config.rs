@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::drops::Drop;
 use super::hooks::{self, Hooks};
 use crate::kernel::condition::{Condition, Fault};
 use crate::kernel::nearest::nearest;
 
+/// Members of a strategy.
+const STRATEGY: [&str; 7] = ["mode", "on_status_codes", "conditions", "default", "sticky", "cb_config", "is_open"];
 const DEPTH: usize = 8;
 /// Most targets of one strategy (Portkey's own cap).
 const TARGETS: usize = 100;
@@ -50,9 +53,11 @@ pub enum Mode {
 pub struct Settings {
     /// A provider's name, `@` left out.
     pub provider: Option<String>,
+    /// The provider is the one that the request's header names.
+    pub passthrough: bool,
     pub defaults: Map<String, Value>,
     pub overrides: Map<String, Value>,
-    pub drops: Vec<String>,
+    pub drops: Vec<Drop>,
     pub retry: Option<Retry>,
     pub timeout: Option<Duration>,
     pub cache: Option<Caching>,
@@ -73,13 +78,22 @@ pub struct Caching {
 pub struct Retry {
     pub attempts: u32,
     pub codes: Vec<u16>,
-    pub retry_after: bool,
 }
 
-/// Keys with no effect here, harmless ones.
-const IGNORED: [&str; 8] =
-    ["id", "name", "metadata", "weight", "strict_open_ai_compliance", "is_open", "on_status_codes", "forward_headers"];
-const READ: [&str; 18] = [
+/// Keys with no effect here, harmless ones. `cb_config`: every deployment has its breaker.
+const IGNORED: [&str; 9] = [
+    "id",
+    "name",
+    "metadata",
+    "weight",
+    "strict_open_ai_compliance",
+    "is_open",
+    "on_status_codes",
+    "forward_headers",
+    "cb_config",
+];
+const READ: [&str; 19] = [
+    "passthrough",
     "strategy",
     "targets",
     "provider",
@@ -107,6 +121,11 @@ impl Config {
         let value: Value =
             serde_json::from_slice(text).map_err(|error| fault("", format!("not valid JSON: {error}")))?;
         target(&value, "config", 0)
+    }
+
+    /// What a request comes to that brings no config: itself.
+    pub fn plain() -> Config {
+        Config { name: None, weight: 1.0, mode: Mode::Call, targets: Vec::new(), settings: Settings::default() }
     }
 }
 
@@ -204,10 +223,25 @@ fn text(members: &Map<String, Value>, key: &str, path: &str) -> Result<Option<St
     }
 }
 
+fn flag(members: &Map<String, Value>, key: &str, path: &str) -> Result<bool, Fault> {
+    match members.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(fault(&format!("{path}.{key}"), "expected true or false")),
+    }
+}
+
 fn mode(strategy: &Value, path: &str, targets: &[Config]) -> Result<Mode, Fault> {
     let members = members(strategy, path)?;
     let at = format!("{path}.mode");
     let name = text(&members, "mode", path)?.ok_or_else(|| fault(&at, "is missing"))?;
+    if let Some(odd) = members.keys().find(|key| !STRATEGY.contains(&key.as_str())) {
+        let hint = nearest(odd, STRATEGY.into_iter()).map_or(String::new(), |near| format!(", did you mean `{near}`?"));
+        return Err(fault(&format!("{path}.{odd}"), format!("unknown key `{odd}`{hint}")));
+    }
+    if targets.is_empty() && name == "single" {
+        return Ok(Mode::Call);
+    }
     if targets.is_empty() {
         return Err(fault(path, "a strategy needs `targets`"));
     }
@@ -291,17 +325,18 @@ fn settings(members: &Map<String, Value>, path: &str) -> Result<Settings, Fault>
     let drops = match members.get("drop_params") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(items)) => {
-            let name = |item: &Value| item.as_str().filter(|name| !name.contains('[')).map(str::to_string);
             let at = format!("{path}.drop_params");
+            let expected = "expected paths such as `a`, `a.b`, `a[0].b` or `a[*].b`";
             items
                 .iter()
-                .map(|item| name(item).ok_or_else(|| fault(&at, "expected names such as `a` or `a.b`")))
+                .map(|item| item.as_str().and_then(Drop::read).ok_or_else(|| fault(&at, expected)))
                 .collect::<Result<_, _>>()?
         }
         Some(_) => return Err(fault(&format!("{path}.drop_params"), "expected a list of names")),
     };
     Ok(Settings {
         provider: provider.map(|name| name.trim_start_matches('@').to_string()),
+        passthrough: flag(members, "passthrough", path)?,
         defaults: object("default_params")?,
         overrides: object("override_params")?,
         drops,
@@ -344,10 +379,12 @@ fn retry(value: &Value, path: &str) -> Result<Retry, Fault> {
     let members = members(value, path)?;
     let attempts = members.get("attempts").and_then(Value::as_u64);
     let attempts = attempts.ok_or_else(|| fault(&format!("{path}.attempts"), "expected a whole number"))?;
-    let flag = |key: &str| members.get(key).and_then(Value::as_bool).unwrap_or(false);
+    // A provider's word on when to come back counts always; both spellings are documented.
+    for key in ["use_retry_after_header", "use_retry_after_headers"] {
+        flag(&members, key, path)?;
+    }
     Ok(Retry {
         attempts: u32::try_from(attempts).unwrap_or(ATTEMPTS).min(ATTEMPTS),
         codes: codes(members.get("on_status_codes"), &format!("{path}.on_status_codes"))?.unwrap_or(RETRIED.to_vec()),
-        retry_after: flag("use_retry_after_header") || flag("use_retry_after_headers"),
     })
 }

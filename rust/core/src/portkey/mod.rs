@@ -4,8 +4,11 @@
 //! no addresses.
 
 pub mod config;
+mod drops;
+pub mod headers;
 pub mod hooks;
 pub mod plan;
 
 pub use config::Config;
-pub use plan::{HEADER, Plan};
+pub use headers::{Headers, is_asked};
+pub use plan::Plan;

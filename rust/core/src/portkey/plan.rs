@@ -1,15 +1,18 @@
 //! A config made into steps for one request: which call first, and where to go when it fails with this or that status.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use super::config::{Caching, Config, Mode, Retry, Settings};
+use super::drops::Drop;
+use super::headers::{CONFIG, Headers};
 use super::hooks::Hooks;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
@@ -19,8 +22,6 @@ use crate::kernel::condition::{Fact, Facts, Field};
 
 /// Most calls a config may come to for one request.
 const STEPS: usize = 64;
-/// Brings a config, or names a saved one.
-pub const HEADER: HeaderName = HeaderName::from_static("x-portkey-config");
 
 /// One call.
 #[derive(Clone, Debug)]
@@ -36,15 +37,13 @@ pub struct Step {
     pub guardrails: Vec<Arc<str>>,
     defaults: Map<String, Value>,
     overrides: Map<String, Value>,
-    drops: Vec<String>,
+    drops: Vec<Drop>,
     /// Inner strategies first.
     next: SmallVec<[Next; 2]>,
 }
 
 /// At these statuses (None: at any failure) the step to go on with.
 type Next = (Option<Arc<[u16]>>, usize);
-
-const TRACE: HeaderName = HeaderName::from_static("x-portkey-trace-id");
 
 /// What a request's config came to.
 pub struct Plan {
@@ -74,41 +73,58 @@ impl Plan {
         !std::mem::replace(&mut self.applied, true)
     }
 
-    /// The plan of a request that brings or names a config; None without one.
+    /// The plan of a request that brings or names a config, or says the like in headers; None without either.
     ///
     /// # Errors
     /// The config cannot be used: 400 with the path of the fault.
     pub fn of(exchange: &Exchange) -> Result<Option<Plan>> {
-        let Some(header) = exchange.headers.get(&HEADER) else { return Ok(None) };
-        let bytes = header.as_bytes().trim_ascii();
-        let saved;
-        let inline;
-        let config = if bytes.first() == Some(&b'{') {
-            inline = Config::parse(bytes).map_err(|fault| {
-                refused(format!("The config in '{HEADER}' cannot be used: {}: {}.", fault.path, fault.message))
-            })?;
-            &inline
-        } else {
-            let name = String::from_utf8_lossy(bytes);
-            saved = exchange.snapshot.configs.get(&*name).cloned();
-            saved.as_deref().ok_or_else(|| refused(format!("No config is saved under the name '{name}'.")))?
+        let said = Headers::read(&exchange.headers)?;
+        let mut config = match exchange.headers.get(&CONFIG) {
+            None if !said.say_something() => return Ok(None),
+            None => Cow::Owned(Config::plain()),
+            Some(header) => Plan::config(exchange, header.as_bytes().trim_ascii())?,
         };
+        if said.say_something() {
+            said.complete(config.to_mut())?;
+        }
         let facts = RequestFacts::new(exchange);
         let mut steps = Vec::new();
-        flatten(config, &Settings::default(), "config", &facts, &mut steps)?;
+        let tree = Tree { facts: &facts, provider: said.provider.as_deref() };
+        tree.flatten(&config, &Settings::default(), "config", &mut steps)?;
         let (body, model) = (exchange.call.body.clone(), exchange.call.model.clone());
         Ok(Some(Plan { steps, at: 0, applied: false, body, model, retries: 0 }))
     }
 
-    /// The headers Portkey's clients read.
-    pub fn tell(&self, request: &HeaderMap, response: &mut HeaderMap) {
-        if let Some(path) = self.step().and_then(|step| HeaderValue::from_str(&step.path).ok()) {
+    /// The config that the header brings, or names.
+    fn config<'e>(exchange: &'e Exchange, header: &[u8]) -> Result<Cow<'e, Config>> {
+        if header.first() == Some(&b'{') {
+            let read = Config::parse(header);
+            return read.map(Cow::Owned).map_err(|fault| {
+                refused(format!("The config in '{CONFIG}' cannot be used: {}: {}.", fault.path, fault.message))
+            });
+        }
+        let name = String::from_utf8_lossy(header);
+        let saved = exchange.snapshot.configs.get(&*name);
+        saved
+            .map(|saved| Cow::Borrowed(&**saved))
+            .ok_or_else(|| refused(format!("No config is saved under the name '{name}'.")))
+    }
+
+    /// Which target answered, and how often it was asked again: -1 when that was in vain.
+    pub fn tell(&self, status: StatusCode, response: &mut HeaderMap) {
+        let Some(step) = self.step() else { return };
+        if let Ok(path) = HeaderValue::from_str(&step.path) {
             response.insert(HeaderName::from_static("x-portkey-last-used-option-index"), path);
         }
-        response.insert(HeaderName::from_static("x-portkey-retry-attempt-count"), HeaderValue::from(self.retries));
-        if let Some(trace) = request.get(&TRACE) {
-            response.insert(TRACE, trace.clone());
-        }
+        let wanted = |retry: &Retry| retry.attempts > 0 && retry.codes.contains(&status.as_u16());
+        let in_vain = !status.is_success() && (self.retries > 0 || step.retry.as_ref().is_some_and(wanted));
+        let count = if in_vain { HeaderValue::from_static("-1") } else { HeaderValue::from(self.retries) };
+        response.insert(HeaderName::from_static("x-portkey-retry-attempt-count"), count);
+    }
+
+    /// Whether the step under way takes answers to similar questions.
+    pub fn is_semantic(&self) -> bool {
+        self.step().and_then(|step| step.cache).is_some_and(|cache| cache.semantic)
     }
 
     /// Goes on to the step that stands in for one that failed with these statuses; false when there is none.
@@ -169,80 +185,80 @@ fn changed(body: &Bytes, step: &Step) -> Bytes {
         members.entry(name.clone()).or_insert_with(|| value.clone());
     }
     members.extend(step.overrides.clone());
-    for path in &step.drops {
-        let (parents, last) = path.rsplit_once('.').map_or(("", path.as_str()), |(parents, last)| (parents, last));
-        let parent = parents
-            .split('.')
-            .filter(|name| !name.is_empty())
-            .try_fold(&mut members, |members, name| members.get_mut(name)?.as_object_mut());
-        if let Some(parent) = parent {
-            parent.remove(last);
-        }
-    }
-    serde_json::to_vec(&members).map(Bytes::from).unwrap_or_default()
+    let mut changed = Value::Object(members);
+    step.drops.iter().for_each(|drop| drop.apply(&mut changed));
+    serde_json::to_vec(&changed).map(Bytes::from).unwrap_or_default()
 }
 
 fn refused(text: String) -> Error {
     Error::new(Code::InvalidRequest, text).param("config")
 }
 
-fn flatten(
-    config: &Config,
-    above: &Settings,
-    path: &str,
-    facts: &RequestFacts<'_>,
-    steps: &mut Vec<Step>,
-) -> Result<()> {
-    // The outermost object is the only one without a dot.
-    let settings = inherited(&config.settings, above, path.matches('.').count());
-    let into = |index: usize, steps: &mut Vec<Step>| match config.targets.get(index) {
-        Some(target) => flatten(target, &settings, &format!("{path}.targets[{index}]"), facts, steps),
-        None => Err(refused(format!("The config has no target at {path}."))),
-    };
-    match &config.mode {
-        Mode::Call => {
-            if steps.len() >= STEPS {
-                return Err(refused(format!("The config comes to more than {STEPS} calls.")));
+/// What the targets of one request are chosen by.
+struct Tree<'t> {
+    facts: &'t RequestFacts<'t>,
+    /// As the headers name it, for targets that pass it through.
+    provider: Option<&'t str>,
+}
+
+impl Tree<'_> {
+    fn flatten(&self, config: &Config, above: &Settings, path: &str, steps: &mut Vec<Step>) -> Result<()> {
+        // The outermost object is the only one without a dot.
+        let settings = inherited(&config.settings, above, path.matches('.').count());
+        let into = |index: usize, steps: &mut Vec<Step>| match config.targets.get(index) {
+            Some(target) => self.flatten(target, &settings, &format!("{path}.targets[{index}]"), steps),
+            None => Err(refused(format!("The config has no target at {path}."))),
+        };
+        match &config.mode {
+            Mode::Call => {
+                if steps.len() >= STEPS {
+                    return Err(refused(format!("The config comes to more than {STEPS} calls.")));
+                }
+                steps.push(self.step(&config.settings, &settings, path));
+                Ok(())
             }
-            steps.push(Step {
-                path: path.to_string(),
-                // Credentials are not inherited.
-                provider: config.settings.provider.as_deref().map(Arc::from),
-                retry: settings.retry.clone(),
-                timeout: settings.timeout,
-                cache: settings.cache,
-                hooks: guards(&settings).flat_map(|hooks| hooks.hooks.iter().cloned()).collect(),
-                guardrails: guards(&settings).flat_map(|hooks| hooks.named.iter().cloned()).collect(),
-                defaults: settings.defaults.clone(),
-                overrides: settings.overrides.clone(),
-                drops: settings.drops.clone(),
-                next: SmallVec::new(),
-            });
-            Ok(())
-        }
-        Mode::Single => into(0, steps),
-        Mode::LoadBalance { sticky } => into(drawn(config, sticky, facts), steps),
-        Mode::Conditional { rules, default } => {
-            let found = rules.iter().find(|(condition, _)| condition.holds(facts)).map(|(_, then)| then);
-            let Some(name) = found.or(default.as_ref()) else {
-                return Err(refused(format!("No condition of {path} holds, and it has no default.")));
-            };
-            let index = config.targets.iter().position(|target| target.name.as_ref() == Some(name));
-            into(index.unwrap_or(usize::MAX), steps)
-        }
-        Mode::Fallback { codes } => {
-            let codes: Option<Arc<[u16]>> = codes.as_deref().map(Arc::from);
-            for index in 0..config.targets.len() {
-                let from = steps.len();
-                into(index, steps)?;
-                let to = steps.len();
-                if index + 1 < config.targets.len() {
-                    for step in steps.iter_mut().skip(from) {
-                        step.next.push((codes.clone(), to));
+            Mode::Single => into(0, steps),
+            Mode::LoadBalance { sticky } => into(drawn(config, sticky, self.facts), steps),
+            Mode::Conditional { rules, default } => {
+                let found = rules.iter().find(|(condition, _)| condition.holds(self.facts)).map(|(_, then)| then);
+                let Some(name) = found.or(default.as_ref()) else {
+                    return Err(refused(format!("No condition of {path} holds, and it has no default.")));
+                };
+                let index = config.targets.iter().position(|target| target.name.as_ref() == Some(name));
+                into(index.unwrap_or(usize::MAX), steps)
+            }
+            Mode::Fallback { codes } => {
+                let codes: Option<Arc<[u16]>> = codes.as_deref().map(Arc::from);
+                for index in 0..config.targets.len() {
+                    let from = steps.len();
+                    into(index, steps)?;
+                    let to = steps.len();
+                    if index + 1 < config.targets.len() {
+                        for step in steps.iter_mut().skip(from) {
+                            step.next.push((codes.clone(), to));
+                        }
                     }
                 }
+                Ok(())
             }
-            Ok(())
+        }
+    }
+
+    fn step(&self, own: &Settings, settings: &Settings, path: &str) -> Step {
+        let passed = self.provider.filter(|_| own.passthrough);
+        Step {
+            path: path.to_string(),
+            // Credentials are not inherited.
+            provider: own.provider.as_deref().or(passed).map(Arc::from),
+            retry: settings.retry.clone(),
+            timeout: settings.timeout,
+            cache: settings.cache,
+            hooks: guards(settings).flat_map(|hooks| hooks.hooks.iter().cloned()).collect(),
+            guardrails: guards(settings).flat_map(|hooks| hooks.named.iter().cloned()).collect(),
+            defaults: settings.defaults.clone(),
+            overrides: settings.overrides.clone(),
+            drops: settings.drops.clone(),
+            next: SmallVec::new(),
         }
     }
 }
@@ -260,6 +276,7 @@ fn inherited(own: &Settings, above: &Settings, depth: usize) -> Settings {
     };
     Settings {
         provider: own.provider.clone(),
+        passthrough: own.passthrough,
         defaults: merged(&above.defaults, &own.defaults),
         overrides: merged(&above.overrides, &own.overrides),
         drops: above.drops.iter().chain(&own.drops).cloned().collect(),

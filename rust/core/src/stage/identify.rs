@@ -15,13 +15,16 @@ use crate::state::draw::Quotas;
 use crate::state::keys::{Key, Keys};
 
 /// Headers that may carry a key, in the order they are looked at.
-pub const KEY_HEADERS: [HeaderName; 5] = [
+pub const KEY_HEADERS: [HeaderName; 6] = [
     http::header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
     HeaderName::from_static("x-litellm-api-key"),
+    PORTKEY,
 ];
+/// Portkey's clients send the gateway's key here, and may put a provider's into the others.
+const PORTKEY: HeaderName = HeaderName::from_static("x-portkey-api-key");
 
 /// # Errors
 /// The key is missing, unknown, blocked or expired.
@@ -87,7 +90,8 @@ pub fn find(keys: &Keys, headers: &HeaderMap, query: Option<&str>, connection: &
             if secret.is_empty() {
                 return Err(missing());
             }
-            keys.find(&connection.digest(credential, || keys.digest(secret)))
+            let known = keys.find(&connection.digest(credential, || keys.digest(secret)));
+            known.or_else(|| keys.find(&keys.digest(bare(headers.get(PORTKEY)?.as_bytes()))))
         }
         None => {
             let offered = || handshake::offered_key(headers);

@@ -15,6 +15,7 @@ use crate::endpoint::{Dialect, Endpoint};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange, RequestId};
 use crate::number;
+use crate::portkey;
 use crate::refusal;
 use crate::state::draw::Quotas;
 
@@ -64,8 +65,8 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
     }
     let metrics = &exchange.shard.metrics;
     metrics.request(exchange.endpoint.operation, response.status().as_u16());
-    if let Some(plan) = &exchange.plan {
-        plan.tell(&exchange.headers, response.headers_mut());
+    if exchange.asked_as_portkey {
+        as_portkey(&exchange, &mut response);
     }
     if exchange.decision.is_some() {
         explain(&exchange, response.headers_mut());
@@ -74,6 +75,20 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
     metrics.overhead.record(overhead);
     tell(&exchange, response.headers_mut(), u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
     response
+}
+
+/// The headers that Portkey's clients look for.
+fn as_portkey(exchange: &Exchange, response: &mut Response<Body>) {
+    let status = response.status();
+    let headers = response.headers_mut();
+    let semantic = !exchange.exact_only && exchange.plan.as_ref().is_some_and(|plan| plan.is_semantic());
+    portkey::headers::tell(&exchange.headers, exchange.cache, semantic, headers);
+    if let Some(deployment) = exchange.served.and_then(|index| exchange.deployment(index)) {
+        portkey::headers::tell_provider(&deployment.provider_header, headers);
+    }
+    if let Some(plan) = &exchange.plan {
+        plan.tell(status, headers);
+    }
 }
 
 /// The answer to a caller who was refused at the door.

@@ -141,7 +141,8 @@ def saved(gateway: Gateway, answer: httpx.Response, outcome: str) -> None:
     assert answer.headers["x-ailink-attempts"] == "2"
     first, second = rows(gateway, answer, 2)
     assert (first["outcome"], first["status"], second["status"]) == (outcome, "failure", "success")
-    assert first["completion_tokens"] == 0
+    # Some tell one token with the beginning of their streams.
+    assert first["completion_tokens"] <= 1
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

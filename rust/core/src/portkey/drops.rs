@@ -48,12 +48,8 @@ fn take(value: &mut Value, path: &[Step]) {
                 take(inner, rest);
             }
         }
-        (Step::Element(at), Value::Array(items)) if rest.is_empty() => {
-            if *at < items.len() {
-                items.remove(*at);
-            }
-        }
-        (Step::Element(at), Value::Array(items)) => {
+        (Step::Element(at), Value::Array(items)) if rest.is_empty() && *at < items.len() => _ = items.remove(*at),
+        (Step::Element(at), Value::Array(items)) if !rest.is_empty() => {
             if let Some(inner) = items.get_mut(*at) {
                 take(inner, rest);
             }

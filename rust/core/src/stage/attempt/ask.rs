@@ -123,17 +123,10 @@ pub async fn ask(
             if deployment.measures.usage {
                 quota_told(deployment, &head.headers, ns_at(now));
             }
-            let answer = Box::new(Answer {
-                conn,
-                head,
-                inflate: None,
-                chunks: None,
-                begun: Bytes::new(),
-                attempt,
-                deployment: index,
-                received: now,
-                intent,
-            });
+            let (inflate, chunks, begun) = (None, None, Bytes::new());
+            let answer =
+                Answer { conn, head, inflate, chunks, begun, attempt, deployment: index, received: now, intent };
+            let answer = Box::new(answer);
             judge(exchange, deployment, answer).await
         }
         Err(error) => {

@@ -42,9 +42,6 @@ STREAM = {
     "before events: reset": ("reset_at_byte=0", "connection_lost"),
     "before events: close": ("close_at_byte=0", "connection_lost"),
     "before events: silence": ("stall_at_byte=0", "timeout"),
-    "before text: reset": ("reset_at_event=0", "connection_lost"),
-    "before text: close": ("close_at_event=0", "connection_lost"),
-    "before text: an error event": ("error_at_event=0", "server_error"),
 }
 AFTER = {
     "after text: reset": "reset_at_event=2", "after text: close": "close_at_event=2",
@@ -99,9 +96,11 @@ def gateway(
         ),
         make_model(
             "none",
-            *(make_deployment(provider, "reset_at_event=0", model=f"none-{n}") for n in "ab"),
+            *(make_deployment(provider, "reset_at_byte=0", model=f"none-{n}") for n in "ab"),
             retries=1,
         ),
+        pair("role", "close_at_event=0"),
+        pair("failure", "error_at_event=0", "gemini"),
         pair("connect", "", bad="http://127.0.0.1:9"),
         pair("tls", "", bad=provider.url.replace("http:", "https:")),
         pair("write", "", bad=half_reader),
@@ -199,15 +198,30 @@ def test_nothing_is_said_twice(
 
 def test_claudes_client_sees_one_message(gateway: Gateway, key: Key) -> None:
     answer = gateway.http.post(
-        "/v1/messages", json=message("anthropic: before text: reset", stream=True), headers=key.bearer
+        "/v1/messages", json=message("anthropic: before events: reset", stream=True), headers=key.bearer
     )
     names = [event.name for event in events_of(answer.content)]
     assert (names.count("message_start"), names.count("message_stop"), names.count("error")) == (1, 1, 0)
     rows(gateway, answer, 2)
 
 
+def test_a_stream_that_begins_with_an_error_is_saved(gateway: Gateway, key: Key) -> None:
+    saved(gateway, ask(gateway, key, "failure", stream=True), "server_error")
+
+
+def test_an_event_that_has_come_is_not_held_back(gateway: Gateway, key: Key) -> None:
+    """Also where it says no more than who speaks: what follows it cannot be undone."""
+    answer = ask(gateway, key, "role", stream=True)
+    assert (answer.status_code, text_of(answer)) == (200, "")
+    role, error, done = events_of(answer.content)
+    assert role.json()["choices"][0]["delta"]["role"] == "assistant"
+    assert (error.json()["error"]["code"], done.done) == ("upstream_connection_lost", True)
+    [row] = rows(gateway, answer, 1)
+    assert row["status"] == "failure"
+
+
 def test_nobody_is_left(gateway: Gateway, key: Key) -> None:
-    """Where all break off before text, the caller gets an error with a status, not half a stream."""
+    """Where all break off before an event, the caller gets an error with a status, not half a stream."""
     answer = ask(gateway, key, "none", stream=True)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_connection_lost")
     rows(gateway, answer, 2)

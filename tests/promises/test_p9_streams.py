@@ -3,8 +3,8 @@
 However a provider's stream is cut into pieces, with whatever line ends, comments, byte order mark and data
 over several lines: the client gets the provider's bytes, less the usage event the gateway itself asked for.
 Wherever the stream breaks off (reset, close, silence), what the client gets is a prefix of the provider's
-events, in order, none twice, and ends in the dialect's terminator or an error event. An event reaches the
-client when it arrives, not later.
+events, in order, none twice, and ends in the dialect's terminator or an error event; before the first event
+it is an error with a status. An event reaches the client when it arrives, not later.
 
 Passes when all of this holds for every recorded stream in `streams/`, split and broken off at every byte, for
 both dialects, over HTTP/1.1 and HTTP/2.
@@ -100,9 +100,14 @@ class Setup(NamedTuple):
 
     async def ask(self, client: Http1 | Http2, kind: Kind, answer: Answer) -> bytes:
         """The body that a client gets."""
+        status, body = await self.told(client, kind, answer)
+        assert status == 200
+        return body
+
+    async def told(self, client: Http1 | Http2, kind: Kind, answer: Answer) -> tuple[int, bytes]:
+        """The status and the body."""
         await client.post(kind.path, encoded(kind.body), {**self.key.bearer, **self.replay.add(answer)})
-        assert await client.head() == 200
-        return await client.rest()
+        return await client.head(), await client.rest()
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +118,12 @@ def upstream_port() -> int:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, upstream_port: int) -> Iterator[Gateway]:
     """One for all tests; each brings its own upstream at the port that the configuration names."""
-    patience = {"idle": f"{int(IDLE * 1000)}ms"}
+    # Its only deployment fails all the time, and is to be asked again all the same.
+    patience = {"timeouts": {"idle": f"{int(IDLE * 1000)}ms"}, "routing": {"breaker": {"open": "0s"}}}
     upstream = f"http://127.0.0.1:{upstream_port}"
     models = [
-        make_model("openai", make_deployment(upstream), timeouts=patience),
-        make_model("anthropic", make_deployment(upstream, dialect="anthropic"), timeouts=patience),
+        make_model("openai", make_deployment(upstream), **patience),
+        make_model("anthropic", make_deployment(upstream, dialect="anthropic"), **patience),
     ]
     with Gateway(tmp_path_factory.mktemp("gateway"), make_config(*models)) as gateway:
         yield gateway
@@ -240,11 +246,18 @@ def is_error(event: Event, name: str) -> bool:
     return bool(error.get("message"))
 
 
-def judge(name: str, stream: bytes, sent: int, body: bytes, *, lossy: bool) -> None:
+def judge(name: str, stream: bytes, sent: int, told: tuple[int, bytes], *, lossy: bool) -> None:
     """What a client may get of a stream that broke off after `sent` bytes. `lossy`: a reset may overtake
     bytes.
     """
+    status, body = told
     ends = [end for end in ends_of(stream) if end <= sent]
+    if status != 200:
+        error = json.loads(body)["error"]
+        assert (status, error["type"] != "", error["message"] != "") in {(502, True, True), (504, True, True)}
+        assert lossy or ends[-1] == 0, f"cut at {sent}: {status} after an event"
+        return
+    assert ends[-1] > 0, f"cut at {sent}: 200 before an event"
     delivered = next((end for end in reversed(ends) if body.startswith(stream[:end])), 0)
     assert lossy or delivered == ends[-1], (
         f"cut at {sent}: {ends[-1] - delivered} bytes lost: {body[-300:]!r}"
@@ -271,8 +284,7 @@ def cuts(
     def case(sent: int) -> Callable[[Http1 | Http2], Awaitable[None]]:
         async def run(client: Http1 | Http2) -> None:
             told = answer(stream[:sent])
-            body = await setup.ask(client, kind, told)
-            judge(name, stream, sent, body, lossy=told.end == "reset")
+            judge(name, stream, sent, await setup.told(client, kind, told), lossy=told.end == "reset")
 
         return run
 
@@ -310,11 +322,11 @@ async def test_silence_ends_in_an_error_event(
     async def stalled(sent: int) -> None:
         async with await setup.open(protocol) as client:
             began = time.monotonic()
-            body = await setup.ask(client, kind, Answer([stream[:sent]] if sent else [], "stall"))
+            told = await setup.told(client, kind, Answer([stream[:sent]] if sent else [], "stall"))
             waits.append(time.monotonic() - began)
         terminated = is_terminated(events_of(stream[:sent]))
-        judge(name, stream, sent, body, lossy=False)
-        assert terminated or b"timeout" in body, body
+        judge(name, stream, sent, told, lossy=False)
+        assert terminated or b"timeout" in told[1], told
 
     limit = asyncio.Semaphore(100)
 

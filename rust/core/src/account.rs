@@ -189,7 +189,7 @@ impl Attempt {
         }
     }
 
-    /// Something of worth has come: the deployment is well.
+    /// Its answer has begun, and as it should: the deployment is well.
     pub fn begun(&self, now: Instant) {
         self.tell(Sign::Success, now);
     }

@@ -46,6 +46,8 @@ use crate::wire::encoding::Inflate;
 use crate::wire::http1::Head;
 use crate::wire::json::Value;
 
+pub mod marks;
+
 /// What the caller asks for, as offsets into the bytes he sent.
 #[derive(Clone, Default)]
 pub struct Call {
@@ -94,17 +96,6 @@ pub enum Counted {
     Exactly(Encoding, u32),
     /// It cannot be counted: the estimate stands.
     Not,
-}
-
-/// Bits of `flags` in the ledger.
-pub mod marks {
-    pub const STREAM: u16 = 1;
-    /// It was sent to a mirror.
-    pub const MIRROR: u16 = 2;
-    /// It was sent while another attempt was waited for.
-    pub const HEDGE: u16 = 4;
-    /// It was a health check.
-    pub const CHECK: u16 = 8;
 }
 
 /// How the cache took part.

@@ -1,7 +1,7 @@
 //! The beginning of an answer, read before anything of it goes to the caller: what breaks off here is asked of another.
 //!
-//! A JSON answer is read whole, as far as it is short enough to be held. Of a stream as much is held as comes before the
-//! first text: a provider that says "assistant" and then fails has said nothing yet.
+//! A JSON answer is read whole, as far as it is short enough to be held. Of a stream the first event is awaited, or the
+//! first comment, and what came with it is looked at; nothing that has arrived waits for what has not.
 
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
@@ -23,15 +23,14 @@ use crate::stage::relay::{is, is_json, lost, whole_max};
 use crate::stream::Frames;
 use crate::wire::sse;
 
-/// Longest beginning of a stream that is held, and how long after its first byte.
+/// Longest beginning of a first event that is held.
 const HELD: usize = 32 * 1024;
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to wait for.
 enum Until {
     /// The end, or more than so many bytes.
     End(usize),
-    Text(Box<(Frames, Tap)>),
+    Event(Box<(Frames, Tap)>),
     Nothing,
 }
 
@@ -53,7 +52,7 @@ pub async fn begin(
     let begun = match until(exchange, &answer) {
         Until::Nothing => Begun::Enough,
         Until::End(longest) => whole(exchange, deployment, &mut answer, longest).await,
-        Until::Text(watch) => text(exchange, deployment, &mut answer, watch).await,
+        Until::Event(watch) => event(exchange, deployment, &mut answer, watch).await,
     };
     let now = Instant::now();
     exchange.waited += now - answer.received;
@@ -93,12 +92,12 @@ fn until(exchange: &Exchange, answer: &Answer) -> Until {
     if !is(kind, stream.as_bytes()) {
         return Until::Nothing;
     }
-    Until::Text(Box::new((Frames::new(amazon), Tap::new(dialect))))
+    Until::Event(Box::new((Frames::new(amazon), Tap::new(dialect))))
 }
 
 /// How long the provider may be silent.
-fn patience(exchange: &Exchange, deployment: &Deployment, answer: &Answer) -> Duration {
-    let total = deployment.timeouts.total.saturating_sub(answer.received - exchange.started);
+fn patience(exchange: &Exchange, deployment: &Deployment) -> Duration {
+    let total = deployment.timeouts.total.saturating_sub(exchange.started.elapsed());
     deployment.timeouts.idle.min(total)
 }
 
@@ -108,9 +107,9 @@ fn silent(deployment: &Deployment) -> Begun {
 }
 
 async fn whole(exchange: &Exchange, deployment: &Deployment, answer: &mut Answer, longest: usize) -> Begun {
-    let limit = patience(exchange, deployment, answer);
     let mut grown = BytesMut::new();
     loop {
+        let limit = patience(exchange, deployment);
         let frame = poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body));
         match within(limit, frame).await {
             None => return silent(deployment),
@@ -139,23 +138,19 @@ async fn whole(exchange: &Exchange, deployment: &Deployment, answer: &mut Answer
     }
 }
 
-async fn text(
+async fn event(
     exchange: &Exchange,
     deployment: &Deployment,
     answer: &mut Answer,
     mut watch: Box<(Frames, Tap)>,
 ) -> Begun {
-    let limit = patience(exchange, deployment, answer);
-    let mut since: Option<Instant> = None;
     let mut held = BytesMut::new();
     let begun = loop {
-        let left = since.map_or(limit, |since| PATIENCE.saturating_sub(since.elapsed()));
+        let limit = patience(exchange, deployment);
         let frame = poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body));
-        match within(left, frame).await {
-            None if since.is_some() => break Begun::Enough,
+        match within(limit, frame).await {
             None => break silent(deployment),
             Some(Some(Ok(data))) => {
-                since.get_or_insert_with(Instant::now);
                 if held.is_empty() && answer.begun.is_empty() {
                     answer.begun = data.clone();
                 } else {
@@ -188,7 +183,7 @@ async fn text(
     begun
 }
 
-/// Looks at the events of one read; None: nothing of worth has come.
+/// Looks at the events of one read; None: it completed none.
 fn look(deployment: &Deployment, (frames, tap): &mut (Frames, Tap), data: Bytes) -> Option<Begun> {
     // What is no stream of events is told where it is relayed.
     let Ok(batch) = frames.push(data) else { return Some(Begun::Enough) };
@@ -204,7 +199,7 @@ fn look(deployment: &Deployment, (frames, tap): &mut (Frames, Tap), data: Bytes)
             return Some(Begun::Enough);
         }
     }
-    None
+    (!batch.ends.is_empty()).then_some(Begun::Enough)
 }
 
 /// A failure that the provider reports where its answer should begin. What blames the request is the caller's to see.

@@ -1,0 +1,9 @@
+//! Bits of `flags` in the ledger.
+
+pub const STREAM: u16 = 1;
+/// It was sent to a mirror.
+pub const MIRROR: u16 = 2;
+/// It was sent while another attempt was waited for.
+pub const HEDGE: u16 = 4;
+/// It was a health check.
+pub const CHECK: u16 = 8;

@@ -1,5 +1,6 @@
 """Portkey's own Python client against the gateway: configs, providers, streams, headers, errors."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,13 @@ FALLBACK: dict[str, Any] = {
     "strategy": {"mode": "fallback", "on_status_codes": [500]},
     "targets": [{"override_params": {"model": "broken"}}, {"override_params": {"model": "gpt"}}],
 }
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Those sockets are collected here, not in the middle of somebody else's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

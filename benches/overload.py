@@ -1,8 +1,9 @@
 """Goodput and latency of a deployment under a load that grows past what it bears, with and without a limit.
 
-`python -m benches.overload [--seconds 8] [--out docs/overload.svg]` starts a provider that works at 20
-requests at a time (200 ms each: 100 a second), the gateway in front of it, and offers half to
-four times that.
+`python -m benches.overload [--seconds 8] [--out docs/overload.svg]`, on a machine that does nothing else,
+starts a provider that works at 20 requests at a time (200 ms each: 100 a second), the gateway in front of it,
+and offers half to four times that. The numbers are kept in `benches/results/overload.json`; `--draw` draws
+the picture from them again without measuring.
 """
 
 import argparse
@@ -18,6 +19,8 @@ SLOTS, SERVICE_MS = 20, 200
 KNEE = SLOTS * 1000 // SERVICE_MS
 LOADS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)
 WARM = 4
+LABELS = {"adaptive": "overload: {adaptive: true}", "unlimited": "without a limit"}
+KEPT = Path(__file__).parent / "results" / "overload.json"
 
 
 class Point(NamedTuple):
@@ -47,24 +50,29 @@ def draw(found: dict[str, list[Point]], out: Path) -> None:
     """Two pictures side by side. Needs matplotlib, which only this and the router's plot do."""
     import matplotlib  # noqa: PLC0415 - not a dependency of the product
 
-    matplotlib.use("svg")
+    matplotlib.use("agg" if out.suffix == ".png" else "svg")
     from matplotlib import pyplot  # noqa: PLC0415
 
+    matplotlib.rcParams["svg.hashsalt"] = "overload"
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for name, points in found.items():
-        left.plot([p.offered for p in points], [p.goodput for p in points], marker="o", label=name)
-        right.plot([p.offered for p in points], [p.p99_ms for p in points], marker="o", label=name)
-    left.set(xlabel="offered load / knee", ylabel="goodput / knee (answers within 2 s)", ylim=(0, 1.1))
-    right.set(xlabel="offered load / knee", ylabel="p99 of answers, ms", yscale="log")
-    left.legend()
-    figure.savefig(out)
+        at = [p.offered for p in points]
+        left.plot(at, [p.goodput for p in points], marker="o", label=LABELS[name])
+        right.plot(at, [p.p99_ms for p in points], marker="o", label=LABELS[name])
+    for axes in (left, right):
+        axes.axvline(1, color="0.8", zorder=0)
+        axes.grid(axis="y", color="0.92", zorder=0)
+        axes.set(xlabel="offered load, in parts of what the provider bears", xlim=(0, max(LOADS) + 0.2))
+    left.set(title="goodput", ylabel="answers within 2 s / capacity", ylim=(0, 1.1))
+    right.set(title="latency of answers", ylabel="99th percentile, ms", yscale="log", ylim=(100, 20_000))
+    right.axhline(2 * SERVICE_MS, color="0.8", linestyle=":", zorder=0)
+    left.legend(loc="lower left")
+    figure.savefig(out, metadata=None if out.suffix == ".png" else {"Date": None})
+    pyplot.close(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=Path("docs/overload.svg"))
-    options = parser.parse_args()
+def run(seconds: int) -> dict[str, list[Point]]:
+    """All loads, with the limit and without, each at a deployment of its own."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         with MockProvider(directory / "provider") as provider:
@@ -75,18 +83,32 @@ def main() -> None:
                     make_deployment(provider, f"{script};id={kind}-{at}", model=f"{kind}-{at}"),
                     routing={"overload": {"adaptive": kind == "adaptive"}},
                 )
-                for kind in ("adaptive", "unlimited")
+                for kind in LABELS
                 for at in range(len(LOADS))
             ]
             with Gateway(directory / "gateway", make_config(*models)) as gateway:
                 key = gateway.mint()
-                found = {
+                return {
                     kind: [
-                        measure(gateway, key, f"{kind}-{at}", load, options.seconds, directory / "log")
+                        measure(gateway, key, f"{kind}-{at}", load, seconds, directory / "log")
                         for at, load in enumerate(LOADS)
                     ]
-                    for kind in ("adaptive", "unlimited")
+                    for kind in LABELS
                 }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=Path("docs/overload.svg"))
+    parser.add_argument("--draw", action="store_true", help="draw what was measured last")
+    options = parser.parse_args()
+    if options.draw:
+        kept = json.loads(KEPT.read_text())
+        found = {kind: [Point(*point) for point in points] for kind, points in kept.items()}
+    else:
+        found = run(options.seconds)
+        KEPT.write_text(json.dumps(found, indent=1) + "\n")
     for kind, points in found.items():
         for point in points:
             print(

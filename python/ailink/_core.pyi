@@ -88,6 +88,12 @@ class Plane:
     def take_findings(self, findings: bytes) -> None:
         """Takes over what another node has found. ValueError: it is no such list."""
 
+    def routing_state(self) -> bytes:
+        """What other nodes should know of deployments here: a MessagePack list of maps."""
+
+    def take_routing_state(self, nodes: list[bytes]) -> None:
+        """Takes in what all other nodes told. ValueError: one of them is no such list."""
+
     def give_weights(self, weights: bytes) -> None:
         """Weights for deployments: a map of `weights`, a list of id and weight, and `for_ms`. ValueError."""
 
@@ -207,6 +213,9 @@ def aead_open(key: bytes, nonce: bytes, sealed: bytes, data: bytes) -> bytes | N
 
 def condition_fault(text: str) -> tuple[str, str] | None:
     """What is wrong with a condition given as JSON: where in it, and why."""
+
+def boundary_fault(text: str) -> tuple[str, str] | None:
+    """The same for a condition on whose a request is."""
 
 def config_fault(text: str) -> tuple[str, str] | None:
     """What is wrong with a Portkey config object given as JSON."""

@@ -292,6 +292,7 @@ class Gateway:
         self._weighing.use(self._serving.config)
         self._ends.push_async_callback(self._weighing.stop)
         coordination.share_checks(self._loaded.config, self._plane, self._has_checks, self._ends)
+        coordination.share_routing(self._loaded.config, self._plane, self._ends)
         self._ends.push_async_callback(self._discoverer.stop)
         await self._discoverer.start()
 

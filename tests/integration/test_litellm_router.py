@@ -19,11 +19,13 @@ PLAIN: dict[str, Any] = {"models": [["m", "plain"]]}
 def file_of(provider: MockProvider, row: dict[str, Any], mark: str) -> dict[str, Any]:
     """The file of a row; its deployments are its own, so that nothing is known of them."""
 
-    def entry(name: str, model: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    def entry(
+        name: str, model: str, params: dict[str, Any] | None = None, info: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         upstream, _, script = model.partition("?")
         script = ";".join(filter(None, (script, f"id={mark}-{upstream}")))
         base = {"model": f"openai/{upstream}?{script}", "api_base": f"{provider.url}/v1", "api_key": "sk-x"}
-        return {"model_name": name, "litellm_params": base | (params or {})}
+        return {"model_name": name, "litellm_params": base | (params or {}), "model_info": info or {}}
 
     return {**row.get("file", {}), "model_list": [entry(*model) for model in row["models"]]}
 
@@ -113,12 +115,12 @@ def test_parallel_requests(gateway: Gateway, key: Key, provider: MockProvider, b
 
 def test_what_has_no_effect_is_told(gateway: Gateway, provider: MockProvider) -> None:
     settings = {
-        "allowed_fails_policy": {"RateLimitErrorAllowedFails": 3}, "enable_pre_call_checks": True,
-        "routing_groups": [], "retry_after": 5, "optional_pre_call_checks": ["prompt_caching"],
+        "allowed_fails_policy": {"SomeErrorAllowedFails": 3}, "routing_groups": [], "retry_after": 5,
+        "optional_pre_call_checks": ["prompt_caching"],
         "routing_strategy_args": {"ttl": 60},
     }  # fmt: skip
     gateway.reconfigure(file_of(provider, {**PLAIN, "file": {"router_settings": settings}}, "told"))
     told = [line for line in gateway.log.splitlines() if "has no effect" in line]
-    for name in (*settings, "prompt_caching", "ttl"):
-        if name not in ("optional_pre_call_checks", "routing_strategy_args"):
+    for name in (*settings, "prompt_caching", "ttl", "SomeErrorAllowedFails"):
+        if name not in ("optional_pre_call_checks", "routing_strategy_args", "allowed_fails_policy"):
             assert any(f"`{name}`" in line for line in told), (name, told)

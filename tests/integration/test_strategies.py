@@ -31,7 +31,7 @@ WEIGHED: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("least_busy", {}, {}),
     ("lowest_latency", {}, {"slack": 1000, "explore": 100}),
     ("lowest_cost", {"price": {"input_per_million": 1, "output_per_million": 2}}, {}),
-    ("usage", {"tpm": 1_000_000_000}, {"slack": 1000}),
+    ("usage", {"tpm": 10**15}, {"slack": 1000}),
 )
 CHEAP = {"input_per_million": 0.1, "output_per_million": 0.2}
 DEAR = {"input_per_million": 10, "output_per_million": 20}

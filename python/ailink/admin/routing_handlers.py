@@ -60,6 +60,8 @@ class DeploymentHealth(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None
     retry_in_ms: int | None
     in_flight: int
+    in_flight_elsewhere: int = 0
+    """At other nodes, as they said within the last seconds."""
     requests: int
     failures: int
     first_byte_ms: float | None

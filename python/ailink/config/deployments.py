@@ -15,7 +15,7 @@ from ailink.config.identity import AwsIdentity, GoogleIdentity, Identity, identi
 from ailink.config.problems import did_you_mean
 from ailink.config.schema import Config, Deployment, Provider
 from ailink.config.secret import NO_CREDENTIAL, Secret
-from ailink.providers import Auth, Dialect, Operation, ProviderRow, Registry
+from ailink.providers import Auth, Dialect, Operation, ProviderRow, Registry, service
 from ailink.providers.registry import base_url_fault, placeholders
 from ailink.providers.vocabulary import SETTINGS, Cloud
 
@@ -174,6 +174,8 @@ def place(
     home = None
     if builtin is not None and builtin.base_url is not None:
         home = _fill(builtin.base_url, values, mock_url, needed=False)
+    if deployment.service_tier is not None and not service.members(row, deployment.service_tier):
+        raise PlacementError("service_tier", f"provider `{deployment.provider}` has no service tiers")
     credential, missing = _credential(deployment, config, registry, row, env, Urls(url, shared_url, home))
     credential = _bearer(credential, row, values.get("region"))
     operations = _paths(row, values | {"model": deployment.model or model})
@@ -189,7 +191,8 @@ def place(
 
 def _goes_by_region(config: Config) -> bool:
     """Whether routing asks where a deployment is."""
-    return bool(config.routing.regions) or any(model.routing.regions for model in config.models)
+    bound = any(boundary.regions for boundary in config.routing.boundaries)
+    return bound or bool(config.routing.regions) or any(model.routing.regions for model in config.models)
 
 
 def _settings(deployment: Deployment, row: ProviderRow, env: Mapping[str, str]) -> dict[str, str]:
@@ -257,8 +260,11 @@ def _credential(
     """(credential, why one is missing). Order: deployment, provider entry, environment."""
     own_key = given(deployment, "")
     if own_key is not None:
-        if deployment.api_keys and row.auth.scheme == "none":
-            raise PlacementError("api_keys", f"provider `{deployment.provider}` takes no keys")
+        if own_key.chosen is not None and row.auth.scheme == "none":
+            for name in ("api_keys", "api_key"):
+                if getattr(deployment, name):
+                    how = "leave it out, or say with `auth` in `providers` how it is sent"
+                    raise PlacementError(name, f"provider `{deployment.provider}` takes no keys: {how}")
         return _fitting(own_key.chosen, row), None
     if row.auth.scheme == "none":
         return None, None

@@ -16,6 +16,7 @@ from ailink.providers import ProviderRow, Registry
 
 ENV_PREFIX: Final = "os.environ/"
 
+_SIZES: Final = {"max_input_tokens": "context_window", "max_output_tokens": "max_output"}
 _PRICES: Final = {
     "input_cost_per_token": "input_per_million",
     "output_cost_per_token": "output_per_million",
@@ -239,6 +240,9 @@ class Models:
         deployment = entry.deployment
         if key in {"model", "custom_llm_provider"}:
             return True
+        if key == "api_key" and row.auth.scheme == "none":
+            self._notes.add(path, node.place, f"provider `{row.id}` takes no keys: it is not sent")
+            return True
         if key == "api_key":
             if (secret := self._notes.reference(node, path, self._env)) is not None:
                 deployment["api_key"] = secret
@@ -343,6 +347,8 @@ class Models:
                 self._price(key, node, path, prices)
             elif key == "id" and isinstance(node, Scalar):
                 entry.deployment["id"] = quoted(node.place, node.text)
+            elif key in _SIZES and isinstance(node, Scalar) and node.text.isdecimal():
+                entry.deployment[_SIZES[key]] = node
             elif key == "mode" and isinstance(node, Scalar):
                 group.entries.setdefault("mode", quoted(node.place, node.text))
             else:

@@ -31,6 +31,14 @@ _RETRIES: Final = {
     "ServiceUnavailableErrorRetries": ("server_error", "connection"),
     "NotFoundErrorRetries": ("not_found",),
 }
+_ALLOWED: Final = {
+    "AuthenticationErrorAllowedFails": "authentication",
+    "TimeoutErrorAllowedFails": "timeout",
+    "RateLimitErrorAllowedFails": "rate_limit",
+    "InternalServerErrorAllowedFails": "server_error",
+}
+_NOBODYS_FAULT: Final = frozenset({"BadRequestErrorAllowedFails", "ContentPolicyViolationErrorAllowedFails"})
+"""What a caller did never leaves a deployment out."""
 _DEFAULT_RETRIES: Final = "DefaultRetries"
 _CHECKED_ANYWAY: Final = frozenset({"responses_api_deployment_check", "router_budget_limiting"})
 """`optional_pre_call_checks` that nobody has to ask for here."""
@@ -68,6 +76,11 @@ class RouterSettings:
             off = _plain(place, "0")
             self._breaker |= {"allowed_fails": node, "consecutive": off, "percent": off}
             self._breaker.setdefault("window", _plain(place, "5s"))
+        elif key == "allowed_fails_policy":
+            self._breaker["allowed_fails_of"] = self._allowed(node, path)
+            self._breaker.setdefault("window", _plain(place, "5s"))
+        elif key == "enable_pre_call_checks" and text in _TRUE | _FALSE:
+            self._routing["too_long"] = quoted(place, "refuse" if text in _TRUE else "ask")
         elif key == "cooldown_time":
             self._cooldown(node, path)
         elif key == "disable_cooldowns" and text in _TRUE | _FALSE:
@@ -125,6 +138,18 @@ class RouterSettings:
         if default is not None:
             classes = {own for named in _RETRIES.values() for own in named}
             entries |= dict.fromkeys(sorted(classes - entries.keys()), default)
+        return _mapping(node.place, entries)
+
+    def _allowed(self, node: Node, path: Path) -> MappingNode:
+        entries: dict[str, Node] = {}
+        for name, value in node.entries.items() if isinstance(node, MappingNode) else ():
+            text = scalar_text(value) or ""
+            if name in _NOBODYS_FAULT:
+                self._notes.add((*path, name), value.place, "what a caller did never leaves a deployment out")
+            elif name in _ALLOWED and text.isdecimal() and len(text) < 7:
+                entries[_ALLOWED[name]] = _plain(value.place, text)
+            else:
+                self._notes.unknown((*path, name), value.place)
         return _mapping(node.place, entries)
 
     def _budget(self, provider: str, node: Node, path: Path) -> None:

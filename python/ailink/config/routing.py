@@ -15,6 +15,7 @@ _Times = Annotated[int, Meta(ge=0, le=10)]
 _Percent = Annotated[int, Meta(ge=0, le=100)]
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Region = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")]
+_Tier = Annotated[str, Meta(pattern=r"^[a-z][a-z_]{0,31}$")]
 _Number = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
@@ -41,6 +42,18 @@ class Retry(Strict, frozen=True, kw_only=True):
     """A provider's `Retry-After` up to this is waited for; a longer one is passed on to the caller."""
 
 
+class AllowedFails(Strict, frozen=True, kw_only=True):
+    """So many failures of a kind within a window leave a deployment where it is; one more leaves it out, and
+    no other rule counts for that kind.
+    """
+
+    server_error: _Number | None = None
+    timeout: _Number | None = None
+    """Lost and refused connections too."""
+    rate_limit: _Number | None = None
+    authentication: _Number | None = None
+
+
 class Breaker(Strict, frozen=True, kw_only=True):
     """When a deployment is left out, and for how long. 0 turns a rule off; `open: 0s` all of them."""
 
@@ -52,6 +65,7 @@ class Breaker(Strict, frozen=True, kw_only=True):
     window: Duration | None = None
     allowed_fails: _Number | None = None
     """More failures than this within `window`; null: not counted."""
+    allowed_fails_of: AllowedFails | None = None
     open: Duration | None = None
     """How long the first time; twice as long each time in a row."""
     open_max: Duration | None = None
@@ -93,6 +107,17 @@ class Overload(Strict, frozen=True, kw_only=True):
     """The first whose condition holds counts; a caller may lower it with `x-ailink-priority`."""
 
 
+class Boundary(Strict, frozen=True, kw_only=True):
+    """Where requests may go for whose they are."""
+
+    when: Tree | None = None
+    """Whose: asks for `key.id`, `team.id`, `organization.alias`, … only; null: everybody's."""
+    regions: tuple[_Region, ...] = ()
+    """Only deployments with these `region`s."""
+    zero_data_retention: bool = False
+    """Only deployments with `zero_data_retention`."""
+
+
 class Redirect(Strict, frozen=True, kw_only=True):
     """Another model for requests for which a condition holds."""
 
@@ -101,6 +126,15 @@ class Redirect(Strict, frozen=True, kw_only=True):
     `$nin`, `$regex`, `$exists`; `$and`, `$or`, `$not` nest.
     """
     then: _Name
+
+
+class ServiceTiers(Strict, frozen=True, kw_only=True):
+    """Service tiers that requests may use for which a condition holds."""
+
+    when: Tree | None = None
+    """null: always."""
+    tiers: Annotated[tuple[_Tier, ...], Meta(min_length=1, max_length=8)]
+    """In this order. `default`: deployments without a `service_tier`."""
 
 
 class Mirror(Strict, frozen=True, kw_only=True):
@@ -193,6 +227,10 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
 
     conditions: tuple[Redirect, ...] | None = None
     """The first whose condition holds says which model a request goes to; without one it stays."""
+    service_tiers: tuple[ServiceTiers, ...] | None = None
+    """The first whose condition holds says which deployments a request may use, by their `service_tier`;
+    where none holds, those without one.
+    """
     strategy: Strategy | None = None
     """Within deployments of the same `order`: by weight, in turn, the fewest requests in flight, the fastest,
     the cheapest, the most quota left, always the same for the same caller, the engine with the least to do,
@@ -214,6 +252,8 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     """Deployments in these regions go first, in this order."""
     regions_only: bool | None = None
     """Whether all others are never asked."""
+    too_long: Literal["ask", "refuse"] | None = None
+    """What becomes of a prompt that looks longer than any deployment takes and has no fallback."""
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     overload: Overload = Overload()
@@ -240,6 +280,8 @@ class Routing(ModelRouting, frozen=True, kw_only=True):
     """For all models that do not say otherwise."""
 
     explain: Explain = Explain()
+    boundaries: tuple[Boundary, ...] = ()
+    """All that hold for a request bind it."""
     configs: dict[_Name, Tree] = msgspec.field(default_factory=dict)
     """Saved config objects in Portkey's form, for `x-portkey-config: NAME`."""
     default_fallbacks: tuple[str, ...] = ()
@@ -249,6 +291,7 @@ class Routing(ModelRouting, frozen=True, kw_only=True):
 DEFAULT_ROUTING: Final = ModelRouting(
     engine=EngineMetrics(),
     conditions=(),
+    service_tiers=(),
     strategy="shuffle",
     latency_of="first_byte",
     slack=10,
@@ -258,6 +301,7 @@ DEFAULT_ROUTING: Final = ModelRouting(
     tags="any",
     regions=(),
     regions_only=False,
+    too_long="ask",
     retry=Retry(
         bad_request=0,
         not_found=0,

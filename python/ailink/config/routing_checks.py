@@ -6,7 +6,10 @@ from ailink import _core
 from ailink.config.problems import Path, did_you_mean
 from ailink.config.routing import ModelRouting, Routing
 from ailink.config.schema import Model
+from ailink.providers import service
 
+MOST_BOUNDARIES = 64
+"""Each is a bit in the data plane."""
 LEAST_MS = 200
 """Deployments are not asked more often."""
 
@@ -20,6 +23,12 @@ def condition_faults(path: Path, section: ModelRouting, models: Set[str]) -> Ite
         if rule.then not in models:
             yield (*here, "then"), f"unknown model `{rule.then}`{did_you_mean(rule.then, models)}"
 
+    for index, allowed in enumerate(section.service_tiers or ()):
+        here = (*path, "service_tiers", index)
+        if allowed.when is not None and (fault := _core.condition_fault(allowed.when)) is not None:
+            yield (*here, "when"), _said(fault)
+        if len(set(allowed.tiers)) < len(allowed.tiers):
+            yield (*here, "tiers"), "one of them stands here twice"
     for name in ("health_check", "engine", "custom"):
         one = getattr(section, name)
         if one is not None and one.every < LEAST_MS:
@@ -56,6 +65,12 @@ def group_faults(path: Path, model: Model, routing: Routing) -> Iterator[tuple[P
     regions = routing.regions if model.routing.regions is None else model.routing.regions
     if only and model.deployments and not any(one.region in (regions or ()) for one in model.deployments):
         yield (*path, "routing", "regions_only"), "no deployment of the model is in one of its `regions`"
+    tiers = {deployment.service_tier or service.USUAL for deployment in model.deployments}
+    for index, rule in enumerate(model.routing.service_tiers or ()):
+        for tier in rule.tiers if model.deployments else ():
+            if tier not in tiers:
+                here = (*path, "routing", "service_tiers", index, "tiers")
+                yield here, f"no deployment has the service tier `{tier}`{did_you_mean(tier, tiers)}"
     groups = {deployment.group for deployment in model.deployments if deployment.group is not None}
     if model.group is not None and model.group not in groups:
         hint = did_you_mean(model.group, groups)
@@ -63,7 +78,15 @@ def group_faults(path: Path, model: Model, routing: Routing) -> Iterator[tuple[P
 
 
 def config_faults(path: Path, section: Routing) -> Iterator[tuple[Path, str]]:
-    """Place and message of each fault in `configs`."""
+    """Place and message of each fault in `boundaries` and `configs`."""
+    for index, boundary in enumerate(section.boundaries):
+        here: Path = (*path, "boundaries", index)
+        if boundary.when is not None and (fault := _core.boundary_fault(boundary.when)) is not None:
+            yield (*here, "when"), _said(fault)
+        if not boundary.regions and not boundary.zero_data_retention:
+            yield here, "bounds nothing: give `regions` or `zero_data_retention: true`"
+        if index == MOST_BOUNDARIES:
+            yield here, f"more than {MOST_BOUNDARIES} boundaries"
     for name, text in section.configs.items():
         if (fault := _core.config_fault(text)) is not None:
             yield (*path, "configs", name), _said(fault)

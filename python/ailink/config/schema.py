@@ -252,10 +252,20 @@ class Deployment(Strict, frozen=True, kw_only=True):
     """The resource, workspace or account at a provider that has many."""
     project: _Setting | None = None
     api_version: _Setting | None = None
+    zero_data_retention: bool = False
+    """Its provider keeps nothing of what it is asked: that is agreed with it, nobody can look."""
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     """Its share of requests among those that may serve."""
     order: Annotated[int, Meta(ge=0, le=1_000)] = 0
     """Deployments of a lower order go first; the others are asked when those are out or have failed."""
+    provisioned: bool = False
+    """Capacity that is paid for whether it is used or not: goes before all others of its region. What it
+    has no room for (429) goes on to others at once, which is no retry.
+    """
+    service_tier: Annotated[str, Meta(pattern=r"^[a-z][a-z_]{0,31}$")] | None = None
+    """What is asked of the provider, such as `flex` or `priority`, whatever the caller says. What it has no
+    room for goes on to others, too.
+    """
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
     """It serves while this group of the model does; without one always."""
     tags: tuple[_Name, ...] = ()

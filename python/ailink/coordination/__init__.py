@@ -40,3 +40,13 @@ def share_checks(config: Config, plane: Any, wanted: Callable[[], bool], ends: A
     sharing = checks.SharedChecks(plane, config.redis_url.reveal(), wanted)
     sharing.start()
     ends.push_async_callback(sharing.stop)
+
+
+def share_routing(config: Config, plane: Any, ends: AsyncExitStack) -> None:
+    """Lets several nodes know of one another's deployments, until `ends` closes. Behind `share_limits`."""
+    if config.redis_url is None:
+        return
+    routing = importlib.import_module("ailink.coordination.routing")
+    sharing = routing.SharedRouting(plane, config.redis_url.reveal())
+    sharing.start()
+    ends.push_async_callback(sharing.stop)

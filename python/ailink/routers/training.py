@@ -19,25 +19,8 @@ FEATURES: Final = 1
 FORMAT: Final = 1
 BUCKETS: Final = 8
 UNKNOWN: Final = 255
-MARGINS: Final = (
-    0.0,
-    0.01,
-    0.02,
-    0.03,
-    0.05,
-    0.08,
-    0.1,
-    0.12,
-    0.15,
-    0.18,
-    0.2,
-    0.22,
-    0.25,
-    0.28,
-    0.3,
-    0.35,
-    0.4,
-)
+MARGINS: Final = 100
+"""How many margins are tried, even parts of what estimates differ by on the validation rows."""
 MOST_VECTORS: Final = 50_000
 Progress = Callable[[float], None]
 
@@ -72,7 +55,7 @@ def train(rows: list[Row], options: Options, progress: Progress = lambda part: N
     estimates = [router.choose(row.dense, row.vector, seed)[1] for seed, row in enumerate(check)]
     best: tuple[float, Result] | None = None
     # The margin of the lowest cost that reaches the target; without one, none.
-    for margin in MARGINS:
+    for margin in _margins(estimates):
         chosen = [_within(names, margin, models) for names in estimates]
         result = judge(check, chosen)
         if best is None or (result.quality >= options.target and result.cost < best[1].cost):
@@ -80,6 +63,14 @@ def train(rows: list[Row], options: Options, progress: Progress = lambda part: N
     margin = 0.0 if best is None else best[0]
     file = _file(models, rows, options, margin, numbers, extra)
     return file, evaluate(file, check)
+
+
+def _margins(estimates: list[list[float]]) -> list[float]:
+    """None, and those at which a part of the rows begins to go to a cheaper model: routers differ in how
+    far apart their estimates are.
+    """
+    gaps = sorted(min(max(row) - value, 1.0) for row in estimates for value in row)
+    return sorted({0.0, *(gaps[(len(gaps) - 1) * step // MARGINS] for step in range(MARGINS + 1))})
 
 
 def _within(estimates: list[float], margin: float, models: list[str]) -> str:

@@ -20,7 +20,7 @@ from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
 from ailink.config.zones import ZoneError
 from ailink.pricing import Catalogue
 from ailink.pricing import Model as Facts
-from ailink.providers import Registry
+from ailink.providers import Registry, service
 from ailink.providers.discovery import Found
 from ailink.routers.shelf import Trained
 from ailink.snapshot import caching, capabilities, prices, probes, row_words
@@ -30,7 +30,7 @@ from ailink.snapshot.guardrails import chosen
 from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.pass_through import passage, passes
 from ailink.snapshot.policies import Versioned, compile_policies
-from ailink.snapshot.routing import compile_routing, elsewhere, settled, tier
+from ailink.snapshot.routing import boundaries, compile_routing, elsewhere, settled, tier
 from ailink.snapshot.wildcards import Place, Sources, known
 from ailink.store.credentials import slot
 
@@ -133,6 +133,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
             for name, wildcard in zip(passed, wildcards[len(wildcards) - len(passed) :], strict=True)
         ],
         guardrails=policies.guardrails,
+        boundaries=boundaries(config),
         policies=policies.policies,
     )
     return Compiled(
@@ -275,7 +276,7 @@ class _Compiler:
             model=name,
             base_url=_reached(placed.base_url, inputs.plugin_socket),
             operations=placed.operations,
-            rules=row_words.rules(row),
+            rules=row_words.rules(row, deployment.service_tier),
             auth=_auth(placed),
             credential=credential,
             credentials=self._others(placed.credential, credential),
@@ -296,6 +297,10 @@ class _Compiler:
             cannot=capabilities.certain(deployment),
             doubtful=capabilities.doubtful(deployment, facts),
             elsewhere=elsewhere(model, self._config, deployment),
+            service_tier=deployment.service_tier or service.USUAL,
+            region=deployment.region or "",
+            keeps_nothing=deployment.zero_data_retention,
+            spills=deployment.provisioned or deployment.service_tier is not None,
             check=probes.check(settled(model, self._config, "health_check"), placed, name),
             engine=probes.poll(model, self._config),
             prompt_caching=model.prompt_caching,

@@ -216,12 +216,13 @@ class Timeouts(_Wire, frozen=True, kw_only=True):
 
 
 class Rule(_Wire, frozen=True, kw_only=True):
-    """What happens to one parameter. `min`, `max` and `default` are JSON text, so no number changes."""
+    """What happens to one parameter. `set`, `min`, `max`, `default` are JSON text, so no number changes."""
 
     parameter: str
     to: str | None
     reject: str | None
     drop: bool
+    set: str | None
     min: str | None
     max: str | None
     default: str | None
@@ -287,6 +288,10 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     cannot: list[str]
     doubtful: list[str]
     elsewhere: bool
+    service_tier: str
+    region: str
+    keeps_nothing: bool
+    spills: bool
     check: Check | None
     engine: Poll | None
     prompt_caching: bool
@@ -319,6 +324,7 @@ class Breaker(_Wire, frozen=True, kw_only=True):
     minimum: int
     window_ms: int
     allowed_fails: int | None
+    allowed_of: tuple[int | None, int | None, int | None, int | None]
     open_ms: int
     open_max_ms: int
     probes: int
@@ -332,6 +338,21 @@ class Redirect(_Wire, frozen=True, kw_only=True):
 
     when: str
     then: str
+
+
+class Boundary(_Wire, frozen=True, kw_only=True):
+    """Where requests may go for whose they are. `when`: a condition as JSON; None: always."""
+
+    when: str | None
+    regions: list[str]
+    keeps_nothing: bool
+
+
+class ServiceTiers(_Wire, frozen=True, kw_only=True):
+    """`when`: a condition as JSON; None: always."""
+
+    when: str | None
+    tiers: list[str]
 
 
 class Prioritized(_Wire, frozen=True, kw_only=True):
@@ -376,6 +397,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     """How the requests of one model find a deployment."""
 
     conditions: list[Redirect]
+    service_tiers: list[ServiceTiers]
     strategy: str
     otherwise: Literal["shuffle", "round_robin", "least_busy"]
     engine_stale_ms: int
@@ -385,6 +407,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     hash_on: list[str]
     translation: Literal["equal", "last", "never"]
     match_all_tags: bool
+    refuses_long: bool
     retries: Retries
     backoff_ms: int
     backoff_max_ms: int
@@ -575,6 +598,7 @@ class Snapshot(_Wire, frozen=True, kw_only=True):
     wildcards: list[Wildcard]
     pass_through: list[PassThrough]
     guardrails: list[Guardrail]
+    boundaries: list[Boundary]
     policies: Policies
 
     def places(self) -> list[Deployment]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from ailink.config.routing import DEFAULT_ROUTING, Hedge, Mirror
+from ailink.config.routing import DEFAULT_ROUTING, AllowedFails, Hedge, Mirror
 from ailink.config.schema import Config, Deployment, Model, Strict
 from ailink.snapshot import model as wire
 
@@ -28,6 +28,10 @@ def compile_routing(
         conditions=[
             wire.Redirect(when=str(rule.when), then=names([rule.then])[0]) for rule in own("conditions")
         ],
+        service_tiers=[
+            wire.ServiceTiers(when=None if rule.when is None else str(rule.when), tiers=list(rule.tiers))
+            for rule in own("service_tiers")
+        ],
         strategy=own("strategy"),
         latency_of=own("latency_of"),
         otherwise="shuffle" if own("custom") is None else own("custom").otherwise,
@@ -37,6 +41,7 @@ def compile_routing(
         hash_on=list(own("hash_on")),
         translation=own("translation"),
         match_all_tags=own("tags") == "all",
+        refuses_long=own("too_long") == "refuse",
         retries=wire.Retries(**{name: times(name) for name in wire.Retries.__struct_fields__}),
         backoff_ms=int(retry("backoff")),
         backoff_max_ms=int(retry("backoff_max")),
@@ -47,6 +52,7 @@ def compile_routing(
             minimum=breaker("minimum"),
             window_ms=int(breaker("window")),
             allowed_fails=breaker("allowed_fails"),
+            allowed_of=_allowed(breaker("allowed_fails_of")),
             open_ms=int(breaker("open")),
             open_max_ms=int(breaker("open_max")),
             probes=breaker("probes"),
@@ -61,6 +67,24 @@ def compile_routing(
         content_policy_fallbacks=names(model.content_policy_fallbacks),
         rate_limit_fallbacks=names(model.rate_limit_fallbacks),
     )
+
+
+def _allowed(of: AllowedFails | None) -> tuple[int | None, int | None, int | None, int | None]:
+    if of is None:
+        return None, None, None, None
+    return of.server_error, of.timeout, of.rate_limit, of.authentication
+
+
+def boundaries(config: Config) -> list[wire.Boundary]:
+    """Where requests may go for whose they are."""
+    return [
+        wire.Boundary(
+            when=None if rule.when is None else str(rule.when),
+            regions=list(rule.regions),
+            keeps_nothing=rule.zero_data_retention,
+        )
+        for rule in config.routing.boundaries
+    ]
 
 
 def _overload(own: Callable[[str], Any]) -> wire.Overload:
@@ -102,10 +126,11 @@ def _mirror(
 
 
 def tier(model: Model, config: Config, deployment: Deployment) -> int:
-    """Where a deployment stands: first by its region, then by its order."""
+    """Where a deployment stands: by its region, provisioned before the rest, then by its order."""
     regions, _ = _regions(model, config)
     rank = regions.index(deployment.region) if deployment.region in regions else len(regions)
-    return rank * _ORDERS + deployment.order
+    behind = not deployment.provisioned and any(other.provisioned for other in model.deployments)
+    return (2 * rank + behind) * _ORDERS + deployment.order if behind or rank else deployment.order
 
 
 def settled(model: Model, config: Config, name: str) -> Any:

@@ -2,25 +2,26 @@
 
 import msgspec
 
-from ailink.providers import Operation, ProviderRow
+from ailink.providers import Operation, ProviderRow, service
 from ailink.providers.rules import of as rules_of
 from ailink.snapshot import model as wire
 
 
-def rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:
-    """The row's parameter rules by operation."""
+def rules(row: ProviderRow, tier: str | None = None) -> dict[Operation, list[wire.Rule]]:
+    """The row's parameter rules by operation. `tier`: the service tier that a deployment asks for."""
 
     def text(value: object) -> str | None:
         return None if value is None else msgspec.json.encode(value).decode()
 
     tables = {operation: rules_of(row.parameters, operation) for operation in row.operations}
-    return {
+    found = {
         operation: [
             wire.Rule(
                 parameter=name,
                 to=rule.to,
                 reject=rule.reject,
                 drop=rule.drop,
+                set=None,
                 min=text(rule.min),
                 max=text(rule.max),
                 default=text(rule.default),
@@ -29,8 +30,25 @@ def rules(row: ProviderRow) -> dict[Operation, list[wire.Rule]]:
             for name, rule in table.items()
         ]
         for operation, table in tables.items()
-        if table
     }
+    for operation, (name, value) in service.members(row, tier).items():
+        others = [rule for rule in found[operation] if rule.parameter != name]
+        found[operation] = [*others, _always(name, value)]
+    return {operation: told for operation, told in found.items() if told}
+
+
+def _always(name: str, value: object) -> wire.Rule:
+    return wire.Rule(
+        parameter=name,
+        to=None,
+        reject=None,
+        drop=False,
+        set=msgspec.json.encode(value).decode(),
+        min=None,
+        max=None,
+        default=None,
+        require=False,
+    )
 
 
 def errors(row: ProviderRow) -> list[wire.ErrorRule]:

@@ -29,6 +29,10 @@ pub enum Dropped {
     Dialect,
     /// It does not have the request's tags.
     Tags,
+    /// What the request may not leave.
+    Boundary,
+    /// The request may not use its service tier.
+    ServiceTier,
     /// Its breaker is open.
     Health,
     /// It cannot do what the request needs.
@@ -256,6 +260,8 @@ fn choice_json(choice: &Choice, snapshot: &Snapshot) -> serde_json::Value {
             let why = match why {
                 Dropped::Dialect => "format".to_string(),
                 Dropped::Tags => "tags".to_string(),
+                Dropped::Boundary => "boundary".to_string(),
+                Dropped::ServiceTier => format!("service_tier:{}", deployment.service_tier),
                 Dropped::Health => deployment.state.health.cause().name().to_string(),
                 Dropped::Unable(unable) => unable.name(),
             };

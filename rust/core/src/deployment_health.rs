@@ -23,6 +23,8 @@ pub struct Row<'s> {
     /// While open: when it is tried again.
     pub retry_in_ms: Option<u64>,
     pub in_flight: u32,
+    /// At other nodes, as they said within the last seconds.
+    pub in_flight_elsewhere: u32,
     /// In the breaker's window.
     pub requests: u32,
     pub failures: u32,
@@ -138,6 +140,7 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
                     State::Closed | State::HalfOpen => None,
                 },
                 in_flight: state.in_flight(),
+                in_flight_elsewhere: state.elsewhere.load(now).in_flight,
                 requests,
                 failures,
                 first_byte_ms: state.first_byte.read(now).map(|us| us / 1e3),

@@ -14,9 +14,7 @@ use smallvec::SmallVec;
 use crate::account::{Admission, Attempt};
 use crate::approval::Ticket;
 use crate::arrival::Signed;
-use crate::cache::Fill;
-use crate::cache::flight::Follow;
-use crate::cache::key::CacheKey;
+use crate::cache::{Fill, flight::Follow, key::CacheKey};
 use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::decision::Decision;
@@ -212,6 +210,8 @@ pub struct Exchange {
     /// Only deployments of this provider are wanted.
     pub provider: Option<Arc<str>>,
     // route
+    /// The boundaries it keeps within, once asked.
+    pub bounds: Option<u64>,
     /// The model that is asked too, and whose answer nobody gets.
     pub mirror: Option<Box<Mirror>>,
     pub candidates: SmallVec<[u32; 8]>,
@@ -321,6 +321,7 @@ impl Exchange {
             kept: None,
             object: None,
             provider: None,
+            bounds: None,
             mirror: None,
             candidates: SmallVec::new(),
             unavailable: None,

@@ -40,6 +40,10 @@ pub fn answer(
     authorize::check_address(&key, caller.client)?;
     let may_use = |one: &Listed<'_>| key.may_use(&one.name) || one.model.is_some_and(|model| key.may_use(model));
     let mut allowed: Vec<Listed<'_>> = snapshot.listed().filter(may_use).collect();
+    if !snapshot.boundaries.is_empty() {
+        let bounds = snapshot.boundaries.of(Some(&key));
+        allowed.retain(|one| snapshot.lists(one, bounds));
+    }
     allowed.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     let body = match name {
         None => serde_json::to_vec(&list(&allowed, caller.dialect)),

@@ -33,11 +33,20 @@ struct Rule {
     /// Refused; what to do instead.
     reject: Option<Box<str>>,
     drop: bool,
+    /// `"name":value`, whatever the caller says.
+    set: Option<Set>,
     min: Option<Bound>,
     max: Option<Bound>,
     /// `"name":value,` for a request without it.
     default: Option<Bytes>,
     require: bool,
+}
+
+/// A value that stands in place of the caller's: alone, and as a member.
+#[derive(Debug)]
+struct Set {
+    value: Bytes,
+    member: Bytes,
 }
 
 /// A number, and as it is written.
@@ -148,6 +157,14 @@ impl Rule {
             }
             Some(_) => return Err(wrong("the default")),
         };
+        let set = match &rule.set {
+            None => None,
+            Some(value) if serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok() => {
+                let member = format!("{}:{value},", quoted(&rule.parameter)?).into();
+                Some(Set { value: value.clone().into(), member })
+            }
+            Some(_) => return Err(wrong("the value")),
+        };
         let to = match &rule.to {
             None => None,
             Some(to) => Some((to.as_str().into(), quoted(to)?.into())),
@@ -157,6 +174,7 @@ impl Rule {
             to,
             reject: rule.reject.as_deref().map(Into::into),
             drop: rule.drop,
+            set,
             min: bound(&rule.min)?,
             max: bound(&rule.max)?,
             default,
@@ -189,6 +207,14 @@ impl Pass<'_> {
             return self.absent(rule, inside);
         };
         let Some(value) = self.members.get(at).map(|kept| kept.member.value) else { return Ok(()) };
+        if let Some(set) = &rule.set {
+            if value.raw(self.body) != &set.value[..] {
+                let range = value.range();
+                self.done.edits.push(Edit { start: range.start, end: range.end, text: set.value.clone() });
+                self.done.dropped.push(rule.name.clone());
+            }
+            return Ok(());
+        }
         let null = value.kind == Kind::Null;
         if null && rule.require {
             return Err(Refusal::Missing { parameter: rule.name.clone() });
@@ -218,6 +244,10 @@ impl Pass<'_> {
     fn absent(&mut self, rule: &Rule, inside: usize) -> Result<(), Refusal> {
         if rule.require {
             return Err(Refusal::Missing { parameter: rule.name.clone() });
+        }
+        if let Some(set) = &rule.set {
+            self.done.edits.push(Edit { start: inside, end: inside, text: set.member.clone() });
+            return Ok(());
         }
         let known = rule.to.as_ref().is_some_and(|(name, _)| self.position(name).is_some());
         if let Some(text) = rule.default.as_ref().filter(|_| !known) {

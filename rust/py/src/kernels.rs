@@ -5,6 +5,7 @@ use ailink_core::kernel::features::{Features, complexity, features};
 use ailink_core::kernel::{router, window};
 use ailink_core::portkey::Config;
 use ailink_core::prompt;
+use ailink_core::snapshot::boundary;
 use ailink_core::wire::json::scan_object;
 use ailink_core::wire::sse::Framer;
 use bytes::Bytes;
@@ -103,6 +104,12 @@ fn condition_fault(text: &str) -> Option<(String, String)> {
     Condition::parse(text).err().map(|fault| (fault.path, fault.message))
 }
 
+/// The same for a condition on whose a request is.
+#[pyfunction]
+fn boundary_fault(text: &str) -> Option<(String, String)> {
+    boundary::condition(text).err()
+}
+
 /// What is wrong with a Portkey config object given as JSON.
 #[pyfunction]
 fn config_fault(text: &str) -> Option<(String, String)> {
@@ -115,6 +122,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(router_features, module)?)?;
     module.add_function(wrap_pyfunction!(router_complexity, module)?)?;
     module.add_function(wrap_pyfunction!(condition_fault, module)?)?;
+    module.add_function(wrap_pyfunction!(boundary_fault, module)?)?;
     module.add_function(wrap_pyfunction!(config_fault, module)?)?;
     module.add_function(wrap_pyfunction!(noop, module)?)?;
     module.add_function(wrap_pyfunction!(scan_chat, module)?)?;

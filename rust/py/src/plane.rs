@@ -126,6 +126,14 @@ impl Plane {
         self.0.take_findings(findings).map_err(bad)
     }
 
+    fn routing_state<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.routing_state())
+    }
+
+    fn take_routing_state(&self, nodes: Vec<Vec<u8>>) -> PyResult<()> {
+        self.0.take_routing_state(&nodes).map_err(bad)
+    }
+
     fn give_weights(&self, weights: &[u8]) -> PyResult<()> {
         self.0.give_weights(weights).map_err(bad)
     }

@@ -64,6 +64,32 @@ models:
         (AUTO % "models: [b, x]", "models[0].auto.models[1]", "unknown model `x`"),
         (AUTO % "models: [b, a]", "models[0].auto.models[1]", "stands for others itself"),
         (AUTO % "models: [b, c], thresholds: [9, 10]", "models[0].auto.thresholds", "1 are needed"),
+        (
+            MODELS % "routing: {service_tiers: [{when: {modle: x}, tiers: [default]}]}",
+            "models[0].routing.service_tiers[0].when",
+            "unknown field",
+        ),
+        (
+            MODELS % "routing: {service_tiers: [{tiers: [flex]}]}",
+            "models[0].routing.service_tiers[0].tiers",
+            "no deployment has the service tier `flex`",
+        ),
+        (
+            "models: [{name: a, deployments: [{provider: gemini, api_key: k, service_tier: flex}]}]",
+            "models[0].deployments[0].service_tier",
+            "has no service tiers",
+        ),
+        (
+            "models: [{name: a, deployments: [{provider: mock, api_key: sk-forgotten}]}]",
+            "models[0].deployments[0].api_key",
+            "takes no keys",
+        ),
+        (
+            "routing: {boundaries: [{when: 'tokens.input > 3', regions: [eu-west-1]}]}",
+            "routing.boundaries[0].when",
+            "may only ask whose a request is",
+        ),
+        ("routing: {boundaries: [{when: {team.id: t}}]}", "routing.boundaries[0]", "bounds nothing"),
         ("routing: {strategy: latency}", "routing.strategy", "expected one of"),
         (
             "models: [{name: a, deployments: [{provider: mock, weight: 0}]}]",

@@ -79,9 +79,19 @@ fn many(tags: Vec<String>) -> Fact<'static> {
     if facts.is_empty() { Fact::Missing } else { Fact::Many(facts) }
 }
 
-fn caller<'e>(exchange: &'e Exchange, field: &Field, wall_us: i64) -> Fact<'e> {
-    let Some(key) = exchange.key.as_deref() else { return Fact::Missing };
+/// Whether the key alone tells it.
+pub fn is_of_key(field: &Field) -> bool {
     match field {
+        Field::KeyId | Field::KeyAlias | Field::KeyRole => true,
+        Field::Owner(holder) | Field::OwnerAlias(holder) => *holder != Holder::Session,
+        _ => false,
+    }
+}
+
+/// What the key alone tells; None: it takes more.
+pub fn of_key<'k>(key: &'k Key, field: &Field) -> Option<Fact<'k>> {
+    Some(match field {
+        _ if !is_of_key(field) => return None,
         Field::KeyId => some(Some(&key.id)),
         Field::KeyAlias => some(key.alias.as_deref()),
         Field::KeyRole => some(Some(if key.role == Role::Admin { "admin" } else { "key" })),
@@ -90,6 +100,16 @@ fn caller<'e>(exchange: &'e Exchange, field: &Field, wall_us: i64) -> Fact<'e> {
             let alias = holder.of(key).and_then(Subject::alias);
             alias.map_or(Fact::Missing, |alias| Fact::Text(Cow::Owned(alias.to_string())))
         }
+        _ => return None,
+    })
+}
+
+fn caller<'e>(exchange: &'e Exchange, field: &Field, wall_us: i64) -> Fact<'e> {
+    let Some(key) = exchange.key.as_deref() else { return Fact::Missing };
+    if let Some(fact) = of_key(key, field) {
+        return fact;
+    }
+    match field {
         Field::Tags => {
             let mut tags = tags::of(exchange);
             tags.extend(exchange.tags.iter().cloned());

@@ -1,6 +1,6 @@
 //! What conditions may ask about a request and its answer, found when they ask.
 
-mod identity;
+pub mod identity;
 mod session;
 pub mod streamed;
 pub mod tools;

@@ -7,13 +7,21 @@
 //!
 //! All threads share one breaker through atomics; a closed one costs a request two loads and one addition.
 
+mod sign;
+
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+pub use sign::{Cause, Sign};
 
 /// Parts of the window in which successes and failures are counted.
 const SLOTS: u64 = 8;
 const MS: u64 = 1_000_000;
 /// A recovering deployment gets at least this part of its weight, in 1/1024.
 const FLOOR: u64 = 102;
+/// Kinds of failures that are counted apart where somebody asks for it.
+pub const KINDS: usize = 4;
+/// Rest of a full deployment that others stand in for.
+const SPILLED_MS: u64 = 1_000;
 /// Weights are scaled by this.
 pub const WHOLE: u64 = 1024;
 
@@ -28,9 +36,14 @@ pub struct Settings {
     pub window_ms: u64,
     /// More failures than this in the window open it (LiteLLM's `allowed_fails`).
     pub allowed_fails: Option<u32>,
+    /// More failures of a kind than this within a window open it, and fewer do not (LiteLLM's `allowed_fails_policy`): those
+    /// of [`Sign::kind`].
+    pub allowed_of: [Option<u32>; KINDS],
     /// First and longest time it stays open; the first 0: it never opens.
     pub open_ms: u64,
     pub open_max_ms: u64,
+    /// After a 429 that does not say how long.
+    pub limited_ms: u64,
     /// Requests at a time that may try a half-open deployment.
     pub probes: u32,
     pub slow_start_ms: u64,
@@ -38,60 +51,11 @@ pub struct Settings {
     pub alone: bool,
 }
 
-/// Why it is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Cause {
-    None = 0,
-    Consecutive = 1,
-    Share = 2,
-    RateLimited = 3,
-    Credential = 4,
-    Outlier = 5,
-    Probe = 6,
-}
-
-impl Cause {
-    pub const ALL: [(Cause, &'static str); 7] = [
-        (Cause::None, "none"),
-        (Cause::Consecutive, "consecutive_failures"),
-        (Cause::Share, "failure_rate"),
-        (Cause::RateLimited, "rate_limited"),
-        (Cause::Credential, "credential_refused"),
-        (Cause::Outlier, "outlier"),
-        (Cause::Probe, "health_check"),
-    ];
-
-    pub fn name(self) -> &'static str {
-        Cause::ALL[self as usize].1
+impl Settings {
+    /// Those of a deployment whose load spills over to others: what is paid for anyhow is looked at again soon.
+    pub fn spilling(self, spills: bool) -> Settings {
+        if spills { Settings { limited_ms: self.open_ms.min(SPILLED_MS), ..self } } else { self }
     }
-
-    fn of(code: u8) -> Cause {
-        Cause::ALL.get(usize::from(code)).map_or(Cause::None, |(cause, _)| *cause)
-    }
-
-    /// A deployment that still answers now and then is better than none at all.
-    pub fn is_soft(self) -> bool {
-        matches!(self, Cause::Share | Cause::Outlier | Cause::Probe)
-    }
-}
-
-/// What became of a request, as far as it tells about the deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
-    Success,
-    /// It answered that the request was wrong.
-    Refusal,
-    /// It answered, but could not do it (5xx).
-    Failure,
-    /// It could not be reached, broke off or fell silent.
-    Outage,
-    /// 429, and for how long it asked to be left alone.
-    RateLimited {
-        wait_ms: Option<u64>,
-    },
-    /// 401, 402, 403: its credential does not serve.
-    Credential,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +106,8 @@ pub struct Breaker {
     cause: AtomicU8,
     changes: AtomicU64,
     window: [AtomicU64; SLOTS as usize],
+    /// Failures by kind within the current window: its number, and how many.
+    kinds: [AtomicU64; KINDS],
 }
 
 impl Breaker {
@@ -208,6 +174,12 @@ impl Breaker {
 
     /// Takes in what became of a request.
     pub fn record(&self, sign: Sign, now: u64, settings: &Settings) -> Option<Change> {
+        if let Some(kind) = sign.kind()
+            && let Some(allowed) = settings.allowed_of.get(kind).copied().flatten()
+            && !settings.alone
+        {
+            return self.counted(sign, (kind, allowed), now, settings);
+        }
         match sign {
             Sign::Success => self.success(now, settings),
             Sign::Refusal => {
@@ -228,7 +200,7 @@ impl Breaker {
             Sign::RateLimited { .. } | Sign::Credential if settings.alone => None,
             Sign::RateLimited { wait_ms } => {
                 let ms =
-                    wait_ms.unwrap_or(settings.open_ms).clamp(1, settings.open_max_ms.max(settings.open_ms).max(1));
+                    wait_ms.unwrap_or(settings.limited_ms).clamp(1, settings.open_max_ms.max(settings.open_ms).max(1));
                 self.open(Cause::RateLimited, ms, now, settings)
             }
             Sign::Credential => self.open(Cause::Credential, settings.open_max_ms, now, settings),
@@ -247,6 +219,11 @@ impl Breaker {
             return None;
         }
         self.open(cause, ms, now, settings)
+    }
+
+    /// Until when it is open; 0: it is closed.
+    pub fn until(&self) -> u64 {
+        self.until.load(Relaxed)
     }
 
     /// Closes it, from outside.
@@ -307,6 +284,30 @@ impl Breaker {
             && u64::from(failed) * 100 >= u64::from(settings.percent) * u64::from(total);
         let many = settings.allowed_fails.is_some_and(|allowed| failed > allowed);
         if share || many { self.open(Cause::Share, ms, now, settings) } else { None }
+    }
+
+    /// A failure of a kind that may happen so often within a window.
+    fn counted(&self, sign: Sign, (kind, allowed): (usize, u32), now: u64, settings: &Settings) -> Option<Change> {
+        self.count(now, settings, 1 << 16);
+        let window = now / settings.window_ms.max(1).saturating_mul(MS) + 1;
+        let add = |packed: u64| {
+            let before = if packed >> 32 == window & 0xffff_ffff { packed & 0xffff_ffff } else { 0 };
+            Some((window & 0xffff_ffff) << 32 | (before + 1).min(0xffff_ffff))
+        };
+        let before = self.kinds.get(kind)?.fetch_update(Relaxed, Relaxed, add).ok()?;
+        let failed = add(before).unwrap_or_default() & 0xffff_ffff;
+        if failed <= u64::from(allowed) && self.state(now) != State::HalfOpen {
+            return None;
+        }
+        let (cause, ms) = match sign {
+            Sign::RateLimited { wait_ms } => {
+                let longest = settings.open_max_ms.max(settings.open_ms).max(1);
+                (Cause::RateLimited, wait_ms.unwrap_or(settings.limited_ms).clamp(1, longest))
+            }
+            Sign::Credential => (Cause::Credential, settings.open_max_ms),
+            _ => (Cause::Share, self.due(settings)),
+        };
+        self.open(cause, ms, now, settings)
     }
 
     /// How long it stays open next: twice as long each time in a row.

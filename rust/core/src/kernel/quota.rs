@@ -68,17 +68,25 @@ impl Quota {
     }
 
     /// The used part, in millionths of the quota; more than [`WHOLE`] beyond it.
-    pub fn used(&self, limits: &Limits, now_ns: u64) -> u64 {
+    /// `others`: requests and tokens that were counted elsewhere.
+    pub fn used(&self, limits: &Limits, others: (u64, u64), now_ns: u64) -> u64 {
         let part = |count: u64, limit: u64| {
             u64::try_from(u128::from(count) * u128::from(WHOLE) / u128::from(limit.max(1))).unwrap_or(u64::MAX)
         };
         let told = self.told.load(Relaxed);
         let fresh = told != 0 && (now_ns >> 26).saturating_sub(told >> 24) < MINUTE_NS >> 26;
         let told = fresh.then(|| WHOLE.saturating_sub(told & 0xff_ffff));
-        let requests = limits.requests.map(|limit| part(self.requests.read(now_ns), limit));
-        let tokens = limits.tokens.map(|limit| part(self.tokens.read(now_ns), limit));
+        let (all_requests, all_tokens) = self.counted(now_ns);
+        let (all_requests, all_tokens) = (all_requests.saturating_add(others.0), all_tokens.saturating_add(others.1));
+        let requests = limits.requests.map(|limit| part(all_requests, limit));
+        let tokens = limits.tokens.map(|limit| part(all_tokens, limit));
         let known = [told, requests, tokens].into_iter().flatten().max();
-        known.unwrap_or_else(|| part(self.tokens.read(now_ns), ASSUMED))
+        known.unwrap_or_else(|| part(all_tokens, ASSUMED))
+    }
+
+    /// Requests and tokens counted here within the minute.
+    pub fn counted(&self, now_ns: u64) -> (u64, u64) {
+        (self.requests.read(now_ns), self.tokens.read(now_ns))
     }
 }
 
@@ -86,20 +94,23 @@ impl Quota {
 mod tests {
     use super::*;
 
+    const NOBODY: (u64, u64) = (0, 0);
+
     #[test]
     fn the_scarcest_counts() {
         let quota = Quota::default();
         let limits = Limits { requests: Some(10), tokens: Some(1_000) };
-        assert_eq!(quota.used(&limits, 5), 0);
+        assert_eq!(quota.used(&limits, NOBODY, 5), 0);
         quota.request(5);
         quota.tokens(500, 5);
-        assert_eq!(quota.used(&limits, 5), WHOLE / 2);
-        assert_eq!(quota.used(&Limits::default(), 5), 500);
+        assert_eq!(quota.used(&limits, NOBODY, 5), WHOLE / 2);
+        assert_eq!(quota.used(&Limits::default(), NOBODY, 5), 500);
         quota.told(1, 10, 5);
-        assert_eq!(quota.used(&limits, 5), WHOLE * 9 / 10);
+        assert_eq!(quota.used(&limits, NOBODY, 5), WHOLE * 9 / 10);
         quota.tokens(1_000, 5);
-        assert_eq!(quota.used(&limits, 5), WHOLE * 3 / 2);
+        assert_eq!(quota.used(&limits, NOBODY, 5), WHOLE * 3 / 2);
+        assert_eq!(quota.used(&limits, (20, 0), 5), WHOLE * 21 / 10);
         // A minute later all is forgotten.
-        assert_eq!(quota.used(&limits, MINUTE_NS + 100_000_000), 0);
+        assert_eq!(quota.used(&limits, NOBODY, MINUTE_NS + 100_000_000), 0);
     }
 }

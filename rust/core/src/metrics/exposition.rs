@@ -239,7 +239,7 @@ impl Exposition {
     /// The series of models.
     pub fn models(&mut self, models: &[(String, Arc<ModelState>)]) {
         type Pick = fn(&ModelState) -> u64;
-        let families: [(&str, &str, Pick); 6] = [
+        let families: [(&str, &str, Pick); 7] = [
             ("ailink_mirrored_requests_total", "Requests that went to a mirror too.", |m| m.mirrored.sent.get()),
             (
                 "ailink_mirror_skipped_total",
@@ -256,6 +256,9 @@ impl Exposition {
                 "Requests for which a strategy of the operator's own had no weights.",
                 |m| m.otherwise.get(),
             ),
+            ("ailink_spilled_total", "Requests that provisioned capacity or a service tier had no room for.", |m| {
+                m.spilled.get()
+            }),
         ];
         for (name, help, pick) in families {
             let told: Vec<_> =

@@ -76,6 +76,8 @@ fn copy(exchange: &Exchange, model: u32, bill: bool) -> Option<Exchange> {
     copy.model = Some(model);
     copy.provider = None;
     copy.marks = marks::MIRROR;
+    // Nobody's, it would be within all of them.
+    copy.bounds = exchange.bounds;
     if !bill {
         copy.key = None;
         copy.extra = Extra::new();

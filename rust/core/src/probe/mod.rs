@@ -6,6 +6,7 @@
 mod call;
 pub mod engine;
 pub mod health;
+mod shared;
 mod told;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ fn rule(parameter: &str) -> wire::Rule {
         to: None,
         reject: None,
         drop: false,
+        set: None,
         min: None,
         max: None,
         default: None,
@@ -148,4 +149,19 @@ proptest! {
         keys.sort_unstable();
         prop_assert_eq!(keys, wanted);
     }
+}
+
+#[test]
+fn what_is_set_stands_whatever_the_caller_says() {
+    let tier = || wire::Rule { set: some(r#""flex""#), ..rule("service_tier") };
+    for (body, after_it, told) in [
+        (r#"{"a":1}"#, r#"{"service_tier":"flex","a":1}"#, None),
+        (r#"{"a":1,"service_tier":"priority"}"#, r#"{"a":1,"service_tier":"flex"}"#, Some("service_tier")),
+        (r#"{"service_tier":null,"a":1}"#, r#"{"service_tier":"flex","a":1}"#, Some("service_tier")),
+        (r#"{"service_tier":"flex","a":1}"#, r#"{"service_tier":"flex","a":1}"#, None),
+    ] {
+        let told: Vec<String> = told.into_iter().map(String::from).collect();
+        assert_eq!(after(&[tier()], body).expect("never refused"), (after_it.to_string(), told), "{body}");
+    }
+    assert!(Rules::compile(&[wire::Rule { set: some("flex"), ..rule("service_tier") }]).is_err());
 }

@@ -35,6 +35,7 @@ use crate::upstream::origin::BaseUrl;
 pub const SCHEMA: u32 = 1;
 
 pub mod auto;
+pub mod boundary;
 mod probes;
 pub mod refusals;
 pub mod routing;
@@ -43,6 +44,7 @@ mod template;
 mod wild;
 pub mod wire;
 
+use boundary::Boundaries;
 use refusals::Refusals;
 pub use routing::{HashOn, Hedge, Measures, Mirror, Plain, Routing, Strategy, Translation};
 pub use rows::Rows;
@@ -150,6 +152,12 @@ pub struct Deployment {
     pub doubtful: Needs,
     /// Not in a region that requests of its model may go to.
     pub elsewhere: bool,
+    /// What it asks its provider for.
+    pub service_tier: Box<str>,
+    /// The boundaries that it keeps within.
+    pub kept: u64,
+    /// Another takes what it has no room for: its 429 is no failure of the request.
+    pub spills: bool,
     pub check: Option<Check>,
     pub engine: Option<Poll>,
     /// Beginnings of prompts are marked for the provider to keep.
@@ -187,7 +195,7 @@ impl Deployment {
 
     /// What the model decides for all its deployments.
     fn belongs_to(&mut self, model: &Model) {
-        self.breaker = model.routing.breaker;
+        self.breaker = model.routing.breaker.spilling(self.spills);
         self.overload = limiter::Settings {
             most: model.routing.overload.settings.most.min(self.max_connections),
             ..model.routing.overload.settings
@@ -254,6 +262,7 @@ pub struct Snapshot {
     pub named_plans: HashMap<String, u32>,
     /// Of the rules of each plan: what was answered under others is not what these let pass.
     pub guard_prints: Vec<[u8; 32]>,
+    pub boundaries: Boundaries,
     pub policies: Policies,
     /// Zones and holidays that conditions ask about.
     pub almanac: Almanac,
@@ -296,6 +305,7 @@ impl Snapshot {
             plans: Vec::new(),
             named_plans: HashMap::new(),
             guard_prints: Vec::new(),
+            boundaries: Boundaries::default(),
             policies: Policies::default(),
             almanac: Almanac::default(),
             probed: false,
@@ -320,10 +330,11 @@ impl Snapshot {
                 return Err(bad(format!("model {:?} appears twice", model.name)));
             }
         }
+        let boundaries = Boundaries::compile(&wire.boundaries).map_err(bad)?;
         let mut deployments = wire
             .deployments
             .into_iter()
-            .map(|deployment| compile_deployment(deployment, state))
+            .map(|deployment| compile_deployment(deployment, &boundaries, state))
             .collect::<Result<Vec<_>, _>>()?;
         let all = || wire.models.iter().chain(wire.wildcards.iter().map(|wildcard| &wildcard.model));
         let guard_prints = guard_prints(all(), &wire.guardrails);
@@ -388,12 +399,23 @@ impl Snapshot {
             plans,
             named_plans,
             guard_prints,
+            boundaries,
             almanac: trial::almanac(&wire.policies),
             policies,
             pass_through: passed,
             by_name,
             wild,
         })
+    }
+
+    /// Whether some deployment of a model keeps within these boundaries, or one of those it stands for.
+    pub fn within(&self, model: &Model, bounds: u64) -> bool {
+        let own = |model: &Model| {
+            let mut places = model.deployments.iter().filter_map(|index| self.deployments.get(*index as usize));
+            places.any(|deployment| bounds & !deployment.kept == 0)
+        };
+        let others = model.auto.iter().flat_map(|auto| &auto.models);
+        bounds == 0 || own(model) || others.filter_map(|index| self.models.get(*index as usize)).any(own)
     }
 
     /// The model a name or alias stands for.
@@ -410,6 +432,15 @@ impl Snapshot {
         let Some(wild) = &self.wild else { return Err(Unknown::NoModel) };
         let index = wild.find(name, self, state)?;
         Ok((index, self.models.get(index as usize).ok_or(Unknown::NoModel)?))
+    }
+
+    /// Whether what stands behind a name of the list keeps within these boundaries.
+    pub fn lists(&self, one: &Listed<'_>, bounds: u64) -> bool {
+        match (one.model, &self.wild) {
+            (Some(name), _) => self.find(name).is_some_and(|(_, model)| self.within(model, bounds)),
+            (None, Some(wild)) => wild.within(&one.name, &self.boundaries, bounds),
+            (None, None) => false,
+        }
     }
 
     /// Every name a client is told of, aliases and what is known behind wildcards included, unordered.
@@ -517,7 +548,11 @@ fn compile_model(
     })
 }
 
-fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deployment, SnapshotError> {
+fn compile_deployment(
+    wire: wire::Deployment,
+    boundaries: &Boundaries,
+    state: &State,
+) -> Result<Deployment, SnapshotError> {
     let id = wire.id.clone();
     let fail = |text: String| bad(format!("deployment {id}: {text}"));
     let dialect =
@@ -594,6 +629,9 @@ fn compile_deployment(wire: wire::Deployment, state: &State) -> Result<Deploymen
         cannot: needs(&wire.cannot).map_err(&fail)?,
         doubtful: needs(&wire.doubtful).map_err(&fail)?,
         elsewhere: wire.elsewhere,
+        service_tier: wire.service_tier.into(),
+        spills: wire.spills,
+        kept: boundaries.kept(&wire.region, wire.keeps_nothing),
         check: wire.check.map(|check| probes::check(check, &base, &fixed)).transpose().map_err(&fail)?,
         engine: wire.engine.map(|poll| probes::poll(&poll, &base, &fixed)).transpose().map_err(&fail)?,
         prompt_caching: wire.prompt_caching,

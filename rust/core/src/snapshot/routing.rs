@@ -176,9 +176,18 @@ pub struct Overload {
     pub priorities: Vec<(Condition, Priority)>,
 }
 
+/// Service tiers that requests may use for which a condition holds, in order.
+pub struct ServiceTiers {
+    /// None: always.
+    pub when: Option<Condition>,
+    pub tiers: Vec<Box<str>>,
+}
+
 pub struct Routing {
     /// Where requests go instead for which a condition holds; the first that does.
     pub conditions: Vec<(Condition, u32)>,
+    /// The first that holds counts; empty: all tiers are alike.
+    pub service_tiers: Vec<ServiceTiers>,
     pub strategy: Strategy,
     /// Scores within so many percent of the best are as good.
     pub slack: u32,
@@ -192,6 +201,10 @@ pub struct Routing {
     pub has_default_tag: bool,
     /// Its deployments differ in what they can do, or have quotas.
     pub choosy: bool,
+    /// A prompt that is too long for all deployments is refused.
+    pub refuses_long: bool,
+    /// How many of its deployments spill.
+    pub spills: usize,
     pub retries: Retries,
     pub backoff: Backoff,
     pub breaker: breaker::Settings,
@@ -232,6 +245,7 @@ pub fn compile(
     let (retries, breaker) = (&routing.retries, &routing.breaker);
     Ok(Routing {
         conditions: conditions.collect::<Result<_, SnapshotError>>()?,
+        service_tiers: service_tiers(&routing.service_tiers).map_err(fail)?,
         strategy: strategy.ok_or_else(|| fail(format!("strategy {:?} is not known", routing.strategy)))?,
         slack: routing.slack,
         explore: routing.explore,
@@ -244,7 +258,9 @@ pub fn compile(
         },
         match_all_tags: routing.match_all_tags,
         has_default_tag: group.clone().any(|deployment| deployment.tags.iter().any(|tag| **tag == *"default")),
-        choosy: choosy(&mut group.clone()),
+        choosy: routing.refuses_long || choosy(&mut group.clone()),
+        refuses_long: routing.refuses_long,
+        spills: group.clone().filter(|deployment| deployment.spills).count(),
         tagged: group.any(|deployment| !deployment.tags.is_empty()),
         retries: Retries([
             retries.bad_request,
@@ -268,8 +284,10 @@ pub fn compile(
             minimum: breaker.minimum,
             window_ms: breaker.window_ms,
             allowed_fails: breaker.allowed_fails,
+            allowed_of: breaker.allowed_of,
             open_ms: breaker.open_ms,
             open_max_ms: breaker.open_max_ms,
+            limited_ms: breaker.open_ms,
             probes: breaker.probes,
             slow_start_ms: breaker.slow_start_ms,
             alone: model.deployments.len() < 2,
@@ -307,6 +325,15 @@ fn choosy<'d>(group: &mut impl Iterator<Item = &'d Deployment>) -> bool {
     let limited = first.elsewhere || first.quota != quota::Limits::default();
     let mut others = group.peekable();
     first.elsewhere || (others.peek().is_some() && (limited || others.any(unlike)))
+}
+
+fn service_tiers(rules: &[wire::ServiceTiers]) -> Result<Vec<ServiceTiers>, String> {
+    let compile = |rule: &wire::ServiceTiers| {
+        let when = rule.when.as_deref().map(Condition::parse).transpose();
+        let when = when.map_err(|fault| format!("service tiers: {}: {}", fault.path, fault.message))?;
+        Ok(ServiceTiers { when, tiers: rule.tiers.iter().map(|tier| tier.as_str().into()).collect() })
+    };
+    rules.iter().map(compile).collect()
 }
 
 fn hash_on(names: &[String]) -> Result<Vec<HashOn>, String> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::boundary::Boundaries;
 use super::{Model, Snapshot, SnapshotError, bad, compile_deployment, compile_model, wire};
 use crate::state::State;
 
@@ -141,7 +142,7 @@ impl Wild {
             Some(known) => known.places.iter().map(|place| place.deployment).collect(),
             None => wildcard.open.clone(),
         };
-        let made = wildcard.make(part, known, &places, &self.names, state);
+        let made = wildcard.make(part, known, &places, &self.names, (&snapshot.boundaries, state));
         let (mut model, deployments) = made.map_err(|_| Unknown::NoModel)?;
         let first = snapshot.deployments.fixed() + used.deployments;
         model.deployments = (first..first + deployments.len()).map(|place| place as u32).collect();
@@ -161,6 +162,17 @@ impl Wild {
         next.insert(name.into(), index as u32);
         self.made.store(Arc::new(next));
         Ok(index as u32)
+    }
+
+    /// Whether some deployment behind a name keeps within the boundaries.
+    pub fn within(&self, name: &str, boundaries: &Boundaries, bounds: u64) -> bool {
+        self.wildcards.iter().any(|wildcard| {
+            let Some(part) = wildcard.part(name) else { return false };
+            let known = wildcard.known.get(part).map(|known| known.places.iter().map(|place| place.deployment));
+            let places: Vec<u32> = known.map_or_else(|| wildcard.open.clone(), Iterator::collect);
+            let mut behind = places.iter().filter_map(|place| wildcard.deployments.get(*place as usize));
+            behind.any(|place| bounds & !boundaries.kept(&place.region, place.keeps_nothing) == 0)
+        })
     }
 
     /// What is known to be there, each name once.
@@ -234,14 +246,14 @@ impl Wildcard {
         known: Option<&wire::Known>,
         places: &[u32],
         names: &HashMap<String, u32>,
-        state: &State,
+        (boundaries, state): (&Boundaries, &State),
     ) -> Result<(Model, Vec<super::Deployment>), SnapshotError> {
         let deployments = places.iter().filter_map(|place| {
             let at = known.and_then(|known| known.places.iter().find(|at| at.deployment == *place));
             Some(named(self.deployments.get(*place as usize)?, part, at))
         });
-        let mut deployments =
-            deployments.map(|wire| compile_deployment(wire, state)).collect::<Result<Vec<_>, SnapshotError>>()?;
+        let deployments = deployments.map(|wire| compile_deployment(wire, boundaries, state));
+        let mut deployments = deployments.collect::<Result<Vec<_>, SnapshotError>>()?;
         let mut wire = self.model.clone();
         wire.name = self.named(part);
         wire.deployments = (0..deployments.len() as u32).collect();

@@ -28,6 +28,7 @@ pub struct Snapshot {
     pub wildcards: Vec<Wildcard>,
     pub pass_through: Vec<PassThrough>,
     pub guardrails: Vec<Guardrail>,
+    pub boundaries: Vec<Boundary>,
     pub policies: crate::policy::wire::Policies,
 }
 
@@ -87,6 +88,14 @@ pub struct Deployment {
     pub doubtful: Vec<String>,
     /// Requests of its model may not leave the regions that it is not in.
     pub elsewhere: bool,
+    /// What it asks its provider for; `default` otherwise.
+    pub service_tier: String,
+    /// Empty: not said.
+    pub region: String,
+    /// Its provider keeps nothing of what it is asked.
+    pub keeps_nothing: bool,
+    /// Another takes what it has no room for.
+    pub spills: bool,
     pub check: Option<super::probes::CheckWire>,
     pub engine: Option<super::probes::PollWire>,
     /// Beginnings of prompts are marked for the provider to keep.
@@ -230,6 +239,8 @@ pub struct Breaker {
     pub minimum: u32,
     pub window_ms: u64,
     pub allowed_fails: Option<u32>,
+    /// The same for failures of a kind: server errors, time-outs and outages, rate limits, credentials.
+    pub allowed_of: [Option<u32>; 4],
     pub open_ms: u64,
     pub open_max_ms: u64,
     pub probes: u32,
@@ -244,6 +255,25 @@ pub struct Redirect {
     /// A condition, as JSON.
     pub when: String,
     pub then: String,
+}
+
+/// Where requests may go for whose they are. `when`: a condition, as JSON; None: always.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boundary {
+    pub when: Option<String>,
+    /// Empty: anywhere.
+    pub regions: Vec<String>,
+    /// Only providers that keep nothing.
+    pub keeps_nothing: bool,
+}
+
+/// Which service tiers requests may use, in this order. `when`: a condition, as JSON; None: always.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTiers {
+    pub when: Option<String>,
+    pub tiers: Vec<String>,
 }
 
 /// Who goes first when requests have to wait. `when`: a condition, as JSON.
@@ -297,6 +327,7 @@ pub struct Hedge {
 #[serde(deny_unknown_fields)]
 pub struct Routing {
     pub conditions: Vec<Redirect>,
+    pub service_tiers: Vec<ServiceTiers>,
     pub strategy: String,
     pub latency_of: String,
     /// In place of a strategy of the operator's own that gives no weights.
@@ -308,6 +339,8 @@ pub struct Routing {
     pub hash_on: Vec<String>,
     pub translation: String,
     pub match_all_tags: bool,
+    /// A prompt that is too long for all deployments is refused without asking one.
+    pub refuses_long: bool,
     pub retries: Retries,
     pub backoff_ms: u64,
     pub backoff_max_ms: u64,

@@ -83,8 +83,14 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
             }
             Err(Failed::Attempt(failed)) => {
                 let class = failed.class;
-                (turn.tries, skipped, failure, full) = (turn.tries + 1, 0, Some(failed), None);
-                if another_key(deployment, class) {
+                let another = another_key(deployment, class);
+                // What one has no room for others are there to take: that is no retry.
+                let spilled =
+                    deployment.spills && class == Class::RateLimit && !another && position + 1 < candidates.len();
+                model.state.spilled.add(u64::from(spilled));
+                turn.tries += u32::from(!spilled);
+                (skipped, failure, full) = (0, Some(failed), None);
+                if another {
                     continue;
                 }
             }

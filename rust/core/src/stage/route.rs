@@ -3,8 +3,10 @@
 
 mod able;
 mod auto;
+mod bounded;
 mod mirrored;
 mod score;
+mod service;
 mod sticky;
 mod tags;
 
@@ -42,6 +44,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let Some(model) = snapshot.models.get(index as usize) else {
         return Err(Error::new(Code::Internal, "the model is not in the snapshot"));
     };
+    if exchange.bounds.is_none() && !snapshot.boundaries.is_empty() {
+        exchange.bounds = Some(snapshot.boundaries.of(exchange.key.as_deref()));
+    }
     if !model.routing.conditions.is_empty()
         && let Some(name) = redirected(exchange, model)
     {
@@ -77,6 +82,12 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         );
         return Err(Error::new(Code::DialectUnsupported, text).param("model"));
     }
+    if let Some(bounds) = exchange.bounds {
+        eligible = bounded::within(exchange, model, &eligible, bounds)?;
+    }
+    if !model.routing.service_tiers.is_empty() {
+        eligible = service::tiers(exchange, model, eligible);
+    }
     if model.routing.tagged {
         eligible = tagged(exchange, model, eligible)?;
     }
@@ -99,7 +110,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         exchange.mirror = mirrored::draw(exchange, model, mirror);
     }
     // What a request will hardly come to needs no order.
-    let most = model.routing.retries.most() as usize + 2;
+    let most = model.routing.retries.most() as usize + 2 + model.routing.spills;
     exchange.candidates = arrange(&mut candidates, how, most);
     if let Some(decision) = &mut exchange.decision {
         decision.chosen(how, &candidates, &exchange.candidates);
@@ -130,7 +141,8 @@ fn redirected(exchange: &Exchange, model: &Model) -> Option<String> {
     let rules = model.routing.conditions.iter().filter(|(_, then)| !exchange.visited.contains(then));
     let mut targets = rules.filter(|(when, _)| when.holds(&facts)).filter_map(|(_, then)| {
         let target = exchange.snapshot.models.get(*then as usize)?;
-        exchange.key.as_ref().is_some_and(|key| key.may_use(&target.name)).then(|| target.name.to_string())
+        let allowed = exchange.key.as_ref().is_some_and(|key| key.may_use(&target.name)) && exchange.within(target);
+        allowed.then(|| target.name.to_string())
     });
     targets.next()
 }

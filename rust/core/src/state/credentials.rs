@@ -122,7 +122,7 @@ impl PooledKey {
     /// deployment is fine. Else it is limited until the first gets up, or refused when all are.
     pub fn heard(&self, sign: Sign, now: u64, settings: &Settings) -> Option<Sign> {
         let (cause, ms) = match sign {
-            Sign::RateLimited { wait_ms } => (Cause::RateLimited, wait_ms.unwrap_or(settings.open_ms)),
+            Sign::RateLimited { wait_ms } => (Cause::RateLimited, wait_ms.unwrap_or(settings.limited_ms)),
             Sign::Credential => (Cause::Credential, settings.open_max_ms),
             other => return Some(other),
         };
@@ -155,8 +155,10 @@ mod tests {
         minimum: 20,
         window_ms: 10_000,
         allowed_fails: None,
+        allowed_of: [None; 4],
         open_ms: 5_000,
         open_max_ms: 60_000,
+        limited_ms: 5_000,
         probes: 1,
         slow_start_ms: 0,
         alone: false,

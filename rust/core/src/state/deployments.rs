@@ -12,6 +12,7 @@ use crate::kernel::ratio::Ratio;
 use crate::metrics::{Counter, DeploymentMetrics};
 use crate::probe::engine::Engine;
 use crate::probe::health::Checked;
+use crate::state::elsewhere::Elsewhere;
 use crate::state::given::Given;
 use crate::upstream::Pool;
 
@@ -34,6 +35,8 @@ pub struct DeploymentState {
     pub engine: Engine,
     /// Its weight by a strategy of the operator's own.
     pub given: Given,
+    /// What other nodes told of it.
+    pub elsewhere: Elsewhere,
     pub limiter: Limiter,
     pub queue: Queue,
     /// Requests turned away because it was full.
@@ -57,6 +60,7 @@ impl DeploymentState {
             checked: Checked::default(),
             engine: Engine::default(),
             given: Given::default(),
+            elsewhere: Elsewhere::default(),
             limiter: Limiter::default(),
             queue: Queue::default(),
             shed: Counter::default(),
@@ -95,6 +99,11 @@ impl DeploymentState {
 
     pub fn in_flight(&self) -> u32 {
         self.open.load(SeqCst)
+    }
+
+    /// At all nodes, as far as it is known.
+    pub fn in_flight_everywhere(&self, now: u64) -> u32 {
+        self.in_flight().saturating_add(self.elsewhere.load(now).in_flight)
     }
 
     /// Gives free places to those who wait for one.

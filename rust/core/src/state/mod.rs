@@ -5,6 +5,7 @@ pub mod aws_pairs;
 pub mod credentials;
 pub mod deployments;
 pub mod draw;
+pub mod elsewhere;
 pub mod given;
 pub mod keys;
 pub mod leases;

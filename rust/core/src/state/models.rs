@@ -26,6 +26,8 @@ pub struct ModelState {
     pub hedged: Hedged,
     /// Requests that went by the strategy that stands in for one of the operator's own.
     pub otherwise: Counter,
+    /// Requests that a full deployment left to others.
+    pub spilled: Counter,
 }
 
 /// Second attempts while the first was waited for.
@@ -84,6 +86,7 @@ impl ModelState {
                 refused: Counter::default(),
             },
             otherwise: Counter::default(),
+            spilled: Counter::default(),
         }
     }
 

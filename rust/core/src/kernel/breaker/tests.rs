@@ -7,8 +7,10 @@ const SETTINGS: Settings = Settings {
     minimum: 10,
     window_ms: 8_000,
     allowed_fails: None,
+    allowed_of: [None; KINDS],
     open_ms: 1_000,
     open_max_ms: 4_000,
+    limited_ms: 1_000,
     probes: 1,
     slow_start_ms: 10_000,
     alone: false,
@@ -135,4 +137,22 @@ proptest! {
             prop_assert_eq!(breaker.counts(now, &settings), expected);
         }
     }
+}
+
+#[test]
+fn a_kind_of_failure_may_happen_so_often() {
+    let settings = Settings { allowed_of: [None, None, Some(2), Some(0)], ..SETTINGS };
+    let limited = Sign::RateLimited { wait_ms: Some(3_000) };
+    let breaker = Breaker::default();
+    for _ in 0..2 {
+        assert_eq!(breaker.record(limited, S, &settings), None);
+    }
+    assert_eq!(breaker.record(limited, S, &settings), Some(Change::Opened { cause: Cause::RateLimited, ms: 3_000 }));
+    // In another window they are counted anew, and other kinds have rules of their own.
+    let breaker = Breaker::default();
+    for window in 1..9 {
+        assert_eq!(breaker.record(limited, window * 8 * S, &settings), None);
+    }
+    let opened = breaker.record(Sign::Credential, 80 * S, &settings);
+    assert_eq!(opened, Some(Change::Opened { cause: Cause::Credential, ms: 4_000 }));
 }

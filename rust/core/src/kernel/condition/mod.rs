@@ -175,12 +175,18 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// From JSON.
+    /// From JSON, or an expression in CEL.
     ///
     /// # Errors
     /// As [`Condition::compile`].
     pub fn parse(text: &str) -> Result<Condition, Fault> {
-        let value: Value = serde_json::from_str(text).map_err(|error| fault("", format!("not valid JSON: {error}")))?;
+        let value = match serde_json::from_str(text) {
+            Ok(value) => value,
+            Err(error) if text.trim_start().starts_with(['{', '[']) => {
+                return Err(fault("", format!("not valid JSON: {error}")));
+            }
+            Err(_) => Value::String(text.to_string()),
+        };
         Condition::compile(&value)
     }
 

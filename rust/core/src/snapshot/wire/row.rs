@@ -19,6 +19,8 @@ pub struct Rule {
     pub to: Option<String>,
     pub reject: Option<String>,
     pub drop: bool,
+    /// Its value, whatever the caller says.
+    pub set: Option<String>,
     pub min: Option<String>,
     pub max: Option<String>,
     pub default: Option<String>,

@@ -35,7 +35,7 @@ pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) ->
         let allowed = exchange.key.as_ref().is_some_and(|key| key.may_use(&fallback.name));
         let mut deployments = fallback.deployments.iter().filter_map(|index| exchange.deployment(*index));
         let serves = deployments.any(|deployment| exchange.eligible(deployment, fallback.routing.translation));
-        if allowed && serves && !exchange.visited.contains(&index) {
+        if allowed && serves && exchange.within(fallback) && !exchange.visited.contains(&index) {
             exchange.shard.metrics.fallbacks.add(1);
             exchange.call.model = fallback.name.to_string();
             return Ok(Flow::Again(Stage::Authorize));

@@ -18,6 +18,7 @@ use crate::needs::{self, MEDIA, Need, Needs};
 use crate::snapshot::{Deployment, Model};
 use crate::stage::Flow;
 use crate::stage::attempt::fall_back;
+use crate::stage::route::score::used;
 
 /// What is left.
 pub enum Able {
@@ -56,14 +57,16 @@ pub fn filter(exchange: &mut Exchange, model: &Model, eligible: Candidates, now:
         tell(exchange, &doubtful);
         return Ok(Able::Some(left));
     }
-    if !model.routing.fallbacks.context_window.is_empty()
-        && doubtful.iter().all(|(_, unable)| *unable == Unable::ContextWindow)
-    {
+    let own = !model.routing.fallbacks.context_window.is_empty();
+    let strict = model.routing.refuses_long;
+    if (own || strict) && doubtful.iter().all(|(_, unable)| *unable == Unable::ContextWindow) {
         tell(exchange, &doubtful);
         let text = format!("The prompt is longer than any deployment of the model '{}' takes.", model.name);
         let error = Error::new(Code::InvalidRequest, text).param("messages");
-        if let Ok(flow) = fall_back(exchange, Some(Class::ContextWindow), error) {
-            return Ok(Able::Elsewhere(flow));
+        match fall_back(exchange, Some(Class::ContextWindow), error) {
+            Ok(flow) => return Ok(Able::Elsewhere(flow)),
+            Err(error) if strict => return Err(error),
+            Err(_) => {}
         }
     }
     Ok(Able::Some(doubtful.into_iter().map(|(candidate, _)| candidate).collect()))
@@ -134,7 +137,7 @@ fn probably(exchange: &Exchange, deployment: &Deployment, needs: Needs, now: u64
     if most > 0 && exchange.call.max_output.is_some_and(|wanted| wanted > most) {
         return Some(Unable::MaxOutput);
     }
-    let spent = deployment.measures.usage && deployment.state.quota.used(&deployment.quota, now) >= quota::WHOLE;
+    let spent = deployment.measures.usage && used(deployment, now) >= quota::WHOLE;
     spent.then_some(Unable::Quota)
 }
 

@@ -33,7 +33,7 @@ pub fn choose(exchange: &Exchange, model: &Model, auto: &Auto) -> Option<Chosen>
         let index = *auto.models.get(*at)?;
         let target = exchange.snapshot.models.get(index as usize)?;
         let may = exchange.key.as_ref().is_some_and(|key| key.may_use(&target.name));
-        (may && !exchange.visited.contains(&index)).then(|| target.name.to_string())
+        (may && exchange.within(target) && !exchange.visited.contains(&index)).then(|| target.name.to_string())
     };
     let chosen = order.iter().find_map(allowed)?;
     let version = learned.map_or("rules", |learned| &learned.router.version);

@@ -38,7 +38,7 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
         Strategy::Shuffle => How::Draw,
         Strategy::RoundRobin => How::Cycle { turn: model.state.turn() },
         Strategy::LeastBusy => {
-            give(&|deployment, candidate| busy(deployment, candidate.weight));
+            give(&|deployment, candidate| busy(deployment, candidate.weight, now));
             How::Lowest { slack: 0 }
         }
         Strategy::LowestLatency { per_token } => {
@@ -59,7 +59,7 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
             How::Lowest { slack }
         }
         Strategy::Usage => {
-            give(&|deployment, _| deployment.state.quota.used(&deployment.quota, now));
+            give(&|deployment, _| used(deployment, now));
             How::Lowest { slack }
         }
         Strategy::EngineLoad { stale_ms } => {
@@ -111,9 +111,15 @@ fn by_given(exchange: &Exchange, candidates: &mut [Candidate], now: u64) -> bool
     true
 }
 
-/// Requests in flight per weight.
-fn busy(deployment: &Deployment, weight: u64) -> u64 {
-    u64::from(deployment.state.in_flight()).saturating_mul(1 << 32) / weight.max(1)
+/// The used part of its quota, by this node and the others.
+pub fn used(deployment: &Deployment, now: u64) -> u64 {
+    let others = deployment.state.elsewhere.load(now);
+    deployment.state.quota.used(&deployment.quota, (others.requests, others.tokens), now)
+}
+
+/// Requests in flight per weight, at all nodes.
+fn busy(deployment: &Deployment, weight: u64, now: u64) -> u64 {
+    u64::from(deployment.state.in_flight_everywhere(now)).saturating_mul(1 << 32) / weight.max(1)
 }
 
 /// Pico-USD for such a request.

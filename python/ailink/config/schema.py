@@ -17,6 +17,7 @@ from ailink.config.guardrails import Defaults, Guardrail
 from ailink.config.identity import Identity
 from ailink.config.limits import Budgets, Limit
 from ailink.config.policies import PolicyRule, Recording
+from ailink.config.process import Compat, Coordination, Observe
 from ailink.config.routing import ModelRouting, Routing
 from ailink.config.secret import Secret
 from ailink.config.section import Strict as Strict
@@ -336,30 +337,6 @@ class Model(Strict, frozen=True, kw_only=True):
     @property
     def is_wildcard(self) -> bool:
         return "*" in self.name
-
-
-class Observe(Strict, frozen=True, kw_only=True):
-    """Logs of the process, on standard error."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe that is written."""
-    log_format: Literal["text", "json"] = "text"
-
-
-class Compat(Strict, frozen=True, kw_only=True):
-    """Behaviour for clients of other gateways."""
-
-    restamp_model: bool = False
-    """Answers name the model that was asked for instead of the provider's."""
-    guardrail_status: Literal[400, 446] = 400
-    """The status of what a guardrail blocks; 446 is Portkey's."""
-
-
-class Coordination(Strict, frozen=True, kw_only=True):
-    """Among several nodes."""
-
-    lease: Duration = Duration(150_000)
-    """How long a node that has lost Redis goes on with its shares of limits; only then others get them."""
 
 
 class Config(Strict, frozen=True, kw_only=True):

@@ -277,7 +277,7 @@ class _Compiler:
             base_url=_reached(placed.base_url, inputs.plugin_socket),
             operations=placed.operations,
             rules=row_words.rules(row, deployment.service_tier),
-            auth=_auth(placed),
+            auth=row_words.auth(placed),
             credential=credential,
             credentials=self._others(placed.credential, credential),
             headers={**row.headers, **{key.lower(): value for key, value in deployment.headers.items()}},
@@ -381,15 +381,6 @@ def _reached(base_url: str, plugin_socket: str) -> str:
     """The base URL as the data plane knows it: `unix:SOCKET:/NAME` for a provider written in Python."""
     name = base_url.removeprefix(f"{PLUGIN_URL}/")
     return base_url if name == base_url else f"unix:{plugin_socket}:/{name}"
-
-
-def _auth(placed: Placed) -> wire.Auth:
-    """How the credential travels: tokens of Google and Azure as such, whatever takes the place of a key."""
-    auth, credential = placed.row.auth, placed.credential
-    scheme = auth.scheme if credential is not None else "none"
-    if credential is not None and credential.identity is not None and auth.identity != "aws":
-        scheme = "bearer"
-    return wire.Auth(scheme=scheme, name=auth.name, region=placed.region if scheme == "sigv4" else None)
 
 
 def _timeouts(model: Model, deployment: Deployment) -> wire.Timeouts:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from ailink.config.deployments import Placed
 from ailink.providers import Operation, ProviderRow, service
 from ailink.providers.rules import of as rules_of
 from ailink.snapshot import model as wire
@@ -62,3 +63,12 @@ def errors(row: ProviderRow) -> list[wire.ErrorRule]:
         for name, told in row.errors.items()
         for what in told
     ]
+
+
+def auth(placed: Placed) -> wire.Auth:
+    """How the credential travels: tokens of Google and Azure as such, whatever takes the place of a key."""
+    auth, credential = placed.row.auth, placed.credential
+    scheme = auth.scheme if credential is not None else "none"
+    if credential is not None and credential.identity is not None and auth.identity != "aws":
+        scheme = "bearer"
+    return wire.Auth(scheme=scheme, name=auth.name, region=placed.region if scheme == "sigv4" else None)

@@ -1,4 +1,4 @@
-"""What `ailink.yaml` may say about the process beside its listener: logs, clients of other gateways, nodes."""
+"""What `ailink.yaml` may say about the process beside its listener: logs, other clients, other nodes."""
 
 from typing import Literal
 

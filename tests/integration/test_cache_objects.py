@@ -242,7 +242,7 @@ def test_metrics_and_stats_tell_of_the_tier(nodes: list[Gateway]) -> None:
     text = nodes[1].http.get("/metrics", headers=ADMIN).text
     assert 'ailink_cache_tier_total{tier="objects",outcome="hit"}' in text
     assert 'ailink_cache_tier_open{tier="objects"} 0' in text
-    seconds = text.split('ailink_cache_tier_read_seconds_total{tier="objects"} ')[1].split()[0]
+    seconds = text.split('ailink_cache_read_seconds_sum{tier="objects"} ')[1].split()[0]
     assert float(seconds) > 0
     stats = call(nodes[1], "/cache/stats")
     assert stats["redis"] is None

@@ -80,6 +80,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     evicted: int
     in_flight: int
+    lookup_us: float
     semantic: SemanticView | None
     redis: TierView | None
     objects: TierView | None
@@ -101,7 +102,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatsView(msgspec.Struct, frozen=True, kw_only=True):
-    """Since the start of the process."""
+    """Since the start of the process. `lookup_us`: mean of lookups in memory with their keys."""
 
     enabled: bool
     entries: int
@@ -112,6 +113,7 @@ class StatsView(msgspec.Struct, frozen=True, kw_only=True):
     evicted: int
     in_flight: int
     joined: int
+    lookup_us: float
     semantic: SemanticView | None
     redis: TierView | None
     objects: TierView | None
@@ -214,6 +216,7 @@ async def stats(services: Services, call: Call[Nothing, Nothing]) -> StatsView:
         evicted=report.evicted,
         in_flight=report.in_flight,
         joined=sum(row.joined for row in report.rows),
+        lookup_us=report.lookup_us,
         semantic=report.semantic,
         redis=report.redis,
         objects=report.objects,

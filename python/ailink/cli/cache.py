@@ -29,7 +29,14 @@ def stats(
     found = gateway.call("GET", "/cache/stats")
     if gateway.printed(found):
         return
-    typer.echo(f"{found['entries']} entries, {found['bytes']} of {found['max_bytes']} bytes")
+    typer.echo(
+        f"{found['entries']} entries, {found['bytes']} of {found['max_bytes']} bytes,"
+        f" {found['lookup_us']:.1f} us a lookup"
+    )
+    typer.echo(
+        f"{found['stored']} stored, {found['evicted']} evicted for want of room,"
+        f" {found['not_stored']} not stored"
+    )
     if found["semantic"] is not None:
         told = found["semantic"]
         refused = sum(told["refused"].values())

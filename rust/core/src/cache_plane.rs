@@ -63,7 +63,9 @@ impl Plane {
     /// # Errors
     /// It cannot be written.
     pub fn cache_report(&self) -> Result<Vec<u8>, PlaneError> {
-        let report = report::report(&self.shared.state.cache, self.shards.iter().map(|shard| &shard.cache));
+        let lookups: Vec<_> = self.shards.iter().map(|shard| &shard.metrics.cache_lookup).collect();
+        let tables = self.shards.iter().map(|shard| &shard.cache);
+        let report = report::report(&self.shared.state.cache, tables, &lookups);
         rmp_serde::to_vec_named(&report).map_err(|error| PlaneError(error.to_string()))
     }
 

@@ -187,18 +187,12 @@ impl Plane {
         out.models(&self.shared.state.models());
         out.keys(&self.published.lock().deployments);
         out.probes(&self.published.lock().deployments);
-        crate::cache::report::expose(&self.shared.state.cache, &mut out);
-        let (entries, bytes) = self.shared.state.cache.size();
+        let lines = crate::cache::count::merged(self.shards.iter().map(|shard| &shard.cache));
+        let lookups: Vec<_> = shards.iter().map(|shard| &shard.cache_lookup).collect();
+        crate::cache::series::expose(&self.shared.state.cache, &lines, &lookups, &mut out);
         let usage = self.spool.usage();
         let health = self.shared.state.ledger.health();
         for (name, help, value) in [
-            ("ailink_cache_entries", "Answers in the cache.", entries),
-            ("ailink_cache_bytes", "Weight of the answers in the cache.", bytes),
-            (
-                "ailink_cache_in_flight",
-                "Requests whose answers equal ones may wait for.",
-                self.shared.state.cache.flights.len() as u64,
-            ),
             ("ailink_keys", "Virtual and admin keys known.", self.shared.state.keys.len() as u64),
             ("ailink_snapshot_version", "Version of the configuration in force.", self.published.lock().version),
             ("ailink_spool_bytes", "Size of the spool's files.", usage.bytes),

@@ -70,7 +70,7 @@ class FakePlane:
         return msgspec.msgpack.encode([[] for _ in msgspec.msgpack.decode(subjects)])
 
     def cache_report(self) -> bytes:
-        names = ("entries", "bytes", "max_bytes", "stored", "refused", "evicted", "in_flight")
+        names = ("entries", "bytes", "max_bytes", "stored", "refused", "evicted", "in_flight", "lookup_us")
         return msgspec.msgpack.encode(
             dict.fromkeys(names, 0)
             | {"enabled": True, "semantic": None, "redis": None, "objects": None, "rows": []}

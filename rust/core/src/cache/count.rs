@@ -56,7 +56,7 @@ impl Counts {
         }
     }
 
-    fn merge(&mut self, other: &Counts) {
+    pub fn merge(&mut self, other: &Counts) {
         self.hits += other.hits;
         self.semantic_hits += other.semantic_hits;
         self.stale_hits += other.stale_hits;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::entry::Entry;
 use crate::clock::monotonic_ns;
+use crate::metrics::{CacheTimes, cache_times};
 
 /// Failures in a row after which a tier is left alone, and for how long.
 const FAILURES: u32 = 5;
@@ -17,7 +18,6 @@ pub const REST: Duration = Duration::from_secs(5);
 /// Longest part of an error that is kept.
 const TROUBLE: usize = 300;
 
-#[derive(Debug, Default)]
 pub struct Counts {
     pub hits: AtomicU64,
     pub misses: AtomicU64,
@@ -27,8 +27,17 @@ pub struct Counts {
     pub foreign: AtomicU64,
     pub writes: AtomicU64,
     pub dropped: AtomicU64,
-    pub micros: AtomicU64,
+    /// Of reads that were answered.
+    pub reads: CacheTimes,
     last_error: Mutex<Option<String>>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let [hits, misses, errors, timeouts, skipped, foreign, writes, dropped] = Default::default();
+        let (reads, last_error) = (cache_times(), Mutex::default());
+        Counts { hits, misses, errors, timeouts, skipped, foreign, writes, dropped, reads, last_error }
+    }
 }
 
 impl Counts {
@@ -102,7 +111,7 @@ impl Gate {
             }
             Ok(Ok(got)) => {
                 self.failures.store(0, Ordering::Relaxed);
-                self.counts.micros.fetch_add((monotonic_ns() - began) / 1000, Ordering::Relaxed);
+                self.counts.reads.record(Duration::from_nanos(monotonic_ns() - began));
                 got
             }
             Err(_) => {
@@ -149,8 +158,8 @@ impl Gate {
             foreign: get(&counts.foreign),
             writes: get(&counts.writes),
             dropped: get(&counts.dropped),
-            mean_us: get(&counts.micros) / (get(&counts.hits) + get(&counts.misses)).max(1),
-            read_us: get(&counts.micros),
+            mean_us: counts.reads.sum_us() / (get(&counts.hits) + get(&counts.misses)).max(1),
+            read_us: counts.reads.sum_us(),
             last_error: counts.last_error.lock().clone(),
         }
     }

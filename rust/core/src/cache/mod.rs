@@ -22,6 +22,7 @@ pub mod replay;
 pub mod report;
 pub mod sealed;
 pub mod semantic;
+pub mod series;
 pub mod shared;
 pub mod store;
 pub mod terms;

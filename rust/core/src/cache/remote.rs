@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::entry::Entry;
-use super::gate::{Gate, Got, TierReport};
+use super::gate::{Counts, Gate, Got, TierReport};
 use super::key::CacheKey;
 use super::link::{Plan, Settings};
 use super::purge::Purge;
@@ -138,6 +138,10 @@ impl Remote {
         let (reply, answer) = oneshot::channel();
         self.asks.try_send(Ask::Info(reply)).ok()?;
         answer.blocking_recv().ok()?
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.gate.counts
     }
 
     pub fn report(&self) -> TierReport {

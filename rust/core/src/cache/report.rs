@@ -8,7 +8,7 @@ use super::gate::TierReport;
 use super::key::CacheKey;
 use super::semantic::SemanticReport;
 use super::store::Cache;
-use crate::metrics::Exposition;
+use crate::metrics::CacheTimes;
 
 /// The state of the store, and what it did since the start.
 #[derive(Debug, Serialize)]
@@ -24,6 +24,8 @@ pub struct Report {
     pub evicted: u64,
     /// Requests that others may wait for.
     pub in_flight: u64,
+    /// Mean time of a lookup in memory with its key, of one request in 64.
+    pub lookup_us: f64,
     pub semantic: Option<SemanticReport>,
     pub redis: Option<TierReport>,
     pub objects: Option<TierReport>,
@@ -49,8 +51,10 @@ pub struct Explained {
     pub micros: u64,
 }
 
-pub fn report<'t>(cache: &Cache, tables: impl Iterator<Item = &'t Table>) -> Report {
+pub fn report<'t>(cache: &Cache, tables: impl Iterator<Item = &'t Table>, lookups: &[&CacheTimes]) -> Report {
     let (entries, bytes) = cache.size();
+    let sum_us: u64 = lookups.iter().map(|times| times.sum_us()).sum();
+    let looked: u64 = lookups.iter().map(|times| times.count()).sum();
     let max_bytes = cache.max_bytes();
     Report {
         enabled: max_bytes > 0,
@@ -61,50 +65,11 @@ pub fn report<'t>(cache: &Cache, tables: impl Iterator<Item = &'t Table>) -> Rep
         refused: cache.refused.load(std::sync::atomic::Ordering::Relaxed),
         evicted: cache.evicted(),
         in_flight: cache.flights.len() as u64,
+        lookup_us: sum_us as f64 / looked.max(1) as f64,
         semantic: cache.semantic().map(|semantic| semantic.report()),
         redis: cache.remote().map(|remote| remote.report()),
         objects: cache.objects().map(|objects| objects.report()),
         rows: merged(tables),
-    }
-}
-
-/// The series of the tiers beneath memory.
-pub fn expose(cache: &Cache, out: &mut Exposition) {
-    let redis = cache.remote().map(|remote| ("redis", remote.report()));
-    let objects = cache.objects().map(|objects| ("objects", objects.report()));
-    let tiers: Vec<(&str, TierReport)> = redis.into_iter().chain(objects).collect();
-    if tiers.is_empty() {
-        return;
-    }
-    out.family(
-        "ailink_cache_tier_total",
-        "counter",
-        "Reads and writes of a tier beneath memory, by what became of them.",
-    );
-    for (tier, report) in &tiers {
-        for (outcome, count) in [
-            ("hit", report.hits),
-            ("miss", report.misses),
-            ("error", report.errors),
-            ("timeout", report.timeouts),
-            ("skipped", report.skipped),
-            ("foreign", report.foreign),
-            ("written", report.writes),
-            ("dropped", report.dropped),
-        ] {
-            out.sample("ailink_cache_tier_total", &format!("tier=\"{tier}\",outcome=\"{outcome}\""), count);
-        }
-    }
-    let name = "ailink_cache_tier_read_seconds_total";
-    out.family(name, "counter", "Time that requests waited for answered reads of a tier.");
-    for (tier, report) in &tiers {
-        let seconds = format!("{}.{:06}", report.read_us / 1_000_000, report.read_us % 1_000_000);
-        out.sample(name, &format!("tier=\"{tier}\""), seconds);
-    }
-    let name = "ailink_cache_tier_open";
-    out.family(name, "gauge", "1 while a tier that failed is left alone.");
-    for (tier, report) in &tiers {
-        out.sample(name, &format!("tier=\"{tier}\""), u64::from(report.open));
     }
 }
 

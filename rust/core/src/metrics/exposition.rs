@@ -57,7 +57,7 @@ impl Exposition {
         }
     }
 
-    fn histogram<const N: usize>(&mut self, name: &str, labels: &str, parts: &[&Histogram<N>]) {
+    pub fn histogram<const N: usize>(&mut self, name: &str, labels: &str, parts: &[&Histogram<N>]) {
         let Some(first) = parts.first() else { return };
         let mut cumulative = 0;
         let comma = if labels.is_empty() { "" } else { "," };
@@ -294,7 +294,7 @@ pub fn label(value: &str) -> String {
 }
 
 /// Microseconds written as seconds, exactly.
-struct Seconds(u64);
+pub struct Seconds(pub u64);
 
 impl std::fmt::Display for Seconds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -303,7 +303,7 @@ impl std::fmt::Display for Seconds {
 }
 
 /// Pico-USD written as USD, exactly.
-struct Pico(u64);
+pub struct Pico(pub u64);
 
 impl std::fmt::Display for Pico {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -14,7 +14,7 @@ use crate::endpoint::Operation;
 use crate::error::Code;
 use crate::kernel::cost::Usage;
 
-pub use exposition::{Exposition, label};
+pub use exposition::{Exposition, Pico, Seconds, label};
 
 /// Upper bounds of the overhead histogram, in microseconds.
 const OVERHEAD_US: [u64; 14] = [10, 20, 30, 50, 75, 100, 200, 300, 500, 1_000, 2_500, 5_000, 20_000, 100_000];
@@ -37,6 +37,9 @@ const LATENCY_US: [u64; 16] = [
     120_000_000,
     600_000_000,
 ];
+
+/// Upper bounds of the histograms of the cache, in microseconds.
+const CACHE_US: [u64; 14] = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 20_000, 100_000, 500_000, 2_000_000];
 
 #[derive(Default)]
 pub struct Counter(AtomicU64);
@@ -88,6 +91,22 @@ impl<const N: usize> Histogram<N> {
         bucket.and_then(|bucket| self.buckets.get(bucket)).unwrap_or(&self.over).add(1);
         self.sum_us.add(us);
     }
+
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us.get()
+    }
+
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(Counter::get).sum::<u64>() + self.over.get()
+    }
+}
+
+/// Times of a tier of the cache.
+pub type CacheTimes = Histogram<14>;
+
+/// Nothing measured yet.
+pub fn cache_times() -> CacheTimes {
+    Histogram::new(&CACHE_US)
 }
 
 /// What became of one upstream attempt.
@@ -137,6 +156,8 @@ pub struct ShardMetrics {
     pub fallbacks: Counter,
     pub cache_hits: Counter,
     pub cache_misses: Counter,
+    /// Key and lookup in memory, of one request in 64.
+    pub cache_lookup: CacheTimes,
     pub panics: Counter,
 }
 
@@ -155,6 +176,7 @@ impl ShardMetrics {
             fallbacks: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
+            cache_lookup: cache_times(),
             panics: Counter::default(),
         }
     }

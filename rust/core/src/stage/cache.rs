@@ -3,7 +3,11 @@
 //! What memory has is answered at once. A request that would have to wait (for an equal one that is being answered) parks,
 //! and goes on in [`wait`]; nothing has been reserved for it yet.
 
+pub mod asked;
+mod fill;
+
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_TYPE};
@@ -12,19 +16,21 @@ use http::{HeaderValue, Response};
 use super::Flow;
 use super::parse::understand;
 use crate::body::Body;
-use crate::cache::control::{Mode, Wish, wish};
+use crate::cache::control::wish;
 use crate::cache::count::What;
-use crate::cache::entry::{About, Entry, Worth};
-use crate::cache::flight::{Joined, Part};
+use crate::cache::entry::{Entry, Worth};
+use crate::cache::flight::{self, Joined};
 use crate::cache::items::{Items, Wanted};
 use crate::cache::semantic::Question;
 use crate::cache::semantic::question::Within;
-use crate::cache::terms::{Own, Terms};
+use crate::cache::terms::Own;
 use crate::cache::{Fill, key, replay};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange};
 use crate::stage::{beneath, refresh, similar};
+use asked::{Asked, Part};
+use fill::fill;
 
 pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if let Some(earlier) = exchange.fill.take() {
@@ -46,77 +52,64 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if !enabled {
         return Ok(Flow::Next);
     }
-    let snapshot = exchange.snapshot.clone();
-    let Some(model) = exchange.model.and_then(|index| snapshot.models.get(index as usize)) else {
-        return Ok(Flow::Next);
+    let timed = timed(exchange).then(Instant::now);
+    let asked = match Asked::of(exchange)? {
+        Part::None => return Ok(Flow::Next),
+        Part::Bypass { only } => return bypass(exchange, only),
+        Part::Full(asked) => asked,
     };
-    let owner = exchange.key.clone();
-    let own = owner.as_ref().and_then(|key| key.cache.as_deref());
-    let terms = Terms::new(model.cache.of(exchange.endpoint.operation), own);
-    if terms.mode == Mode::Off {
-        return Ok(Flow::Next);
+    exchange.hit = Some(asked.key);
+    if !asked.refresh {
+        let response = hit(exchange, &asked);
+        if let Some(began) = timed {
+            // Up to the next microsecond: what took 1.2 is not one of those that took 1.
+            let micros = began.elapsed().as_nanos().div_ceil(1000);
+            exchange.shard.metrics.cache_lookup.record(Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
+        }
+        if let Some(response) = response {
+            return Ok(Flow::Answer(response));
+        }
     }
-    let wish = wish(exchange)?;
-    wish.allowed(own)?;
-    let barred = exchange.policed.as_ref().is_some_and(|policed| policed.cache == Some(false));
-    if terms.mode == Mode::OptIn && !wish.wanted || wish.off {
-        return Ok(Flow::Next);
-    }
-    if wish.no_store || barred {
-        return bypass(exchange, &wish);
-    }
-    let tenant: Arc<[u8]> = key::tenant(exchange.key.as_deref(), &terms).into();
-    let namespace = wish.namespace.as_deref().unwrap_or(terms.within);
-    let max_age_us = terms.max_age_us(wish.max_age_s);
-    let key = key::of(exchange, &tenant, namespace);
-    exchange.hit = Some(key);
-    if !wish.refresh
-        && let Some(response) = hit(exchange, &key, max_age_us, terms.pace)
-    {
-        return Ok(Flow::Answer(response));
-    }
-    if wish.only {
+    if asked.only {
         return Err(not_cached());
     }
-    let cache = &exchange.shard.shared.state.cache;
-    let mut fill = Box::new(Fill {
-        key,
-        epoch: cache.epoch(),
-        ttl_us: terms.ttl_us(wish.ttl_s),
-        stale_us: terms.stale_us,
-        about: about(exchange, tenant, namespace),
-        keep: terms.store,
-        lead: None,
-        lease: None,
-        question: None,
-        meaning: None,
-        items: None,
-        max_age_us,
-        asked_us: exchange.wall_us,
-    });
+    missing(exchange, asked)
+}
+
+/// One request of 64, so that nobody else reads the clock twice for it.
+fn timed(exchange: &Exchange) -> bool {
+    exchange.wall_us & 63 == 0
+}
+
+/// What memory does not have: joins those who are at it, waits for the tiers beneath, or asks.
+fn missing(exchange: &mut Exchange, asked: Asked) -> Result<Flow> {
+    let refresh = asked.refresh;
+    let semantic = asked.semantic;
+    let within = Within { max_age_us: asked.max_age_us, threshold: asked.threshold };
+    let wanted = Wanted { fresh: refresh, max_age_us: asked.max_age_us };
+    let mut fill = fill(exchange, asked);
     if exchange.endpoint.operation == Operation::Embeddings
-        && let Some(response) = by_item(exchange, &mut fill, Wanted { fresh: wish.refresh, max_age_us })?
+        && let Some(response) = by_item(exchange, &mut fill, wanted)?
     {
         return Ok(Flow::Answer(response));
     }
-    exchange.cache = if wish.refresh { CacheUse::Refresh } else { CacheUse::Miss };
-    if similar::wanted(exchange, &terms, &wish) {
-        let within = Within { max_age_us, threshold: terms.threshold };
+    exchange.cache = if refresh { CacheUse::Refresh } else { CacheUse::Miss };
+    if similar::wanted(exchange, semantic) {
         fill.question = Question::of(exchange, &fill.about.tenant, &fill.about.namespace, within).map(Arc::new);
     }
     // A purge between the look and here would have to be waited for by nobody.
     let flights = &exchange.shard.shared.state.cache.flights;
-    let joined = if snapshot.cache.single_flight && !wish.refresh { flights.join(&fill.key) } else { None };
+    let joined = if exchange.snapshot.cache.single_flight && !refresh { flights.join(&fill.key) } else { None };
     match joined {
-        Some(Part::Follow(follow)) => {
+        Some(flight::Part::Follow(follow)) => {
             exchange.fill = Some(fill);
             exchange.follow = Some(Box::new(follow));
             return Ok(Flow::Park);
         }
-        Some(Part::Lead(lead)) => fill.lead = Some(lead),
+        Some(flight::Part::Lead(lead)) => fill.lead = Some(lead),
         None => {}
     }
-    let asks = fill.question.is_some() || !wish.refresh && exchange.shard.shared.state.cache.is_tiered();
+    let asks = fill.question.is_some() || !refresh && exchange.shard.shared.state.cache.is_tiered();
     exchange.fill = Some(fill);
     if asks {
         return Ok(Flow::Park);
@@ -230,8 +223,8 @@ fn cacheable(operation: Operation) -> bool {
     )
 }
 
-fn bypass(exchange: &mut Exchange, wish: &Wish) -> Result<Flow> {
-    if wish.only {
+fn bypass(exchange: &mut Exchange, only: bool) -> Result<Flow> {
+    if only {
         return Err(not_cached());
     }
     exchange.cache = CacheUse::Bypass;
@@ -245,34 +238,19 @@ fn not_cached() -> Error {
     Error::new(Code::InvalidRequest, text).status(504)
 }
 
-fn about(exchange: &Exchange, tenant: Arc<[u8]>, namespace: &str) -> About {
-    About {
-        tenant,
-        key_id: exchange.key.as_ref().map_or_else(|| Arc::from(""), |key| key.id.clone()),
-        model: exchange.model().map_or_else(|| Arc::from(""), |model| model.name.clone()),
-        namespace: namespace.into(),
-        tags: exchange.key.iter().flat_map(|key| key.tags.iter()).chain(&exchange.tags).cloned().collect(),
-    }
-}
-
 /// The answer from memory, if it is there and young enough.
-fn hit(
-    exchange: &mut Exchange,
-    key: &key::CacheKey,
-    max_age_us: Option<i64>,
-    pace: std::time::Duration,
-) -> Option<Response<Body>> {
+fn hit(exchange: &mut Exchange, asked: &Asked) -> Option<Response<Body>> {
     let now_us = exchange.wall_us;
-    let entry: Arc<Entry> = exchange.shard.shared.state.cache.get(key, now_us)?;
+    let entry: Arc<Entry> = exchange.shard.shared.state.cache.get(&asked.key, now_us)?;
     let age_us = now_us - entry.stored_us;
-    if max_age_us.is_some_and(|age| age_us > age) {
+    if asked.max_age_us.is_some_and(|age| age_us > age) {
         return None;
     }
     let stale = entry.expires_us <= now_us;
-    if stale && !refresh::begin(exchange, key, &entry) {
+    if stale && !refresh::begin(exchange, &asked.key, &entry) {
         return None;
     }
-    let response = replay::response(exchange, &entry, pace)?;
+    let response = replay::response(exchange, &entry, asked.pace)?;
     exchange.cache = CacheUse::Hit;
     told(exchange, if stale { What::Stale } else { What::Hit }, &entry.worth);
     Some(response)

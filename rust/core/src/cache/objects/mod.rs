@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::entry::Entry;
-use super::gate::{Gate, Got, TierReport};
+use super::gate::{Counts, Gate, Got, TierReport};
 use super::key::CacheKey;
 use super::purge::Purge;
 use super::remote::{Lease, Memory};
@@ -139,6 +139,10 @@ impl Objects {
         let busy = || "too much waits to be written".to_string();
         self.jobs.try_send(Job::Purge(purge.clone(), reply)).map_err(|_| busy())?;
         answer.blocking_recv().map_err(|_| busy())?
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.gate.counts
     }
 
     pub fn report(&self) -> TierReport {

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.harness import (
+    AWS_KEY,
     Gateway,
     MockProvider,
     chat,
@@ -70,6 +71,7 @@ def canned() -> Iterator[CannedProvider]:
         for name in ("marked", "plain", "translated"):
             running.answers[name] = said(USAGE)
         running.answers["aws"] = converse()
+        running.answers["invoke"] = said(USAGE)
         yield running
 
 
@@ -85,6 +87,18 @@ def gateway(
         at("plain"),
         at("translated", prompt_caching=True),
         at("aws", dialect="bedrock", prompt_caching=True),
+        make_model(
+            "invoke",
+            {
+                "provider": "bedrock_anthropic",
+                "model": "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+                "region": "us-east-1",
+                "api_key": AWS_KEY,
+                "base_url": canned.base("invoke"),
+                "price": PRICE,
+            },
+            prompt_caching=True,
+        ),
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
         yield running
@@ -154,6 +168,38 @@ def test_other_formats_are_marked_too(ask):
     ask("/bedrock/model/aws/converse", aws, "aws")
     again = ask("/bedrock/model/aws/converse", aws, "aws")
     assert again["system"] == [*aws["system"], {"cachePoint": {"type": "default"}}]
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/bedrock/model/invoke/invoke", "/v1/chat/completions"])
+def test_claude_by_invoke_model_is_marked(ask, path):
+    instructions = f"i {path} {LONG}"
+    if path == "/v1/chat/completions":
+        body = chat("invoke", "q")
+        body["messages"].insert(0, {"role": "system", "content": instructions})
+    else:
+        body = message("invoke", "q", system=instructions)
+    if path.startswith("/bedrock"):
+        body = {**{n: v for n, v in body.items() if n != "model"}, "anthropic_version": "bedrock-2023-05-31"}
+    ask(path, body, "invoke")
+    again = ask(path, body, "invoke")
+    assert again["system"] == [{"type": "text", "text": instructions, "cache_control": MARK}]
+    assert again["anthropic_version"] == "bedrock-2023-05-31"
+
+
+def test_tokens_read_and_written_are_counted_apart(gateway, ask):
+    def counted() -> dict[str, int]:
+        text = gateway.http.get("/metrics", headers=gateway.admin).text
+        lines = [line for line in text.splitlines() if line.startswith("ailink_tokens_total{")]
+        found = {kind: 0 for kind in ("input", "output", "cache_read", "cache_write")}
+        for line in lines:
+            found[line.partition('type="')[2].partition('"')[0]] += int(line.rpartition(" ")[2])
+        return found
+
+    before = counted()
+    ask("/v1/messages", message("marked", "counted"))
+    until(lambda: counted()["cache_write"] > before["cache_write"], "it is settled")
+    grown = {kind: count - before[kind] for kind, count in counted().items()}
+    assert grown == {"input": 10, "output": 5, "cache_read": 2000, "cache_write": 300}
 
 
 def test_what_was_read_and_written_costs_its_price(gateway, ask):

@@ -36,10 +36,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class SemanticView(msgspec.Struct, frozen=True, kw_only=True):
     """Since the start. `refused`: near enough, but another question, by what they differ in. `judged` and
     `denied`: what a judge was asked, and what he denied. `skipped`: not even looked for.
+    `learned`: questions read from the second tier, of other nodes and of this one before its start.
     """
 
     questions: int
     partitions: int
+    learned: int
     looks: int
     hits: int
     errors: int

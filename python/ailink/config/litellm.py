@@ -4,11 +4,12 @@ What is understood is listed here and in `litellm_models.py`; every other key be
 line. Facts about the format: https://docs.litellm.ai/docs/proxy/configs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Final
 
 import msgspec
 
+from ailink.config.litellm_cache import cache
 from ailink.config.litellm_guardrails import Guardrails
 from ailink.config.litellm_models import ENV_PREFIX, Group, Models, Notes, quoted, scalar_text, seconds
 from ailink.config.litellm_router import RouterSettings
@@ -85,6 +86,7 @@ class _Converter:
         groups = models.read(self._root.entries.get("model_list"), self._root.entries.get("credential_list"))
         place = self._root.place
         self._entries["models"] = self._models(groups)
+        self._cache({group.name for group in groups})
         if (routing := self._router.routing(place)) is not None:
             self._entries["routing"] = routing
         if budgets := self._router.budgets:
@@ -100,6 +102,11 @@ class _Converter:
         return Conversion(
             root=_mapping(place, self._entries), notes=tuple(self._notes.problems), env=self._env
         )
+
+    def _cache(self, models: Set[str]) -> None:
+        node = self._root.entries.get("litellm_settings")
+        if isinstance(node, MappingNode) and (found := cache(node, models, self._env, self._notes)):
+            self._entries["cache"] = found
 
     def _own_environment(self, root: MappingNode) -> dict[str, str]:
         """`environment_variables`, which LiteLLM puts into its environment before it reads on."""
@@ -136,29 +143,6 @@ class _Converter:
                 pass
             elif key != "allowed_fails" or not self._router.take(key, value, here, place):
                 self._notes.unknown(here, place)
-        if isinstance(node, MappingNode) and "cache" in node.entries:
-            self._cache(node, path)
-        elif isinstance(node, MappingNode) and "cache_params" in node.entries:
-            self._notes.unknown((*path, "cache_params"), node.keys["cache_params"])
-
-    def _cache(self, settings: MappingNode, path: Path) -> None:
-        enabled = settings.entries["cache"]
-        params = settings.entries.get("cache_params")
-        known: dict[str, Node] = {"enabled": enabled}
-        kind = None
-        for key, value, here, place in self._section(params, (*path, "cache_params")) if params else []:
-            if key == "type":
-                kind = scalar_text(value)
-            elif key == "ttl":
-                ttl = seconds(value, here, self._notes)
-                known |= {"ttl": ttl} if ttl is not None else {}
-            else:
-                self._notes.unknown(here, place)
-        if scalar_text(enabled) in {"true", "True", "TRUE"} and kind != "local":
-            text = f"a cache of type `{kind or 'redis'}` is not supported in this version: it stays off"
-            self._notes.add((*path, "cache"), enabled.place, text)
-            return
-        self._entries["cache"] = _mapping(enabled.place, known)
 
     def _router_settings(self, node: Node, path: Path) -> None:
         for key, value, here, place in self._section(node, path):

@@ -10,6 +10,7 @@ mod wordpiece;
 use std::path::Path;
 
 use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
 use tensors::Tensors;
 use wordpiece::WordPiece;
 
@@ -27,6 +28,8 @@ pub struct StaticModel {
     mapping: Option<Vec<usize>>,
     weights: Option<Vec<f32>>,
     normalize: bool,
+    /// Of its files: models with another one make other vectors.
+    pub print: [u8; 32],
 }
 
 impl StaticModel {
@@ -35,17 +38,23 @@ impl StaticModel {
     /// # Errors
     /// Which file is missing or not understood, and why.
     pub fn open(directory: &Path) -> Result<StaticModel, String> {
-        let tokenizer = WordPiece::parse(&file(directory, "tokenizer.json")?)
+        let mut print = Sha256::new();
+        let tokenizer = file(directory, "tokenizer.json")?;
+        print.update(&tokenizer);
+        let tokenizer = WordPiece::parse(&tokenizer)
             .map_err(|error| format!("{}: {error}", directory.join("tokenizer.json").display()))?;
         let bytes = file(directory, "model.safetensors")?;
         let tensors = Tensors::parse(&bytes).and_then(|tensors| StaticModel::assemble(tokenizer, &tensors));
         let mut model =
             tensors.map_err(|error| format!("{}: {error}", directory.join("model.safetensors").display()))?;
+        print.update(&bytes);
         if let Ok(config) = file(directory, "config.json") {
+            print.update(&config);
             let config: Json = serde_json::from_slice(&config)
                 .map_err(|error| format!("{}: {error}", directory.join("config.json").display()))?;
             model.normalize = config.get("normalize").and_then(Json::as_bool).unwrap_or(true);
         }
+        model.print = print.finalize().into();
         Ok(model)
     }
 
@@ -66,7 +75,7 @@ impl StaticModel {
         if mapping.iter().flatten().any(|row| *row >= count) || weights.as_ref().is_some_and(|all| all.len() < tokens) {
             return Err("`mapping` or `weights` do not fit `embeddings`".to_string());
         }
-        Ok(StaticModel { tokenizer, rows, dimensions, mapping, weights, normalize: true })
+        Ok(StaticModel { tokenizer, rows, dimensions, mapping, weights, normalize: true, print: [0; 32] })
     }
 
     /// The vector of a text; zeros for one without a known token.

@@ -60,7 +60,7 @@ impl QuestionIndex {
     fn put(&self, number: u64, text: &str, values: Vec<f32>) -> PyResult<()> {
         let mut key = CacheKey::default();
         key[..8].copy_from_slice(&number.to_le_bytes());
-        self.index.lock().put(&asked(text), &vector(&values)?, key, i64::MAX);
+        self.index.lock().put(CacheKey::default(), text, &vector(&values)?, (key, i64::MAX));
         Ok(())
     }
 

@@ -164,7 +164,7 @@ def test_a_minimal_file_has_no_notes(load):
         (ONE % ", litellm_credential_name: c", "not in `credential_list`"),
         (ONE % ", input_cost_per_token: free", "`input_cost_per_token` is not understood"),
         (ONE % "" + "litellm_settings: {num_retries: 99}", "more than 10 retries"),
-        (ONE % "" + "litellm_settings: {cache: true}", "a cache of type `redis` is not supported"),
+        (ONE % "" + "litellm_settings: {cache: true}", "there is no address of Redis"),
         (
             ONE % "" + "router_settings: {context_window_fallbacks: [{m: [z]}]}",
             "the model `z` is not in the list: fallback left out",

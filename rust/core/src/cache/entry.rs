@@ -36,6 +36,13 @@ pub struct About {
     pub tags: Box<[String]>,
 }
 
+impl About {
+    /// The tenant as text: its kind and its id.
+    pub fn tenant_text(&self) -> String {
+        String::from_utf8_lossy(&self.tenant).replacen('\0', ":", 1)
+    }
+}
+
 /// What an answer once cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Worth {

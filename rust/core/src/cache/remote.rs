@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use super::entry::Entry;
@@ -16,6 +17,7 @@ use super::key::CacheKey;
 use super::link::{Plan, Settings};
 use super::purge::Purge;
 use super::sealed::Sealer;
+use super::semantic::{Record, Semantic};
 use super::tier::{Tier, run};
 
 /// Reads that may wait for the thread, and writes that may.
@@ -44,6 +46,12 @@ pub enum Ask {
 
 pub enum Write {
     Put(CacheKey, Arc<Entry>, u64),
+    /// `most`: how many shall be remembered.
+    Question {
+        record: Box<Record>,
+        epoch: u64,
+        most: usize,
+    },
     Release(CacheKey),
     Purge(Purge, oneshot::Sender<Result<u64, String>>),
 }
@@ -60,6 +68,8 @@ pub struct Memory {
     pub epoch: Arc<AtomicU64>,
     /// Another node has purged.
     pub flush: Box<dyn Fn() + Send + Sync>,
+    /// Who is told of questions that other nodes have stored.
+    pub semantic: Arc<ArcSwapOption<Semantic>>,
 }
 
 impl Remote {
@@ -117,6 +127,13 @@ impl Remote {
     /// Keeps an entry, some time later.
     pub fn put(&self, key: CacheKey, entry: &Arc<Entry>, epoch: u64) {
         if self.writes.try_send(Write::Put(key, entry.clone(), epoch)).is_err() {
+            self.gate.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps a question behind its entry, for other nodes.
+    pub fn put_question(&self, record: Record, epoch: u64, most: usize) {
+        if self.writes.try_send(Write::Question { record: Box::new(record), epoch, most }).is_err() {
             self.gate.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -81,16 +81,26 @@ impl Sealer {
         .ok()?;
         let length = u32::try_from(head.len()).ok()?.to_le_bytes();
         let plain = [&length[..], &head, deflated.as_deref().unwrap_or(&entry.body)].concat();
+        self.lock(MAGIC, &plain, key)
+    }
+
+    /// Some bytes under a layout, bound to what they belong to.
+    pub fn lock(&self, magic: &[u8; 4], plain: &[u8], bound: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_BYTES];
         self.random.fill(&mut nonce).ok()?;
-        let sealed = aead::seal(&self.key, nonce, &plain, key).ok()?;
-        Some([&MAGIC[..], &nonce, &sealed].concat())
+        let sealed = aead::seal(&self.key, nonce, plain, bound).ok()?;
+        Some([&magic[..], &nonce, &sealed].concat())
+    }
+
+    /// What [`Sealer::lock`] was given.
+    pub fn unlock(&self, magic: &[u8; 4], bytes: &[u8], bound: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = bytes.strip_prefix(magic)?.split_first_chunk::<NONCE_BYTES>()?;
+        aead::open(&self.key, *nonce, sealed, bound).ok()
     }
 
     /// The entry, if it was sealed here for this key.
     pub fn open(&self, key: &CacheKey, bytes: &[u8]) -> Option<Entry> {
-        let (nonce, sealed) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<NONCE_BYTES>()?;
-        let plain = aead::open(&self.key, *nonce, sealed, key).ok()?;
+        let plain = self.unlock(MAGIC, bytes, key)?;
         let (length, rest) = plain.split_first_chunk::<4>()?;
         let (head, body) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         let head: Head = rmp_serde::from_slice(head).ok()?;

@@ -9,14 +9,14 @@ use http::HeaderValue;
 use quick_cache::sync::Cache as Quick;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
-use super::entry::{About, Entry, Fill, Form, Worth};
+use super::entry::{Entry, Fill, Form, Worth};
 use super::flight::Flights;
 use super::items;
 use super::key::CacheKey;
 use super::objects::{self, Objects};
 use super::purge::Purge;
 use super::remote::{Lease, Memory, Remote, Target};
-use super::semantic::{self, Semantic};
+use super::semantic::{self, Record, Semantic};
 use crate::clock::wall_us;
 use crate::snapshot::wire;
 use crate::state::CredentialSlot;
@@ -53,9 +53,9 @@ struct Store {
 #[derive(Default)]
 pub struct Cache {
     store: Arc<ArcSwapOption<Store>>,
-    remote: ArcSwapOption<Remote>,
-    objects: ArcSwapOption<Objects>,
-    semantic: ArcSwapOption<Semantic>,
+    remote: Arc<ArcSwapOption<Remote>>,
+    objects: Arc<ArcSwapOption<Objects>>,
+    semantic: Arc<ArcSwapOption<Semantic>>,
     pub flights: Flights,
     epoch: Arc<AtomicU64>,
     evictions: Evictions,
@@ -138,7 +138,7 @@ impl Cache {
                 store.entries.clear();
             }
         });
-        Memory { epoch: self.epoch.clone(), flush }
+        Memory { epoch: self.epoch.clone(), flush, semantic: self.semantic.clone() }
     }
 
     /// Follows the settings of the semantic cache. What it knows stays unless they change.
@@ -151,9 +151,13 @@ impl Cache {
             return Ok(());
         }
         let started = settings.map(|settings| {
-            let store = self.store.clone();
-            let alive =
-                move |key: &CacheKey| store.load().as_ref().is_some_and(|store| store.entries.peek(key).is_some());
+            let (store, remote, objects) = (self.store.clone(), self.remote.clone(), self.objects.clone());
+            // What memory does not have may be in a tier beneath: nobody asks those for every question.
+            let alive = move |key: &CacheKey| {
+                remote.load().is_some()
+                    || objects.load().is_some()
+                    || store.load().as_ref().is_some_and(|store| store.entries.peek(key).is_some())
+            };
             Semantic::start(settings, Box::new(alive))
         });
         self.semantic.store(started.transpose()?);
@@ -220,6 +224,11 @@ impl Cache {
             && kept
             && !calls_tools(&entry.body)
         {
+            if let Some(remote) = self.remote.load().as_ref() {
+                let to = (fill.key, entry.expires_us, entry.about.clone());
+                let record = Record::new(&question, meaning.clone(), semantic.print, to);
+                remote.put_question(record, fill.epoch, semantic.settings.most);
+            }
             semantic.put(question, meaning, fill.key, entry.stale_us);
         }
         // Behind the entry, in the order of writes.
@@ -374,11 +383,4 @@ impl Cache {
 fn calls_tools(body: &[u8]) -> bool {
     let marks: [&[u8]; 5] = [b"\"tool_calls\"", b"tool_use", b"functionCall", b"function_call", b"toolUse"];
     marks.iter().any(|mark| memchr::memmem::find(body, mark).is_some())
-}
-
-impl About {
-    /// The tenant as text: its kind and its id.
-    pub fn tenant_text(&self) -> String {
-        String::from_utf8_lossy(&self.tenant).replacen('\0', ":", 1)
-    }
 }

@@ -1,17 +1,21 @@
 //! The thread of the second tier: what it asks Redis, and what it writes there.
 
+mod follow;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::entry::About;
 use super::gate::{Counts, Got};
 use super::key::CacheKey;
 use super::link::{Link, Node};
 use super::purge::{Purge, hex};
 use super::remote::{Ask, Memory, Write};
 use super::sealed::Sealer;
+use super::semantic::Record;
 use crate::clock::wall_us;
 
 /// How long one node may take for an answer that others wait for.
@@ -56,18 +60,24 @@ pub async fn run(
             }
         }
     });
+    let follow = tokio::spawn(follow::run(tier.clone(), connection.clone()));
     // Every question in a task of its own: the connection puts them into one pipeline.
     while let Some(ask) = asked.recv().await {
         let (tier, mut connection) = (tier.clone(), connection.clone());
         tokio::spawn(async move { tier.answer(&mut connection, ask).await });
     }
     watch.abort();
+    follow.abort();
     let _ = writes.await;
 }
 
 impl Tier {
     fn entry_name(&self, key: &CacheKey) -> String {
         format!("{}e:{}", self.prefix, hex(key))
+    }
+
+    fn question_name(&self, key: &CacheKey) -> String {
+        format!("{}q:{}", self.prefix, hex(key))
     }
 
     fn lease_name(&self, key: &CacheKey) -> String {
@@ -101,6 +111,14 @@ impl Tier {
         }
     }
 
+    /// Whose an entry or a question is.
+    fn about(&self, kind: Kind, key: &CacheKey, value: &[u8]) -> Option<About> {
+        match kind {
+            Kind::Entry => self.sealer.open(key, value).map(|entry| entry.about),
+            Kind::Question => Record::open(&self.sealer, key, value).map(|record| record.about),
+        }
+    }
+
     fn failed(&self, error: redis::RedisError) -> Got {
         self.counts.failed(error);
         Got::Failed
@@ -119,6 +137,14 @@ impl Tier {
                 set.arg(sealed).arg("PX").arg(ms);
                 connection.query::<()>(&set).await
             }
+            Write::Question { record, epoch, most } => {
+                let ms = u64::try_from((record.until_us - wall_us()) / 1000).unwrap_or(0);
+                if self.memory.epoch.load(Ordering::Acquire) != epoch || ms == 0 {
+                    return;
+                }
+                let Some(sealed) = record.seal(&self.sealer) else { return };
+                self.ask_of(connection, &record.key, (sealed, ms, most)).await
+            }
             Write::Release(key) => connection.query::<()>(&command("UNLINK", self.lease_name(&key))).await,
             Write::Purge(purge, reply) => {
                 let gone = self.purge(connection, &purge).await;
@@ -135,27 +161,52 @@ impl Tier {
         };
     }
 
+    /// Writes a question, and tells those who follow.
+    async fn ask_of(
+        &self,
+        connection: &mut Link,
+        key: &CacheKey,
+        (sealed, ms, most): (Vec<u8>, u64, usize),
+    ) -> redis::RedisResult<()> {
+        let mut set = command("SET", self.question_name(key));
+        set.arg(sealed).arg("PX").arg(ms);
+        connection.query::<()>(&set).await?;
+        let mut add = command("XADD", follow::name(&self.prefix));
+        add.arg("MAXLEN").arg("~").arg(most).arg("*").arg("k").arg(&key[..]);
+        connection.query::<()>(&add).await
+    }
+
+    /// Other nodes are told before and behind: one may have read an entry again before it was removed.
     async fn purge(&self, connection: &mut Link, purge: &Purge) -> redis::RedisResult<u64> {
-        connection.query::<()>(&command("INCR", format!("{}purges", self.prefix))).await?;
+        let told = command("INCR", format!("{}purges", self.prefix));
+        connection.query::<()>(&told).await?;
         let mut gone = 0;
         for node in connection.nodes().await? {
-            gone += self.purge_at(connection, &node, purge).await?;
+            self.purge_at(connection, (&node, Kind::Question), purge).await?;
+            gone += self.purge_at(connection, (&node, Kind::Entry), purge).await?;
         }
+        connection.query::<()>(&told).await?;
         Ok(gone)
     }
 
-    async fn purge_at(&self, connection: &mut Link, node: &Node, purge: &Purge) -> redis::RedisResult<u64> {
+    async fn purge_at(
+        &self,
+        connection: &mut Link,
+        (node, kind): (&Node, Kind),
+        purge: &Purge,
+    ) -> redis::RedisResult<u64> {
         let (mut cursor, mut gone) = (0u64, 0u64);
+        let pattern = format!("{}{}:*", self.prefix, if kind == Kind::Entry { 'e' } else { 'q' });
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{}e:*", self.prefix)).arg("COUNT").arg(STEP);
+            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(STEP);
             let (next, names): (u64, Vec<String>) = connection.query_at(node, scan).await?;
             for name in names {
                 let value: Option<Vec<u8>> = connection.query(&command("GET", &name)).await?;
                 let key = name.rsplit_once(':').and_then(|(_, key)| super::report::parse_key(key));
-                let entry = key.zip(value).and_then(|(key, value)| Some((key, self.sealer.open(&key, &value)?)));
+                let found = key.zip(value).and_then(|(key, value)| Some((key, self.about(kind, &key, &value)?)));
                 // What is not ours under our name goes as well. Each by itself: of a cluster they lie in many slots.
-                if entry.is_none_or(|(key, entry)| purge.fits(&key, &entry.about)) {
+                if found.is_none_or(|(key, about)| purge.fits(&key, &about)) {
                     gone += connection.query::<u64>(&command("UNLINK", &name)).await?;
                 }
             }
@@ -165,6 +216,12 @@ impl Tier {
             }
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Entry,
+    Question,
 }
 
 fn command(name: &str, key: impl redis::ToRedisArgs) -> redis::Cmd {

@@ -38,6 +38,18 @@ impl Vector {
         Some(Vector { sketch: sketch(values), values: small, inverse: 1.0 / length })
     }
 
+    /// As it was taken apart by [`Vector::parts`]. `None` for what cannot come of it.
+    pub fn whole(sketch: Sketch, values: Box<[i8]>) -> Option<Vector> {
+        let square = dot(&values, &values);
+        let good = values.len() <= DIMENSIONS && square > 0;
+        good.then(|| Vector { sketch, values, inverse: 1.0 / (square as f32).sqrt() })
+    }
+
+    /// What it is made of.
+    pub fn parts(&self) -> (Sketch, &[i8]) {
+        (self.sketch, &self.values)
+    }
+
     pub fn dimensions(&self) -> usize {
         self.values.len()
     }

@@ -154,6 +154,7 @@ impl Exposition {
                 ("input", metrics.sum(|c| c.input.get())),
                 ("output", metrics.sum(|c| c.output.get())),
                 ("cache_read", metrics.sum(|c| c.cached.get())),
+                ("cache_write", metrics.sum(|c| c.written.get())),
             ] {
                 self.sample("ailink_tokens_total", &format!("{labels},type=\"{kind}\""), count);
             }

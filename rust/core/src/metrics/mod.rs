@@ -209,6 +209,7 @@ pub struct DeploymentCounters {
     input: Counter,
     output: Counter,
     cached: Counter,
+    written: Counter,
     cost_pico: Counter,
     latency: Histogram<16>,
     first_byte: Histogram<16>,
@@ -221,6 +222,7 @@ impl DeploymentCounters {
             input: Counter::default(),
             output: Counter::default(),
             cached: Counter::default(),
+            written: Counter::default(),
             cost_pico: Counter::default(),
             latency: Histogram::new(&LATENCY_US),
             first_byte: Histogram::new(&LATENCY_US),
@@ -229,9 +231,10 @@ impl DeploymentCounters {
 
     pub fn record(&self, outcome: Outcome, usage: &Usage, cost_pico: i64, latency: Duration) {
         self.outcomes[outcome as usize].add(1);
-        self.input.add(usage.prompt().saturating_sub(usage.cached()));
+        self.input.add(usage.prompt().saturating_sub(usage.cached()).saturating_sub(usage.written()));
         self.output.add(usage.answer());
         self.cached.add(usage.cached());
+        self.written.add(usage.written());
         self.cost_pico.add(u64::try_from(cost_pico).unwrap_or(0));
         self.latency.record(latency);
     }

@@ -10,7 +10,7 @@ use crate::cache::count::What;
 use crate::cache::entry::Entry;
 use crate::cache::objects::Objects;
 use crate::cache::remote::Remote;
-use crate::cache::{key, replay};
+use crate::cache::{Cache, key, replay};
 use crate::exchange::{CacheUse, Exchange};
 
 /// How long an answer that another node is fetching is waited for, and how often it is looked for.
@@ -59,6 +59,15 @@ pub async fn look(exchange: &mut Exchange) -> Option<Response<Body>> {
     exchange.waited += began.elapsed();
     let is_risen = risen.is_some();
     found.or(risen).and_then(|entry| from_below(exchange, entry, is_risen))
+}
+
+/// What a tier has under a key.
+pub async fn entry(cache: &Cache, key: &key::CacheKey) -> Option<Entry> {
+    let (remote, objects) = (cache.remote(), cache.objects());
+    match near(remote.as_deref(), key).await {
+        Some(entry) => Some(entry),
+        None => far(objects.as_deref(), key).await,
+    }
 }
 
 async fn near(remote: Option<&Remote>, key: &key::CacheKey) -> Option<Entry> {

@@ -28,7 +28,7 @@ use crate::endpoint;
 use crate::exchange::{CacheUse, Exchange, RequestId};
 use crate::pipeline;
 use crate::stage::cache::{asked, told};
-use crate::stage::refresh;
+use crate::stage::{beneath, refresh};
 
 /// Longest answer of an embedder or a judge.
 const ANSWER: usize = 1 << 20;
@@ -84,12 +84,11 @@ pub async fn look(exchange: &mut Exchange) -> Option<Response<Body>> {
 async fn entry(exchange: &Exchange, semantic: &Semantic, question: &Question, near: &Near) -> Option<Arc<Entry>> {
     let cache = &exchange.shard.shared.state.cache;
     let fill = exchange.fill.as_ref()?;
-    let found = match cache.get(&near.key, exchange.wall_us) {
+    let known = cache.get(&near.key, exchange.wall_us);
+    let from_memory = known.is_some();
+    let found = match known {
         Some(entry) => Some(entry),
-        None => match cache.remote() {
-            Some(remote) => remote.get(&near.key).await.map(Arc::new),
-            None => None,
-        },
+        None => beneath::entry(cache, &near.key).await.map(Arc::new),
     };
     let Some(entry) = found else {
         semantic.forget(question.partition, near.key);
@@ -99,6 +98,9 @@ async fn entry(exchange: &Exchange, semantic: &Semantic, question: &Question, ne
     let old = question.max_age_us.is_some_and(|age| age_us > age);
     // The hash of the rest has seen to it already.
     let own = entry.about.tenant == fill.about.tenant && entry.about.namespace == fill.about.namespace;
+    if own && !from_memory {
+        cache.put(near.key, &entry, fill.epoch);
+    }
     (own && !old).then_some(entry)
 }
 

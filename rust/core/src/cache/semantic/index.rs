@@ -90,12 +90,20 @@ impl Index {
         (self.count, self.partitions.len())
     }
 
-    pub fn put(&mut self, question: &Question, vector: &Vector, key: CacheKey, until_us: i64) {
-        let item = Item { key, vector: vector.clone(), text: question.text.as_str().into(), until_us };
-        if self.partitions.entry(question.partition).or_default().put(item) {
+    /// `to`: the entry that a question leads to, and until when.
+    pub fn put(&mut self, partition: CacheKey, text: &str, vector: &Vector, to: (CacheKey, i64)) {
+        let (key, until_us) = to;
+        let item = Item { key, vector: vector.clone(), text: text.into(), until_us };
+        if self.partitions.entry(partition).or_default().put(item) {
             self.count += 1;
-            self.order.push_back((question.partition, key));
+            self.order.push_back((partition, key));
         }
+    }
+
+    /// Until when a question is remembered.
+    pub fn until(&self, partition: &CacheKey, key: &CacheKey) -> Option<i64> {
+        let held = self.partitions.get(partition)?;
+        held.items.get(*held.places.get(key)?).map(|item| item.until_us)
     }
 
     pub fn remove(&mut self, partition: &CacheKey, key: &CacheKey) {
@@ -172,7 +180,7 @@ mod tests {
         let mut index = Index::default();
         let all: Vec<Vec<f32>> = (0..PLAIN + 500).map(|_| drawn(&mut random)).collect();
         for (number, values) in all.iter().enumerate() {
-            index.put(&question(1, "q"), &Vector::new(values).expect("valid"), key(number), 10);
+            index.put([1; 32], "q", &Vector::new(values).expect("valid"), (key(number), 10));
         }
         let mut found = 0;
         for (number, values) in all.iter().enumerate().step_by(17) {
@@ -191,9 +199,9 @@ mod tests {
         let mut index = Index::default();
         let vectors: Vec<Vector> = (0..4).map(|_| Vector::new(&drawn(&mut random)).expect("valid")).collect();
         for (number, vector) in vectors.iter().enumerate() {
-            index.put(&question(1, "q"), vector, key(number), 10 * number as i64 + 10);
+            index.put([1; 32], "q", vector, (key(number), 10 * number as i64 + 10));
         }
-        index.put(&question(1, "again"), &vectors[1], key(1), 20);
+        index.put([1; 32], "again", &vectors[1], (key(1), 20));
         assert_eq!(index.size(), (4, 1));
         let found = |number: usize, now_us: i64, index: &mut Index| {
             index.near(&question(1, "q"), &vectors[number], 0.99, now_us, 1).first().map(|near| near.text.to_string())

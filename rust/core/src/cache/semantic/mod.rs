@@ -11,6 +11,7 @@
 
 pub mod index;
 pub mod question;
+pub mod record;
 mod worker;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::key::CacheKey;
@@ -29,6 +31,7 @@ use crate::kernel::vector::Vector;
 use crate::static_model::StaticModel;
 use index::Near;
 pub use question::Question;
+pub use record::Record;
 use worker::Worker;
 
 /// Questions that may wait for the thread.
@@ -72,6 +75,8 @@ pub struct Counts {
     pub micros: AtomicU64,
     pub questions: AtomicU64,
     pub partitions: AtomicU64,
+    /// Questions read from a tier: of other nodes, and of this one before its start.
+    pub learned: AtomicU64,
 }
 
 /// What operators see.
@@ -79,6 +84,7 @@ pub struct Counts {
 pub struct SemanticReport {
     pub questions: u64,
     pub partitions: u64,
+    pub learned: u64,
     pub looks: u64,
     pub hits: u64,
     pub errors: u64,
@@ -102,6 +108,8 @@ pub enum Ask {
     Put { question: Arc<Question>, vector: Arc<Vector>, key: CacheKey, until_us: i64 },
     Forget { partition: CacheKey, key: CacheKey },
     Sweep,
+    Learn(Vec<Record>),
+    Clear,
 }
 
 /// Whether an entry is still there.
@@ -111,6 +119,8 @@ pub struct Semantic {
     pub settings: Settings,
     asks: SyncSender<Ask>,
     pub counts: Arc<Counts>,
+    /// Of what makes the vectors.
+    pub print: [u8; 32],
 }
 
 impl Semantic {
@@ -123,6 +133,10 @@ impl Semantic {
             Source::Directory(directory) => Some(StaticModel::open(directory)?),
             Source::Model(_) => None,
         };
+        let print = match (&settings.source, &model) {
+            (Source::Model(name), _) => Sha256::digest([b"model\0", name.as_bytes()].concat()).into(),
+            (Source::Directory(_), model) => model.as_ref().map_or([0; 32], |model| model.print),
+        };
         let (asks, asked) = sync_channel(QUEUE);
         let counts = Arc::<Counts>::default();
         let worker = Worker::new(&settings, model, alive, counts.clone());
@@ -130,7 +144,7 @@ impl Semantic {
             .name("cache-semantic".to_string())
             .spawn(move || worker.run(&asked))
             .map_err(|error| format!("the thread of the semantic cache: {error}"))?;
-        Ok(Arc::new(Semantic { settings, asks, counts }))
+        Ok(Arc::new(Semantic { settings, asks, counts, print }))
     }
 
     /// The questions nearest to this one, nearest first. `None` when it has no vector, or nobody answers in time.
@@ -165,6 +179,20 @@ impl Semantic {
         self.tell(Ask::Sweep);
     }
 
+    /// Questions that a tier has. False: they must be told again later.
+    pub fn learn(&self, mut records: Vec<Record>) -> bool {
+        records.retain(|record| record.source == self.print);
+        let count = records.len() as u64;
+        let told = count == 0 || self.asks.try_send(Ask::Learn(records)).is_ok();
+        self.counts.learned.fetch_add(if told { count } else { 0 }, Ordering::Relaxed);
+        told
+    }
+
+    /// Forgets everything. False: it must be said again later.
+    pub fn clear(&self) -> bool {
+        self.asks.try_send(Ask::Clear).is_ok()
+    }
+
     fn tell(&self, ask: Ask) {
         if self.asks.try_send(ask).is_err() {
             self.counts.skipped.fetch_add(1, Ordering::Relaxed);
@@ -178,6 +206,7 @@ impl Semantic {
         SemanticReport {
             questions: get(&counts.questions),
             partitions: get(&counts.partitions),
+            learned: get(&counts.learned),
             looks: get(&counts.looks),
             hits: get(&counts.hits),
             errors: get(&counts.errors),

@@ -37,22 +37,39 @@ impl Worker {
             match ask {
                 Ask::Look { question, vector, reply } => _ = reply.send(self.look(&question, vector)),
                 Ask::Put { question, vector, key, until_us } => {
-                    self.index.put(&question, &vector, key, until_us);
-                    self.since_sweep += 1;
-                    let (count, _) = self.index.size();
-                    if self.since_sweep >= SWEEP || count > self.most && self.since_sweep * 16 >= self.most {
-                        self.sweep();
-                    }
-                    while self.index.size().0 > self.most {
-                        self.index.drop_oldest();
+                    self.index.put(question.partition, &question.text, &vector, (key, until_us));
+                    self.make_room();
+                }
+                Ask::Learn(records) => {
+                    for record in records {
+                        // This node's own may be given for longer, once they are stale.
+                        let known = self.index.until(&record.partition, &record.key);
+                        if known.is_some_and(|until_us| until_us >= record.until_us) {
+                            continue;
+                        }
+                        let to = (record.key, record.until_us);
+                        self.index.put(record.partition, &record.text, &record.vector, to);
+                        self.make_room();
                     }
                 }
+                Ask::Clear => self.index = Index::default(),
                 Ask::Forget { partition, key } => self.index.remove(&partition, &key),
                 Ask::Sweep => self.sweep(),
             }
             let (questions, partitions) = self.index.size();
             self.counts.questions.store(questions as u64, Ordering::Relaxed);
             self.counts.partitions.store(partitions as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn make_room(&mut self) {
+        self.since_sweep += 1;
+        let (count, _) = self.index.size();
+        if self.since_sweep >= SWEEP || count > self.most && self.since_sweep * 16 >= self.most {
+            self.sweep();
+        }
+        while self.index.size().0 > self.most {
+            self.index.drop_oldest();
         }
     }
 

@@ -1,8 +1,8 @@
 """Which requests the cache takes for the same, over HTTP: pairs that must hit and pairs that must not."""
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -13,9 +13,9 @@ from tests.harness import (
     make_config,
     make_deployment,
     make_model,
-    message,
     until,
 )
+from tests.harness.cache_pairs import HITS, MISSES, Ask
 
 RULES = [
     {"name": "pii", "presets": ["pii"], "scan": ["input"], "action": "redact"},
@@ -45,6 +45,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         at("uncached", cache={"enabled": False}),
         at("asked", cache={"mode": "opt_in"}),
         at("brief", cache={"ttl": "50ms"}),
+        # Its deployments all speak OpenAI's format.
         make_model("embeds", make_deployment(provider)),
         cache={"enabled": True},
         guardrails=RULES,
@@ -76,186 +77,13 @@ def keys(gateway: Gateway) -> dict[str, str]:
     return {name: gateway.call("/key/generate", wanted)["key"] for name, wanted in settings.items()}
 
 
-class Ask(NamedTuple):
-    body: Any
-    key: str = "a"
-    path: str = "/v1/chat/completions"
-    headers: dict[str, str] = {}
-    raw: bool = False
-
-
-def on(model: str, key: str) -> Callable[[str], Ask]:
-    return lambda mark: Ask(chat(model, mark), key)
-
-
-def said(**more: Any) -> Callable[[str], Ask]:
-    return lambda mark: Ask(chat("m", mark, **more))
-
-
-def alone(**more: Any) -> Callable[[str], Ask]:
-    """To a model whose deployments all speak OpenAI's format."""
-    return lambda mark: Ask(chat("embeds", mark, **more))
-
-
-def headed(**headers: str) -> Callable[[str], Ask]:
-    return lambda mark: Ask(
-        chat("m", mark), headers={name.replace("_", "-"): value for name, value in headers.items()}
-    )
-
-
-def text(template: str) -> Callable[[str], Ask]:
-    """A body as it is written; `@` is what is said."""
-    return lambda mark: Ask(template.replace("@", mark).encode(), raw=True)
-
-
-def claude(**more: Any) -> Callable[[str], Ask]:
-    return lambda mark: Ask(message("m", mark, **more), path="/v1/messages")
-
-
-def gemini(path: str = "/v1beta/models/m:generateContent", **more: Any) -> Callable[[str], Ask]:
-    return lambda mark: Ask({"contents": [{"role": "user", "parts": [{"text": mark}]}], **more}, path=path)
-
-
-def answer(path: str, **more: Any) -> Callable[[str], Ask]:
-    return lambda mark: Ask({"model": "m", **more, **({"input": mark} if "embed" in path else {})}, path=path)
-
-
-def rerank(**more: Any) -> Callable[[str], Ask]:
-    body = {"model": "m", "documents": ["a", "b"], **more}
-    return lambda mark: Ask({"query": mark, **body}, path="/v1/rerank")
-
-
-PLAIN = said()
-SYSTEM = {"role": "system", "content": "s"}
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-TOOL_2 = {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}}
-SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
-ROUND = text('{"model":"m","messages":[{"role":"user","content":"@"}],"temperature":1,"n":1}')
-
-HITS: dict[str, tuple[Callable[[str], Ask], Callable[[str], Ask]]] = {
-    "the same": (PLAIN, PLAIN),
-    "an alias": (PLAIN, on("m-alias", "a")),
-    "white space": (text('{"model":"m","messages":[{"role":"user","content":"@"}]}'), PLAIN),
-    "order of members": (text('{"messages":[{"content":"@","role":"user"}],"model":"m"}'), PLAIN),
-    "1.0 is 1": (
-        ROUND,
-        text(
-            '{"model":"m","n":1,"messages":[{"role":"user","content":"@"}],"temperature":1.0}'.replace(
-                "1.0e0", "1"
-            )
-        ),
-    ),
-    "0.70 is 7e-1": (
-        text('{"model":"m","temperature":0.70,"messages":[{"role":"user","content":"@"}]}'),
-        text('{"model":"m","temperature":7e-1,"messages":[{"role":"user","content":"@"}]}'),
-    ),
-    "escapes": (
-        text('{"model":"m","messages":[{"role":"user","content":"\\u0061@"}]}'),
-        text('{"model":"m","messages":[{"role":"user","content":"a@"}]}'),
-    ),
-    "null is nothing": (PLAIN, said(temperature=None)),
-    "user": (PLAIN, said(user="somebody")),
-    "metadata": (PLAIN, said(metadata={"a": "b"})),
-    "stored or not": (PLAIN, said(store=True)),
-    "prompt_cache_key": (PLAIN, said(prompt_cache_key="k")),
-    "as a stream": (PLAIN, said(stream=True, stream_options={"include_usage": True})),
-    "a stream's": (said(stream=True, stream_options={"include_usage": True}), PLAIN),
-    "a stream with its usage": (said(stream=True), said(stream=True, stream_options={"include_usage": True})),
-    "a stream without its usage": (
-        said(stream=True, stream_options={"include_usage": True}),
-        said(stream=True),
-    ),
-    "LiteLLM's ttl": (said(cache={"ttl": 60}), PLAIN),
-    "Anthropic's metadata": (claude(), claude(metadata={"user_id": "u"})),
-    "Anthropic's stream": (claude(), claude(stream=True)),
-    "Google's stream": (gemini(), gemini("/v1beta/models/m:streamGenerateContent?alt=sse")),
-    "Google's array": (gemini(), gemini("/v1beta/models/m:streamGenerateContent")),
-    "the same path elsewhere": (PLAIN, lambda mark: Ask(chat("m", mark), path="/openai/v1/chat/completions")),
-    "embeddings": (answer("/v1/embeddings"), answer("/v1/embeddings", user="u")),
-    "rerank": (rerank(), rerank()),
-    "keys of a team": (on("of-team", "t1"), on("of-team", "t1-too")),
-    "keys of a user": (on("of-user", "u1"), on("of-user", "u1-too")),
-    "teams of an organization": (on("of-org", "t1"), on("of-org", "t2")),
-    "all keys": (on("shared", "a"), on("shared", "t3")),
-    "the same namespace": (headed(x_ailink_cache_namespace="n"), headed(x_portkey_cache_namespace="n")),
-    "a namespace in the body": (headed(x_ailink_cache_namespace="n"), said(cache={"namespace": "n"})),
-    "young enough": (PLAIN, headed(cache_control="max-age=60")),
-    "asked for": (
-        lambda mark: Ask(chat("asked", mark, cache={"use-cache": True})),
-        lambda mark: Ask(chat("asked", mark), headers={"x-portkey-cache": "simple"}),
-    ),
-    "what a refresh brought": (headed(cache_control="no-cache"), PLAIN),
-}
-
-MISSES: dict[str, tuple[Callable[[str], Ask], Callable[[str], Ask]]] = {
-    "another text": (PLAIN, lambda mark: Ask(chat("m", f"{mark}."))),
-    "another model": (PLAIN, on("other", "a")),
-    "another key": (PLAIN, on("m", "b")),
-    "a key of the same team": (on("m", "t1"), on("m", "t1-too")),
-    "another team": (on("of-team", "t1"), on("of-team", "t2")),
-    "without a team": (on("of-team", "a"), on("of-team", "b")),
-    "another user": (on("of-user", "u1"), on("of-user", "u2")),
-    "another organization": (on("of-org", "t1"), on("of-org", "t3")),
-    "another namespace": (headed(x_ailink_cache_namespace="n"), headed(x_ailink_cache_namespace="m")),
-    "no namespace": (headed(x_ailink_cache_namespace="n"), PLAIN),
-    "a model of another namespace": (on("shared", "a"), on("apart", "a")),
-    "temperature": (said(temperature=0), said(temperature=1)),
-    "top_p": (PLAIN, said(top_p=0.5)),
-    "max_tokens": (said(max_tokens=5), said(max_tokens=6)),
-    "seed": (said(seed=9007199254740993), said(seed=9007199254740992)),
-    "stop": (PLAIN, said(stop=["x"])),
-    "n": (alone(), alone(n=2)),
-    "logit_bias": (PLAIN, said(logit_bias={"1": 2})),
-    "tools": (PLAIN, said(tools=[TOOL])),
-    "other tools": (said(tools=[TOOL]), said(tools=[TOOL_2])),
-    "order of tools": (said(tools=[TOOL, TOOL_2]), said(tools=[TOOL_2, TOOL])),
-    "tool_choice": (said(tools=[TOOL]), said(tools=[TOOL], tool_choice="none")),
-    "response_format": (PLAIN, said(response_format={"type": "json_object"})),
-    "another schema": (said(response_format={"type": "json_object"}), said(response_format=SCHEMA)),
-    "reasoning_effort": (PLAIN, said(reasoning_effort="high")),
-    "an unknown parameter": (PLAIN, said(something_new=1)),
-    "a system message": (
-        PLAIN,
-        lambda mark: Ask({"model": "m", "messages": [SYSTEM, *chat("m", mark)["messages"]]}),
-    ),
-    "another role": (
-        PLAIN,
-        lambda mark: Ask({"model": "m", "messages": [{"role": "system", "content": mark}]}),
-    ),
-    "a number for a text": (
-        text('{"model":"m","messages":[{"role":"user","content":"@"}],"x":1}'),
-        text('{"model":"m","messages":[{"role":"user","content":"@"}],"x":"1"}'),
-    ),
-    "structure in a text": (
-        text('{"model":"m","messages":[{"role":"user","content":"@"}],"stop":["a","b"]}'),
-        text('{"model":"m","messages":[{"role":"user","content":"@"}],"stop":["a\\",\\"b"]}'),
-    ),
-    "a beta of Anthropic's": (
-        claude(),
-        lambda mark: Ask(message("m", mark), path="/v1/messages", headers={"anthropic-beta": "b"}),
-    ),
-    "Anthropic's system": (claude(), claude(system="s")),
-    "another endpoint": (PLAIN, claude()),
-    "Google's config": (gemini(), gemini(generationConfig={"temperature": 0})),
-    "dimensions": (answer("/v1/embeddings"), answer("/v1/embeddings", dimensions=8)),
-    "top_n": (rerank(), rerank(top_n=1)),
-    "other documents": (rerank(), rerank(documents=["b", "a"])),
-    "with guardrails": (PLAIN, on("pii", "a")),
-    "switched off": (on("uncached", "a"), on("uncached", "a")),
-    "not asked for": (on("asked", "a"), on("asked", "a")),
-    "not stored": (headed(cache_control="no-store"), PLAIN),
-    "not stored, as LiteLLM says it": (said(cache={"no-store": True}), PLAIN),
-    "refreshed": (PLAIN, headed(cache_control="no-cache")),
-    "refreshed, as LiteLLM says it": (PLAIN, said(cache={"no-cache": True})),
-    "refreshed, as Portkey says it": (PLAIN, headed(x_portkey_cache_force_refresh="true")),
-}
-
-
 def post(gateway: Gateway, keys: dict[str, str], ask: Ask) -> httpx.Response:
     headers = {"Authorization": f"Bearer {keys[ask.key]}", **ask.headers}
     if ask.raw:
         headers["content-type"] = "application/json"
         return gateway.http.post(ask.path, content=ask.body, headers=headers)
+    if ask.files is not None:
+        return gateway.http.post(ask.path, data=ask.body, files=ask.files, headers=headers)
     return gateway.http.post(ask.path, json=ask.body, headers=headers)
 
 

@@ -1,4 +1,4 @@
-"""What `/metrics` and `ailink cache stats` tell of the cache: what it saved, what went, how long lookups take."""
+"""What `/metrics` and `ailink cache stats` tell: what was saved, what went, how long lookups take."""
 
 import re
 import subprocess

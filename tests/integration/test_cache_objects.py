@@ -8,13 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model, until
 from tests.harness.bucket import Bucket
+from tests.harness.cache_nodes import ADMIN, MASTER, SEAL, ask, call, told
 from tests.harness.servers import RedisServer
 
-MASTER = "sk-master-of-the-store-0123456789"
-SEAL = "3c1f4a5e6b7d8c9a0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f506172"
-ADMIN = {"Authorization": f"Bearer {MASTER}"}
 LONG = "long " * 500
 
 
@@ -63,26 +61,9 @@ def nodes(
             node.__exit__()
 
 
-def ask(node: Gateway, text: str, model: str = "m", secret: str = MASTER, **more: Any) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {secret}"}
-    body = chat(model, text, **more)
-    return node.http.post("/v1/chat/completions", json=body, headers=headers).raise_for_status()
-
-
-def call(node: Gateway, path: str, body: Any = None) -> Any:
-    method = "GET" if body is None else "POST"
-    response = node.http.request(method, path, json=body, headers=ADMIN)
-    assert response.is_success, response.text
-    return response.json()
-
-
 def mint(node: Gateway, **settings: Any) -> Key:
     made = call(node, "/key/generate", settings)
     return Key(secret=made["key"], id=made["key_id"], token=made["token"])
-
-
-def told(response: httpx.Response) -> str:
-    return str(response.headers["x-ailink-cache"])
 
 
 def name_of(response: httpx.Response) -> str:

@@ -12,13 +12,12 @@ import httpx
 import pytest
 import redis
 from tests.harness import Gateway, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness.cache_nodes import MASTER, SEAL, ask, call, told
 from tests.harness.certificates import write_signed
 from tests.harness.flood import Raw, flood
 from tests.harness.process import free_port
 from tests.harness.servers import RedisServer
 
-MASTER = "sk-master-of-all-the-nodes-0123456789"
-SEAL = "3c1f4a5e6b7d8c9a0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f506172"
 PREFIX = "ailink:cache:"
 
 
@@ -61,22 +60,6 @@ def nodes(
             node.__exit__()
 
 
-def ask(node: Gateway, text: str, model: str = "m", **more: Any) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {MASTER}"}
-    body = chat(model, text, **more)
-    return node.http.post("/v1/chat/completions", json=body, headers=headers).raise_for_status()
-
-
-def told(response: httpx.Response) -> str:
-    return str(response.headers["x-ailink-cache"])
-
-
-def admin(node: Gateway, path: str, body: Any = None) -> Any:
-    headers = {"Authorization": f"Bearer {MASTER}"}
-    method = "GET" if body is None else "POST"
-    return node.http.request(method, path, json=body, headers=headers).raise_for_status().json()
-
-
 def entries(store: Any) -> list[bytes]:
     return sorted(store.keys(f"{PREFIX}e:*"))
 
@@ -99,7 +82,7 @@ def test_nodes_share_answers(nodes: list[Gateway], store: Any) -> None:
     assert b"choices" not in value
     assert 0 < store.pttl(name) <= 3_600_000
     assert first.headers["x-ailink-cache-key"].encode() in name
-    info = admin(nodes[1], "/cache/redis/info")
+    info = call(nodes[1], "/cache/redis/info")
     assert (info["tier"]["hits"], info["info"]["redis_mode"]) == (1, "standalone")
 
 
@@ -173,10 +156,10 @@ def test_a_node_that_dies_is_succeeded(nodes: list[Gateway], provider: MockProvi
 def test_a_purge_reaches_all_nodes(nodes: list[Gateway], store: Any) -> None:
     for node in nodes:
         ask(node, "purged everywhere")
-    assert admin(nodes[0], "/cache/purge", {"model": "m"})["deleted"] >= 1
+    assert call(nodes[0], "/cache/purge", {"model": "m"})["deleted"] >= 1
     assert entries(store) == [] or all(b"slow" not in name for name in entries(store))
     # The others look every second.
-    until(lambda: admin(nodes[1], "/cache/stats")["entries"] == 0, "the second node's memory is empty")
+    until(lambda: call(nodes[1], "/cache/stats")["entries"] == 0, "the second node's memory is empty")
     assert told(ask(nodes[1], "purged everywhere")) == "miss"
 
 
@@ -187,7 +170,7 @@ def test_a_purge_during_a_fill_does_not_bring_the_entry_back(
     filling = threading.Thread(target=lambda: ask(nodes[0], "being filled", "slow"))
     filling.start()
     until(lambda: provider.requests(since=mark), "the provider is asked")
-    admin(nodes[0], "/cache/flushall", {})
+    call(nodes[0], "/cache/flushall", {})
     filling.join()
     time.sleep(0.2)
     assert entries(store) == []
@@ -209,7 +192,7 @@ def test_what_is_not_ours_is_a_miss(nodes: list[Gateway], store: Any) -> None:
     store.set(f"{PREFIX}e:{two}", store.get(f"{PREFIX}e:{one}"))
     swapped = ask(nodes[1], "two")
     assert (told(swapped), "two" in swapped.text) == ("miss", True)
-    assert admin(nodes[1], "/cache/redis/info")["tier"]["foreign"] >= 5
+    assert call(nodes[1], "/cache/redis/info")["tier"]["foreign"] >= 5
 
 
 @pytest.fixture
@@ -238,13 +221,13 @@ def test_redis_behind_tls(provider: MockProvider, tmp_path: Path) -> None:
         trusting = config(provider, url, timeout="1s", ca_file=str(authority))
         with Gateway(tmp_path / "trusting", trusting) as gateway:
             ask(gateway, "behind TLS")
-            until(lambda: admin(gateway, "/cache/redis/info")["tier"]["writes"] >= 2, "the answer is written")
+            until(lambda: call(gateway, "/cache/redis/info")["tier"]["writes"] >= 2, "the answer is written")
             gateway.restart()
             assert told(ask(gateway, "behind TLS")) == "hit"
         # An authority nobody knows: a miss, and no error.
         with Gateway(tmp_path / "wary", config(provider, url, timeout="1s")) as gateway:
             assert told(ask(gateway, "behind TLS")) == "miss"
-            assert admin(gateway, "/cache/redis/info")["tier"]["hits"] == 0
+            assert call(gateway, "/cache/redis/info")["tier"]["hits"] == 0
 
 
 def test_redis_down_is_a_miss(alone: tuple[Gateway, RedisServer]) -> None:
@@ -255,7 +238,7 @@ def test_redis_down_is_a_miss(alone: tuple[Gateway, RedisServer]) -> None:
         assert quick(gateway, f"down {number}")[0] == "miss"
     # Memory goes on, and after some failures the tier is left alone.
     assert told(ask(gateway, "down 1")) == "hit"
-    tier = admin(gateway, "/cache/redis/info")["tier"]
+    tier = call(gateway, "/cache/redis/info")["tier"]
     assert tier["open"]
     assert tier["skipped"] > 0
     server.start()
@@ -282,7 +265,7 @@ def test_redis_that_stands_still_costs_its_time_out_only(alone: tuple[Gateway, R
     assert {what for what, _ in answers} == {"miss"}
     # Five reads of 50 ms and then none: far below one time-out for each of twenty.
     assert elapsed < 20 * 0.5
-    assert admin(gateway, "/cache/redis/info")["tier"]["timeouts"] >= 1
+    assert call(gateway, "/cache/redis/info")["tier"]["timeouts"] >= 1
 
 
 def test_redis_that_is_full_is_not_written(provider: MockProvider, tmp_path: Path) -> None:
@@ -294,5 +277,5 @@ def test_redis_that_is_full_is_not_written(provider: MockProvider, tmp_path: Pat
         assert told(ask(gateway, "no room")) == "miss"
         assert told(ask(gateway, "no room")) == "hit"
         until(
-            lambda: admin(gateway, "/cache/redis/info")["tier"]["errors"] >= 1, "the failed write is counted"
+            lambda: call(gateway, "/cache/redis/info")["tier"]["errors"] >= 1, "the failed write is counted"
         )

@@ -18,11 +18,9 @@ from tests.harness import (
     make_model,
     until,
 )
+from tests.harness.cache_nodes import ADMIN, MASTER, SEAL, ask, call, told
 from tests.harness.redis_sets import RedisCluster, RedisSentinels, RedisSet
 
-MASTER = "sk-master-of-many-servers-0123456789"
-SEAL = "3c1f4a5e6b7d8c9a0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f506172"
-HEADERS = {"Authorization": f"Bearer {MASTER}"}
 MANY = 12
 
 
@@ -55,21 +53,8 @@ def nodes(
             node.__exit__()
 
 
-def ask(node: Gateway, text: str, model: str = "m") -> httpx.Response:
-    return node.http.post("/v1/chat/completions", json=chat(model, text), headers=HEADERS).raise_for_status()
-
-
-def told(response: httpx.Response) -> str:
-    return str(response.headers["x-ailink-cache"])
-
-
-def admin(node: Gateway, path: str, body: Any = None) -> Any:
-    method = "GET" if body is None else "POST"
-    return node.http.request(method, path, json=body, headers=HEADERS).raise_for_status().json()
-
-
 def tier(node: Gateway) -> dict[str, Any]:
-    found: dict[str, Any] = admin(node, "/cache/redis/info")["tier"]
+    found: dict[str, Any] = call(node, "/cache/redis/info")["tier"]
     return found
 
 
@@ -83,14 +68,14 @@ def test_nodes_share_answers(nodes: list[Gateway], servers: Any) -> None:
     assert [told(ask(nodes[1], text)) for text in texts] == ["hit"] * MANY
     found = tier(nodes[1])
     assert (found["hits"], found["errors"], found["last_error"]) == (MANY, 0, None)
-    info = admin(nodes[1], "/cache/redis/info")["info"]
+    info = call(nodes[1], "/cache/redis/info")["info"]
     assert info["redis_mode"] == ("cluster" if isinstance(servers, RedisCluster) else "standalone")
 
 
 def test_equal_requests_on_two_nodes_are_one(nodes: list[Gateway], provider: MockProvider) -> None:
     async def flood() -> list[httpx.Response]:
         body = chat("slow", "on two nodes")
-        async with httpx.AsyncClient(headers=HEADERS, timeout=60) as client:
+        async with httpx.AsyncClient(headers=ADMIN, timeout=60) as client:
             asked = [client.post(f"{node.url}/v1/chat/completions", json=body) for node in nodes * 20]
             return await asyncio.gather(*asked)
 
@@ -109,7 +94,7 @@ def test_a_purge_reaches_all_servers(nodes: list[Gateway], servers: Any) -> None
     until(lambda: tier(nodes[0])["writes"] >= before + 2 * MANY, "all is written")
     if isinstance(servers, RedisCluster):
         assert all(server.size() > 0 for server in servers.masters)
-    assert admin(nodes[0], "/cache/purge", {"model": "m"})["deleted"] >= MANY
+    assert call(nodes[0], "/cache/purge", {"model": "m"})["deleted"] >= MANY
     assert [told(ask(nodes[1], text)) for text in texts] == ["miss"] * MANY
 
 

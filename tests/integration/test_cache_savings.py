@@ -5,20 +5,32 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness import Gateway, MockProvider, chat, make_config, make_deployment, make_model, message
+from tests.harness import (
+    Gateway,
+    MockProvider,
+    chat,
+    make_config,
+    make_deployment,
+    make_model,
+    message,
+    until,
+)
 
+SEAL = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
 PRICE = {"input_per_million": 1, "output_per_million": 2, "per_request": "0.5"}
 
 
-def started(directory: Any, provider: MockProvider, **cache: Any) -> Gateway:
+def started(directory: Any, provider: MockProvider, database_url: str = "", **cache: Any) -> Gateway:
     models = [
         make_model(name, make_deployment(provider, "usage=7:9;echo"), price=PRICE)
         for name in ("small", "large")
     ]
-    return Gateway(directory, make_config(*models, cache=cache))
+    more = {"database_url": database_url, "encryption_key": SEAL} if database_url else {}
+    return Gateway(directory, make_config(*models, cache=cache, **more))
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +72,42 @@ def ask(gateway: Gateway, keys: list[str], day: Day) -> list[str | None]:
     return told
 
 
+def recorded(gateway: Gateway) -> int:
+    """A day that was asked without a cache; how many of its requests might have been kept."""
+    day = a_day()
+    if not gateway.call("/cache/savings")["requests"]:
+        assert set(ask(gateway, keys_of(gateway), day)) == {None}
+    count = sum(headers.get("cache-control") != "no-store" for *_, headers in day)
+    # The ledger's rows are on their way to where reports are made.
+    until(lambda: gateway.call("/cache/savings")["requests"] == count, "all requests are in the ledger")
+    return count
+
+
+def test_a_ledger_in_postgresql_says_the_same(
+    measured: Gateway, provider: MockProvider, database_url: str, tmp_path: Path
+) -> None:
+    count = recorded(measured)
+    with started(tmp_path, provider, database_url, measure=True) as gateway:
+        assert recorded(gateway) == count
+        for by in ("model", "endpoint"):
+            told = [at.call("/cache/savings", scope="team", ttl="1h", by=by) for at in (measured, gateway)]
+            assert told[0]["total"]["hits"] > 10
+            for name in ("hits", "saved_usd", "saved_input_tokens", "saved_output_tokens"):
+                first, second = ([(line["name"], line[name]) for line in one["lines"]] for one in told)
+                assert first == second, name
+            assert told[0]["spent_usd"] == told[1]["spent_usd"]
+            scopes = [[(line["name"], line["hits"]) for line in one["by_scope"]] for one in told]
+            assert scopes[0] == scopes[1]
+
+
 @pytest.mark.parametrize("scope", ["key", "team"])
 def test_a_recorded_day(
     measured: Gateway, provider: MockProvider, tmp_path_factory: pytest.TempPathFactory, scope: str
 ) -> None:
-    day = a_day()
-    if not measured.call("/cache/savings")["requests"]:
-        assert set(ask(measured, keys_of(measured), day)) == {None}
+    day, count = a_day(), recorded(measured)
     expected = measured.call("/cache/savings", scope=scope, ttl="1h")
     assert (expected["measured"], expected["complete"]) == (True, True)
-    assert expected["requests"] == sum(headers.get("cache-control") != "no-store" for *_, headers in day)
+    assert expected["requests"] == count
     cached = started(tmp_path_factory.mktemp("cached"), provider, enabled=True, scope=scope, ttl="1h")
     with cached as gateway:
         told = ask(gateway, keys_of(gateway), day)

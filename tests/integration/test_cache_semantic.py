@@ -1,5 +1,6 @@
 """Answers to questions that mean the same, over HTTP: whom they are given, and whom not."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -346,3 +347,14 @@ def test_a_broken_embedder_is_a_miss(embedder, ask):
 def test_only_who_asks_for_it_gets_it(ask):
     ask(RESET, "opt in")
     assert ask(RECOVER, "opt in", **{"x-portkey-cache": "simple"}).headers["x-ailink-cache"] == "miss"
+
+
+def test_a_config_object_of_portkeys_asks_for_it(ask):
+    semantic, simple = (
+        {"x-portkey-cache": "", "x-portkey-config": json.dumps({"cache": {"mode": mode, "max_age": 60}})}
+        for mode in ("semantic", "simple")
+    )
+    ask(RESET, "config object", **semantic)
+    assert ask(RECOVER, "config object", **simple).headers["x-ailink-cache"] == "miss"
+    ask(RESET, "config object again", **semantic)
+    assert ask(RECOVER, "config object again", **semantic).headers["x-ailink-cache"] == "semantic"

@@ -1,4 +1,4 @@
-"""Questions that mean the same, over several nodes and restarts: what one stored the others find, and only they."""
+"""Questions that mean the same, over nodes and restarts: what one stored the others find."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,14 +7,12 @@ import httpx
 import pytest
 import redis
 from tests.harness import Gateway, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness.cache_nodes import MASTER, SEAL, call, told
 from tests.harness.meaning import write_static_model
 from tests.harness.servers import RedisServer
 
 RESET = "How do I reset the password of my account?"
 RECOVER = "What are the steps to recover my login passphrase?"
-SEAL = "3c1f4a5e6b7d8c9a0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f506172"
-MASTER = "sk-master-of-questions-0123456789"
-ADMIN = {"Authorization": f"Bearer {MASTER}"}
 PREFIX = "ailink:cache:"
 
 
@@ -70,11 +68,6 @@ def keys(nodes: list[Gateway]) -> list[dict[str, str]]:
     return made
 
 
-def call(node: Gateway, path: str, body: Any = None) -> Any:
-    method = "GET" if body is None else "POST"
-    return node.http.request(method, path, json=body, headers=ADMIN).raise_for_status().json()
-
-
 def said(text: str, mark: str, model: str = "m") -> Any:
     body = chat(model, text)
     return {**body, "messages": [{"role": "system", "content": mark}, *body["messages"]]}
@@ -83,10 +76,6 @@ def said(text: str, mark: str, model: str = "m") -> Any:
 def ask(node: Gateway, key: str, body: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"}
     return node.http.post("/v1/chat/completions", json=body, headers=headers).raise_for_status()
-
-
-def told(response: httpx.Response) -> str:
-    return str(response.headers["x-ailink-cache"])
 
 
 def learned(node: Gateway) -> int:
@@ -99,7 +88,9 @@ def questions(node: Gateway) -> int:
     return found
 
 
-def store_one(nodes: list[Gateway], keys: list[dict[str, str]], mark: str, model: str = "m") -> httpx.Response:
+def store_one(
+    nodes: list[Gateway], keys: list[dict[str, str]], mark: str, model: str = "m"
+) -> httpx.Response:
     """One question at the first node, until the second knows of it."""
     before = learned(nodes[1])
     answer = ask(nodes[0], keys[0]["one"], said(RESET, mark, model))

@@ -190,7 +190,7 @@ def test_tokens_read_and_written_are_counted_apart(gateway, ask):
     def counted() -> dict[str, int]:
         text = gateway.http.get("/metrics", headers=gateway.admin).text
         lines = [line for line in text.splitlines() if line.startswith("ailink_tokens_total{")]
-        found = {kind: 0 for kind in ("input", "output", "cache_read", "cache_write")}
+        found = dict.fromkeys(("input", "output", "cache_read", "cache_write"), 0)
         for line in lines:
             found[line.partition('type="')[2].partition('"')[0]] += int(line.rpartition(" ")[2])
         return found

@@ -1,7 +1,7 @@
 """LiteLLM's `cache` and `cache_params` → our `cache`.
 
-Kinds that are stores of their own become tiers beneath memory; where one cannot be reached from here, answers are
-kept in memory alone, and a note says so. Facts: https://docs.litellm.ai/docs/proxy/caching.
+Kinds that are stores of their own become tiers beneath memory; where one cannot be reached from here,
+answers are kept in memory alone, and a note says so. Facts: https://docs.litellm.ai/docs/proxy/caching.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -49,7 +49,7 @@ Entries = dict[str, Node]
 def cache(
     settings: MappingNode, models: Collection[str], env: Mapping[str, str], notes: Notes
 ) -> MappingNode | None:
-    """`settings`: `litellm_settings`; `models`: those of the file, by name. None: nothing is said of a cache."""
+    """`settings`: `litellm_settings`; `models`: the names of those in the file. None: nothing is said of it."""
     if "cache" in settings.entries:
         return _Cache(settings, models, env, notes).read()
     if "cache_params" in settings.entries:
@@ -90,7 +90,9 @@ class _Cache:
 
     def _tiers(self, kind: str) -> Entries:
         if kind not in _KINDS:
-            text = f"a cache of type `{kind}` is not supported in this version: answers are kept in memory alone"
+            text = (
+                f"a cache of type `{kind}` is not supported in this version: answers are kept in memory alone"
+            )
             self._notes.add((*self._path, "type"), self._place, text)
             return {}
         found: Entries = {}
@@ -138,9 +140,7 @@ class _Cache:
                 self._notes.add(here, item.place, f"`{name}` is no call that is cached")
             wanted |= set(known or ())
         off = _mapping(node.place, {"enabled": self._plain("false")})
-        return {
-            "endpoints": _mapping(node.place, {n: off for n in get_args(Cacheable) if n not in wanted})
-        }
+        return {"endpoints": _mapping(node.place, {n: off for n in get_args(Cacheable) if n not in wanted})}
 
     def _said(self, name: str, variable: str | None) -> Scalar | None:
         """A setting of LiteLLM's as one of ours, else what the environment says."""
@@ -161,7 +161,9 @@ class _Cache:
             value = self._env.get(text[2:-1], "")
             if quote(value, safe="") != value:
                 self._notes.add(
-                    (*self._path, name), found.place, f"the value of {text[2:-1]} must be percent-encoded to stand in `url`"
+                    (*self._path, name),
+                    found.place,
+                    f"the value of {text[2:-1]} must be percent-encoded to stand in `url`",
                 )
                 return None
             return text

@@ -1,9 +1,9 @@
 """LiteLLM's `cache_params`: each kind runs, or a note says what it comes to."""
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pathlib import Path
 
 from ailink.config.cache import Cache, Cacheable
 
@@ -93,7 +93,8 @@ def test_the_time_out(load: Any) -> None:
 def test_a_bucket(load: Any) -> None:
     text = (
         "type: s3, s3_bucket_name: my-bucket, s3_path: /under/it/, s3_region_name: eu-west-1,"
-        " s3_endpoint_url: 'http://minio:9000', s3_aws_access_key_id: os.environ/ID, s3_aws_secret_access_key: s"
+        " s3_endpoint_url: 'http://minio:9000', "
+        " s3_aws_access_key_id: os.environ/ID, s3_aws_secret_access_key: s"
     )
     cache, notes = read(load, params(text), ID="AK")
     assert cache.objects is not None
@@ -187,7 +188,10 @@ def test_off(load: Any, said: str) -> None:
         ("type: s3, s3_bucket_name: bucket, s3_verify: false", "`s3_verify` is not understood"),
         ("type: local, ttl: soon", "`ttl` is not understood"),
         ("type: local, supported_call_types: [aimage]", "`aimage` is no call that is cached"),
-        ("type: qdrant-semantic, qdrant_semantic_cache_embedding_model: nobody", "`nobody` is not in the list"),
+        (
+            "type: qdrant-semantic, qdrant_semantic_cache_embedding_model: nobody",
+            "`nobody` is not in the list",
+        ),
         ("type: qdrant-semantic, qdrant_api_base: x", "`qdrant_api_base` is not understood"),
         ("type: redis-semantic, host: r, similarity_threshold: 0.2", "less alike than 0.5"),
         ("type: redis-semantic, host: r, semantic_cache_scope: end_user", "`end_user` is not understood"),

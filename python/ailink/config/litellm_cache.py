@@ -49,7 +49,7 @@ Entries = dict[str, Node]
 def cache(
     settings: MappingNode, models: Collection[str], env: Mapping[str, str], notes: Notes
 ) -> MappingNode | None:
-    """`settings`: `litellm_settings`; `models`: the names of those in the file. None: nothing is said of it."""
+    """`settings`: `litellm_settings`; `models`: the names of those in the file. None: no cache is set."""
     if "cache" in settings.entries:
         return _Cache(settings, models, env, notes).read()
     if "cache_params" in settings.entries:

@@ -111,8 +111,14 @@ impl Remote {
 
     /// The entry, if the tier has it and answers in time.
     pub async fn get(&self, key: &CacheKey) -> Option<Entry> {
+        self.read(key).await.0
+    }
+
+    /// The same, and whether the tier has answered at all: nobody waits for it twice when it does not.
+    pub async fn read(&self, key: &CacheKey) -> (Option<Entry>, bool) {
         let got = self.ask(key, Ask::Get).await;
-        self.gate.found(got)
+        let answered = !matches!(got, Got::Failed);
+        (self.gate.found(got), answered)
     }
 
     /// Whether this node may ask the provider: true also when nobody can be asked about it.
@@ -170,6 +176,13 @@ impl Remote {
 pub struct Lease {
     remote: Option<Arc<Remote>>,
     key: CacheKey,
+}
+
+impl Lease {
+    /// Other nodes know of it.
+    pub fn is_shared(&self) -> bool {
+        self.remote.is_some()
+    }
 }
 
 impl Drop for Lease {

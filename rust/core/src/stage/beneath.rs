@@ -25,13 +25,17 @@ pub async fn look(exchange: &mut Exchange) -> Option<Response<Body>> {
     }
     let (remote, objects, key) = (cache.remote(), cache.objects(), exchange.fill.as_ref()?.key);
     let began = std::time::Instant::now();
-    let mut found = near(remote.as_deref(), &key).await;
+    let (mut found, answered) = match &remote {
+        Some(remote) => remote.read(&key).await,
+        None => (None, false),
+    };
     let mut risen = None;
     if found.is_none() {
         risen = far(objects.as_deref(), &key).await;
     }
     if found.is_none()
         && risen.is_none()
+        && answered
         && exchange.snapshot.cache.single_flight
         && let Some(remote) = remote
     {
@@ -39,7 +43,7 @@ pub async fn look(exchange: &mut Exchange) -> Option<Response<Body>> {
         loop {
             if let Some(lease) = remote.lease(&key).await {
                 // What came between the look and the lease. Long answers are in the third tier alone.
-                found = remote.get(&key).await;
+                found = if lease.is_shared() { remote.get(&key).await } else { None };
                 if found.is_none() && waited {
                     risen = far(objects.as_deref(), &key).await;
                 }

@@ -147,7 +147,6 @@ HITS: dict[str, tuple[Callable[[str], Ask], Callable[[str], Ask]]] = {
     "embeddings": (answer("/v1/embeddings"), answer("/v1/embeddings", user="u")),
     "rerank": (rerank(), rerank()),
     "a picture": (picture(), picture(user="u")),
-    "a picture with a number in words": (picture(n=1), picture(n=1.0)),
     "a transcription": (heard(), heard(user="u")),
     "a file of another name": (
         heard(language="de"),

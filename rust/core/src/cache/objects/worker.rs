@@ -55,7 +55,8 @@ pub async fn run(worker: Arc<Worker>, mut jobs: mpsc::Receiver<Job>) {
         loop {
             // At once: a purge before the first look would not be noticed.
             if !looks.gate.rests() {
-                looks.look().await;
+                // Behind a write the reason is told.
+                let _ = looks.look().await;
             }
             tokio::time::sleep(looks.rhythm().look).await;
         }
@@ -160,7 +161,7 @@ impl Worker {
     /// Whether the entry is kept.
     async fn put(&self, put: &Put) -> Result<bool, String> {
         if self.mark.lock().is_none() {
-            self.look().await;
+            self.look().await.map_err(|error| format!("the mark of purges cannot be read: {error}"))?;
         }
         let Some(before) = self.mark.lock().clone() else {
             return Err("the mark of purges cannot be read".to_string());
@@ -188,10 +189,9 @@ impl Worker {
     }
 
     /// Looks whether another node has purged.
-    async fn look(&self) {
-        if let Ok(found) = self.store.get(PURGED).await {
-            self.notice(found);
-        }
+    async fn look(&self) -> Result<(), String> {
+        self.notice(self.store.get(PURGED).await?);
+        Ok(())
     }
 
     fn notice(&self, found: Mark) {

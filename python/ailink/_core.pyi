@@ -126,6 +126,30 @@ class Plane:
     def approvals_changed(self, ids: list[str]) -> None:
         """Whoever waits for these approvals looks at them."""
 
+    def batch_check(self, asked: bytes) -> bytes:
+        """Whether a key may ask a model in a batch: a map of `error`, `model`, `deployments`. ValueError, as
+        for all that follow: the bytes are no such question.
+        """
+
+    def batch_hold(self, setting: bytes) -> bytes:
+        """Sets aside what a batch may cost, until it is settled or let go: a map of `error`."""
+
+    def batch_release(self, id: str) -> None:
+        """Gives back what a batch had set aside."""
+
+    def batch_requests(self, lines: bytes) -> bytes:
+        """Requests as a deployment takes them: a map of `error`, `operation`, `lines`."""
+
+    def batch_settle(self, settling: bytes) -> bytes:
+        """Answers in the caller's format, with rows in the ledger: a map of `error`, `answers`, `cost` and
+        `settled`.
+        """
+
+    def provider_call(self, asked: bytes) -> bytes:
+        """Asks a provider in the name of a deployment: a map of `status` and `body`. Blocks. RuntimeError:
+        there is no answer.
+        """
+
     def event_fd(self) -> int:
         """A non-blocking eventfd that is readable while events wait."""
 

@@ -24,6 +24,7 @@ from ailink.admin.follower import Follower
 from ailink.admin.stored_config import StoredConfig
 from ailink.admin.upkeep import Upkeep
 from ailink.approvals.desk import Desk
+from ailink.batches.follower import Follower as BatchFollower
 from ailink.config import inherited, loader, watch
 from ailink.config.checks import is_loopback
 from ailink.config.data_dir import DataDir, DataDirError
@@ -222,7 +223,8 @@ class Gateway:
                 redactor=self._redactor,
                 version=__version__,
                 identities=self._identities.status,
-                ledger=await self._share(config),
+                node=config.server.node,
+                ledger=(ledger := await self._share(config)),
                 loopback=config.server.port is None or is_loopback(config.server.host),
             )
         )
@@ -235,6 +237,9 @@ class Gateway:
         self._ends.push_async_callback(follower.stop)
         self._desk.start()
         self._ends.push_async_callback(self._desk.stop)
+        batches = BatchFollower(services.batches, ledger or self._plane)
+        batches.start()
+        self._ends.push_async_callback(batches.stop)
         upkeep = Upkeep(services, self._routing_of)
         upkeep.start()
         self._ends.push_async_callback(upkeep.stop)

@@ -5,6 +5,7 @@ from typing import Any
 
 from ailink.admin.served import RefreshError, ServedDeployment, ServedModel, ServedProvider
 from ailink.config import watch
+from ailink.config.batch_sites import BatchSite
 from ailink.config.deployments import own_provider, provider_row
 from ailink.config.schema import Config
 from ailink.providers import Registry
@@ -68,6 +69,9 @@ class View:
             in_file=in_file is not None,
             has_key=keys or any(place.credential is not None for place in here),
         )
+
+    def batch_site(self, deployment: str) -> BatchSite | None:
+        return self._publisher.current.sites.get(deployment)
 
     def guardrails(self) -> Sequence[tuple[Guardrail, list[str]]]:
         snapshot = self._publisher.current.snapshot

@@ -58,6 +58,13 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The schema of a body or query that takes no fields."""
 
 
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """A body that is a form, as it came."""
+
+    content_type: str
+    content: bytes
+
+
 B = TypeVar("B")
 Q = TypeVar("Q")
 

@@ -76,6 +76,10 @@ class KeyService:
             self._master is not None and self._master.hex() in self._digests.candidates(name)
         )
 
+    def digest_of(self, raw: str) -> bytes:
+        """What the data plane knows a key by."""
+        return self._digests.of_key(raw)
+
     async def by_id(self, key_id: str) -> KeyRecord | None:
         return await keys.by_id(self._database, key_id)
 

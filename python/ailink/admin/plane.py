@@ -83,6 +83,24 @@ class Plane(Protocol):
     def approvals_changed(self, ids: list[str]) -> None:
         """Whoever waits for these approvals looks at them."""
 
+    def batch_check(self, asked: bytes) -> bytes:
+        """Whether a key may ask a model in a batch."""
+
+    def batch_hold(self, setting: bytes) -> bytes:
+        """Sets aside what a batch may cost."""
+
+    def batch_release(self, id: str) -> None:
+        """Gives it back."""
+
+    def batch_requests(self, lines: bytes) -> bytes:
+        """Requests of a batch as a deployment takes them."""
+
+    def batch_settle(self, settling: bytes) -> bytes:
+        """Answers of a batch, with rows in the ledger."""
+
+    def provider_call(self, asked: bytes) -> bytes:
+        """Asks a provider in the name of a deployment; blocks. RuntimeError: there is no answer."""
+
     def event_fd(self) -> int:
         """Readable when events wait."""
 
@@ -135,3 +153,5 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     may_tag: bool = False
     guardrails: list[str] = []
     cache: KeyCache | None = None
+    stands_for: str | None = None
+    """The digest, hexadecimal, of the key that it stands for in sessions and for nothing else."""

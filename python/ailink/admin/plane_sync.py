@@ -13,16 +13,18 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 import msgspec
 
 from ailink.admin.cache_fields import key_cache
-from ailink.admin.key_access import RouteTable, allowed_networks
+from ailink.admin.key_access import RouteTable, allowed_networks, meet
 from ailink.admin.limit_rules import limit_rules
 from ailink.admin.lineage import World
 from ailink.admin.plane import KeyRow, Plane
 from ailink.admin.subjects import Subject, subject_rows
-from ailink.store import keys
+from ailink.store import client_secrets, keys
 from ailink.store.database import Queries
 from ailink.store.keys import KeyAccess, KeyRecord
 
 BATCH = 5_000
+# What a key for a while may do.
+SESSION = "realtime"
 
 
 class PlaneSync:
@@ -35,6 +37,8 @@ class PlaneSync:
         self._plane = plane
         self._routes = routes
         self._now_us = now_us
+        # Keys for a while that the plane holds: digest, whose it is and when it ends.
+        self._brief: dict[str, tuple[str, int]] = {}
 
     async def push_subjects(self, queries: Queries, names: Iterable[Subject]) -> None:
         """Makes the plane hold these subjects as the database has them."""
@@ -63,12 +67,14 @@ class PlaneSync:
             gone -= put
             told |= put
             await self.put(queries, records)
+            living = {record.id for record in records}
+            gone |= self._orphans(set(wanted[start : start + BATCH]) - living)
         if gone:
             self._plane.remove_keys([bytes.fromhex(digest) for digest in sorted(gone)])
 
     async def put(self, queries: Queries, records: Sequence[KeyAccess]) -> None:
         if records:
-            rows = self._rows(await World.of(queries, records), records)
+            rows = await self._all_rows(queries, records)
             self._plane.upsert_keys(msgspec.msgpack.encode(rows))
 
     async def load(self, queries: Queries, first: Sequence[KeyRow]) -> AsyncIterator[bytes]:
@@ -77,11 +83,49 @@ class PlaneSync:
         after = ""
         while records := await keys.living(queries, after, BATCH):
             after = records[-1].id
-            rows += self._rows(await World.of(queries, records), records)
+            rows += await self._all_rows(queries, records)
             yield msgspec.msgpack.encode(rows)
             rows.clear()
         if rows:
             yield msgspec.msgpack.encode(rows)
+
+    def forget_ended(self) -> None:
+        """Takes keys for a while that have ended out of the plane."""
+        now = self._now_us()
+        ended = sorted(digest for digest, (_, ends) in self._brief.items() if ends <= now)
+        if ended:
+            self._plane.remove_keys([bytes.fromhex(digest) for digest in ended])
+            for digest in ended:
+                del self._brief[digest]
+
+    def _orphans(self, gone: set[str]) -> set[str]:
+        """Digests of keys for a while that stand for keys which are gone."""
+        found = {digest for digest, (key_id, _) in self._brief.items() if key_id in gone}
+        for digest in found:
+            del self._brief[digest]
+        return found
+
+    async def _all_rows(self, queries: Queries, records: Sequence[KeyAccess]) -> list[KeyRow]:
+        """The keys, and those that stand for them for a while."""
+        rows = self._rows(await World.of(queries, records), records)
+        by_id = {row.id: row for row in reversed(rows)}
+        for secret in await client_secrets.of(queries, list(by_id), self._now_us()):
+            row = by_id[secret.key_id]
+            may = row.endpoints is None or SESSION in row.endpoints
+            self._brief[secret.digest] = (secret.key_id, secret.expires_us)
+            rows.append(
+                msgspec.structs.replace(
+                    row,
+                    digest=bytes.fromhex(secret.digest),
+                    expires_us=min(secret.expires_us, row.expires_us or secret.expires_us),
+                    models=meet(row.models, [secret.model]),
+                    endpoints=[SESSION] if may else [],
+                    # Who connects with it is not who asked for it.
+                    ip_allow=None,
+                    stands_for=row.digest.hex(),
+                )
+            )
+        return rows
 
     def _rows(self, world: World, records: Iterable[KeyAccess]) -> list[KeyRow]:
         rows = []

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ailink.config.batch_sites import BatchSite
 from ailink.config.schema import Config
 from ailink.snapshot.model import Guardrail
 from ailink.snapshot.policies import Versioned
@@ -82,6 +83,9 @@ class ConfigView(Protocol):
 
     def providers(self) -> Sequence[ServedProvider]:
         """By name."""
+
+    def batch_site(self, deployment: str) -> BatchSite | None:
+        """Where the batches of a deployment go; None: nowhere."""
 
     def guardrails(self) -> Sequence[tuple[Guardrail, list[str]]]:
         """In the order of the file, each with the names of the models it holds for."""

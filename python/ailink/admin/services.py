@@ -21,6 +21,9 @@ from ailink.admin.vault import VaultService
 from ailink.approvals.decisions import Decisions
 from ailink.approvals.desk import Desk
 from ailink.approvals.notices import notices
+from ailink.batches.files import FileService
+from ailink.batches.service import BatchService
+from ailink.batches.vault import FileVault
 from ailink.ledger.reader import LedgerReader, LedgerSource
 from ailink.observe.alerts import AlertSender
 from ailink.observe.metrics import ShellMetrics
@@ -55,6 +58,8 @@ class ServiceOptions:
     # Slot id → how the cloud identity behind it is doing.
     identities: Callable[[], Mapping[str, object]] = dict
     now_us: Callable[[], int] = wall_clock_us
+    # This node's number among several.
+    node: int = 0
     # The ledger of all nodes, where there is one.
     ledger: LedgerSource | None = None
 
@@ -85,6 +90,8 @@ class Services:
     outcomes: tuple[str, ...]
     version: str
     identities: Callable[[], Mapping[str, object]]
+    files: FileService
+    batches: BatchService
     started_us: int
     metrics_public: bool
 
@@ -100,6 +107,9 @@ def build(options: ServiceOptions) -> Services:
     desk.count = metrics.approval
     if options.master_key:
         options.redactor.add(options.master_key)
+    vault = FileVault(options.database, options.keyring, options.now_us)
+    files = FileService(options.database, vault, lambda: options.config.file().batches, options.now_us)
+    master = digests.of_key(options.master_key) if options.master_key else None
     return Services(
         database=options.database,
         keyring=options.keyring,
@@ -111,7 +121,7 @@ def build(options: ServiceOptions) -> Services:
             options.plane,
             routes,
             digests,
-            digests.of_key(options.master_key) if options.master_key else None,
+            master,
             options.keyring,
         ),
         credentials=CredentialService(
@@ -131,6 +141,8 @@ def build(options: ServiceOptions) -> Services:
         outcomes=tuple(options.outcomes),
         version=options.version,
         identities=options.identities,
+        files=files,
+        batches=BatchService(files, options.plane, options.config, master, options.node),
         started_us=options.now_us(),
         metrics_public=options.loopback,
     )

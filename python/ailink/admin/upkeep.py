@@ -16,7 +16,7 @@ from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import TABLES
 from ailink.background import end
-from ailink.store import keys
+from ailink.store import client_secrets, keys
 from ailink.store.database import DatabaseError
 from ailink.store.reach import EVERYWHERE
 from ailink.store.rows import Match
@@ -66,6 +66,8 @@ class Upkeep:
         await self._services.switching.follow()
         await self._services.vault.forget_old()
         await self._endings.once()
+        self._services.changes.sync.forget_ended()
+        await client_secrets.forget(self._services.database, self._services.changes.now_us())
         await take_back(self._services.database, *self._routers())
 
     def listen(self, event: Mapping[str, Any]) -> None:

@@ -60,6 +60,8 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     """None: no credential is sent."""
     missing: str | None = None
     """Why a credential that the provider needs is not there."""
+    settings: dict[str, str] = {}
+    """What placeholders were filled with."""
 
 
 def dialect_of(name: str) -> Dialect:
@@ -186,6 +188,7 @@ def place(
         region=values.get("region"),
         credential=credential,
         missing=missing,
+        settings=values,
     )
 
 

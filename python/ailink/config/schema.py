@@ -12,6 +12,7 @@ from msgspec import Meta
 from ailink.config.alerts import Alerts
 from ailink.config.approvals import Approvals
 from ailink.config.auto import Auto
+from ailink.config.batches import Batches, BatchPlace
 from ailink.config.cache import Cache, ModelCache
 from ailink.config.guardrails import Defaults, Guardrail
 from ailink.config.identity import Identity
@@ -289,6 +290,8 @@ class Deployment(Strict, frozen=True, kw_only=True):
     """Behind a model name with a `*`: its server is asked what it serves, and asked for that alone."""
     discover_every: Duration = Duration(60_000)
     """How often it is asked."""
+    batch: BatchPlace | None = None
+    """Where its batches go, as far as the provider does not say it."""
     public_only: bool = False
     """Connections are refused while its host has an address that is not public."""
 
@@ -364,6 +367,8 @@ class Config(Strict, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     """Rates of the gateway, its models, providers and deployments."""
     budgets: Budgets = Budgets()
+    batches: Batches = Batches()
+    """Files and batches."""
     approvals: Approvals = Approvals()
     alerts: Alerts = Alerts()
     """Who is told of soft limits and of shares of budgets that were passed."""

@@ -72,6 +72,20 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     identity: Cloud | None = None
 
 
+BatchShape = Literal["openai", "anthropic", "vertex", "bedrock"]
+"""How a provider takes many requests at once."""
+
+
+class BatchRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where batches are made and files kept: a path behind the base URL, or an address of its own."""
+
+    shape: BatchShape
+    jobs: Annotated[str, Meta(pattern=r"^(/|https://)")]
+    files: Annotated[str, Meta(pattern=r"^(/|https://)")] = "/"
+    prefix: str = "/v1"
+    """What the paths that lines name begin with."""
+
+
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider. The upstream URL of a request is `base_url` + the suffix of its operation."""
 
@@ -108,6 +122,8 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Headers of answers that tell what is left of a minute's quota, each with the one that tells the quota;
     empty: OpenAI's and Anthropic's.
     """
+    batches: BatchRow | None = None
+    """None: it takes none."""
     free: bool = False
     """Self-hosted: a model without a price of its own costs nothing, instead of being of unknown cost."""
 

@@ -17,13 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
 
-from ailink.admin.call import Call, Caller, Nothing
+from ailink.admin.call import Call, Caller, Nothing, Upload
 from ailink.admin.errors import ApiError
 from ailink.admin.guard_names import check_names
 from ailink.admin.services import Services
 from ailink.identity.actor import Actor, actor_of_key
 from ailink.observe.metrics import UNMATCHED
-from ailink.shell.decode import decode_body, decode_query, read_body
+from ailink.shell.decode import BODY_BYTES, decode_body, decode_query, read_body
 from ailink.shell.encode import answer, refusal
 from ailink.shell.headers import SecurityHeaders
 from ailink.shell.internal import internal_routes
@@ -43,6 +43,8 @@ INTERNAL = ApiError(
 STORE_DOWN = ApiError(
     503, "The gateway's database is not available.", type="api_error", code="database_unavailable"
 )
+# What stands around a file in a form.
+FORM_BYTES = 64 * 1024
 # Nobody reads this answer.
 CLIENT_GONE = 499
 
@@ -109,9 +111,14 @@ async def _answer(
     route: Route, request: Request, caller: Caller, services: Services, repeats: Repeats
 ) -> Response:
     query = decode_query(request.url.query, route.query, route.inert_query)
-    raw = b"" if route.body is Nothing else await read_body(request)
+    most = (
+        BODY_BYTES if route.body is not Upload else FORM_BYTES + int(services.config.file().batches.max_file)
+    )
+    raw = b"" if route.body is Nothing else await read_body(request, most)
     body: object = Nothing()
-    if route.body is not Nothing:
+    if route.body is Upload:
+        body = Upload(content_type=request.headers.get("content-type", ""), content=raw)
+    elif route.body is not Nothing:
         body = decode_body(raw or b"{}" if route.body_optional else raw, route.body, route.inert_body)
         check_names(services.config, body)
 

@@ -26,19 +26,19 @@ FIELD = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, most: int = BODY_BYTES) -> bytes:
     """The whole body.
 
-    Raises `ApiError` (413) beyond `BODY_BYTES`, `ClientDisconnect` when the client leaves.
+    Raises `ApiError` (413) beyond `most` bytes, `ClientDisconnect` when the client leaves.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > BODY_BYTES:
-        raise _too_large()
+    if declared.isdecimal() and int(declared) > most:
+        raise _too_large(most)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_BYTES:
-            raise _too_large()
+        if len(body) > most:
+            raise _too_large(most)
     return bytes(body)
 
 
@@ -108,10 +108,10 @@ def _explained(text: str) -> ApiError:
     return bad_request(f"`{path}`: {what}" if path else what, param=path or None, code="invalid_parameter")
 
 
-def _too_large() -> ApiError:
+def _too_large(most: int) -> ApiError:
     return ApiError(
         413,
-        f"the body is larger than {BODY_BYTES} bytes",
+        f"the body is larger than {most} bytes",
         type="invalid_request_error",
         code="request_too_large",
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ailink.admin.call import Upload
 from ailink.admin.errors import ErrorEnvelope
 from ailink.admin.key_access import HEALTH
 from ailink.admin.plane import Endpoint
@@ -53,7 +54,10 @@ def render(routes: Sequence[Route], endpoints: Iterable[Endpoint], version: str)
 
 def _types(routes: Iterable[Route]) -> list[Any]:
     return [
-        kind for route in routes for kind in (route.body, route.query, route.response) if kind is not Content
+        kind
+        for route in routes
+        for kind in (route.body, route.query, route.response)
+        if kind is not Content and kind is not Upload
     ]
 
 
@@ -70,7 +74,12 @@ def _operation(route: Route, known: dict[int, Schema]) -> Schema:
         },
         "security": [{}] if route.policy is Policy.PUBLIC else [{"key": []}],
     }
-    if route.body.__struct_fields__:
+    if route.body is Upload:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": {"type": "object"}}},
+        }
+    elif route.body.__struct_fields__:
         operation["requestBody"] = {
             "required": not route.body_optional,
             "content": _json(known[id(route.body)]),

@@ -30,8 +30,10 @@ from ailink.admin.services import Services
 from ailink.observe.alerts import Delivery
 from ailink.shell import openapi, pages
 from ailink.shell import spend_report as report
+from ailink.shell.batch_routes import BATCH_ROUTES
 from ailink.shell.policy import Policy
 from ailink.shell.route import Content, Route, route
+from ailink.shell.session_routes import SESSION_ROUTES
 from ailink.shell.table_keys import KEY_ROUTES
 from ailink.shell.table_models import MODEL_ROUTES
 from ailink.shell.table_rest import REST_ROUTES
@@ -55,6 +57,8 @@ ROUTES: tuple[Route, ...] = (
     *SPEND_ROUTES,
     *MODEL_ROUTES,
     *REST_ROUTES,
+    *BATCH_ROUTES,
+    *SESSION_ROUTES,
 
     # Provider credentials
     route("GET", "/credentials", ADMIN, creds.list_credentials, "List credentials",

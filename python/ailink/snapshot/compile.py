@@ -13,6 +13,7 @@ import msgspec
 
 from ailink.config import check_identities, pass_through
 from ailink.config.auto import Auto, steps
+from ailink.config.batch_sites import BatchSite, batch_site
 from ailink.config.behind import behind
 from ailink.config.deployments import MOCK_URL, PLUGIN_URL, Credential, Placed, place, provider_row
 from ailink.config.identity import Identity
@@ -92,6 +93,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """What the file limits."""
     asked: tuple[Asked, ...] = ()
     """Servers whose models are asked for."""
+    sites: Mapping[str, BatchSite] = {}
+    """Where batches go, by deployment."""
 
 
 def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
@@ -148,6 +151,7 @@ def compile_snapshot(config: Config, inputs: Inputs, created: int) -> Compiled:
         asked=tuple(compiler.asked),
         policies=inputs.policies,
         groups=inputs.groups,
+        sites=compiler.sites,
     )
 
 
@@ -172,6 +176,7 @@ class _Compiler:
         self.stored: set[str] = set()
         self.identities: dict[str, Identity] = {}
         self.asked: list[Asked] = []
+        self.sites: dict[str, BatchSite] = {}
         self._facts: list[Facts] = []
         """What the catalogue says about the deployments of the model at hand."""
 
@@ -268,6 +273,9 @@ class _Compiler:
         identity = deployment.id or self._identity(model, deployment, name)
         credential = None if placed.credential is None else self._credential(placed.credential, identity)
         price, version = self._price(model, deployment, placed, name)
+        site = batch_site(deployment, row, placed.base_url, placed.settings)
+        if site is not None:
+            self.sites[identity] = msgspec.structs.replace(site, deployment=identity, model=name)
         facts = self._known(row.price_family, name)
         return wire.Deployment(
             id=identity,

@@ -252,18 +252,11 @@ impl Attempt {
             source,
             class: outcome as u8,
             status,
-            input: narrow(usage.input.saturating_add(usage.image_input)),
-            output: narrow(usage.output.saturating_add(usage.image_output)),
-            cache_read: narrow(usage.cached()),
-            cache_write: narrow(usage.written()),
-            reasoning: narrow(usage.reasoning),
-            audio_input: narrow(usage.audio_input),
-            audio_output: narrow(usage.audio_output),
-            units: units(&usage).max(u32::from(billed)),
             cost,
             duration_us: micros(latency),
             ttft_us: self.first_byte.map_or(0, micros),
             overhead_us: micros(overhead),
+            ..figures(&usage, billed)
         });
         let (input, output) = totals(&usage);
         let used = [1, 0, input, output, input + output, u64::try_from(cost).unwrap_or(0)];
@@ -316,6 +309,21 @@ impl Drop for Attempt {
             let ending = Ending::Estimated { status: self.progress.status, outcome };
             self.close(ending, Duration::ZERO, Instant::now());
         }
+    }
+}
+
+/// What was used, as a row of the ledger tells it.
+pub fn figures(usage: &Usage, billed: bool) -> Settle {
+    Settle {
+        input: narrow(usage.input.saturating_add(usage.image_input)),
+        output: narrow(usage.output.saturating_add(usage.image_output)),
+        cache_read: narrow(usage.cached()),
+        cache_write: narrow(usage.written()),
+        reasoning: narrow(usage.reasoning),
+        audio_input: narrow(usage.audio_input),
+        audio_output: narrow(usage.audio_output),
+        units: units(usage).max(u32::from(billed)),
+        ..Settle::default()
     }
 }
 

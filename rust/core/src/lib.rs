@@ -11,6 +11,7 @@ pub mod account;
 pub mod aead;
 pub mod approval;
 mod arrival;
+pub mod batch;
 pub mod bill;
 pub mod body;
 mod bytes32;

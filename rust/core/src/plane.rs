@@ -349,7 +349,7 @@ fn open_money(options: &Options) -> Result<(Spool, Ledger), PlaneError> {
     Ok((spool, ledger))
 }
 
-struct Binary(Vec<u8>);
+pub(crate) struct Binary(pub(crate) Vec<u8>);
 
 impl<'de> serde::Deserialize<'de> for Binary {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

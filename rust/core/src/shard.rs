@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::batch::Holds;
 use crate::decision::Decisions;
 use crate::event::Events;
 use crate::metrics::ShardMetrics;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub state: State,
     /// Responses and conversations that are kept.
     pub stored: Store,
+    /// What batches under way have set aside.
+    pub batches: Holds,
     pub shell: Origin,
     pub shell_pool: Pool,
     pub events: Events,
@@ -67,6 +70,7 @@ impl Shared {
         let stored = Store::new(&options.data_dir);
         Shared {
             stored,
+            batches: Holds::default(),
             options,
             trusted_proxies,
             state,

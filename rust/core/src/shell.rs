@@ -119,7 +119,7 @@ impl HandOver<'_> {
         let key = identify::find(keys, &parts.headers, parts.uri.query(), self.connection)
             .and_then(|key| identify::check(&key).map(|()| key));
         match key {
-            Ok(key) if !key.may_come_from(self.client) => ("none", None),
+            Ok(key) if key.stands_for.is_some() || !key.may_come_from(self.client) => ("none", None),
             Ok(key) if key.role == Role::Admin => ("admin", Some(key.id.clone())),
             Ok(key) => ("key", Some(key.id.clone())),
             Err(_) => ("none", None),

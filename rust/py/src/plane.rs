@@ -180,6 +180,36 @@ impl Plane {
         py.detach(|| self.0.policy_replay(trial, from_us, to_us)).map_err(bad)
     }
 
+    fn batch_check<'py>(&self, py: Python<'py>, asked: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let told = self.0.batch_check(asked).map_err(bad)?;
+        Ok(PyBytes::new(py, &told))
+    }
+
+    fn batch_hold<'py>(&self, py: Python<'py>, setting: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let told = self.0.batch_hold(setting).map_err(bad)?;
+        Ok(PyBytes::new(py, &told))
+    }
+
+    fn batch_release(&self, id: &str) {
+        self.0.batch_release(id);
+    }
+
+    fn batch_requests<'py>(&self, py: Python<'py>, lines: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let told = py.detach(|| self.0.batch_requests(lines)).map_err(bad)?;
+        Ok(PyBytes::new(py, &told))
+    }
+
+    fn batch_settle<'py>(&self, py: Python<'py>, settling: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let told = py.detach(|| self.0.batch_settle(settling)).map_err(bad)?;
+        Ok(PyBytes::new(py, &told))
+    }
+
+    fn provider_call<'py>(&self, py: Python<'py>, asked: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let answer = py.detach(|| self.0.provider_call(asked));
+        let answer = answer.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        Ok(PyBytes::new(py, &answer))
+    }
+
     fn event_fd(&self) -> i32 {
         self.0.event_fd()
     }

@@ -12,6 +12,7 @@ import msgspec
 
 from ailink.admin.plane import KeyRow
 from ailink.admin.served import ServedDeployment, ServedModel, ServedProvider
+from ailink.config.batch_sites import BatchSite
 from ailink.config.schema import Config
 from ailink.snapshot import model as wire
 from ailink.snapshot.policies import Versioned
@@ -100,6 +101,24 @@ class FakePlane:
     def approvals_changed(self, ids: list[str]) -> None:
         self.changed = ids
 
+    def batch_check(self, asked: bytes) -> bytes:
+        return msgspec.msgpack.encode({"error": None, "model": "gpt-4o", "deployments": []})
+
+    def batch_hold(self, setting: bytes) -> bytes:
+        return msgspec.msgpack.encode({"error": None})
+
+    def batch_release(self, id: str) -> None:
+        return None
+
+    def batch_requests(self, lines: bytes) -> bytes:
+        return msgspec.msgpack.encode({"error": None, "operation": None, "lines": []})
+
+    def batch_settle(self, settling: bytes) -> bytes:
+        return msgspec.msgpack.encode({"error": None, "answers": [], "cost": 0, "settled": 0})
+
+    def provider_call(self, asked: bytes) -> bytes:
+        raise RuntimeError("no provider here")
+
     def push_credentials(self, rows: bytes) -> None:
         self._may_fail()
         self.credentials |= msgspec.msgpack.decode(rows, type=dict[str, bytes])
@@ -167,6 +186,9 @@ class FakeConfig:
 
     def providers(self) -> Sequence[ServedProvider]:
         return []
+
+    def batch_site(self, deployment: str) -> BatchSite | None:
+        return None
 
     def guardrails(self) -> Sequence[tuple[wire.Guardrail, list[str]]]:
         return []

@@ -7,3 +7,5 @@ pub const MIRROR: u16 = 2;
 pub const HEDGE: u16 = 4;
 /// It was a health check.
 pub const CHECK: u16 = 8;
+/// It was a line of a batch.
+pub const BATCH: u16 = 16;

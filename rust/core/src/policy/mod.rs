@@ -108,6 +108,11 @@ impl Policies {
         self.list.is_empty() && self.keep == 0
     }
 
+    /// Whether any has a say.
+    pub fn govern(&self) -> bool {
+        !self.list.is_empty()
+    }
+
     pub fn get(&self, place: u32) -> Option<&Policy> {
         self.list.get(place as usize)
     }

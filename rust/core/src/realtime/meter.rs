@@ -174,9 +174,16 @@ impl Meter {
             return Ok(None);
         }
         let keys = &self.shard.shared.state.keys;
-        let key = identify::find(keys, &caller.headers, caller.query.as_deref(), &caller.connection)?;
+        let parent = caller.key.as_ref().and_then(|key| key.stands_for);
+        let key = match parent {
+            // A key for a while opens sessions; what goes on goes on as long as the one that it stands for.
+            Some(digest) => keys.find(&digest).ok_or_else(|| Error::new(Code::InvalidKey, "The API key is gone."))?,
+            None => identify::find(keys, &caller.headers, caller.query.as_deref(), &caller.connection)?,
+        };
         identify::check(&key)?;
-        check_address(&key, caller.client)?;
+        if parent.is_none() {
+            check_address(&key, caller.client)?;
+        }
         if !key.may_use(&self.model) && caller.key.as_ref().is_some_and(|old| old.may_use(&self.model)) {
             let text = format!("This API key may not use the model '{}' any more.", self.model);
             return Err(Error::new(Code::ModelDenied, text));

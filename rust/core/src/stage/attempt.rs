@@ -9,7 +9,7 @@ mod connect;
 mod failed;
 mod fallback;
 mod hedge;
-mod prepare;
+pub mod prepare;
 mod prompt_cache;
 mod queue;
 mod refusal;

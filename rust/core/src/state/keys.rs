@@ -53,6 +53,8 @@ pub struct KeyRow {
     pub guardrails: Vec<String>,
     /// What it and all it belongs to say of the cache.
     pub cache: Option<KeyCache>,
+    /// The digest, in hex digits, of the key that it stands for in sessions and for nothing else.
+    pub stands_for: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,8 @@ pub struct Key {
     pub guardrails: Box<[Box<str>]>,
     /// What it and all it belongs to say of the cache.
     pub cache: Option<Box<Own>>,
+    /// The key that it stands for in sessions; elsewhere it is nobody.
+    pub stands_for: Option<KeyDigest>,
     pub ledger_id: u32,
     pub org_ledger_id: u32,
     /// Whose it is, in the ledger's numbers.
@@ -298,6 +302,11 @@ impl Keys {
             endpoints = Some(mask);
         }
         let ip_allow = row.ip_allow.as_ref().map(|nets| networks(nets)).transpose().map_err(fail)?;
+        let stands_for = row
+            .stands_for
+            .as_deref()
+            .map(|text| u256(text).ok_or_else(|| fail("stands_for is not a digest of 64 hex digits".to_string())));
+        let stands_for = stands_for.transpose()?;
         let cache = row.cache.clone().map(Own::compile).transpose().map_err(fail)?.map(Box::new);
         let names = row.names();
         let rules = row.limits.into_iter().map(|rule| Rule::compile(rule).map(Arc::new)).collect::<Result<_, _>>();
@@ -340,10 +349,22 @@ impl Keys {
             may_tag: row.may_tag,
             guardrails: row.guardrails.into_iter().map(Into::into).collect(),
             cache,
+            stands_for,
             state,
         };
         Ok(Compiled { digest: row.digest, key, rules })
     }
+}
+
+/// 32 bytes of 64 hex digits.
+fn u256(text: &str) -> Option<KeyDigest> {
+    let (high, low) = (text.get(..32)?, text.get(32..).filter(|low| low.len() == 32)?);
+    let half = |text: &str| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes);
+    let mut digest = KeyDigest::default();
+    let (first, second) = digest.split_at_mut(16);
+    first.copy_from_slice(&half(high)?);
+    second.copy_from_slice(&half(low)?);
+    Some(digest)
 }
 
 /// Parses networks; a bare address stands for itself.
@@ -405,6 +426,7 @@ mod tests {
             may_tag: false,
             guardrails: Vec::new(),
             cache: None,
+            stands_for: None,
         }
     }
 

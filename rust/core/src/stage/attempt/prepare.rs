@@ -60,7 +60,8 @@ fn converted(
     translated_body(exchange, deployment, template, request.body.into())
 }
 
-fn refused(fault: &Fault, deployment: &Deployment, to: Format) -> Error {
+/// What a request that cannot be written is refused with.
+pub fn refused(fault: &Fault, deployment: &Deployment, to: Format) -> Error {
     match fault {
         Fault::Invalid { path, reason } if path.is_empty() => {
             Error::new(Code::InvalidRequest, format!("The request cannot be read: {reason}."))

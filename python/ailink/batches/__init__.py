@@ -1,0 +1,1 @@
+"""Files and batches: kept here, worked through by providers, in one shape."""

@@ -53,7 +53,7 @@ pub fn request_head(
     put_access(&mut head, (deployment, template), secret, queried, body);
     let passing = exchange.endpoint.operation == Operation::PassThrough;
     let content_type = exchange.call.content_type.as_ref().map(|value| value.as_bytes());
-    let content_type = match exchange.call.boundary.is_some() || passing {
+    let content_type = match exchange.call.boundary.is_some() && exchange.converted.is_none() || passing {
         true => content_type,
         false => Some(b"application/json".as_slice()),
     };

@@ -30,6 +30,7 @@ use crate::state::draw::{Ask, Told};
 use crate::state::keys::Key;
 use crate::state::line::Rank;
 use crate::state::rules::{Metric, Now};
+use crate::state::scope::Aim;
 use crate::state::subjects::Kind;
 
 /// What batches that are under way have set aside, by their ids.
@@ -126,7 +127,8 @@ impl Plane {
             Some(deployment) => {
                 let pico = most(deployment, &setting, u64::from(snapshot.settings.assumed_output));
                 let payers = payers(shard, deployment, &setting.model, &setting.operation);
-                let ask = spending(&setting.model, pico, false);
+                let aim = Aim { model: &setting.model, endpoint: &setting.operation, provider: &deployment.provider };
+                let ask = spending(aim, pico, false);
                 Hold::take(key.as_ref(), payers, &ask, &mut Told::default())
                     .map_err(|refused| refusal::error(&refused, snapshot.settings.budget_status))
             }
@@ -240,11 +242,11 @@ fn payers(shard: &Shard, deployment: &Deployment, model: &str, endpoint: &str) -
 }
 
 /// Budgets are asked; limits on requests and tokens are about what goes out at once.
-fn spending(model: &str, pico: i64, elastic: bool) -> Ask<'_> {
+fn spending(aim: Aim<'_>, pico: i64, elastic: bool) -> Ask<'_> {
     let mut amounts = [0; Metric::COUNT];
     amounts[Metric::Spend as usize] = u64::try_from(pico).unwrap_or(0);
     let now = Now::at(Instant::now(), wall_us());
-    Ask { model, metrics: Metric::Spend.bit(), amounts, elastic, now, rank: Rank::default() }
+    Ask { aim, metrics: Metric::Spend.bit() | Metric::PLACED, amounts, elastic, now, rank: Rank::default() }
 }
 
 /// The most that a batch may cost, by its mean request: tiers are told apart by single prompts.

@@ -24,6 +24,7 @@ use crate::snapshot::Deployment;
 use crate::spool::{Intent, Settle, Source};
 use crate::state::draw::Told;
 use crate::state::keys::Key;
+use crate::state::scope::Aim;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,7 +111,10 @@ impl Plane {
             let held = self.shared.batches.0.lock().remove(&settling.id);
             // Another process may have set it aside.
             let payers = || payers(shard, deployment, &settling.model, &settling.operation);
-            let mut hold = held.unwrap_or_else(|| anew(key, payers(), &settling, cost));
+            let mut hold = held.unwrap_or_else(|| {
+                let (model, endpoint) = (&*settling.model, &*settling.operation);
+                anew(key, payers(), Aim { model, endpoint, provider: &deployment.provider }, cost)
+            });
             hold.tell(cost, &used);
             hold.bill(cost, &used);
         }
@@ -150,8 +154,8 @@ impl Plane {
 }
 
 /// What is spent counts, whether or not there was room for it.
-fn anew(key: Option<Arc<Key>>, payers: Extra, settling: &Settling, cost: i64) -> Hold {
-    let ask = spending(&settling.model, cost, true);
+fn anew(key: Option<Arc<Key>>, payers: Extra, aim: Aim<'_>, cost: i64) -> Hold {
+    let ask = spending(aim, cost, true);
     let taken = Hold::take(key.as_ref(), payers.clone(), &ask, &mut Told::default());
     taken.unwrap_or_else(|_| Hold::nothing(key, payers))
 }

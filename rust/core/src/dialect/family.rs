@@ -6,10 +6,12 @@
 
 mod count;
 mod embeddings;
+pub mod form;
 mod images;
 mod purpose;
 mod reading;
 mod rerank;
+mod sound;
 mod vectors;
 
 use bytes::Bytes;
@@ -83,6 +85,8 @@ const EMBEDDINGS: [Operation; 6] =
     [Op::Embeddings, Op::CohereEmbed, Op::BatchEmbedContents, Op::EmbedContent, Op::Predict, Op::Invoke];
 const COUNT: [Operation; 4] = [Op::CountTokens, Op::VertexCountTokens, Op::GeminiCountTokens, Op::ResponsesInputTokens];
 const IMAGES: [Operation; 3] = [Op::Predict, Op::GenerateContent, Op::Invoke];
+/// Sound and pictures out of forms.
+const CONVERSATION: [Operation; 1] = [Op::GenerateContent];
 const RERANK: [Operation; 5] = [Op::Rerank, Op::VoyageRerank, Op::TeiRerank, Op::NimRanking, Op::Invoke];
 
 /// The operation that a deployment is asked in place of one that it does not serve.
@@ -91,6 +95,7 @@ pub fn substitute(asked: Operation, model: &str, serves: impl Fn(Operation) -> b
         Op::Embeddings | Op::CohereEmbed | Op::BatchEmbedContents | Op::EmbedContent => &EMBEDDINGS,
         Op::Rerank => &RERANK,
         Op::ImagesGenerations => &IMAGES,
+        Op::ImagesEdits | Op::AudioSpeech | Op::AudioTranscriptions | Op::AudioTranslations => &CONVERSATION,
         Op::CountTokens | Op::GeminiCountTokens | Op::ResponsesInputTokens => &COUNT,
         _ => return None,
     };
@@ -100,7 +105,10 @@ pub fn substitute(asked: Operation, model: &str, serves: impl Fn(Operation) -> b
 /// Whether an operation that serves many kinds of models serves this one.
 fn fits(pair: Pair<'_>) -> bool {
     match (pair.asked, pair.by) {
-        (Op::ImagesGenerations, by) => images::fits(by, pair.model),
+        (Op::ImagesGenerations | Op::ImagesEdits, by) => images::fits(by, pair.model),
+        (asked @ (Op::AudioSpeech | Op::AudioTranscriptions | Op::AudioTranslations), _) => {
+            sound::fits(asked, pair.model)
+        }
         (Op::Rerank, Op::Invoke) => pair.model.contains("rerank"),
         (Op::Embeddings | Op::CohereEmbed | Op::BatchEmbedContents | Op::EmbedContent, Op::Invoke | Op::Predict) => {
             pair.model.contains("embed") || pair.model.contains("gecko")
@@ -118,7 +126,8 @@ fn fits(pair: Pair<'_>) -> bool {
 pub fn request(pair: Pair<'_>, body: &[u8]) -> Result<Request, Fault> {
     match pair.asked {
         Op::Rerank => rerank::request(pair, body),
-        Op::ImagesGenerations => images::request(pair, body),
+        Op::ImagesGenerations | Op::ImagesEdits => images::request(pair, body),
+        Op::AudioSpeech | Op::AudioTranscriptions | Op::AudioTranslations => sound::request(pair, body),
         asked if asked.counts() => count::request(pair, body),
         _ => embeddings::request(pair, body),
     }
@@ -131,9 +140,18 @@ pub fn request(pair: Pair<'_>, body: &[u8]) -> Result<Request, Fault> {
 pub fn answer(recall: &Recall, headers: &HeaderMap, body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Fault> {
     match recall.asked {
         Op::Rerank => rerank::answer(recall, headers, body),
-        Op::ImagesGenerations => images::answer(recall, body),
+        Op::ImagesGenerations | Op::ImagesEdits => images::answer(recall, body),
+        Op::AudioSpeech | Op::AudioTranscriptions | Op::AudioTranslations => sound::answer(recall, body),
         asked if asked.counts() => count::answer(recall, body),
         _ => vectors::answer(recall, headers, body),
+    }
+}
+
+/// What an answer is.
+pub fn content_type(recall: &Recall) -> &'static str {
+    match recall.asked {
+        Op::AudioSpeech | Op::AudioTranscriptions | Op::AudioTranslations => sound::kind(recall),
+        _ => "application/json",
     }
 }
 

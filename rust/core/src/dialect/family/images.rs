@@ -49,6 +49,8 @@ pub fn fits(by: Op, model: &str) -> bool {
 /// What is wanted.
 struct Wanted<'v> {
     prompt: &'v str,
+    /// Pictures that are to be changed, in base64 with their types.
+    given: Vec<&'v Value>,
     negative: Option<&'v str>,
     count: u64,
     size: Option<(u64, u64)>,
@@ -62,7 +64,7 @@ struct Wanted<'v> {
 
 pub fn request(pair: Pair<'_>, body: &[u8]) -> Result<Request, Fault> {
     let body = document(body)?;
-    let mut wanted = read(&body)?;
+    let mut wanted = read(&body, pair.asked == Op::ImagesEdits)?;
     let maker = Maker::of(pair);
     if wanted.count > 1 && matches!(maker, Maker::Gemini | Maker::Stability) {
         let (what, instead) = ("several images in one request", "Send the request several times");
@@ -77,9 +79,10 @@ pub fn request(pair: Pair<'_>, body: &[u8]) -> Result<Request, Fault> {
     Ok(Request { body: body.to_string().into_bytes(), dropped: wanted.dropped })
 }
 
-fn read(body: &Value) -> Result<Wanted<'_>, Fault> {
+fn read(body: &Value, edits: bool) -> Result<Wanted<'_>, Fault> {
     let mut members = Members::of(body)?;
     members.take("model");
+    let given = if edits { pictures(&mut members)? } else { Vec::new() };
     let prompt = members.text("prompt")?.ok_or_else(|| Fault::invalid("prompt", "a string is expected"))?;
     if members.bool("stream")? == Some(true) {
         let (what, instead) = ("streams of images", "Ask for the whole answer");
@@ -104,6 +107,7 @@ fn read(body: &Value) -> Result<Wanted<'_>, Fault> {
     };
     Ok(Wanted {
         prompt,
+        given,
         negative: members.text("negative_prompt")?,
         count: members.number("n")?.unwrap_or(1).max(1),
         size,
@@ -114,6 +118,22 @@ fn read(body: &Value) -> Result<Wanted<'_>, Fault> {
         compression: members.number("output_compression")?,
         dropped: members.rest(),
     })
+}
+
+/// What is to be changed.
+fn pictures<'v>(members: &mut Members<'v>) -> Result<Vec<&'v Value>, Fault> {
+    let given: Vec<&Value> = match members.take("image") {
+        Some(Value::Array(list)) => list.iter().collect(),
+        one => one.into_iter().collect(),
+    };
+    if given.is_empty() || given.iter().any(|picture| picture.get("data").is_none()) {
+        return Err(Fault::invalid("image", "a file is expected"));
+    }
+    if members.take("mask").is_some() {
+        let (what, instead) = ("masks", "Say in the prompt what is to be changed");
+        return Err(Fault::Unsupported { parameter: "mask", what, instead });
+    }
+    Ok(given)
 }
 
 impl Wanted<'_> {
@@ -167,7 +187,12 @@ fn gemini(wanted: &mut Wanted<'_>) -> Value {
         (wanted.compression.is_some(), "output_compression"),
     ];
     wanted.lose(&lost);
-    json!({"contents": [{"role": "user", "parts": [{"text": wanted.prompt}]}], "generationConfig": set})
+    let pictures = wanted
+        .given
+        .iter()
+        .map(|picture| json!({"inlineData": {"mimeType": picture.get("type"), "data": picture.get("data")}}));
+    let parts: Vec<Value> = pictures.chain([json!({"text": wanted.prompt})]).collect();
+    json!({"contents": [{"role": "user", "parts": parts}], "generationConfig": set})
 }
 
 fn amazon(wanted: &mut Wanted<'_>) -> Value {

@@ -47,7 +47,11 @@ fn converted(
     template: &RequestTemplate,
 ) -> Result<SmallVec<[Bytes; 5]>> {
     let pair = family::Pair { asked: exchange.endpoint.operation, by: operation, model: &deployment.model };
-    let request = family::request(pair, &exchange.call.body).map_err(|fault| match fault {
+    let form = exchange.call.boundary.as_deref().map(|boundary| {
+        family::form::document(&exchange.call.body, boundary).map(|document| Bytes::from(document.to_string()))
+    });
+    let body = form.unwrap_or_else(|| Ok(exchange.call.body.clone()));
+    let request = body.and_then(|body| family::request(pair, &body)).map_err(|fault| match fault {
         family::Fault::Invalid { path, reason } => refused(&Fault::Invalid { path, reason }, deployment, Format::Chat),
         family::Fault::Unsupported { parameter, what, instead } => {
             let text =

@@ -28,7 +28,11 @@ pub fn recall(exchange: &Exchange, by: Operation, deployment: u32) -> Option<Rec
         model: deployment.model.to_string(),
         named: named.to_string(),
         id: exchange.request_id.to_string(),
-        request: exchange.call.body.clone(),
+        request: match &exchange.call.boundary {
+            // Of a form only what its answer depends on.
+            Some(boundary) => family::form::fields(&exchange.call.body, boundary).into(),
+            None => exchange.call.body.clone(),
+        },
         input: u64::from(exchange.call.est_input),
     })
 }
@@ -55,6 +59,7 @@ pub async fn run(exchange: &mut Exchange, mut answer: Box<Answer>, recall: Recal
             return Err(error);
         }
     };
+    let kind = HeaderValue::from_static(family::content_type(&recall));
     let (written, usage) = match family::answer(&recall, &answer.head.headers, &body) {
         Ok(converted) => converted,
         Err(fault) => return Err(spoilt(exchange, answer, invalid(&fault))),
@@ -66,7 +71,6 @@ pub async fn run(exchange: &mut Exchange, mut answer: Box<Answer>, recall: Recal
     let cost = answer.attempt.close(ending, exchange.overhead(now), now);
     exchange.cost_pico = Some(cost);
     give_back(exchange, &mut answer.head.keep_alive, answer.conn, answer.deployment);
-    let kind = HeaderValue::from_static("application/json");
     let worth = Worth::new(cost, usage.as_ref(), 0);
     let written = cache::keep(exchange, kind.clone(), Bytes::from(written), worth);
     let mut headers = forwardable(answer.head.headers);

@@ -224,7 +224,7 @@ class Gateway:
                 version=__version__,
                 identities=self._identities.status,
                 node=config.server.node,
-                ledger=(ledger := await self._share(config)),
+                ledger=await self._share(config),
                 loopback=config.server.port is None or is_loopback(config.server.host),
             )
         )
@@ -237,9 +237,6 @@ class Gateway:
         self._ends.push_async_callback(follower.stop)
         self._desk.start()
         self._ends.push_async_callback(self._desk.stop)
-        batches = BatchFollower(services.batches, ledger or self._plane)
-        batches.start()
-        self._ends.push_async_callback(batches.stop)
         upkeep = Upkeep(services, self._routing_of)
         upkeep.start()
         self._ends.push_async_callback(upkeep.stop)
@@ -287,7 +284,12 @@ class Gateway:
             raise StartError(str(error)) from error
 
     async def _look_after(self, services: shell_services.Services) -> None:
-        """Begins with what deployments are weighed and checked by, and with asking servers what they have."""
+        """Begins with batches, with what deployments are weighed and checked by, and with asking servers what
+        they have.
+        """
+        batches = BatchFollower(services.batches)
+        batches.start()
+        self._ends.push_async_callback(batches.stop)
         self._weighing = Weighing(
             self._plane,
             self._plugins.find,

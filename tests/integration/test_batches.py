@@ -115,7 +115,7 @@ def rows_of(client: openai.OpenAI, file_id: str | None) -> dict[str, Any]:
 
 def billed(gateway: Gateway, key: Key, count: int) -> list[dict[str, Any]]:
     def rows() -> list[dict[str, Any]]:
-        found = [row for row in gateway.spend_logs() if row["key_id"] == key.id]
+        found = gateway.spend_logs(api_key=key.token)
         return found if len(found) >= count else []
 
     return until(rows, "rows of the ledger")
@@ -142,7 +142,9 @@ def test_a_batch_at_every_provider(gateway: Gateway, upstream: BatchProvider, mo
         assert refused["status_code"] == 400
     # The price of batches, a row for each request that was worked on.
     rows = billed(gateway, key, 3)
-    assert len(rows) == 3
+    assert sorted(row["status_code"] for row in rows) == [200, 200, 400]
+    assert len({row["request_id"] for row in rows}) == 1
+    assert {(row["kind"], row["call_type"], row["source"]) for row in rows} == {("batch", "chat", "reported")}
     assert gateway.call("/key/info", key=key.secret)["info"]["spend"] == pytest.approx(2 * ONE / 10**12)
     # What was brought to the provider is removed, and the caller's own key never went there.
     until(lambda: not [name for name in upstream.objects if "requests" in name or "file-up" in name], "clean")
@@ -230,6 +232,7 @@ def test_budgets_hold_for_batches(gateway: Gateway, upstream: BatchProvider) -> 
     assert gateway.call("/key/info", key=key.secret)["info"]["spend"] == pytest.approx(2 * ONE / 10**12)
 
 
+FILED = [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]
 BAD: list[tuple[str, str]] = [
     ("not json", "line 1 of the file: it is not a JSON object"),
     ("[]", "it is not a JSON object"),
@@ -247,7 +250,7 @@ BAD: list[tuple[str, str]] = [
     ('{"custom_id":"a","method":"GET","url":"/v1/chat/completions","body":{}}', "`method` must be POST"),
     ('{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":' + "[" * 20_000 + "}", "JSON"),
     (line(1, "live-only", "x"), "takes batches"),
-    (line(1, "gemini", "x", logit_bias={"1": 2}), "logit_bias"),
+    (line(1, "gemini", "x", messages=FILED), "send the file's content"),
 ]
 
 

@@ -142,7 +142,9 @@ def build(options: ServiceOptions) -> Services:
         version=options.version,
         identities=options.identities,
         files=files,
-        batches=BatchService(files, options.plane, options.config, master, options.node),
+        batches=BatchService(
+            files, options.plane, options.config, master, (options.ledger or options.plane, options.node)
+        ),
         started_us=options.now_us(),
         metrics_public=options.loopback,
     )

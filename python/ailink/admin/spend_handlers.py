@@ -20,7 +20,7 @@ from ailink.ledger.reader import Attempt, LedgerError
 from ailink.ledger.report import DAY_US, RECONCILED, SOURCES
 from ailink.store import bills
 
-STREAMED, MIRRORED, HEDGED, CHECKED = 1, 2, 4, 8
+STREAMED, MIRRORED, HEDGED, CHECKED, BATCHED = 1, 2, 4, 8, 16
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,9 +45,9 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     status_code: int
     stream: bool
-    kind: Literal["request", "mirror", "hedge", "check"]
+    kind: Literal["request", "mirror", "hedge", "check", "batch"]
     """`mirror`: what was sent to a mirror; `hedge`: sent while another attempt was waited for;
-    `check`: a health check."""
+    `check`: a health check; `batch`: a line of a batch."""
     total_tokens: int
     prompt_tokens: int
     completion_tokens: int
@@ -184,9 +184,11 @@ def _log(
     )
 
 
-def _kind(flags: int) -> Literal["request", "mirror", "hedge", "check"]:
+def _kind(flags: int) -> Literal["request", "mirror", "hedge", "check", "batch"]:
     if flags & CHECKED:
         return "check"
+    if flags & BATCHED:
+        return "batch"
     return "mirror" if flags & MIRRORED else "hedge" if flags & HEDGED else "request"
 
 

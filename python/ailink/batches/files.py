@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 
@@ -54,7 +55,7 @@ class FileService:
 
     async def create(self, caller: Caller, upload: Upload) -> File:
         """Raises `ApiError`."""
-        fields, name, content = form_of(upload)
+        fields, name, content = await asyncio.to_thread(form_of, upload)
         purpose = fields.get("purpose")
         if purpose is None:
             raise bad_request("`purpose` is missing", param="purpose", code="missing_parameter")

@@ -14,7 +14,6 @@ from ailink.batches.lines import Asked, answered, unanswered
 from ailink.batches.plane import Settled, ask, pieces
 from ailink.batches.provider import ProviderFault, Result
 from ailink.batches.service import BatchService, line_name
-from ailink.ledger.reader import LedgerSource
 from ailink.store import batches
 from ailink.store.batches import Batch, Counts, Document
 from ailink.store.database import Value
@@ -44,9 +43,9 @@ class _Files:
 
 
 class Finish:
-    def __init__(self, service: BatchService, ledger: LedgerSource) -> None:
+    def __init__(self, service: BatchService) -> None:
         self._service = service
-        self._ledger = ledger
+        self._ledger = service.ledger
 
     async def settle(
         self,

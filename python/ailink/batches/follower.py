@@ -25,7 +25,6 @@ from ailink.batches.openai_shape import OpenAiShape
 from ailink.batches.provider import ProviderFault, Shape, Submission, Wire
 from ailink.batches.service import LEASE_US, BatchService
 from ailink.batches.vault import Damaged
-from ailink.ledger.reader import LedgerSource
 from ailink.store import batches, files
 from ailink.store.batches import Batch, Document, Fault
 from ailink.store.change_log import PROCESS
@@ -50,10 +49,10 @@ LATE_US = 2 * 3_600 * 1_000_000
 class Follower:
     """One per process."""
 
-    def __init__(self, service: BatchService, ledger: LedgerSource) -> None:
+    def __init__(self, service: BatchService) -> None:
         self._service = service
         self._database = service.files.database
-        self._finish = Finish(service, ledger)
+        self._finish = Finish(service)
         self._wakes = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._held: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from ailink.batches.plane import BatchPlane, Found, Held, Requests, ask, pieces
 from ailink.batches.provider import Line
 from ailink.batches.vault import Damaged, new_id
 from ailink.config.batch_sites import BatchSite
+from ailink.ledger.reader import LedgerSource
 from ailink.store import batches, keys
 from ailink.store.batches import ENDED, Batch, Counts, Document, packed
 from ailink.store.change_log import PROCESS
@@ -34,15 +36,20 @@ class Sites(Protocol):
 
 
 class BatchService:
-    """One per process. `master`: the digest of the master key."""
+    """One per process. `master`: the digest of the master key; `ledger`: with the number of its node."""
 
     def __init__(
-        self, files: FileService, plane: BatchPlane, sites: Sites, master: bytes | None, node: int
+        self,
+        files: FileService,
+        plane: BatchPlane,
+        sites: Sites,
+        master: bytes | None,
+        ledger: tuple[LedgerSource, int],
     ) -> None:
         self.files = files
         self.plane = plane
         self.sites = sites
-        self.node = node
+        self.ledger, self.node = ledger
         self.wake: Callable[[], None] = lambda: None
         self._master = master
         self._database = files.database
@@ -122,7 +129,7 @@ class BatchService:
             content = await self.files.vault.read(record)
         except Damaged as error:
             raise conflict(f"the file cannot be read: {error}", "file_damaged", "input_file_id") from error
-        return record, parse(content, endpoint)
+        return record, await asyncio.to_thread(parse, content, endpoint)
 
     async def _site(self, caller: Caller, model: str, operation: str) -> tuple[BatchSite, str]:
         """Where it goes, and the model's own name. Raises `ApiError`."""

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::aws_pairs::{Pairs, digest_of};
+use crate::bytes32;
 use crate::cache::terms::{KeyCache, Own};
 use crate::endpoint::Operation;
 use crate::ledger::DictKind;
@@ -302,10 +303,9 @@ impl Keys {
             endpoints = Some(mask);
         }
         let ip_allow = row.ip_allow.as_ref().map(|nets| networks(nets)).transpose().map_err(fail)?;
-        let stands_for = row
-            .stands_for
-            .as_deref()
-            .map(|text| u256(text).ok_or_else(|| fail("stands_for is not a digest of 64 hex digits".to_string())));
+        let stands_for = row.stands_for.as_deref().map(|text| {
+            bytes32::of_hex(text).ok_or_else(|| fail("stands_for is not a digest of 64 hex digits".to_string()))
+        });
         let stands_for = stands_for.transpose()?;
         let cache = row.cache.clone().map(Own::compile).transpose().map_err(fail)?.map(Box::new);
         let names = row.names();
@@ -354,17 +354,6 @@ impl Keys {
         };
         Ok(Compiled { digest: row.digest, key, rules })
     }
-}
-
-/// 32 bytes of 64 hex digits.
-fn u256(text: &str) -> Option<KeyDigest> {
-    let (high, low) = (text.get(..32)?, text.get(32..).filter(|low| low.len() == 32)?);
-    let half = |text: &str| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes);
-    let mut digest = KeyDigest::default();
-    let (first, second) = digest.split_at_mut(16);
-    first.copy_from_slice(&half(high)?);
-    second.copy_from_slice(&half(low)?);
-    Some(digest)
 }
 
 /// Parses networks; a bare address stands for itself.

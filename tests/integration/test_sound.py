@@ -96,7 +96,7 @@ def test_speech(google: Double, gateway: Gateway, client: openai.OpenAI) -> None
             client.audio.speech.create(model="voice", voice="Kore", input="x", **more)  # type: ignore[arg-type]
 
 
-def test_transcripts(google: Double, gateway: Gateway, client: openai.OpenAI) -> None:
+def test_transcripts(google: Double, gateway: Gateway, key: Key, client: openai.OpenAI) -> None:
     google.answers[TEXT] = answer(
         {"text": " Good day. "},
         promptTokenCount=60,
@@ -119,7 +119,13 @@ def test_transcripts(google: Double, gateway: Gateway, client: openai.OpenAI) ->
     assert cost(gateway, raw.headers) == pytest.approx((10 * 1 + 50 * 3 + 4 * 2) / 10**6)
     plain = client.audio.transcriptions.create(model="ears", file=("a.wav", b"RIFF"), response_format="text")
     assert plain == "Good day.\n"
-    client.audio.translations.create(model="ears", file=("a.wav", b"RIFF"))
+    translated = gateway.http.post(
+        "/v1/audio/translations",
+        data={"model": "ears"},
+        files={"file": ("a.wav", b"RIFF")},
+        headers=key.bearer,
+    )
+    assert translated.json()["text"] == "Good day."
     assert "in English" in google.take()[-1].body["contents"][0]["parts"][1]["text"]
     for wanted in ("srt", "verbose_json"):
         with pytest.raises(openai.BadRequestError, match="Ask for json or text"):

@@ -82,7 +82,6 @@ async def _minted(services: Services, call: Call[Any, Nothing], model: str, seco
         raise bad_request("the master key gives none: ask with a virtual key", code="virtual_key_needed")
     asked = {
         "digest": bytes.fromhex(record.digest),
-        "client": call.caller.client_ip,
         "model": model,
         "operation": "realtime",
     }

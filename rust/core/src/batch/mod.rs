@@ -7,7 +7,6 @@ mod lines;
 mod settle;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +23,6 @@ use crate::plane::{Plane, PlaneError};
 use crate::refusal;
 use crate::shard::Shard;
 use crate::snapshot::{Deployment, Model, Snapshot};
-use crate::stage::authorize::check_address;
 use crate::stage::identify;
 use crate::state::draw::{Ask, Told};
 use crate::state::keys::Key;
@@ -65,7 +63,6 @@ impl From<Error> for Refusal {
 struct Asked {
     #[serde(with = "crate::bytes32")]
     digest: [u8; 32],
-    client: Option<IpAddr>,
     model: String,
     operation: String,
 }
@@ -185,9 +182,6 @@ fn operation(name: &str) -> std::result::Result<Operation, PlaneError> {
 fn checked(snapshot: &Snapshot, key: Option<&Arc<Key>>, asked: &Asked) -> Result<Found> {
     let key = key.ok_or_else(|| Error::new(Code::InvalidKey, "This API key is not known."))?;
     identify::check(key)?;
-    if let Some(client) = asked.client {
-        check_address(key, client)?;
-    }
     let allowed = Operation::parse(&asked.operation).is_some_and(|operation| key.may_call(operation));
     if !allowed {
         let text = format!("This API key may not call the endpoint '{}'.", asked.operation);

@@ -134,6 +134,7 @@ class BatchService:
     async def _site(self, caller: Caller, model: str, operation: str) -> tuple[BatchSite, str]:
         """Where it goes, and the model's own name. Raises `ApiError`."""
         digest = await self.digest_of(caller.key_id)
+        asked = {"digest": digest, "model": model, "operation": operation}
         found = await ask(self.plane.batch_check, asked, Found)
         if found.error is not None:
             raise found.error.error()

@@ -4,7 +4,7 @@ The structs are the documentation of the file: a field's docstring says what it 
 kept. `config/reader.py` fills them from the file, `snapshot/compile.py` is the only reader of most of them.
 """
 
-from typing import Annotated, ClassVar, Final, Literal, get_args
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,7 @@ from ailink.config.approvals import Approvals
 from ailink.config.auto import Auto
 from ailink.config.batches import Batches, BatchPlace
 from ailink.config.cache import Cache, ModelCache
+from ailink.config.capability import Capability
 from ailink.config.guardrails import Defaults, Guardrail
 from ailink.config.identity import Identity
 from ailink.config.limits import Budgets, Limit
@@ -224,10 +225,6 @@ class Timeouts(Strict, frozen=True, kw_only=True):
 DEFAULT_TIMEOUTS: Final = Timeouts(
     connect=Duration(5_000), first_byte=Duration(120_000), idle=Duration(90_000), total=Duration(3_600_000)
 )
-
-
-Capability = Literal["tools", "json_schema", "vision", "audio_input", "video_input", "documents"]
-CAPABILITIES: Final[tuple[Capability, ...]] = get_args(Capability)
 
 
 class Deployment(Strict, frozen=True, kw_only=True):

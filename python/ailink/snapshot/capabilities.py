@@ -1,6 +1,7 @@
 """What a deployment cannot do: by its own section, for certain, or by the catalogue, which may miss some."""
 
-from ailink.config.schema import CAPABILITIES, Deployment
+from ailink.config.capability import CAPABILITIES
+from ailink.config.schema import Deployment
 from ailink.pricing import Model as Facts
 
 _TAKES = {"vision": "image", "audio_input": "audio", "video_input": "video"}

@@ -17,7 +17,7 @@ from ailink.config.batch_sites import BatchSite, batch_site
 from ailink.config.behind import behind
 from ailink.config.deployments import MOCK_URL, PLUGIN_URL, Credential, Placed, place, provider_row
 from ailink.config.identity import Identity
-from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model
+from ailink.config.schema import Config, Deployment, Model
 from ailink.config.zones import ZoneError
 from ailink.pricing import Catalogue
 from ailink.pricing import Model as Facts
@@ -31,7 +31,7 @@ from ailink.snapshot.guardrails import chosen
 from ailink.snapshot.limits import compile_subjects
 from ailink.snapshot.pass_through import passage, passes
 from ailink.snapshot.policies import Versioned, compile_policies
-from ailink.snapshot.routing import boundaries, compile_routing, elsewhere, settled, tier
+from ailink.snapshot.routing import boundaries, compile_routing, elsewhere, settled, tier, timeouts
 from ailink.snapshot.wildcards import Place, Sources, known
 from ailink.store.credentials import slot
 
@@ -297,7 +297,7 @@ class _Compiler:
             price=price,
             price_version=version,
             stream_usage=row.stream_usage,
-            timeouts=_timeouts(model, deployment),
+            timeouts=timeouts(model, deployment),
             pool_idle_ms=row.pool_idle_ms,
             max_connections=deployment.max_connections,
             max_output=deployment.max_output or (facts and facts.max_output) or 0,
@@ -389,16 +389,3 @@ def _reached(base_url: str, plugin_socket: str) -> str:
     """The base URL as the data plane knows it: `unix:SOCKET:/NAME` for a provider written in Python."""
     name = base_url.removeprefix(f"{PLUGIN_URL}/")
     return base_url if name == base_url else f"unix:{plugin_socket}:/{name}"
-
-
-def _timeouts(model: Model, deployment: Deployment) -> wire.Timeouts:
-    def first(name: str) -> int:
-        layers = (deployment.timeouts, model.timeouts, DEFAULT_TIMEOUTS)
-        return next(int(value) for layer in layers if (value := getattr(layer, name)) is not None)
-
-    return wire.Timeouts(
-        connect_ms=first("connect"),
-        first_byte_ms=first("first_byte"),
-        idle_ms=first("idle"),
-        total_ms=first("total"),
-    )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from ailink.config.routing import DEFAULT_ROUTING, AllowedFails, Hedge, Mirror
-from ailink.config.schema import Config, Deployment, Model, Strict
+from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model, Strict
 from ailink.snapshot import model as wire
 
 _ORDERS: Final = 1_001
@@ -155,3 +155,18 @@ def _settled(layers: Sequence[Strict]) -> Callable[[str], Any]:
         return next((value for value in values if value is not None), None)
 
     return first
+
+
+def timeouts(model: Model, deployment: Deployment) -> wire.Timeouts:
+    """Its own, else its model's, else the usual ones."""
+
+    def first(name: str) -> int:
+        layers = (deployment.timeouts, model.timeouts, DEFAULT_TIMEOUTS)
+        return next(int(value) for layer in layers if (value := getattr(layer, name)) is not None)
+
+    return wire.Timeouts(
+        connect_ms=first("connect"),
+        first_byte_ms=first("first_byte"),
+        idle_ms=first("idle"),
+        total_ms=first("total"),
+    )

@@ -1,7 +1,5 @@
 //! One request's state. Each field names the stage that writes it; later stages only read.
 
-pub mod marks;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
-use super::{Seen, text_length};
+use super::{Seen, openai_chat, text_length};
 use crate::kernel::cost::Usage;
 use crate::wire::json::{Kind, scan_object, scan_value_object};
 use crate::wire::sse;
@@ -66,8 +66,10 @@ impl Tap {
         let data = sse::data(event);
         let Ok(scan) = scan_object(&data, &["response"]) else { return };
         let Some(response) = scan.fields[0].filter(|value| value.kind == Kind::Object) else { return };
-        let Ok(inner) = scan_value_object(&data, response, &["usage"]) else { return };
-        let usage = inner.fields[0].filter(|value| value.kind == Kind::Object);
-        self.usage = usage.and_then(|usage| super::openai_chat::parse_usage(usage.raw(&data))).or(self.usage);
+        let Ok(inner) = scan_value_object(&data, response, &["usage", "service_tier"]) else { return };
+        let [usage, service] = inner.fields;
+        let Some(usage) = usage.filter(|value| value.kind == Kind::Object) else { return };
+        let Some(parsed) = openai_chat::parse_usage(usage.raw(&data)) else { return };
+        self.usage = Some(Usage { service: openai_chat::service_of(&data, service), ..parsed });
     }
 }

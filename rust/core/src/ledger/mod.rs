@@ -16,6 +16,8 @@ mod totals;
 mod worker;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

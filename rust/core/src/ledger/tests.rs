@@ -131,7 +131,7 @@ fn both_sums(connection: &Connection) -> (Sums, Sums) {
     (rows, rollup)
 }
 
-fn assert_sums(connection: &Connection) {
+pub(super) fn assert_sums(connection: &Connection) {
     let (rows, rollup) = both_sums(connection);
     assert_eq!(rows, rollup);
 }

@@ -361,6 +361,7 @@ mod tests {
             to: None,
             reject: None,
             drop: true,
+            set: None,
             min: None,
             max: None,
             default: None,

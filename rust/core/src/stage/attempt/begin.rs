@@ -95,9 +95,9 @@ fn until(exchange: &Exchange, answer: &Answer) -> Until {
     Until::Event(Box::new((Frames::new(amazon), Tap::new(dialect))))
 }
 
-/// How long the provider may be silent.
-fn patience(exchange: &Exchange, deployment: &Deployment) -> Duration {
-    let total = deployment.timeouts.total.saturating_sub(exchange.started.elapsed());
+/// How long the provider may be silent from `now` on.
+fn patience(exchange: &Exchange, deployment: &Deployment, now: Instant) -> Duration {
+    let total = deployment.timeouts.total.saturating_sub(now - exchange.started);
     deployment.timeouts.idle.min(total)
 }
 
@@ -108,8 +108,8 @@ fn silent(deployment: &Deployment) -> Begun {
 
 async fn whole(exchange: &Exchange, deployment: &Deployment, answer: &mut Answer, longest: usize) -> Begun {
     let mut grown = BytesMut::new();
+    let mut limit = patience(exchange, deployment, answer.received);
     loop {
-        let limit = patience(exchange, deployment);
         let frame = poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body));
         match within(limit, frame).await {
             None => return silent(deployment),
@@ -123,6 +123,7 @@ async fn whole(exchange: &Exchange, deployment: &Deployment, answer: &mut Answer
                     answer.begun = grown.freeze();
                     return Begun::Enough;
                 }
+                limit = patience(exchange, deployment, Instant::now());
             }
             Some(Some(Err(error))) => {
                 let (outcome, error) = lost(&deployment.provider, &error);
@@ -145,8 +146,8 @@ async fn event(
     mut watch: Box<(Frames, Tap)>,
 ) -> Begun {
     let mut held = BytesMut::new();
+    let mut limit = patience(exchange, deployment, answer.received);
     let begun = loop {
-        let limit = patience(exchange, deployment);
         let frame = poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body));
         match within(limit, frame).await {
             None => break silent(deployment),
@@ -160,7 +161,7 @@ async fn event(
                 match look(deployment, &mut watch, data) {
                     Some(begun) => break begun,
                     None if held.len() > HELD => break Begun::Enough,
-                    None => {}
+                    None => limit = patience(exchange, deployment, Instant::now()),
                 }
             }
             Some(Some(Err(error))) => {

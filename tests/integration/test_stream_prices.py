@@ -1,8 +1,7 @@
 """Cost of streams, and of answers in other formats than the caller's, by the shipped prices.
 
-Expected amounts are computed by hand from the providers' price pages (US dollars per million tokens), read on
-2026-11-22: openai.com/api/pricing, claude.com/pricing, ai.google.dev/pricing, aws.amazon.com/bedrock/pricing,
-cohere.com/pricing.
+Expected amounts are written out here, in US dollars per million tokens: they do not come from the code they
+judge. Where they are taken from, with the date, is told by the shipped price data.
 """
 
 import json

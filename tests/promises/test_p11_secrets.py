@@ -113,6 +113,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, leaky: Double) -> Iterator[P
             make_model("m", make_deployment(provider, api_key=FILE_KEY)),
             make_model("leaky", make_deployment(leaky.url, api_key=FILE_KEY)),
             make_model("gone", make_deployment("http://127.0.0.1:9", api_key=FILE_KEY)),
+            providers={"mock": {"auth": {"scheme": "bearer"}}},
             observe={"log_level": "debug", "log_format": "json"},
             cache={"enabled": True},
         )
@@ -184,7 +185,7 @@ def managed(place: Place, leaky: Double) -> None:
     place.send("POST /credentials", json={**values, "credential_values": STORED_KEY}, headers=ADMIN)
     changed = {"credential_values": {"api_key": CHANGED_KEY}}
     assert place.send("PATCH /credentials/c", node=1, json=changed, headers=ADMIN).is_success
-    params = {"model": "mock/made", "api_base": f"{leaky.url}/v1", "api_key": MODEL_KEY}
+    params = {"model": "openai/made", "api_base": f"{leaky.url}/v1", "api_key": MODEL_KEY}
     made = {"model_name": "made", "litellm_params": params}
     assert place.send("POST /model/new", json=made, headers=ADMIN).is_success
     place.send("POST /model/new", json={**made, "litellm_params": {**params, "x": MODEL_KEY}}, headers=ADMIN)

@@ -750,3 +750,5 @@ class KeyRow(_Wire, frozen=True, kw_only=True):
     may_tag: bool
     guardrails: list[str]
     cache: KeyCache | None
+    stands_for: str | None
+    """The digest, hexadecimal, of the key that it stands for in sessions and for nothing else."""

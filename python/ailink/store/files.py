@@ -32,8 +32,10 @@ async def insert(database: Database, record: File, pieces: list[str]) -> None:
         await queries.execute(
             f"INSERT INTO file ({_COLUMNS}) VALUES ({_MARKS})", msgspec.structs.astuple(record)
         )
-        rows = [(record.id, number, piece) for number, piece in enumerate(pieces)]
-        await queries.executemany("INSERT INTO file_piece (file_id, number, sealed) VALUES (?, ?, ?)", rows)
+        whose = (record.org_id, record.trace_id)
+        rows = [(record.id, number, *whose, piece) for number, piece in enumerate(pieces)]
+        columns = "file_id, number, org_id, trace_id, sealed"
+        await queries.executemany(f"INSERT INTO file_piece ({columns}) VALUES (?, ?, ?, ?, ?)", rows)
 
 
 async def get(queries: Queries, file_id: str, owner: str, now_us: int) -> File | None:

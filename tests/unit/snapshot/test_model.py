@@ -56,6 +56,7 @@ def test_key_rows_read_back():
         may_tag=False,
         guardrails=[],
         cache=None,
+        stands_for=None,
     )
     assert msgspec.msgpack.decode(msgspec.msgpack.encode([row]), type=list[wire.KeyRow]) == [row]
 

@@ -108,6 +108,8 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "questions": "7b28d7a689bc6a1622256436bead82d7a6f616bf2b670a21881364bfa34d9889",
         "ledger_keys": "08177802b677a2c4f34dc71da69f2e281077c3edb5e9785de9044e15312940fa",
         "leaders": "42a3f3cec94e2be3f89b63670d3c7a8c7a6ab1a9c59625a0a9a820ed5f2b2fce",
+        "batches": "4623eccba77abf7687148d45a9e674b43b34550ff9ea3edc537032346f012f8e",
+        "client_secrets": "a7f3fcdc86f8d8a31338c286bde4898bdd8908a369c1a799ff83481bfe074b81",
     }
 
 

@@ -17,6 +17,8 @@ CREATE INDEX file_expires ON file (expires_us);
 CREATE TABLE file_piece (
     file_id       TEXT NOT NULL,
     number        BIGINT NOT NULL,
+    org_id        TEXT,
+    trace_id      TEXT,
     sealed        TEXT NOT NULL,
     PRIMARY KEY (file_id, number)
 );

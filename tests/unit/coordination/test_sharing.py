@@ -121,6 +121,7 @@ def with_nodes(redis_url: str, count: int, work: Work, make: Callable[[], Node] 
     asyncio.run(run())
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("amount", [CENT, CENT * 3, CENT // 7])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_the_last_of_a_budget_is_never_stranded(redis_url: str, count: int, amount: int) -> None:

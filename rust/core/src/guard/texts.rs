@@ -88,18 +88,20 @@ fn read(body: &[u8], roots: &'static [&'static [u8]]) -> Option<Vec<Piece>> {
     }
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     for (piece, (root, place)) in pieces.iter_mut().zip(whose) {
-        piece.role = role(&parsed, &root, place);
+        piece.role = role(&parsed, (roots == SAID, &root), place);
     }
     Some(pieces)
 }
 
-fn role(body: &Value, root: &str, place: Option<u32>) -> String {
+/// `said`: by the model, where nothing else tells.
+fn role(body: &Value, (said, root): (bool, &str), place: Option<u32>) -> String {
     let told = place.and_then(|place| body.get(root)?.get(place as usize)?.get("role")?.as_str());
     match (told, root) {
         (Some("model"), _) => "assistant".to_string(),
         (Some(role), _) => role.to_string(),
         (None, "system" | "instructions" | "systemInstruction" | "system_instruction") => "system".to_string(),
-        (None, "choices" | "output" | "candidates" | "content" | "output_text") => "assistant".to_string(),
+        (None, "choices" | "output" | "candidates" | "output_text") => "assistant".to_string(),
+        (None, "content") if said => "assistant".to_string(),
         (None, _) => "user".to_string(),
     }
 }

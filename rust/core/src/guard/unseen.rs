@@ -200,6 +200,8 @@ const AROUND: [&[u8]; 16] = [
     b"output_audio",
     b"inputAudio",
 ];
+/// Members that say what kind of thing it is that stands beside them.
+const KINDS: [&[u8]; 5] = [b"format", b"media_type", b"mimeType", b"mime_type", b"detail"];
 /// Lists of numbers that stand for text.
 const NUMBERED: [&[u8]; 3] = [b"input", b"prompt", b"tokens"];
 /// Members that say in which forms the answer may come.
@@ -233,6 +235,11 @@ impl<'b> Eye<'b> {
         let Some(last) = names.next() else { return false };
         NAMED.contains(&last) || HELD.contains(&last) && names.any(|name| AROUND.contains(&name)) || last == b"b64_json"
     }
+
+    fn is_kind(&self, path: &[Frame]) -> bool {
+        let mut names = path.iter().rev().filter(|frame| !frame.array).map(|frame| self.name(frame));
+        names.next().is_some_and(|last| KINDS.contains(&last)) && names.any(|name| AROUND.contains(&name))
+    }
 }
 
 impl Visitor for Eye<'_> {
@@ -250,7 +257,7 @@ impl Visitor for Eye<'_> {
         let words = value.iter().any(u8::is_ascii_whitespace);
         if !words && (value.starts_with(b"data:") || self.is_part(path)) {
             self.part(path);
-        } else if ASKED.contains(&root) {
+        } else if ASKED.contains(&root) && (words || !self.is_kind(path)) {
             self.found.text = true;
         }
     }

@@ -77,7 +77,7 @@ impl Arrival {
                     return Answering::later(|| approval::serve(exchange));
                 }
                 if endpoint.owner == Owner::PassThrough {
-                    return Answering::Later(Box::pin(pass_through::serve(exchange, method)));
+                    return Answering::later(|| pass_through::serve(exchange, method));
                 }
                 if endpoint.owner == Owner::Stored {
                     return Answering::later(|| stored::serve(exchange));

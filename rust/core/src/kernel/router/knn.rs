@@ -1,7 +1,8 @@
 //! The nearest prompts by the dot product of int8 vectors, exactly, by a walk over all of them.
 //!
 //! ## Measured
-//! 10,000 vectors of 256: see `benches/kernels.rs` (`knn`); AVX2 where the processor has it.
+//! 10,000 vectors of 256: see `benches/kernels.rs` (`knn`). With AVX2 most of the time is that of reading 2.56 MB (55 of 70 µs
+//! where the L2 cache has 2 MB), so wider products (VNNI) gain little; what the compiler makes of the plain loop takes 170 µs.
 
 use super::Estimates;
 use crate::kernel::features::DIM;
@@ -78,11 +79,38 @@ fn products(vectors: &[[i8; DIM]], vector: &[i8; DIM], out: &mut [i32; BLOCK]) {
     plain(vectors, vector, out);
 }
 
-/// The plain loop, compiled for wider registers.
+/// Sixteen numbers at a time, widened to 16 bits: exact for every byte, where products of bytes (`maddubs`) would overflow.
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
 #[target_feature(enable = "avx2")]
 fn products_avx2(vectors: &[[i8; DIM]], vector: &[i8; DIM], out: &mut [i32; BLOCK]) {
-    plain(vectors, vector, out);
+    use std::arch::x86_64::{
+        __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_hadd_epi32, _mm_loadu_si128, _mm256_add_epi32,
+        _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_extracti128_si256, _mm256_madd_epi16,
+        _mm256_setzero_si256,
+    };
+    const LANES: usize = 16;
+    const SUMS: usize = 4;
+    // SAFETY: a chunk is as long as what is read of it, and may stand anywhere.
+    let widened = |chunk: &[i8; LANES]| _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(chunk.as_ptr().cast()) });
+    let mut query = [_mm256_setzero_si256(); DIM / LANES];
+    for (to, chunk) in query.iter_mut().zip(vector.as_chunks().0) {
+        *to = widened(chunk);
+    }
+    for (to, other) in out.iter_mut().zip(vectors) {
+        // Several sums, so that an addition need not wait for the one before.
+        let mut sums: [__m256i; SUMS] = [_mm256_setzero_si256(); SUMS];
+        for (four, chunks) in query.as_chunks::<SUMS>().0.iter().zip(other.as_chunks().0.as_chunks::<SUMS>().0) {
+            for ((sum, one), chunk) in sums.iter_mut().zip(four).zip(chunks) {
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(widened(chunk), *one));
+            }
+        }
+        let [a, b, c, d] = sums;
+        let sum = _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
+        let half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+        let quarter = _mm_hadd_epi32(half, half);
+        *to = _mm_cvtsi128_si32(_mm_hadd_epi32(quarter, quarter));
+    }
 }
 
 #[inline(always)]
@@ -114,6 +142,19 @@ mod tests {
         slow.sort_by_key(|(dot, at)| (-dot, *at));
         slow.truncate(9);
         assert_eq!(knn.nearest(&query), slow);
+    }
+
+    #[test]
+    fn every_byte_is_multiplied_exactly() {
+        for (one, other) in [(-128, -128), (-128, 127), (127, 127), (-1, 1), (0, -128)] {
+            let mut vectors = [[one; DIM]; BLOCK];
+            vectors[3][7] = -7;
+            let (mut fast, mut slow) = ([0; BLOCK], [0; BLOCK]);
+            products(&vectors, &[other; DIM], &mut fast);
+            plain(&vectors, &[other; DIM], &mut slow);
+            assert_eq!(fast, slow, "{one} {other}");
+            assert_eq!(fast[0], i32::from(one) * i32::from(other) * 256);
+        }
     }
 
     #[test]

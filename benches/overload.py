@@ -1,13 +1,18 @@
 """Goodput and latency of a deployment under a load that grows past what it bears, with and without a limit.
 
-`python -m benches.overload [--seconds 8] [--out docs/overload.svg]`, on a machine that does nothing else,
-starts a provider that works at 20 requests at a time (200 ms each: 100 a second), the gateway in front of it,
-and offers half to four times that. The numbers are kept in `benches/results/overload.json`; `--draw` draws
-the picture from them again without measuring.
+`python -m benches.overload [--short] [--seconds 8] [--out docs/overload.svg]`, on a machine that does nothing
+else, starts a provider that works at 20 requests at a time (200 ms each: 100 a second), the gateway in front
+of it, and offers half to four times that: three minutes, and each point is told as it comes. The numbers are
+kept in `benches/results/overload.json`; `--draw` draws the picture from them again without measuring.
+`--short` measures three loads with the limit alone, in half a minute, and keeps and draws nothing.
+
+The exit code is 1 when three times the load leaves less than 0.9 of goodput with the limit, or a p99 of more
+than twice the time of one request.
 """
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +23,8 @@ from tests.promises.generator import generator
 SLOTS, SERVICE_MS = 20, 200
 KNEE = SLOTS * 1000 // SERVICE_MS
 LOADS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)
+SHORT = (0.5, 1.0, 3.0)
+JUDGED, LEAST_GOODPUT, MOST_MS = 3.0, 0.9, 2 * SERVICE_MS
 WARM = 4
 LABELS = {"adaptive": "overload: {adaptive: true}", "unlimited": "without a limit"}
 KEPT = Path(__file__).parent / "results" / "overload.json"
@@ -71,8 +78,9 @@ def draw(found: dict[str, list[Point]], out: Path) -> None:
     pyplot.close(figure)
 
 
-def run(seconds: int) -> dict[str, list[Point]]:
+def run(seconds: int, kinds: list[str], loads: tuple[float, ...]) -> dict[str, list[Point]]:
     """All loads, with the limit and without, each at a deployment of its own."""
+    found: dict[str, list[Point]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         with MockProvider(directory / "provider") as provider:
@@ -83,18 +91,34 @@ def run(seconds: int) -> dict[str, list[Point]]:
                     make_deployment(provider, f"{script};id={kind}-{at}", model=f"{kind}-{at}"),
                     routing={"overload": {"adaptive": kind == "adaptive"}},
                 )
-                for kind in LABELS
-                for at in range(len(LOADS))
+                for kind in kinds
+                for at in range(len(loads))
             ]
             with Gateway(directory / "gateway", make_config(*models)) as gateway:
                 key = gateway.mint()
-                return {
-                    kind: [
-                        measure(gateway, key, f"{kind}-{at}", load, seconds, directory / "log")
-                        for at, load in enumerate(LOADS)
-                    ]
-                    for kind in LABELS
-                }
+                for kind, points in found.items():
+                    for at, load in enumerate(loads):
+                        point = measure(gateway, key, f"{kind}-{at}", load, seconds, directory / "log")
+                        points.append(point)
+                        tell(kind, point)
+    return found
+
+
+def tell(kind: str, point: Point) -> None:
+    """One point as a line, at once."""
+    offered, goodput, p99 = point
+    print(f"{kind:10} offered {offered:.1f} goodput {goodput:.2f} p99 {p99:.0f} ms", flush=True)
+
+
+def held(found: dict[str, list[Point]]) -> bool:
+    """Whether the limit keeps what is promised of it."""
+    judged = next(point for point in found["adaptive"] if point.offered == JUDGED)
+    good = judged.goodput >= LEAST_GOODPUT and judged.p99_ms <= MOST_MS
+    print(
+        f"{JUDGED:.0f} x: goodput {judged.goodput:.2f} (at least {LEAST_GOODPUT}), "
+        f"p99 {judged.p99_ms:.0f} ms (at most {MOST_MS}): {'held' if good else 'missed'}"
+    )
+    return good
 
 
 def main() -> None:
@@ -102,19 +126,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("docs/overload.svg"))
     parser.add_argument("--draw", action="store_true", help="draw what was measured last")
+    parser.add_argument("--short", action="store_true", help="three loads, the limit alone, no picture")
     options = parser.parse_args()
     if options.draw:
         kept = json.loads(KEPT.read_text())
         found = {kind: [Point(*point) for point in points] for kind, points in kept.items()}
+        for kind, points in found.items():
+            for point in points:
+                tell(kind, point)
+    elif options.short:
+        found = run(4, ["adaptive"], SHORT)
     else:
-        found = run(options.seconds)
+        found = run(options.seconds, list(LABELS), LOADS)
         KEPT.write_text(json.dumps(found, indent=1) + "\n")
-    for kind, points in found.items():
-        for point in points:
-            print(
-                f"{kind:10} offered {point.offered:.1f} goodput {point.goodput:.2f} p99 {point.p99_ms:.0f} ms"
-            )
-    draw(found, options.out)
+    if not options.short:
+        draw(found, options.out)
+    sys.exit(0 if held(found) else 1)
 
 
 if __name__ == "__main__":

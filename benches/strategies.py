@@ -2,9 +2,10 @@
 service tiers, breakers and limits on, beside a model of one deployment; and what the automatic choice of a
 model costs for a prompt of 1 KiB, without a model that embeds.
 
-`python -m benches.strategies [--seconds 3] [--rounds 5] [--only shuffle,auto]`, on a machine that does
-nothing else. The bars are 2 µs more than one deployment, and 50 µs for the choice of a model. Rounds take
-turns and are compared with the one deployment of the same round. The exit code is 1 when a bar is missed.
+`python -m benches.strategies [--short] [--seconds 3] [--rounds 5] [--only shuffle,auto]`, on a machine that
+does nothing else; five minutes, or with `--short` one. What is measured is told as it comes. The bars are
+2 µs more than one deployment, and 50 µs for the choice of a model. Rounds take turns and are compared with
+the one deployment of the same round. The exit code is 1 when a bar is missed.
 
 `engine_load` has engines that tell nothing, so that requests in flight count: the same look at every one.
 """
@@ -24,6 +25,7 @@ from ailink.config.routing import Strategy
 DEPLOYMENTS: Final = 100
 BAR_US: Final = 2.0
 AUTO_BAR_US: Final = 50.0
+WARM_S: Final = 0.3
 ONE: Final = "one"
 AUTO: Final = "auto"
 ADAPTIVE: Final = "shuffle-adaptive"
@@ -81,28 +83,34 @@ def config(provider: MockProvider) -> dict[str, Any]:
     )
 
 
-def measure(gateway: Gateway, key: Key, model: str, seconds: int) -> float:
+def measure(gateway: Gateway, key: Key, model: str, seconds: float) -> float:
     """µs of CPU per request. A body of the generator's preset is 1 KiB."""
     before = cpu_seconds(gateway.child.pid)
     run = generator(
-        gateway, key, f"strategy-{model}", "--connections", "32", "--duration", f"{seconds}s",
-        "--model", model,
+        gateway, key, f"strategy-{model}", "--connections", "32", "--duration",
+        f"{seconds * 1000:.0f}ms", "--model", model,
     ).start()  # fmt: skip
     report = run.report(seconds + 60)
     spent: float = cpu_seconds(gateway.child.pid) - before
     return spent / int(report["sent"]) * 1e6
 
 
-def rounds(gateway: Gateway, names: list[str], count: int, seconds: int) -> dict[str, list[float]]:
+def rounds(gateway: Gateway, names: list[str], count: int, seconds: float) -> dict[str, list[float]]:
     """µs per request by model, round by round. What else the machine does meets all alike."""
     key = gateway.mint(rpm_limit=1_000_000_000, tpm_limit=1_000_000_000_000)
     for model in (ONE, *names):
-        measure(gateway, key, model, 1)
+        tell(f"warm  {model:18} {measure(gateway, key, model, WARM_S):6.1f} µs")
     found: dict[str, list[float]] = {model: [] for model in (ONE, *names)}
-    for _ in range(count):
+    for turn in range(count):
         for model, values in found.items():
             values.append(measure(gateway, key, model, seconds))
+            tell(f"{turn + 1}/{count}   {model:18} {values[-1]:6.1f} µs  {values[-1] - found[ONE][-1]:+5.1f}")
     return found
+
+
+def tell(line: str) -> None:
+    """How far it has come."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def report(found: dict[str, list[float]]) -> bool:
@@ -125,11 +133,13 @@ def report(found: dict[str, list[float]]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--short", action="store_true", help="two rounds of a second")
     parser.add_argument("--only", default=",".join(NAMES), help=f"some of {', '.join(NAMES)}")
     options = parser.parse_args()
     names = options.only.split(",")
+    count, seconds = (2, 1.0) if options.short else (options.rounds, options.seconds)
     if unknown := set(names) - set(NAMES):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as name:
@@ -140,7 +150,7 @@ def main() -> None:
             MockProvider(directory / "provider") as provider,
             Gateway(directory / "gateway", config(provider)) as gateway,
         ):
-            found = rounds(gateway, names, options.rounds, options.seconds)
+            found = rounds(gateway, names, count, seconds)
     sys.exit(0 if report(found) else 1)
 
 

@@ -18,6 +18,7 @@ from tests.harness import (
     make_model,
     until,
 )
+from tests.harness.canned import CannedProvider, answer
 
 ROWS = {
     "chat": "openai",
@@ -150,3 +151,65 @@ def test_fields_that_a_stream_does_not_have_are_no_way_around(gateway: Gateway, 
     refused = ask(gateway, key, "chat", "blank", stream=True)
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] == "stream"
+
+
+UNREADABLE = (
+    'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+    '"delta":{"role":"assistant","content":"fine"}}]}\n\n'
+    'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"delete_all"\n\n'
+    "data: [DONE]\n\n"
+)
+OLD_CALL = (
+    'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+    '"delta":{"role":"assistant","function_call":{"name":"delete_all","arguments":"{}"}}}]}\n\n'
+    "data: [DONE]\n\n"
+)
+SCOPE = {"tool_scope": {"blocked": ["delete_*"]}}
+INSISTING = {
+    "scope": ("post", SCOPE),
+    "cut": ("post", {"redact": {"presets": ["cards"], "label": "CARD"}}),
+    "text": ("post", {"deny": {"status": 451, "message": "no"}}),
+    "watched": ("stream", SCOPE),
+}
+
+
+@pytest.fixture(scope="module")
+def canned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with CannedProvider() as provider:
+        models, policies = [], []
+        for name, stream in (("unreadable", UNREADABLE), ("old", OLD_CALL)):
+            provider.answers[name] = answer(stream.encode(), content_type="text/event-stream")
+            for rule, (phase, action) in INSISTING.items():
+                one = {"name": f"{name}-{rule}", "phase": phase, "then": [action]}
+                if rule == "text":
+                    one["when"] = "response.text.contains('nothing like it')"
+                policies.append(one)
+                deployment = make_deployment(provider.base(name), model=f"{name}-{rule}")
+                models.append(make_model(f"{name}-{rule}", deployment, policies=[f"{name}-{rule}"]))
+        policies.append({"name": "shade", "phase": "post", "mode": "shadow", "then": [SCOPE]})
+        models.append(make_model("shade", make_deployment(provider.base("unreadable")), policies=["shade"]))
+        config = make_config(*models, policies=policies)
+        with Gateway(tmp_path_factory.mktemp("canned"), config) as running:
+            yield running
+
+
+def test_a_stream_that_cannot_be_read_is_withheld(canned: Gateway) -> None:
+    """Where a policy might have had to refuse it: nobody knows what it calls or says."""
+    key = canned.mint()
+    for rule in INSISTING:
+        refused = ask(canned, key, "chat", f"unreadable-{rule}", stream=True)
+        assert refused.status_code == (200 if rule == "watched" else 502), (rule, refused.text)
+        assert "cannot be read" in refused.text, rule
+        assert "policy_denied" in refused.text, rule
+        assert "delete_all" not in refused.text, rule
+    passed = ask(canned, key, "chat", "shade", stream=True)
+    assert (passed.status_code, "delete_all" in passed.text) == (200, True), passed.text
+
+
+def test_calls_of_the_older_form_are_calls(canned: Gateway) -> None:
+    key = canned.mint()
+    refused = ask(canned, key, "chat", "old-scope", stream=True)
+    assert (refused.status_code, "delete_all" in refused.text) == (403, True), refused.text
+    watched = ask(canned, key, "chat", "old-watched", stream=True)
+    assert "policy_denied" in watched.text, watched.text
+    assert '"function_call"' not in watched.text

@@ -122,6 +122,11 @@ fn take(kind: Option<&str>, event: &Value, out: &mut Said, growing: &mut Vec<Gro
             let key = (number(choice, "index"), number(call, "index"));
             grow(growing, key, text(call, &["function", "name"]), text(call, &["function", "arguments"]));
         }
+        // As calls were told before there could be several.
+        if let Some(call) = delta.get("function_call") {
+            let key = (number(choice, "index"), u64::MAX);
+            grow(growing, key, text(call, &["name"]), text(call, &["arguments"]));
+        }
     }
     for candidate in list(event, "candidates") {
         for part in candidate.get("content").into_iter().flat_map(|content| list(content, "parts")) {

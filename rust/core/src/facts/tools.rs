@@ -69,18 +69,20 @@ fn call(members: &Map<String, Value>) -> Option<Call> {
         Some(Call { name: name.as_str()?.to_string(), arguments })
     };
     let kind = members.get("type").and_then(Value::as_str);
-    for (outer, arguments) in [("function", "arguments"), ("functionCall", "args"), ("toolUse", "input")] {
+    let forms =
+        [("function", "arguments"), ("function_call", "arguments"), ("functionCall", "args"), ("toolUse", "input")];
+    for (outer, arguments) in forms {
         if let Some(Value::Object(inner)) = members.get(outer)
             && let Some(name) = inner.get("name")
             // A definition has a description or a schema instead.
-            && (inner.contains_key(arguments) || outer != "function")
+            && (inner.contains_key(arguments) || !outer.starts_with("function") || outer == "functionCall")
         {
             return made(name, inner.get(arguments));
         }
     }
     match kind {
-        Some("tool_use" | "server_tool_use") => made(members.get("name")?, members.get("input")),
-        Some("function_call" | "custom_tool_call") => {
+        Some("tool_use" | "server_tool_use" | "mcp_tool_use") => made(members.get("name")?, members.get("input")),
+        Some("function_call" | "custom_tool_call" | "mcp_call") => {
             made(members.get("name")?, members.get("arguments").or_else(|| members.get("input")))
         }
         _ => None,
@@ -142,7 +144,10 @@ mod tests {
         }
         for answer in [
             json!({"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{\"a\":1}"}}]}}]}),
+            json!({"choices": [{"message": {"function_call": {"name": "f", "arguments": "{\"a\":1}"}}}]}),
             json!({"content": [{"type": "tool_use", "name": "f", "input": {"a": 1}}]}),
+            json!({"content": [{"type": "mcp_tool_use", "name": "f", "input": {"a": 1}}]}),
+            json!({"output": [{"type": "mcp_call", "name": "f", "arguments": "{\"a\":1}"}]}),
             json!({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": {"a": 1}}}]}}]}),
             json!({"output": {"message": {"content": [{"toolUse": {"name": "f", "input": {"a": 1}}}]}}}),
             json!({"output": [{"type": "function_call", "name": "f", "arguments": "{\"a\":1}"}]}),

@@ -64,8 +64,11 @@ pub async fn run(exchange: &mut Exchange, response: Response<Body>) -> Result<Re
     head.headers.remove(CONTENT_LENGTH);
     let response = Response::from_parts(head, Body::full(bytes.clone()));
     let mut reply = reply(exchange, &response, if events { Bytes::new() } else { bytes.clone() });
-    if events {
-        Whole::of(exchange).tell(bytes, &mut reply);
+    if events && !Whole::of(exchange, response.headers()).tell(bytes, &mut reply) {
+        let insists = post.iter().find(|place| altering(place)).and_then(|place| policies.get(*place));
+        if let Some(policy) = insists {
+            return Err(unreadable(policy));
+        }
     }
     let response = phase(exchange, &held, &post, response, reply.clone()).await?;
     if !later.is_empty() || policies.keep > 0 {
@@ -91,7 +94,7 @@ fn watched(exchange: &Exchange, held: SnapshotRef, chosen: Chosen, response: Res
         return response;
     }
     let reply = reply(exchange, &response, Bytes::new());
-    let (whole, after) = (Whole::of(exchange), Some(after(exchange, held, chosen)));
+    let (whole, after) = (Whole::of(exchange, response.headers()), Some(after(exchange, held, chosen)));
     let (head, body) = response.into_parts();
     match body.into_source() {
         Ok(inner) => {
@@ -234,10 +237,10 @@ async fn one(
                 response = with_body(response, reply, body);
             }
             if let Some(plan) = plan {
-                response = guarded(exchange, *plan, response, reply).await?;
+                response = guarded(exchange, policy, *plan, response, reply).await?;
             }
         }
-        Action::Guardrail(plan) => response = guarded(exchange, *plan, response, reply).await?,
+        Action::Guardrail(plan) => response = guarded(exchange, policy, *plan, response, reply).await?,
         Action::Transform(ops) => {
             for op in ops {
                 match op {
@@ -297,6 +300,11 @@ fn unchanged(policy: &Policy) -> Error {
     denied(policy, 400, &text).param("stream")
 }
 
+/// A stream that nobody can read may say anything, so it is withheld where a policy might have to.
+pub(super) fn unreadable(policy: &Policy) -> Error {
+    denied(policy, 502, "An event of the answer cannot be read.")
+}
+
 /// What a schema is about: a field of the answer, or what it says, as JSON, with or without a fence around it.
 fn said(reply: &Reply, field: Option<&[String]>) -> Option<Value> {
     if let Some(path) = field {
@@ -350,6 +358,7 @@ fn with_body(response: Response<Body>, reply: &mut Reply, body: Vec<u8>) -> Resp
 /// The answer as guardrails let it pass; what conditions see afterwards is that.
 async fn guarded(
     exchange: &mut Exchange,
+    policy: &Policy,
     plan: u32,
     response: Response<Body>,
     reply: &mut Reply,
@@ -358,9 +367,10 @@ async fn guarded(
     let (head, body) = response.into_parts();
     Ok(match body.into_source() {
         Err(bytes) => {
-            match reply.text {
-                Some(_) => Whole::of(exchange).tell(bytes.clone(), reply),
-                None => reply.body = bytes.clone(),
+            if reply.text.is_none() {
+                reply.body = bytes.clone();
+            } else if !Whole::of(exchange, &head.headers).tell(bytes.clone(), reply) {
+                return Err(unreadable(policy));
             }
             Response::from_parts(head, Body::full(bytes))
         }

@@ -277,7 +277,8 @@ impl Tail {
         let Some(after) = self.after.take() else { return };
         let mut reply = std::mem::take(&mut self.reply);
         match self.seen.take() {
-            Some(seen) => self.whole.tell(seen.freeze(), &mut reply),
+            // It has left: of one that cannot be read, what it cost is all that can be told.
+            Some(seen) => _ = self.whole.tell(seen.freeze(), &mut reply),
             None => self.whole.tell_cost(&mut reply),
         }
         reply.latency_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Policy;
 use super::action::Action;
+use super::answer::unreadable;
 use super::apply::{denied, tool_text};
 use crate::body::{Broken, Source};
 use crate::endpoint::{Dialect, Operation};
@@ -50,7 +51,7 @@ impl ToolWatch {
         let (kind, value) = match streamed::read(event, self.framing) {
             Some(Some(read)) => read,
             Some(None) => return None,
-            None => return Some(denied(policy, 502, "An event of the answer cannot be read.")),
+            None => return Some(unreadable(policy)),
         };
         let names = streamed::names(kind.as_deref(), &value);
         let scopes = policy.actions.iter().filter_map(|action| match action {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use crate::bill::Bill;
 use crate::cache::replay;
@@ -17,11 +18,13 @@ use crate::stream::Framing;
 pub struct Whole {
     format: Option<(Format, Context)>,
     kind: (Dialect, Operation),
+    framing: Framing,
     bill: Option<Arc<Bill>>,
 }
 
 impl Whole {
-    pub fn of(exchange: &Exchange) -> Whole {
+    /// Of an answer with these headers.
+    pub fn of(exchange: &Exchange, headers: &HeaderMap) -> Whole {
         let policed = exchange.policed.as_deref();
         let operation = exchange.endpoint.operation;
         let format = replay::format(operation).map(|format| {
@@ -29,22 +32,25 @@ impl Whole {
             (format, Context { request: translate::remembered(format, body), ..replay::context(exchange, format) })
         });
         let bill = policed.and_then(|policed| policed.bill.clone());
-        Whole { format, kind: (exchange.endpoint.dialect, operation), bill }
+        let framing = Framing::of(headers).unwrap_or(Framing::Sse);
+        Whole { format, kind: (exchange.endpoint.dialect, operation), framing, bill }
     }
 
-    /// Tells a reply what the stream said and came to.
-    pub fn tell(&self, stream: Bytes, reply: &mut Reply) {
+    /// Tells a reply what the stream said and came to; false: it cannot be read, and nobody knows what it says.
+    pub fn tell(&self, stream: Bytes, reply: &mut Reply) -> bool {
         reply.body = Bytes::new();
         if let Some((format, context)) = &self.format
             && let Some(body) = replay::folded(*format, &stream, context)
         {
             reply.body = body;
         }
-        let framing = if self.kind.0 == Dialect::Bedrock { Framing::Amazon } else { Framing::Sse };
-        let said = streamed::said(stream, framing).unwrap_or_default();
+        let said = streamed::said(stream, self.framing);
+        let readable = said.is_some();
+        let said = said.unwrap_or_default();
         reply.text = Some(said.text);
         reply.calls = said.calls;
         self.tell_cost(reply);
+        readable
     }
 
     /// Tokens and cost as the ledger has them; of what the cache answered, what the answer says.

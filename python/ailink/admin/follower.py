@@ -13,7 +13,7 @@ import msgspec
 from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import Subject
-from ailink.background import end
+from ailink.background import end, goes_on
 from ailink.store import change_log
 from ailink.store.change_log import What
 from ailink.store.database import DatabaseError
@@ -48,7 +48,7 @@ class Follower:
             await end([self._task])
 
     async def _run(self) -> None:
-        while True:
+        while goes_on():
             await asyncio.sleep(EVERY_S)
             try:
                 await self.once()

@@ -15,7 +15,7 @@ from ailink.admin.route_samples import Samples, take_back
 from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import TABLES
-from ailink.background import end
+from ailink.background import end, goes_on
 from ailink.store import client_secrets, keys
 from ailink.store.database import DatabaseError
 from ailink.store.reach import EVERYWHERE
@@ -49,7 +49,7 @@ class Upkeep:
             await end([self._task])
 
     async def _run(self) -> None:
-        while True:
+        while goes_on():
             await asyncio.sleep(EVERY_SECONDS)
             try:
                 await self.once()

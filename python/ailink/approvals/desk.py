@@ -14,7 +14,7 @@ import msgspec
 
 from ailink.admin.errors import ApiError, forbidden, not_found
 from ailink.approvals.shapes import Answered, Claim, Done, Entry, Standing, Which
-from ailink.background import end
+from ailink.background import end, goes_on
 from ailink.config.approvals import Approvals
 from ailink.secrets.envelope import Place
 from ailink.secrets.keyring import Keyring
@@ -262,7 +262,7 @@ class Desk:
 
     async def _run(self) -> None:
         failing = False
-        while True:
+        while goes_on():
             await asyncio.sleep(TICK_S)
             try:
                 await self.tick()

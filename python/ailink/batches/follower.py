@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ailink.admin.errors import ApiError
-from ailink.background import end
+from ailink.background import end, goes_on
 from ailink.batches.anthropic_shape import AnthropicShape
 from ailink.batches.cloud_shapes import BedrockShape, VertexShape
 from ailink.batches.finish import Finish
@@ -74,7 +74,7 @@ class Follower:
         return int(self._service.files.rules().poll) / 1_000
 
     async def _run(self) -> None:
-        while True:
+        while goes_on():
             try:
                 following = await self.once()
             except (DatabaseError, RuntimeError, ValueError) as error:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable
 from typing import Protocol
 
+from ailink.background import end, goes_on
 from ailink.coordination import link
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,7 @@ class SharedChecks:
     async def stop(self) -> None:
         """Lets another node take over at once."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end([self._task])
         with contextlib.suppress(*link.TROUBLE):
             if self._checks and await self._client.get(CHECKER) == self._name:
                 await self._client.delete(CHECKER)
@@ -60,7 +60,7 @@ class SharedChecks:
             await self._client.aclose()
 
     async def _run(self) -> None:
-        while True:
+        while goes_on():
             if self._wanted():
                 try:
                     await self._once()

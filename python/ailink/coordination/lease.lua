@@ -5,7 +5,8 @@
 -- A limit is one hash: U used (and reserved), O granted and not used, per node n:<node> = taken, granted, incarnation;
 -- of a sliding window also s:<slot>, and L, the oldest slot that counts. U + O never grows beyond the limit.
 -- W is the node that is short of it and R when it last said so. What is too little for one request is collected by that
--- node alone: two that each keep a part of the last cent would both wait for the other.
+-- node alone: two that each keep a part of the last cent would both wait for the other. Who needs more than there is,
+-- wherever it lies, is told so at once and collects nothing.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if run ~= ARGV[1] then return cjson.encode({run = run}) end
 local clock = redis.call('TIME')
@@ -30,6 +31,20 @@ local TURN = 500
 
 local function number(text) return tonumber(text or '0') or 0 end
 local function text(n) return string.format('%.0f', n) end
+
+-- What other nodes have left and would give; one that has not been heard lately would not.
+local function spare(key)
+  local all, sum = redis.call('HGETALL', key), 0
+  for at = 1, #all, 2 do
+    local other = string.match(all[at], '^n:(.*)$')
+    if other and other ~= node then
+      local a, b = string.match(all[at + 1], '^(%d+) (%d+) ')
+      local seen = number(redis.call('ZSCORE', base .. ':nodes', other))
+      if now - seen < 3000 then sum = sum + tonumber(b) - tonumber(a) end
+    end
+  end
+  return sum
+end
 
 local answers = {}
 for index, row in ipairs(cjson.decode(ARGV[5])) do
@@ -85,54 +100,53 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
   spend(row.taken - taken)
   taken, granted = row.taken, mine
 
-  local status, give, renewed = 'ok', 0, -1
+  local status, give, renewed, elsewhere = 'ok', 0, -1, 0
   if row.want > 0 then
     local free = row.max - used - out
+    local others = out > granted - taken and spare(key) or 0
+    -- What the smallest of the waiting requests still lacks.
+    local lacks = row.least - (granted - taken)
+    local function over()
+      status = 'exhausted'
+      elsewhere = math.max(free - give, 0) + others
+      if collects == node then redis.call('HDEL', key, 'W', 'R') end
+      if sliding then
+        local at, back = low, 0
+        while at <= slot and back < lacks - give - elsewhere do
+          back = back + number(redis.call('HGET', key, 's:' .. text(at)))
+          at = at + 1
+        end
+        renewed = (at + 60) * row.slot_ms - now
+      end
+    end
     if not ready then
       status = 'settling'
+    elseif row.ahead == 1 then
+      -- Nobody waits for it: what other nodes have is theirs.
+      if free >= row.want and not yields then
+        give = math.max(row.want, math.min(row.good, math.floor(free / (2 * nodes))))
+      end
     elseif free >= row.want then
       give = row.want
       if not yields then
         give = math.max(give, math.min(row.good, math.floor(free / (2 * nodes))))
         if collects then redis.call('HDEL', key, 'W', 'R') end
-      elseif row.ahead == 1 then
-        give = 0
       end
-    elseif row.ahead == 1 then
-      -- Nobody waits for it: what other nodes have is theirs.
-      give = 0
+    elseif free + others < lacks then
+      over()
     elseif yields then
       status = 'recall'
     else
       give = math.max(free, 0)
-      -- What other nodes have and would give; one that has not been heard lately would not.
-      local others = 0
-      if out > granted - taken then
-        local all = redis.call('HGETALL', key)
-        for at = 1, #all, 2 do
-          local other = string.match(all[at], '^n:(.*)$')
-          if other and other ~= node then
-            local a, b = string.match(all[at + 1], '^(%d+) (%d+) ')
-            local seen = number(redis.call('ZSCORE', base .. ':nodes', other))
-            if now - seen < 3000 then others = others + tonumber(b) - tonumber(a) end
-          end
-        end
-      end
-      if others > 0 then
+      if others == 0 then
+        over()
+      elseif give >= lacks then
+        -- Enough for one at least. Who is still short asks anew, and others have their turn before.
+        if collects then redis.call('HDEL', key, 'W', 'R') end
+      else
         status = 'recall'
         redis.call('HSET', key, 'R', now, 'W', node)
         redis.call('PUBLISH', KEYS[1] .. ':recall', row.key .. ' ' .. node)
-      else
-        status = 'exhausted'
-        redis.call('HDEL', key, 'W', 'R')
-        if sliding then
-          local at, back = low, 0
-          while at <= slot and back < row.want - give do
-            back = back + number(redis.call('HGET', key, 's:' .. text(at)))
-            at = at + 1
-          end
-          renewed = (at + 60) * row.slot_ms - now
-        end
       end
     end
     granted = granted + give
@@ -144,7 +158,8 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
   if granted > taken then redis.call('SADD', of_node, row.key) else redis.call('SREM', of_node, row.key) end
   local short = redis.call('HMGET', key, 'R', 'W')
   local recall = now - number(short[1]) < 1000 and short[2] ~= node
-  answers[index] = {granted = granted, status = status, renewed = renewed, recall = recall, free = row.max - used - out}
+  answers[index] = {granted = granted, status = status, renewed = renewed, recall = recall,
+    free = row.max - used - out, elsewhere = elsewhere}
 end
 redis.call('PEXPIRE', of_node, 40 * 86400000)
 local live = redis.call('ZRANGEBYSCORE', base .. ':nodes', now - ttl, '+inf')

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ailink.background import end
+from ailink.background import end, goes_on
 from ailink.coordination import link
 from ailink.coordination.places import Place, Places
 from ailink.coordination.shapes import (
@@ -29,6 +29,7 @@ from ailink.coordination.shapes import (
     Reply,
     Row,
     Standing,
+    joined,
     keep_ms,
     key_of,
     scale_of,
@@ -126,13 +127,12 @@ class Leases:
     def _called(self) -> None:
         for one in self._decode(self._plane.lease_calls()):
             known = self._calls.get(one.serial)
-            wanted = one.wanted + (known.wanted if known is not None else 0)
-            self._calls[one.serial] = msgspec.structs.replace(one, wanted=wanted)
+            self._calls[one.serial] = one if known is None else joined(one, known, one.wanted + known.wanted)
         self._wake.set()
 
     async def _serve(self) -> None:
         reported = 0.0
-        while True:
+        while goes_on():
             try:
                 if not self._run_id:
                     await self._join()
@@ -205,12 +205,24 @@ class Leases:
     async def _settle(self, rows: Asking) -> None:
         """Reports and asks; asks again while other nodes are giving back."""
         for attempt in range(RECALLS + 1):
-            rows = await self._exchange(list(rows.values()), last=attempt == RECALLS)
+            try:
+                rows = await self._exchange(list(rows.values()), last=attempt == RECALLS)
+            except link.TROUBLE:
+                # Whoever waits is waiting still.
+                asked = {
+                    at: (one, want) for at, (one, want) in rows.items() if want > 0 and at not in self._calls
+                }
+                self._calls |= {
+                    at: msgspec.structs.replace(one, wanted=want) for at, (one, want) in asked.items()
+                }
+                raise
             if not rows:
                 return
             await asyncio.sleep(RECALL_S)
-            more = self._to_ask() | {one.serial: (one, REPORT_ONLY) for one in self._given_back(False)}
-            rows |= {serial: row for serial, row in more.items() if serial not in rows}
+            more = {one.serial: (one, REPORT_ONLY) for one in self._given_back(False)} | self._to_ask()
+            for serial, (one, want) in more.items():
+                before, left = rows.get(serial, (one, want))
+                rows[serial] = (joined(one, before), max(want, left))
 
     async def _exchange(
         self, rows: Sequence[tuple[Standing, int]], *, complete: bool = False, last: bool = True
@@ -232,14 +244,15 @@ class Leases:
             grants = []
             for (one, want), answer in zip(part, answers, strict=True):
                 granted = answer.granted * scale_of(one.max)
-                if answer.status in ("recall", "settling") and not last:
+                waits = answer.status in ("recall", "settling") and not last
+                if waits:
                     left = max(1, want - max(0, granted - one.granted))
                     again[one.serial] = (msgspec.structs.replace(one, granted=granted), left)
-                if want != REPORT_ONLY:
+                if want != REPORT_ONLY and not (waits and granted == one.granted):
                     grants.append(self._grant(one, answer))
                     if want > 0 and granted > one.granted:
                         self._given[key_of(one)] = time.monotonic() + GRACE_S
-                # Another node collects what is left: a part of it that is too little here may suffice there.
+                # Another node collects what is left: what is too little here may suffice there.
                 if (
                     answer.recall
                     and granted > one.taken
@@ -257,9 +270,8 @@ class Leases:
             return list(rows)
         found = self._decode(self._plane.lease_shrink(msgspec.msgpack.encode(calls)))
         now = {one.serial: one for one in found}
-        return [
-            (now.get(one.serial, one), want) for one, want in rows if want == REPORT_ONLY or one.serial in now
-        ]
+        kept = [(one, want) for one, want in rows if want == REPORT_ONLY or one.serial in now]
+        return [(joined(now.get(one.serial, one), one), want) for one, want in kept]
 
     async def _call(self, rows: list[Row], complete: bool) -> Reply:
         arguments = (
@@ -297,6 +309,7 @@ class Leases:
             taken=-(-one.taken // scale),
             granted=one.granted // scale,
             want=0 if want == REPORT_ONLY else max(1, -(-want // scale)),
+            least=-(-one.least // scale),
             ahead=int(want == 0),
             # What will be used while leases hold.
             good=-(-max(want, int(rate * self._options.ttl_ms / 1_000)) // scale),
@@ -314,6 +327,7 @@ class Leases:
             granted=granted,
             low=0 if answer.status != "ok" or answer.free <= 0 else max(0, granted - one.taken) // 2,
             exhausted_ms=(AGAIN_MS, renewed) if exhausted else None,
+            elsewhere=answer.elsewhere * scale_of(one.max),
         )
 
     def _decode(self, packed: bytes) -> list[Standing]:
@@ -340,11 +354,11 @@ class Leases:
 
     async def _listen(self) -> None:
         """Hears what other nodes are short of. Without it the next report tells, a little later."""
-        while hasattr(self._client, "pubsub"):
+        while hasattr(self._client, "pubsub") and goes_on():
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(f"{link.BASE}:recall")
-                    while True:
+                    while goes_on():
                         message = await channel.get_message(timeout=5.0)
                         if message is not None:
                             self._hear(message["data"])
@@ -358,7 +372,7 @@ class Leases:
 
     async def _reclaim(self) -> None:
         """Frees what dead nodes held; any node may do it, the script does it once."""
-        while True:
+        while goes_on():
             await asyncio.sleep(RECLAIM_S)
             silence = self._options.ttl_ms + MARGIN_MS
             with contextlib.suppress(*link.TROUBLE):

@@ -12,7 +12,7 @@ import secrets
 import time
 from typing import Protocol
 
-from ailink.background import end
+from ailink.background import end, goes_on
 from ailink.coordination import link
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class SharedRouting:
             await link.close(self._client)
 
     async def _run(self) -> None:
-        while True:
+        while goes_on():
             try:
                 await self._once(time.monotonic())
                 self._trouble = False

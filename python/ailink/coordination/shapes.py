@@ -30,6 +30,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     taken: int
     granted: int
     wanted: int
+    least: int = 0
+    """The smallest of the requests that wait; 0: none does."""
     idle_ms: int
 
 
@@ -41,6 +43,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     granted: int
     low: int
     exhausted_ms: tuple[int, int] | None = None
+    elsewhere: int = 0
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +57,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     taken: int
     granted: int
     want: int
+    least: int
     ahead: int
     good: int
 
@@ -64,6 +68,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     renewed: int
     recall: bool
     free: int
+    elsewhere: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +78,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     # An empty table is an object in Lua's JSON.
     rows: list[Answer] | dict[str, Any] = []
     peers: list[str] | dict[str, Any] = []
+
+
+def joined(one: Standing, asked: Standing, wanted: int | None = None) -> Standing:
+    """`one`, for whoever waits for it and for whoever waits for `asked`, which is the same lease."""
+    waiting = [least for least in (one.least, asked.least) if least > 0]
+    wanted = one.wanted if wanted is None else wanted
+    return msgspec.structs.replace(one, least=min(waiting, default=0), wanted=wanted)
 
 
 def scale_of(most: int) -> int:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ailink.background import end
+from ailink.background import end, goes_on
 from ailink.config.identity import KINDS, Identity
 from ailink.identities.token import IdentityError, Token
 
@@ -105,7 +105,7 @@ class Refresher:
     async def _keep(self, slot: str, identity: Identity, first: asyncio.Event) -> None:
         state = self._states[slot]
         retry = FIRST_RETRY_SECONDS
-        while True:
+        while goes_on():
             try:
                 fetch = source(cloud_of(identity))
                 token = await asyncio.to_thread(fetch, identity)

@@ -13,6 +13,7 @@ import re
 import time
 from typing import Protocol
 
+from ailink.background import end, goes_on
 from ailink.ledger.ship import Shipper, month
 from ailink.store import leaders
 from ailink.store.database import Database, DatabaseError
@@ -52,12 +53,10 @@ class Retention:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
 
     async def _run(self) -> None:
-        while True:
+        while goes_on():
             try:
                 await self.once(time.time_ns() // 1_000)
             except (DatabaseError, RuntimeError, TimeoutError) as error:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ailink.background import end
+from ailink.background import end, goes_on
 from ailink.ledger.reader import LedgerSource
 from ailink.store.database import DatabaseError
 
@@ -127,7 +127,7 @@ class Shipper:
                     await self.once()
 
     async def _run(self) -> None:
-        while True:
+        while goes_on():
             await asyncio.sleep(EVERY_S)
             try:
                 await self.once()

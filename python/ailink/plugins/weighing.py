@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ailink.background import end, goes_on
 from ailink.config.routing import CustomStrategy
 from ailink.config.schema import Config
 from ailink.plugins.host import custom_strategies, of_model
@@ -63,14 +64,11 @@ class Weighing:
 
     async def stop(self) -> None:
         """Ends all."""
-        tasks = [task for _, task in self._tasks.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(task for _, task in self._tasks.values())
 
     async def _run(self, model: str, rules: CustomStrategy) -> None:
         good = True
-        while True:
+        while goes_on():
             try:
                 await self._turn(model, rules)
                 if not good:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
+from ailink.background import end, goes_on
 from ailink.providers import discovery
 from ailink.providers.discovery import DiscoveryError, Found
 from ailink.snapshot.compile import Asked
@@ -59,17 +60,14 @@ class Discoverer:
                 task.cancel()
 
     async def stop(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._tasks.values())
 
     def _begin(self, one: Asked) -> None:
         self._tasks[one.id] = asyncio.create_task(self._keep(one, self._first[one.id]))
 
     async def _keep(self, one: Asked, first: asyncio.Event) -> None:
         failing = False
-        while True:
+        while goes_on():
             try:
                 found = tuple(await asyncio.to_thread(discovery.ask, one.base_url, one.headers))
             except DiscoveryError as error:

@@ -27,11 +27,12 @@ class Nodes:
         self.incarnation: dict[str, int] = {}
 
     def say(
-        self, node: str, want: int = 0, *, good: int = 0, ahead: int = 0, ttl_ms: int = 60_000
+        self, node: str, want: int = 0, *, least: int = 0, good: int = 0, ahead: int = 0
     ) -> dict[str, Any]:
         taken, granted = self.taken.setdefault(node, 0), self.granted.setdefault(node, 0)
         row = self.limit | {
-            "taken": taken, "granted": granted, "want": want, "ahead": ahead, "good": max(good, want),
+            "taken": taken, "granted": granted, "want": want, "least": least or want, "ahead": ahead,
+            "good": max(good, want),
         }  # fmt: skip
         packed = msgspec.json.encode([row])
         name = str(self.incarnation.setdefault(node, 1))
@@ -88,6 +89,36 @@ def test_what_is_used_up_is_told_from_what_others_hold(redis_url: str) -> None:
     assert nodes.say("a", 0)["status"] == "ok"
 
 
+def test_what_is_too_little_for_anybody_is_told_at_once(redis_url: str) -> None:
+    """Wherever it lies: nobody has to collect it first."""
+    nodes = Nodes(redis_url, most=100)
+    for node, used in (("a", 49), ("b", 48)):
+        nodes.say(node, 50)
+        nodes.taken[node] = used
+        nodes.say(node)
+    told = nodes.say("c", 12, least=4)
+    assert (told["granted"], told["status"], told["elsewhere"]) == (0, "exhausted", 3)
+    assert not nodes.say("a")["recall"]
+    assert nodes.say("a", 5, least=4)["elsewhere"] == 2, "one is its own"
+    for smaller, status in ((4, "exhausted"), (3, "recall")):
+        assert nodes.say("c", 12, least=smaller)["status"] == status
+
+
+def test_who_got_enough_for_one_lets_others_have_their_turn(redis_url: str) -> None:
+    nodes = Nodes(redis_url, most=100)
+    nodes.say("a", 90)
+    assert nodes.say("b", 20, least=15)["status"] == "recall"
+    assert nodes.say("c", 20, least=15)["status"] == "recall"
+    assert not nodes.say("b")["recall"], "it collects itself"
+    nodes.granted["a"] = nodes.taken["a"] = 85
+    assert nodes.say("a")["recall"]
+    served = nodes.say("b", 10, least=5)
+    assert (served["granted"], served["status"]) == (15, "exhausted")
+    nodes.taken["b"] = 15
+    nodes.say("b")
+    assert nodes.say("c", 20, least=15)["status"] == "exhausted"
+
+
 def test_nobody_gives_way_to_what_is_asked_ahead_of_need(redis_url: str) -> None:
     nodes = Nodes(redis_url, most=10)
     assert nodes.say("a", 10)["granted"] == 10
@@ -116,7 +147,9 @@ def test_another_server_is_noticed(redis_url: str) -> None:
 
 def test_an_empty_server_waits_for_those_who_may_hold_something(redis_url: str) -> None:
     nodes = Nodes(redis_url, most=10)
-    one = msgspec.json.encode([nodes.limit | {"taken": 0, "granted": 0, "want": 1, "ahead": 0, "good": 1}])
+    one = msgspec.json.encode(
+        [nodes.limit | {"taken": 0, "granted": 0, "want": 1, "least": 1, "ahead": 0, "good": 1}]
+    )
 
     def ask(node: str, rows: bytes = b"[]", complete: str = "1", peers: str = '["a", "b"]') -> Any:
         answer = nodes.client.eval(LEASE, 1, BASE, nodes.run, node, "1", 60_000, rows, complete, peers)

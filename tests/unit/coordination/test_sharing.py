@@ -1,6 +1,7 @@
 """Several nodes and a real Redis: what a budget has left is found wherever it lies, and never spent twice."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Coroutine
@@ -16,6 +17,8 @@ from ailink.coordination.shapes import Grant, Standing
 DOLLAR = 10**12
 CENT = DOLLAR // 100
 PATIENCE_S = 4.0
+# In the data plane requests look again after 20 ms; here what nobody answers is noticed.
+GLANCE_S = 2.0
 
 
 class Node:
@@ -28,8 +31,9 @@ class Node:
 
     def begin(self, name: str, serial: int) -> None:
         self.name, self.serial = name, serial
-        self.taken = self.granted = self._wanted = 0
+        self.taken = self.granted = self._wanted = self._least = self._elsewhere = 0
         self._queued, self._exhausted, self._reported = False, 0.0, (-1, -1)
+        self.unanswered = 0
         self._used = time.monotonic()
 
     async def spend(self, amount: int) -> bool:
@@ -39,26 +43,28 @@ class Node:
                 self.taken += amount
                 self._used = time.monotonic()
                 return True
-            if time.monotonic() < self._exhausted:
+            left = self.granted - self.taken
+            if time.monotonic() < self._exhausted and amount > left + self._elsewhere:
                 return False
+            self._least = min(self._least, amount) if self._wanted else amount
             self._wanted += amount
             if not self._queued:
                 self._queued = True
                 os.eventfd_write(self._fd, 1)
             try:
-                await asyncio.wait_for(self._changed.wait(), 0.02)
+                await asyncio.wait_for(self._changed.wait(), GLANCE_S)
             except TimeoutError:
-                continue
+                self.unanswered += 1
         return False
 
     def close(self) -> None:
         os.close(self._fd)
 
-    def _standing(self, wanted: int = 0) -> Standing:
+    def _standing(self, wanted: int = 0, least: int = 0) -> Standing:
         return Standing(
             kind="key", id=self.name, serial=self.serial, metric="spend", models=None, max=DOLLAR,
             window={"kind": "lifetime"}, period=2**63 - 1, taken=self.taken, granted=self.granted,
-            wanted=wanted, idle_ms=int((time.monotonic() - self._used) * 1_000),
+            wanted=wanted, least=least, idle_ms=int((time.monotonic() - self._used) * 1_000),
         )  # fmt: skip
 
     # ── what `Leases` asks of the data plane ─────────────────────────────────────────────────────────────
@@ -68,8 +74,8 @@ class Node:
 
     def lease_calls(self) -> bytes:
         os.eventfd_read(self._fd)
-        wanted, self._wanted = self._wanted, 0
-        calls = [self._standing(wanted)] if self._queued else []
+        calls = [self._standing(self._wanted, self._least)] if self._queued else []
+        self._wanted = self._least = 0
         self._queued = False
         return msgspec.msgpack.encode(calls)
 
@@ -85,6 +91,7 @@ class Node:
                 self.granted = grant.granted
                 again = grant.exhausted_ms
                 self._exhausted = 0.0 if again is None else time.monotonic() + again[0] / 1_000
+                self._elsewhere = grant.elsewhere
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -92,7 +99,7 @@ class Node:
         mine = [row for row in msgspec.msgpack.decode(leases) if row[2] == self.serial]
         for *_, keep in mine:
             kept = min(self.granted, self.taken + keep)
-            self._exhausted = self._exhausted if kept == self.granted else 0.0
+            self._elsewhere += self.granted - kept
             self.granted = kept
         return msgspec.msgpack.encode([self._standing()] if mine else [])
 
@@ -137,6 +144,9 @@ def test_the_last_of_a_budget_is_never_stranded(redis_url: str, count: int, amou
             assert sum(admitted) == most
             assert sum(node.taken for node in nodes) == most * amount
             assert not await nodes[0].spend(amount)
+            assert not any(node.unanswered for node in nodes), (
+                "each was told: its share, or that there is no more"
+            )
 
     with_nodes(redis_url, count, work)
 
@@ -162,3 +172,35 @@ def test_a_node_that_is_stopped_while_it_connects_ends(redis_url: str, after_s: 
     began = time.monotonic()
     with_nodes(redis_url, 5, work)
     assert time.monotonic() - began < 10
+
+
+def test_a_node_ends_although_its_client_swallows_every_cancellation() -> None:
+    class Deaf:
+        """Answers at once when it is cancelled: as if the answer had been there in the same moment."""
+
+        def __init__(self) -> None:
+            self.calls, self.called = 0, asyncio.Event()
+
+        async def eval(self, *_: object) -> bytes:
+            self.calls += 1
+            self.called.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.02)
+            return b'{"rows": []}'
+
+        evalsha = eval
+
+        async def aclose(self) -> None:
+            return None
+
+    async def run() -> int:
+        node, client = Node(), Deaf()
+        leases = Leases(node, Options(url="redis://127.0.0.1:1/0", node="n", ttl_ms=60_000))
+        leases._client = client
+        leases.start()
+        await client.called.wait()
+        await asyncio.wait_for(leases.stop(), 5)
+        node.close()
+        return client.calls
+
+    assert asyncio.run(run()) <= 5

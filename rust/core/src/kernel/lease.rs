@@ -12,12 +12,14 @@ pub struct Lease {
     granted: u64,
     /// Below so much that is left, more is asked for ahead of need.
     low: u64,
-    /// What requests have found missing since the last grant.
+    /// What requests have found missing since the last grant, and the smallest of them.
     wanted: u64,
+    least: u64,
     /// The coordinator is to be asked and does not know it yet.
     queued: bool,
-    /// Nobody has any left: until then nobody asks again, and when more may come.
+    /// All that other nodes have is too little: until then nobody asks for more than that again, and when more may come.
     exhausted_ns: u64,
+    elsewhere: u64,
     renewed_ns: u64,
     /// When it was last drawn upon.
     used_ns: u64,
@@ -42,6 +44,8 @@ pub struct Decision {
     pub low: u64,
     /// For how long asking again is useless, and until more comes.
     pub exhausted_ns: Option<(u64, u64)>,
+    /// What might still be had from others, then.
+    pub elsewhere: u64,
 }
 
 impl Lease {
@@ -62,9 +66,10 @@ impl Lease {
         if n <= left {
             return Ok(());
         }
-        if now_ns < self.exhausted_ns {
+        if now_ns < self.exhausted_ns && n > left.saturating_add(self.elsewhere) {
             return Err(Lack::Exhausted { left, renewed_ns: self.renewed_ns.saturating_sub(now_ns) });
         }
+        self.least = if self.wanted == 0 { n } else { self.least.min(n) };
         self.wanted = self.wanted.saturating_add(n);
         Err(Lack::Short { ask: !std::mem::replace(&mut self.queued, true), left })
     }
@@ -78,11 +83,11 @@ impl Lease {
         ask
     }
 
-    /// What is to be asked for, now that somebody asks.
-    pub fn asking(&mut self, period: u64) -> (u64, u64) {
+    /// What is to be asked for, now that somebody asks: what is granted, what is missing, the least that helps anybody.
+    pub fn asking(&mut self, period: u64) -> (u64, u64, u64) {
         self.see(period);
         self.queued = false;
-        (self.granted, std::mem::take(&mut self.wanted))
+        (self.granted, std::mem::take(&mut self.wanted), std::mem::take(&mut self.least))
     }
 
     /// The count begins at another total, with as much left as before.
@@ -102,17 +107,16 @@ impl Lease {
             self.low = decision.low;
             let (again, renewed) = decision.exhausted_ns.unwrap_or_default();
             self.exhausted_ns = if again > 0 { now_ns.saturating_add(again) } else { 0 };
+            self.elsewhere = decision.elsewhere;
             self.renewed_ns = now_ns.saturating_add(renewed);
         }
     }
 
-    /// Gives up all but `keep` of what is left; the new total. That nobody had any more was said while this was here.
+    /// Gives up all but `keep` of what is left; the new total. It may be had from others now.
     pub fn shrink(&mut self, (period, taken): (u64, u64), keep: u64) -> u64 {
         self.see(period);
         let kept = self.granted.min(taken.saturating_add(keep));
-        if kept < self.granted {
-            self.exhausted_ns = 0;
-        }
+        self.elsewhere = self.elsewhere.saturating_add(self.granted.saturating_sub(kept));
         self.granted = kept;
         self.low = 0;
         self.granted
@@ -139,7 +143,7 @@ mod tests {
     use super::*;
 
     fn granted(period: u64, granted: u64) -> Decision {
-        Decision { period, granted, low: 0, exhausted_ns: None }
+        Decision { period, granted, low: 0, exhausted_ns: None, elsewhere: 0 }
     }
 
     #[test]
@@ -147,7 +151,7 @@ mod tests {
         let mut lease = Lease::default();
         assert_eq!(lease.check((7, 0), 2, 0, true), Err(Lack::Short { ask: true, left: 0 }));
         assert_eq!(lease.check((7, 0), 3, 0, true), Err(Lack::Short { ask: false, left: 0 }));
-        assert_eq!(lease.asking(7), (0, 5));
+        assert_eq!(lease.asking(7), (0, 5, 2));
         lease.decide(&granted(7, 4), 0);
         assert_eq!(lease.check((7, 0), 4, 0, true), Ok(()));
         assert_eq!(lease.check((7, 2), 3, 0, true), Err(Lack::Short { ask: true, left: 2 }));
@@ -167,13 +171,25 @@ mod tests {
     }
 
     #[test]
-    fn what_was_exhausted_with_the_last_of_it_here_is_not_when_that_is_given_back() {
+    fn what_was_exhausted_with_the_last_of_it_here_is_asked_for_by_those_whom_that_suffices_when_it_is_given_back() {
         let mut lease = Lease::default();
         lease.decide(&Decision { exhausted_ns: Some((100, 900)), ..granted(0, 5) }, 50);
         assert_eq!(lease.shrink((0, 0), u64::MAX), 5);
         assert_eq!(lease.check((0, 0), 6, 60, true), Err(Lack::Exhausted { left: 5, renewed_ns: 890 }));
         assert_eq!(lease.shrink((0, 0), 0), 0);
-        assert_eq!(lease.check((0, 0), 6, 60, true), Err(Lack::Short { ask: true, left: 0 }));
+        assert_eq!(lease.check((0, 0), 6, 60, true), Err(Lack::Exhausted { left: 0, renewed_ns: 890 }));
+        assert_eq!(lease.check((0, 0), 5, 60, true), Err(Lack::Short { ask: true, left: 0 }));
+        assert_eq!(lease.asking(0), (0, 5, 5));
+    }
+
+    #[test]
+    fn what_others_have_is_asked_for_by_those_whom_it_suffices() {
+        let mut lease = Lease::default();
+        lease.decide(&Decision { exhausted_ns: Some((100, 900)), elsewhere: 4, ..granted(0, 5) }, 50);
+        assert_eq!(lease.check((0, 3), 7, 60, true), Err(Lack::Exhausted { left: 2, renewed_ns: 890 }));
+        assert_eq!(lease.check((0, 3), 6, 60, true), Err(Lack::Short { ask: true, left: 2 }));
+        assert_eq!(lease.check((0, 3), 3, 60, true), Err(Lack::Short { ask: false, left: 2 }));
+        assert_eq!(lease.asking(0), (5, 9, 3));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Standing {
     pub taken: u64,
     pub granted: u64,
     pub wanted: u64,
+    /// The smallest of the requests that wait.
+    pub least: u64,
     pub idle_ms: u64,
 }
 
@@ -65,6 +67,8 @@ pub struct Grant {
     pub low: u64,
     /// Set: the limit is reached over all nodes; ask again after so many ms, more may come after so many.
     pub exhausted_ms: Option<(u64, u64)>,
+    /// What others might still give, then; less than anybody here asked for.
+    pub elsewhere: u64,
 }
 
 /// All leases of this node.
@@ -179,6 +183,7 @@ impl Leases {
                 granted: grant.granted,
                 low: grant.low,
                 exhausted_ns: grant.exhausted_ms.map(|(again, renewed)| (ns(again), ns(renewed))),
+                elsewhere: grant.elsewhere,
             };
             let subject = subjects.cell(grant.kind, &grant.id);
             if subject.lease_decide(grant.serial, &decision, now) {

@@ -113,6 +113,7 @@ impl Meter {
             taken,
             granted: 0,
             wanted: 0,
+            least: 0,
             idle_ms: 0,
         })
     }
@@ -322,8 +323,8 @@ impl Subject {
         self.lease(serial, |meter| {
             let standing = meter.standing(self, now)?;
             let (share, (period, _)) = meter.shared(now)?;
-            let (granted, wanted) = share.lease.asking(period);
-            Some(Standing { granted, wanted, ..standing })
+            let (granted, wanted, least) = share.lease.asking(period);
+            Some(Standing { granted, wanted, least, ..standing })
         })
     }
 

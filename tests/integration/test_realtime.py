@@ -50,7 +50,9 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         make_model("guarded", at(""), guardrails=["words"]),
         make_model("chat-only", make_deployment(provider, dialect="anthropic")),
         make_model("gone", make_deployment("http://127.0.0.1:9", timeouts={"connect": "1s"})),
-        guardrails=[{"name": "words", "words": ["forbidden"]}],
+        guardrails=[
+            {"name": "words", "checks": [{"contains": {"words": ["forbidden"], "operator": "none"}}]}
+        ],
         server={"limits": {"session_idle": "700ms", "session_message": "64KiB"}},
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:

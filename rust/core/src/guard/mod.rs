@@ -142,6 +142,14 @@ pub struct Plan {
     pub unscannable: [Unscannable; 2],
 }
 
+impl Plan {
+    /// Whether it insists on checks, which are made of whole requests and answers and not in a session.
+    pub fn is_beyond_sessions(&self) -> bool {
+        let insists = |hook: &Arc<Hook>| !hook.shadow && hook.run != Run::Async;
+        self.unscannable != [Unscannable::Allow; 2] && self.hooks.iter().any(insists)
+    }
+}
+
 /// Compiles the rules; the plans are found by the numbers of their rules.
 ///
 /// # Errors

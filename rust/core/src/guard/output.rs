@@ -197,16 +197,10 @@ impl Exchange {
         Verdict {
             time_us: self.wall_us,
             request_id: self.request_id.to_string(),
-            rule: finding.rule.name.to_string(),
-            label: finding.label.to_string(),
-            action: finding.rule.action.name(),
-            shadow: finding.rule.shadow,
             side,
-            place: finding.place.clone(),
             model: self.model().map(|model| model.name.to_string()).unwrap_or_default(),
             key: self.key.as_ref().map(|key| key.id.to_string()).unwrap_or_default(),
-            matches: finding.matches,
-            length: u32::try_from(finding.range.len()).unwrap_or(u32::MAX),
+            ..Verdict::of(finding)
         }
     }
 }

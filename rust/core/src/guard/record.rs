@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::Finding;
+
 /// Verdicts kept.
 const KEPT: usize = 1024;
 /// Rules counted; later ones share a cell.
@@ -49,6 +51,26 @@ pub struct Verdict {
     pub key: String,
     pub matches: u32,
     pub length: u32,
+}
+
+impl Verdict {
+    /// What was found, not yet where.
+    pub fn of(finding: &Finding) -> Verdict {
+        Verdict {
+            time_us: 0,
+            request_id: String::new(),
+            rule: finding.rule.name.to_string(),
+            label: finding.label.to_string(),
+            action: finding.rule.action.name(),
+            shadow: finding.rule.shadow,
+            side: "",
+            place: finding.place.clone(),
+            model: String::new(),
+            key: String::new(),
+            matches: finding.matches,
+            length: u32::try_from(finding.range.len()).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// Outlives every snapshot.

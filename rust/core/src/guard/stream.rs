@@ -29,6 +29,7 @@ use super::output::refusal;
 use super::record::Verdict;
 use super::{Action, Finding, Mode, Side};
 use crate::body::{Broken, Source};
+use crate::clock::wall_us;
 use crate::endpoint::{Dialect, Operation};
 use crate::error::Error;
 use crate::exchange::Exchange;
@@ -51,31 +52,58 @@ pub struct Guarded {
 }
 
 /// Takes what is found in a stream.
-struct Teller {
+pub struct Teller {
     shard: Arc<Shard>,
-    template: Verdict,
+    side: &'static str,
+    time_us: i64,
+    request_id: String,
+    model: String,
+    key: String,
     told: Vec<(Arc<str>, Arc<str>)>,
     block_status: u16,
 }
 
 impl Teller {
-    /// Records a finding once for the stream; an error when it blocks.
-    fn found(&mut self, finding: &Finding) -> Result<(), Error> {
-        let known = self.told.iter().any(|(rule, label)| *rule == finding.rule.name && *label == finding.label);
-        if !known {
-            self.told.push((finding.rule.name.clone(), finding.label.clone()));
-            let verdict = Verdict {
-                rule: finding.rule.name.to_string(),
-                label: finding.label.to_string(),
-                action: finding.rule.action.name(),
-                shadow: finding.rule.shadow,
-                place: finding.place.clone(),
-                matches: finding.matches,
-                length: u32::try_from(finding.range.len()).unwrap_or(u32::MAX),
-                ..self.template.clone()
-            };
-            self.shard.shared.state.guards.note(&finding.rule.cell, verdict);
+    pub fn new(exchange: &Exchange, side: &'static str, block_status: u16) -> Teller {
+        Teller {
+            shard: exchange.shard.clone(),
+            side,
+            time_us: exchange.wall_us,
+            request_id: exchange.request_id.to_string(),
+            model: exchange.model().map(|model| model.name.to_string()).unwrap_or_default(),
+            key: exchange.key.as_ref().map(|key| key.id.to_string()).unwrap_or_default(),
+            told: Vec::new(),
+            block_status,
         }
+    }
+
+    /// Another text begins, in which everything counts anew.
+    pub fn forget(&mut self) {
+        self.told.clear();
+        self.time_us = wall_us();
+    }
+
+    /// Records a finding, once.
+    pub fn note(&mut self, finding: &Finding) {
+        let known = self.told.iter().any(|(rule, label)| *rule == finding.rule.name && *label == finding.label);
+        if known {
+            return;
+        }
+        self.told.push((finding.rule.name.clone(), finding.label.clone()));
+        let verdict = Verdict {
+            time_us: self.time_us,
+            request_id: self.request_id.clone(),
+            side: self.side,
+            model: self.model.clone(),
+            key: self.key.clone(),
+            ..Verdict::of(finding)
+        };
+        self.shard.shared.state.guards.note(&finding.rule.cell, verdict);
+    }
+
+    /// Records a finding once for the stream; an error when it blocks.
+    pub fn found(&mut self, finding: &Finding) -> Result<(), Error> {
+        self.note(finding);
         if finding.rule.effect() == Action::Block && finding.rule.mode != Mode::Audit {
             return Err(refusal(finding, "stream", self.block_status));
         }
@@ -87,18 +115,15 @@ impl Guarded {
     pub fn new(exchange: &Exchange, snapshot: SnapshotRef, plan: u32, inner: Box<dyn Source>) -> Option<Self> {
         let plan = plan as usize;
         let found = snapshot.plans.get(plan)?;
-        let (rule, label) = found.output.as_ref()?.owner(0)?;
-        let none = Finding { rule: rule.clone(), label: label.clone(), place: String::new(), range: 0..0, matches: 1 };
-        let template = exchange.verdict(&none, "output");
+        found.output.as_ref()?.owner(0)?;
+        let teller = Teller::new(exchange, "output", found.block_status);
         let caller = Caller {
             dialect: exchange.endpoint.dialect,
             operation: exchange.endpoint.operation,
             request_id: exchange.request_id.to_string(),
-            model: template.model.clone(),
+            model: teller.model.clone(),
             seconds: exchange.wall_us / 1_000_000,
         };
-        let shard = exchange.shard.clone();
-        let teller = Teller { shard, template, told: Vec::new(), block_status: found.block_status };
         Some(Guarded { inner: Some(inner), watch: Watch::new(caller.dialect), snapshot, plan, teller, caller })
     }
 

@@ -126,7 +126,7 @@ pub fn check(exchange: &Exchange, plan: &Plan) -> Result<()> {
     }
     let body = &exchange.call.body;
     let found = match &exchange.call.boundary {
-        None => look(body),
+        None => look(body, &ASKED),
         Some(boundary) => form(body, boundary),
     };
     if says == Unscannable::Block && found.media {
@@ -148,9 +148,23 @@ pub fn answered(plan: &Plan, body: &[u8]) -> Result<()> {
     if plan.unscannable[1] != Unscannable::Block {
         return Ok(());
     }
-    match look(body).part {
+    match look(body, &ASKED).part {
         Some(place) => Err(refusal("what is no text", Some(place))),
         None => Ok(()),
+    }
+}
+
+/// The refusal of an event of a session, of which nothing or not everything can be looked at.
+///
+/// # Errors
+/// The refusal.
+pub fn event(level: Unscannable, body: &[u8]) -> Result<()> {
+    let found = look(body, &EVENT);
+    match found.part {
+        Some(place) if level == Unscannable::Block || level == Unscannable::Whole && !found.text => {
+            Err(refusal("what is no text", Some(place)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -178,8 +192,17 @@ struct Found {
 }
 
 /// Members that name a file or an address of one, wherever they stand.
-const NAMED: [&[u8]; 8] =
-    [b"image_url", b"video_url", b"audio_url", b"file_id", b"file_url", b"file_uri", b"fileUri", b"file_data"];
+const NAMED: [&[u8]; 9] = [
+    b"image_url",
+    b"video_url",
+    b"audio_url",
+    b"file_id",
+    b"file_url",
+    b"file_uri",
+    b"fileUri",
+    b"file_data",
+    b"audio",
+];
 /// Members that hold data, or an address of it, below one of [`AROUND`].
 const HELD: [&[u8]; 5] = [b"data", b"bytes", b"url", b"uri", b"b64_json"];
 const AROUND: [&[u8]; 16] = [
@@ -207,8 +230,12 @@ const NUMBERED: [&[u8]; 3] = [b"input", b"prompt", b"tokens"];
 /// Members that say in which forms the answer may come.
 const FORMS: [&[u8]; 3] = [b"modalities", b"responseModalities", b"response_modalities"];
 
-fn look(body: &[u8]) -> Found {
-    let mut eye = Eye { body, found: Found::default() };
+/// Members of a session's events that hold what is said to the model.
+const EVENT: [&[u8]; 3] = [b"item", b"response", b"session"];
+
+/// `said`: members that hold what is said.
+fn look(body: &[u8], said: &[&[u8]]) -> Found {
+    let mut eye = Eye { body, said, found: Found::default() };
     // A key that stands twice is refused elsewhere.
     let _ = walk::walk(body, false, &mut eye);
     eye.found
@@ -216,6 +243,7 @@ fn look(body: &[u8]) -> Found {
 
 struct Eye<'b> {
     body: &'b [u8],
+    said: &'b [&'b [u8]],
     found: Found,
 }
 
@@ -257,13 +285,13 @@ impl Visitor for Eye<'_> {
         let words = value.iter().any(u8::is_ascii_whitespace);
         if !words && (value.starts_with(b"data:") || self.is_part(path)) {
             self.part(path);
-        } else if ASKED.contains(&root) && (words || !self.is_kind(path)) {
+        } else if self.said.contains(&root) && (words || !self.is_kind(path)) {
             self.found.text = true;
         }
     }
 
     fn identifier(&mut self, path: &[Frame], name: &[u8], _: Range<usize>) {
-        if matches!(name, b"data" | b"b64_json") || self.is_part(path) {
+        if matches!(name, b"data" | b"b64_json" | b"audio") || self.is_part(path) {
             self.part(path);
         }
     }
@@ -294,7 +322,7 @@ mod tests {
     use super::*;
 
     fn seen(body: &str) -> (bool, Option<String>) {
-        let found = look(body.as_bytes());
+        let found = look(body.as_bytes(), &ASKED);
         (found.text, found.part)
     }
 
@@ -333,8 +361,9 @@ mod tests {
 
     #[test]
     fn media_that_is_asked_for_is_found() {
-        assert!(look(br#"{"modalities":["text","audio"]}"#).media);
-        assert!(look(br#"{"generationConfig":{"responseModalities":["IMAGE"]}}"#).media);
-        assert!(!look(br#"{"modalities":["text"]}"#).media);
+        let media = |body: &str| look(body.as_bytes(), &ASKED).media;
+        assert!(media(r#"{"modalities":["text","audio"]}"#));
+        assert!(media(r#"{"generationConfig":{"responseModalities":["IMAGE"]}}"#));
+        assert!(!media(r#"{"modalities":["text"]}"#));
     }
 }

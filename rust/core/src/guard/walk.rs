@@ -238,7 +238,13 @@ fn looked_at(name: &[u8], value: &[u8]) -> Option<usize> {
     let base64 = |value: &[u8]| value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_-\\".contains(byte));
     let sealed = matches!(
         name,
-        b"signature" | b"encrypted_content" | b"thoughtSignature" | b"thought_signature" | b"b64_json" | b"data"
+        b"signature"
+            | b"encrypted_content"
+            | b"thoughtSignature"
+            | b"thought_signature"
+            | b"b64_json"
+            | b"data"
+            | b"audio"
     );
     if sealed && value.len() >= BASE64 && base64(value) {
         return None;

@@ -162,19 +162,24 @@ fn closing(code: CloseCode, mut reason: String) -> CloseFrame {
 
 /// The event that OpenAI's clients know errors by.
 pub fn error_event(error: &Error, id: &str) -> Message {
+    Message::Text(Utf8Bytes::from(error_text(error, id, None)))
+}
+
+/// The same as text; `about`: the client's event that is at fault.
+pub fn error_text(error: &Error, id: &str, about: Option<&str>) -> String {
     let facts = error.code.facts();
-    let text = serde_json::json!({
+    let event = serde_json::json!({
         "type": "error",
         "event_id": format!("event_{id}"),
         "error": {
             "type": error.kind(),
             "code": facts.code,
             "message": match &error.message { Cow::Borrowed(text) => text, Cow::Owned(text) => text.as_str() },
-            "param": null,
-            "event_id": null,
+            "param": error.param.as_deref(),
+            "event_id": about,
         },
     });
-    Message::Text(Utf8Bytes::from(text.to_string()))
+    event.to_string()
 }
 
 /// Closes one side, and waits a little for its answer.

@@ -5,6 +5,7 @@ pub mod handshake;
 pub mod link;
 mod meter;
 mod relay;
+mod screen;
 mod tap;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::metrics::Outcome;
 use crate::shard::Shard;
 use crate::upstream::Conn;
 use meter::Meter;
+use screen::Screens;
 
 /// A session whose handshakes are done.
 pub struct Session {
@@ -35,6 +37,7 @@ pub struct Session {
     /// Name of the model as the provider knows it, a JSON string.
     model: bytes::Bytes,
     deadline: Instant,
+    screens: Option<Box<Screens>>,
 }
 
 /// Counts the client's connection for as long as the session has it.
@@ -82,6 +85,7 @@ pub fn begin(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<Bod
         }),
         model: deployment.model_json.clone(),
         deadline: exchange.started + deployment.timeouts.total,
+        screens: Screens::of(exchange),
     };
     tokio::spawn(session.run(upgrade));
     Ok(handshake::accept(&exchange.headers))

@@ -5,19 +5,25 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::pending;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::Error as Fault;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::Session;
 use super::link::{Client, End, Provider, Pulse, Sink, Source, close, error_event, fault};
 use super::meter::Meter;
+use super::screen::{Hearing, Out, Screens};
 use super::tap;
+use crate::error::Error;
 use crate::patience::within;
 use crate::shard::{Phase, Shard};
 use crate::wire::json::Value;
@@ -36,14 +42,15 @@ impl Session {
     /// Carries the session to its end. Whatever is held is given back when this returns, or is dropped.
     pub async fn run(self, upgrade: OnUpgrade) {
         let Some(Ok(upgraded)) = within(HAND_OVER, upgrade).await else { return };
-        let Session { shard, conn, mut meter, model, deadline, _connection, _open, _admission } = self;
+        let Session { shard, conn, mut meter, model, deadline, screens, _connection, _open, _admission } = self;
         let config = config(&shard);
         let (stream, read) = conn.into_parts();
         let provider = WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Client, Some(config)).await;
         let client = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
         let id = meter.request_id();
         let name = meter.provider().to_string();
-        let ends = relay(&shard, client, provider, &mut meter, &model, deadline).await;
+        let sides = Sides { client, provider, screens };
+        let ends = relay(&shard, sides, &mut meter, &model, deadline).await;
         // What was used is settled before anybody is told.
         drop(meter);
         let Ends { end, client: (client_sink, client_source), provider: (provider_sink, provider_source) } = ends;
@@ -85,29 +92,48 @@ struct Ends {
     provider: (Sink<crate::upstream::conn::Stream>, Source<crate::upstream::conn::Stream>),
 }
 
-async fn relay(
-    shard: &Shard,
+struct Sides {
     client: Client,
     provider: Provider,
-    meter: &mut Meter,
-    model: &Bytes,
-    deadline: Instant,
-) -> Ends {
-    let (mut client_sink, mut client_source) = client.split();
-    let (mut provider_sink, mut provider_source) = provider.split();
+    screens: Option<Box<Screens>>,
+}
+
+async fn relay(shard: &Shard, sides: Sides, meter: &mut Meter, model: &Bytes, deadline: Instant) -> Ends {
+    let (mut client_sink, mut client_source) = sides.client.split();
+    let (mut provider_sink, mut provider_source) = sides.provider.split();
+    let (mut asked, mut said, refusals, hearing) = match sides.screens.map(|screens| *screens) {
+        Some(Screens { asked, said, refusals, hearing }) => (Some(asked), Some(said), Some(refusals), Some(hearing)),
+        None => (None, None, None, None),
+    };
+    let strict = asked.is_some();
     let pulse = Pulse::new();
     let stall = Duration::from_millis(shard.shared.options.limits.write_stall_ms);
     let end = tokio::select! {
         end = async {
-            let mut way = Way { client: true, pulse: &pulse, stall };
-            way.carry(&mut client_source, &mut provider_sink, |message| Ok(renamed(message, model))).await
+            let mut way = Way { client: true, pulse: &pulse, stall, strict, refusals: None, news: hearing.as_deref() };
+            way.carry(&mut client_source, &mut provider_sink, |message, out| {
+                let Some(asked) = &mut asked else {
+                    out.extend(message.map(|message| renamed(message, model)));
+                    return Ok(());
+                };
+                let looked = asked.look(message, out);
+                out.iter_mut().for_each(|message| *message = renamed(std::mem::take(message), model));
+                looked.map_err(Box::new)
+            })
+            .await
         } => end,
         end = async {
-            let mut way = Way { client: false, pulse: &pulse, stall };
-            way.carry(&mut provider_source, &mut client_sink, |message| {
+            let mut way = Way { client: false, pulse: &pulse, stall, strict, refusals, news: None };
+            way.carry(&mut provider_source, &mut client_sink, |message, out| {
+                let Some(message) = message else { return Ok(()) };
                 let heard = meter.hear(tap::heard(message.as_bytes()));
                 pulse.answering.store(meter.is_answering(), Ordering::Relaxed);
-                heard.map(|()| message).map_err(Box::new)
+                heard?;
+                match &mut said {
+                    Some(said) => said.look(message, out)?,
+                    None => out.push(message),
+                }
+                Ok(())
             })
             .await
         } => end,
@@ -134,53 +160,85 @@ struct Way<'a> {
     client: bool,
     pulse: &'a Pulse,
     stall: Duration,
+    /// What is no text is not carried: somebody looks at all of it.
+    strict: bool,
+    /// Events of the gateway's own, for the side that is sent to.
+    refusals: Option<Receiver<Utf8Bytes>>,
+    /// What the other direction has learnt may let something go on.
+    news: Option<&'a Hearing>,
+}
+
+/// What a direction has to see to.
+enum Turn {
+    Refusal(Utf8Bytes),
+    News,
+    Message(Option<Result<Message, Fault>>),
+    Ping,
 }
 
 impl Way<'_> {
-    /// Carries messages until there is a reason to end; `look` sees every one, and may change or refuse it.
+    /// Carries messages until there is a reason to end; `look` sees every one (`None`: there is news), and says what is sent
+    /// in its place, also when it ends the session.
     async fn carry<A, B>(
         &mut self,
         from: &mut Source<A>,
         to: &mut Sink<B>,
-        mut look: impl FnMut(Utf8Bytes) -> Result<Utf8Bytes, Box<crate::error::Error>>,
+        mut look: impl FnMut(Option<Utf8Bytes>, &mut Out) -> Result<(), Box<Error>>,
     ) -> End
     where
         A: AsyncRead + AsyncWrite + Unpin,
         B: AsyncRead + AsyncWrite + Unpin,
     {
+        let mut out = Out::new();
         let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let message = tokio::select! {
+            let turn = tokio::select! {
                 biased;
-                message = from.next() => message,
-                _ = pings.tick() => match self.send(to, Message::Ping(Bytes::new())).await {
+                refusal = next(&mut self.refusals) => Turn::Refusal(refusal),
+                () = news(self.news) => Turn::News,
+                message = from.next() => Turn::Message(message),
+                _ = pings.tick() => Turn::Ping,
+            };
+            // Google's API sends its JSON in binary frames.
+            let (looked, binary) = match turn {
+                Turn::Ping => match self.send(to, Message::Ping(Bytes::new())).await {
                     Some(end) => return end,
                     None => continue,
                 },
-            };
-            let out = match message {
-                None => return End::Lost { client: self.client },
-                Some(Err(error)) => return fault(self.client, &error),
-                Some(Ok(Message::Close(frame))) => return End::Closed { by_client: self.client, frame },
-                Some(Ok(Message::Text(text))) => match look(text) {
-                    Ok(text) => Message::Text(text),
-                    Err(error) => return End::Refused(error),
+                Turn::Refusal(text) => match self.send(to, Message::Text(text)).await {
+                    Some(end) => return end,
+                    None => continue,
                 },
-                // Google's API sends its JSON in binary frames.
-                Some(Ok(Message::Binary(bytes))) => match Utf8Bytes::try_from(bytes.clone()).map(&mut look) {
-                    Ok(Ok(text)) => Message::Binary(Bytes::from(text)),
-                    Ok(Err(error)) => return End::Refused(error),
-                    Err(_) => Message::Binary(bytes),
+                Turn::News => (look(None, &mut out), false),
+                Turn::Message(None) => return End::Lost { client: self.client },
+                Turn::Message(Some(Err(error))) => return fault(self.client, &error),
+                Turn::Message(Some(Ok(message))) => match message {
+                    Message::Close(frame) => return End::Closed { by_client: self.client, frame },
+                    Message::Text(text) => (look(Some(text), &mut out), false),
+                    Message::Binary(bytes) => match Utf8Bytes::try_from(bytes.clone()) {
+                        Ok(text) => (look(Some(text), &mut out), true),
+                        Err(_) if self.strict => return unread(self.client),
+                        Err(_) => match self.send(to, Message::Binary(bytes)).await {
+                            Some(end) => return end,
+                            None => continue,
+                        },
+                    },
+                    Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                        self.pulse.heard(self.client, false);
+                        continue;
+                    }
                 },
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
-                    self.pulse.heard(self.client, false);
-                    continue;
-                }
             };
             self.pulse.heard(self.client, true);
-            if let Some(end) = self.send(to, out).await {
-                return end;
+            for text in out.drain(..) {
+                let message = if binary { Message::Binary(Bytes::from(text)) } else { Message::Text(text) };
+                if let Some(end) = self.send(to, message).await {
+                    return end;
+                }
+            }
+            if let Err(error) = looked {
+                return End::Refused(error);
             }
         }
     }
@@ -195,6 +253,29 @@ impl Way<'_> {
             Some(Err(_)) | None => Some(End::Lost { client: !self.client }),
         }
     }
+}
+
+/// The next event of the gateway's own.
+async fn next(refusals: &mut Option<Receiver<Utf8Bytes>>) -> Utf8Bytes {
+    match refusals {
+        Some(refusals) => match refusals.recv().await {
+            Some(refusal) => refusal,
+            None => pending().await,
+        },
+        None => pending().await,
+    }
+}
+
+async fn news(hearing: Option<&Hearing>) {
+    match hearing {
+        Some(hearing) => hearing.changed.notified().await,
+        None => pending().await,
+    }
+}
+
+/// A frame of bytes that nobody can look at.
+fn unread(client: bool) -> End {
+    End::Broken { client, code: CloseCode::Unsupported, reason: "guardrails look at text, and this is none" }
 }
 
 /// Ends a session that is silent, dead or too old, or in the way of a shutdown.

@@ -60,12 +60,16 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
     let held = exchange.snapshot.clone();
     let compiled = held.plans.get(plan as usize);
     if exchange.endpoint.operation.is_session() {
-        if compiled.is_some_and(|plan| plan.unscannable == [Unscannable::Allow; 2]) {
-            return Ok(());
+        if compiled.is_some_and(Plan::is_beyond_sessions) {
+            let text = "The model has guardrails with checks, which cannot be made in a realtime session. Ask for a model \
+                without any.";
+            return Err(Error::new(Code::FeatureUnsupported, text).param("model"));
         }
-        let text =
-            "The model has guardrails, and they cannot look into a realtime session. Ask for a model without any.";
-        return Err(Error::new(Code::FeatureUnsupported, text).param("model"));
+        // Event by event, as long as the session lasts.
+        if !exchange.guards.contains(&plan) {
+            exchange.guards.push(plan);
+        }
+        return Ok(());
     }
     if let Some(plan) = compiled.filter(|plan| plan.unscannable != [Unscannable::Allow; 2]) {
         let body = &exchange.call.body;
@@ -108,9 +112,9 @@ fn owned(exchange: &mut Exchange) -> Result<()> {
             let text = format!("The key needs the guardrail '{name}', which this gateway does not have any more.");
             return Err(Error::new(Code::GuardrailBlocked, text).status(403));
         };
-        let blind = |plan: &Plan| plan.unscannable == [Unscannable::Allow; 2];
-        if exchange.endpoint.operation.is_session() && !exchange.snapshot.plans.get(place as usize).is_some_and(blind) {
-            let text = format!("The key's guardrail '{name}' cannot look into a realtime session.");
+        let plan = exchange.snapshot.plans.get(place as usize);
+        if exchange.endpoint.operation.is_session() && plan.is_some_and(Plan::is_beyond_sessions) {
+            let text = format!("The key's guardrail '{name}' has checks, which cannot be made in a realtime session.");
             return Err(Error::new(Code::EndpointDenied, text));
         }
         // One that the model has, too, has looked already.
@@ -132,8 +136,8 @@ fn planned(exchange: &mut Exchange) -> Result<()> {
         return Ok(());
     };
     let (at, hooks, named) = (plan.place(), step.hooks.clone(), step.guardrails.clone());
-    if exchange.endpoint.operation.is_session() {
-        let text = "The config has guardrails, and they cannot look into a realtime session.";
+    if exchange.endpoint.operation.is_session() && !hooks.is_empty() {
+        let text = "The config has guardrails with checks, which cannot be made in a realtime session.";
         return Err(Error::new(Code::FeatureUnsupported, text).param("config"));
     }
     let checks = exchange.checks.get_or_insert_default();

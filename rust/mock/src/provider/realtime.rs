@@ -76,6 +76,8 @@ struct Told {
     text_bytes: u64,
     audio_bytes: u64,
     responses: u64,
+    /// Sound since the last commit.
+    sound: Vec<u8>,
 }
 
 impl Session {
@@ -173,13 +175,12 @@ impl Session {
                 json!({"type": "conversation.item.added", "previous_item_id": null, "item": event["item"]})
             }
             "input_audio_buffer.append" => {
-                told.audio_bytes +=
-                    STANDARD.decode(event["audio"].as_str().unwrap_or_default()).map_or(0, |sound| sound.len() as u64);
+                let sound = STANDARD.decode(event["audio"].as_str().unwrap_or_default()).unwrap_or_default();
+                told.audio_bytes += sound.len() as u64;
+                told.sound.extend_from_slice(&sound);
                 return None;
             }
-            "input_audio_buffer.commit" => {
-                json!({"type": "input_audio_buffer.committed", "previous_item_id": null, "item_id": "item_mock"})
-            }
+            "input_audio_buffer.commit" => return commit(socket, told).await,
             "response.create" => return self.respond(socket, told).await,
             other => error(&format!("Unknown event '{other}'.")),
         };
@@ -275,6 +276,35 @@ impl Session {
             "output_token_details": {"text_tokens": output - audio_out, "audio_tokens": audio_out},
         })
     }
+}
+
+/// What was appended is an item; where the session asks for it, its words are told: sound that is text speaks it.
+async fn commit<S>(socket: &mut WebSocketStream<S>, told: &mut Told) -> Option<End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let sound = std::mem::take(&mut told.sound);
+    let mut events =
+        vec![json!({"type": "input_audio_buffer.committed", "previous_item_id": null, "item_id": "item_mock"})];
+    if told.session["audio"]["input"]["transcription"].is_object() {
+        let words = String::from_utf8(sound).unwrap_or_default();
+        let place = json!({"item_id": "item_said", "content_index": 0});
+        let kind = "conversation.item.input_audio_transcription";
+        let (first, second) = words.split_at(words.char_indices().nth(words.chars().count() / 2).map_or(0, |at| at.0));
+        for part in [first, second] {
+            events.push(with(&place, &format!("{kind}.delta"), part));
+        }
+        let mut whole = place;
+        whole["type"] = json!(format!("{kind}.completed"));
+        whole["transcript"] = json!(words);
+        events.push(whole);
+    }
+    for event in events {
+        if send(socket, event).await.is_none() {
+            return Some(End::ClientGone);
+        }
+    }
+    None
 }
 
 fn with(place: &Value, kind: &str, delta: &str) -> Value {

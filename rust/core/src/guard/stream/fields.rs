@@ -86,7 +86,10 @@ fn class(kind: &[u8]) -> (Class, bool) {
         | b"response.reasoning_summary_text.done"
         | b"response.function_call_arguments.done"
         | b"response.mcp_call_arguments.done"
-        | b"response.custom_tool_call_input.done" => (Class::Other, true),
+        | b"response.custom_tool_call_input.done"
+        | b"response.text.done"
+        | b"response.audio_transcript.done"
+        | b"response.output_audio_transcript.done" => (Class::Other, true),
         b"response.output_item.done" => (Class::Item, true),
         b"message_delta"
         | b"message-end"
@@ -94,6 +97,7 @@ fn class(kind: &[u8]) -> (Class, bool) {
         | b"message_stop"
         | b"response.completed"
         | b"response.incomplete"
+        | b"response.done"
         | b"response.failed" => (Class::Finish, true),
         _ => (Class::Other, false),
     }

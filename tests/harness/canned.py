@@ -9,12 +9,14 @@ from typing import Self
 
 class CannedProvider:
     """Answers a request whose path begins with `/NAME/` with `answers[NAME]`, then closes the connection
-    unless the name is in `kept`. `requests[NAME]` has the raw requests.
+    unless the name is in `kept`. One in `leaving` hangs up on the second request of a connection.
+    `requests[NAME]` has the raw requests.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
         self.kept: set[str] = set()
+        self.leaving: set[str] = set()
         self.requests: dict[str, list[bytes]] = {}
         outer = self
 
@@ -52,6 +54,7 @@ class CannedProvider:
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(20)
         buffer = bytearray()
+        answered = False
         while True:
             while b"\r\n\r\n" not in buffer:
                 data = connection.recv(65536)
@@ -74,16 +77,19 @@ class CannedProvider:
             del buffer[:length]
             name = head.split(b" ")[1].split(b"/")[1].decode()
             self.requests.setdefault(name, []).append(head + b"\r\n\r\n" + body)
+            if answered and name in self.leaving:
+                return
             connection.sendall(self.answers[name])
-            if name not in self.kept:
+            answered = True
+            if name not in self.kept | self.leaving:
                 return
 
 
 def answer(
     body: bytes, status: str = "200 OK", content_type: str = "application/json", **headers: str
 ) -> bytes:
-    """A well-formed answer."""
-    fields = {"content-type": content_type, "content-length": str(len(body))}
+    """A well-formed answer, after which the connection is closed."""
+    fields = {"content-type": content_type, "content-length": str(len(body)), "connection": "close"}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body

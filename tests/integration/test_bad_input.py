@@ -44,7 +44,9 @@ UPLOADS = ["/v1/images/edits", "/v1/images/variations", "/v1/audio/transcription
 def canned() -> Iterator[CannedProvider]:
     """A provider that takes anything, so that whatever is refused was refused by the gateway."""
     with CannedProvider() as provider:
-        provider.answers["yes"] = answer(b'{"usage":{"prompt_tokens":1,"completion_tokens":1}}')
+        provider.answers["yes"] = answer(
+            b'{"usage":{"prompt_tokens":1,"completion_tokens":1}}', connection="keep-alive"
+        )
         provider.kept.add("yes")
         yield provider
 

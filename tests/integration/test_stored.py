@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model, until
-from tests.harness.canned import CannedProvider
+from tests.harness.canned import CannedProvider, answer
 
 PRICE = {"input_per_million": 1, "output_per_million": 2}
 NATIVE: dict[str, Any] = {
@@ -32,9 +32,9 @@ NATIVE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def canned() -> Iterator[CannedProvider]:
     with CannedProvider() as server:
-        body = json.dumps(NATIVE).encode()
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        server.answers["native"] = server.answers["other"] = head.encode() + body
+        server.answers["native"] = server.answers["other"] = answer(json.dumps(NATIVE).encode())
+        server.answers["leaving"] = answer(json.dumps(NATIVE).encode(), connection="keep-alive")
+        server.leaving.add("leaving")
         yield server
 
 
@@ -55,6 +55,7 @@ def gateway(
             make_deployment(canned.base("native"), weight=1),
             make_deployment(canned.base("other"), weight=1),
         ),
+        make_model("leaving", make_deployment(canned.base("leaving"))),
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
         yield running
@@ -152,6 +153,20 @@ def test_a_restart_forgets_nothing(gateway: Gateway, key: Key) -> None:
     gateway.restart()
     found = gateway.http.get(f"/v1/responses/{made['id']}", headers=key.bearer)
     assert (found.status_code, found.json()) == (200, made)
+
+
+def test_a_connection_that_is_being_closed_costs_no_answer(
+    gateway: Gateway, canned: CannedProvider, key: Key, client: openai.OpenAI
+) -> None:
+    """The provider hangs up on the second request of a connection, as one does whose patience ends just then."""
+    made = client.responses.create(model="leaving", input="x")
+    kept = gateway.http.get(f"/v1/responses/{made.id}/input_items", headers=key.bearer)
+    assert kept.status_code == 200, kept.text
+    seen = canned.requests["leaving"]
+    assert [request.split(b" ", 1)[0] for request in seen] == [b"POST", b"GET", b"GET"]
+    # What costs money is asked twice only where the operator allows retries.
+    refused = gateway.http.post("/v1/responses", json={"model": "leaving", "input": "x"}, headers=key.bearer)
+    assert (refused.status_code, len(seen)) == (502, 4), refused.text
 
 
 def test_a_provider_that_keeps_is_asked_again(

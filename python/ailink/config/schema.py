@@ -84,7 +84,7 @@ class Drain(Strict, frozen=True, kw_only=True):
 class Ledger(Strict, frozen=True, kw_only=True):
     """The spool of accounting records on disk."""
 
-    segment_slots: Annotated[int, Meta(ge=256, le=1_048_576)] = 8_192
+    segment_slots: Annotated[int, Meta(ge=256, le=1_048_576)] = 4_096
     """Records in one file of the spool."""
     max_bytes: Size = Size(1024 * 1024 * 1024)
     """Of all files; when they are full requests are refused."""

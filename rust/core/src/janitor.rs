@@ -158,6 +158,7 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
         tokio::select! {
             () = changed => {}
             () = tokio::time::sleep(TICK) => {
+                shard.alarms.ring();
                 shortest = shortest.min(asleep.elapsed().saturating_sub(TICK));
                 if known >= Phase::Draining {
                     registry.announce(known);

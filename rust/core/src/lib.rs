@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod aead;
+pub mod alarms;
 pub mod approval;
 mod arrival;
 pub mod batch;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::alarms::Alarms;
 use crate::batch::Holds;
 use crate::decision::Decisions;
 use crate::event::Events;
@@ -117,6 +118,7 @@ pub struct Shard {
     pub bounds: Bounds,
     pub decisions: Decisions,
     pub pressure: Pressure,
+    pub alarms: Alarms,
     pub cache: crate::cache::count::Table,
     snapshot: ArcSwap<Arc<Snapshot>>,
     writer: Mutex<spool::Writer>,
@@ -148,6 +150,7 @@ impl Shard {
             bounds,
             decisions: Decisions::default(),
             pressure: Pressure::default(),
+            alarms: Alarms::default(),
             cache: crate::cache::count::Table::default(),
             snapshot: ArcSwap::from_pointee(Arc::new(Snapshot::empty())),
             writer: Mutex::new(writer),

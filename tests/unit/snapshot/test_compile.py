@@ -251,7 +251,7 @@ def test_options_from_defaults(config):
         "drain": {"delay_ms": 0, "timeout_ms": 600_000},
         "trusted_proxies": [],
         "shared_limits": False,
-        "ledger": {"segment_slots": 8_192, "max_bytes": 2**30, "flush_ms": 250},
+        "ledger": {"segment_slots": 4_096, "max_bytes": 2**30, "flush_ms": 250},
     }
 
 

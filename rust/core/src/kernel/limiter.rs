@@ -3,7 +3,7 @@
 //! While nobody is held back, the time to the first byte is what it takes at ease: the baseline. When requests use up what is
 //! allowed, the limit grows as long as the latency stays near the baseline, and shrinks in proportion when it does not (the
 //! gradient of Netflix's concurrency-limits). A load that never lets up hides the baseline, so from time to time the limit is
-//! halved for a moment and the baseline measured again, as BBR does for round trips. Streams and whole answers have baselines
+//! lowered for a moment and the baseline measured again, as BBR does for round trips. Streams and whole answers have baselines
 //! of their own: their first bytes mean different things.
 //!
 //! All of it is atomics. A request that meets no congestion costs two loads at its start and three additions at its end.
@@ -182,7 +182,7 @@ impl Limiter {
         if probing {
             if ratio * 100 < BETTER * 1_000 && limit > least {
                 self.probe_at.store(now, Relaxed);
-                return set(limit / 2);
+                return set(probed(limit));
             }
             set(self.saved.swap(0, Relaxed));
             self.measured_at.store(now, Relaxed);
@@ -194,7 +194,7 @@ impl Limiter {
         } else if now.saturating_sub(self.measured_at.load(Relaxed)) > FRESH_NS || self.measured_at.load(Relaxed) == 0 {
             self.probe_at.store(now, Relaxed);
             self.saved.store(limit, Relaxed);
-            set(limit / 2);
+            set(probed(limit));
         } else {
             let allowed = 1_000 + u64::from(settings.tolerance) * 10;
             if ratio > allowed {
@@ -208,6 +208,12 @@ impl Limiter {
             }
         }
     }
+}
+
+/// The limit a probe goes down to: below what the latency that is tolerated lets it be too high by, and no further, since
+/// places stay empty meanwhile.
+fn probed(limit: u32) -> u32 {
+    limit - limit.div_ceil(4)
 }
 
 #[cfg(test)]

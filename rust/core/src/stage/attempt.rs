@@ -81,6 +81,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
                 exchange.answer = Some(answer);
                 return Ok(Flow::Next);
             }
+            Err(Failed::Attempt(failed)) if failed.stale => continue,
             Err(Failed::Attempt(failed)) => {
                 let class = failed.class;
                 let another = another_key(deployment, class);

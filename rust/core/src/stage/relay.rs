@@ -197,6 +197,9 @@ enum Whole {
 }
 
 async fn read_whole(exchange: &Exchange, answer: &mut Answer, longest: usize) -> Result<Whole, (Outcome, Error)> {
+    if answer.head.body.is_end() && answer.inflate.is_none() {
+        return Ok(Whole::Complete(std::mem::take(&mut answer.begun)));
+    }
     let Some(deployment) = exchange.deployment(answer.deployment) else {
         return Err((Outcome::InvalidResponse, Error::new(Code::Internal, "the deployment is not in the snapshot")));
     };

@@ -200,6 +200,16 @@ impl Conn {
         }
     }
 
+    /// Takes what of the body came with the head; true when that was all of it, as with most short answers.
+    pub fn came_whole(&mut self, decoder: &mut BodyDecoder, body: &mut Bytes) -> bool {
+        if decoder.remaining() == Some(self.buffer.len() as u64)
+            && let Ok(Frame::Data(data)) = decoder.decode(&mut self.buffer)
+        {
+            *body = data;
+        }
+        decoder.is_end()
+    }
+
     /// Ready as soon as the peer closes or answers; used to notice it while a request body is still being sent.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.buffer.reserve(self.room);

@@ -58,6 +58,13 @@ impl Pool {
         }
     }
 
+    /// Drops the connections of `thread`.
+    pub fn forget(&self, thread: usize) {
+        if let Some(idle) = self.threads.get(thread) {
+            idle.lock().clear();
+        }
+    }
+
     /// Drops the connections of `thread` that were idle for too long or closed by the peer; gives the others' memory back.
     pub fn sweep(&self, thread: usize, max_idle: Duration) {
         let now = coarse_ns();

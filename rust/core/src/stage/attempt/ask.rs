@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::connect::connect;
-use super::failed::Failed;
+use super::failed::{Failed, Failure};
 use super::prepare::prepare;
 use super::prompt_cache;
 use super::refusal::judge;
@@ -130,12 +130,23 @@ pub async fn ask(
             judge(exchange, deployment, answer).await
         }
         Err(error) => {
+            let stale = conn.reused && is_harmless(exchange, &error);
+            if stale {
+                // Those that rested with it are no fresher, so the next one is new.
+                deployment.state.pool.forget(exchange.shard.index);
+            }
             let (outcome, error) = broken(deployment, &error);
             attempt.close(Ending::Unanswered { outcome }, exchange.overhead(now), now);
             let class = if outcome == Outcome::Timeout { Class::Timeout } else { Class::Connection };
-            Err(Failed::attempt(error, class))
+            Err(Failed::Attempt(Failure { error, class, wait: None, stale }))
         }
     }
+}
+
+/// The connection was lost before an answer, and to ask once more does nothing twice.
+fn is_harmless(exchange: &Exchange, waited: &Waited) -> bool {
+    let Waited::Io(IoError::Lost { written, seen: false, .. }) = waited else { return false };
+    !written || exchange.object.as_ref().is_some_and(|object| object.method.is_idempotent())
 }
 
 /// What is left of a provider's rate limits, as OpenAI, Azure, Anthropic and those like them say it.
@@ -202,18 +213,17 @@ async fn converse(
     let total = deployment.timeouts.total.saturating_sub(now - exchange.started);
     let wanted = exchange.plan.as_ref().and_then(|plan| plan.step()?.timeout).unwrap_or(total);
     let limit = deployment.timeouts.first_byte.min(total).min(wanted);
-    let received = tokio::time::timeout(limit, async {
+    let received = exchange.shard.alarms.within(now, limit, async {
         let complete = conn.send(&Outgoing { parts }).await?;
         let mut head = conn.head(exchange.endpoint.operation.is_session()).await?;
         // A provider that answered before it read everything will not find the next request where it looks.
         head.keep_alive &= complete;
         Ok(head)
-    })
-    .await;
-    match received {
-        Ok(Ok(head)) => Ok(head),
-        Ok(Err(error)) => Err(Waited::Io(error)),
-        Err(_) => Err(Waited::TooLong(limit)),
+    });
+    match received.await {
+        Some(Ok(head)) => Ok(head),
+        Some(Err(error)) => Err(Waited::Io(error)),
+        None => Err(Waited::TooLong(limit)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
-use super::failed::{Failed, Failure};
+use super::failed::Failed;
 use crate::account::Ending;
 use crate::dialect::{self, Format, Tap};
 use crate::endpoint::Dialect;
@@ -50,6 +50,11 @@ pub async fn begin(
     mut answer: Box<Answer>,
 ) -> Result<Box<Answer>, Failed> {
     let begun = match until(exchange, &answer) {
+        Until::End(_) if answer.conn.came_whole(&mut answer.head.body, &mut answer.begun) => {
+            let at = answer.received;
+            answer.attempt.begun(at);
+            return Ok(answer);
+        }
         Until::Nothing => Begun::Enough,
         Until::End(longest) => whole(exchange, deployment, &mut answer, longest).await,
         Until::Event(watch) => event(exchange, deployment, &mut answer, watch).await,
@@ -65,7 +70,7 @@ pub async fn begin(
         Begun::Broken(outcome, error, class) => {
             let status = answer.head.status.as_u16();
             answer.attempt.close(Ending::Estimated { status, outcome }, exchange.overhead(now), now);
-            Err(Failed::Attempt(Failure { error, class, wait: None }))
+            Err(Failed::attempt(error, class))
         }
     }
 }

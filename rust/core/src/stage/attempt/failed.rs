@@ -23,10 +23,12 @@ pub struct Failure {
     pub class: Class,
     /// The provider asked for this much patience.
     pub wait: Option<Duration>,
+    /// It went over a connection that the provider was just closing: asking again is no retry.
+    pub stale: bool,
 }
 
 impl Failed {
     pub fn attempt(error: Error, class: Class) -> Self {
-        Failed::Attempt(Failure { error, class, wait: None })
+        Failed::Attempt(Failure { error, class, wait: None, stale: false })
     }
 }

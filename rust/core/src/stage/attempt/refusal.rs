@@ -54,7 +54,7 @@ async fn refused(exchange: &mut Exchange, deployment: &Deployment, mut answer: B
     }
     let class = own.unwrap_or_else(|| class_of(status.as_u16(), &body));
     let error = passed_on(exchange, deployment, status, &body, wait);
-    Failed::Attempt(Failure { error, class, wait })
+    Failed::Attempt(Failure { error, class, wait, stale: false })
 }
 
 /// The body of a refusal, as far as it comes within bounds.

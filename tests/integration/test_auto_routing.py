@@ -130,7 +130,8 @@ def test_feedback_is_for_ones_own_requests(gateway: Gateway, key: Key) -> None:
 
 
 def test_train_promote_try_and_take_back(gateway: Gateway, key: Key, tmp_path: Path) -> None:
-    file = router_set.write(tmp_path / "set.jsonl", 1_200)
+    # Enough neighbours to be asked off the threads that carry requests.
+    file = router_set.write(tmp_path / "set.jsonl", 1_400)
     for kind in ("knn", "svm"):
         told = json.loads(cli_json(gateway, "train", "learned", "--kind", kind, "--data", str(file)))
         assert told["quality"] >= 0.95, told

@@ -100,6 +100,8 @@ class TriedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     organization: str | None = None
     tags: list[str] = []
     estimated_cost: float | None = None
+    budget_left: float | None = None
+    budget_left_percent: float | None = None
     response: dict[str, Any] | None = None
     response_status: int = 200
 
@@ -322,6 +324,8 @@ def _scene(services: Services, request: TriedRequest) -> str:
         "organization": request.organization,
         "tags": request.tags,
         "estimated_cost": request.estimated_cost,
+        "budget_left": request.budget_left,
+        "budget_left_percent": request.budget_left_percent,
     }
     return json.dumps(
         {

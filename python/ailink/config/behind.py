@@ -46,6 +46,7 @@ def _named(config: Config) -> Iterator[str]:
             model.context_window_fallbacks,
             model.content_policy_fallbacks,
             model.rate_limit_fallbacks,
+            model.cost_fallbacks,
             () if model.auto is None else model.auto.models,
             () if model.replacement is None else (model.replacement,),
         ):

@@ -40,6 +40,7 @@ _FALLBACKS: Final = (
     "context_window_fallbacks",
     "content_policy_fallbacks",
     "rate_limit_fallbacks",
+    "cost_fallbacks",
 )
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from ailink.config.section import Strict
-from ailink.config.units import Duration, Tree
+from ailink.config.units import Duration, PicoUsd, Tree
 
 _Times = Annotated[int, Meta(ge=0, le=10)]
 _Percent = Annotated[int, Meta(ge=0, le=100)]
@@ -254,6 +254,8 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     """Whether all others are never asked."""
     too_long: Literal["ask", "refuse"] | None = None
     """What becomes of a prompt that looks longer than any deployment takes and has no fallback."""
+    max_cost: PicoUsd | None = None
+    """US dollars that one request may come to by estimate; dearer deployments are left out."""
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     overload: Overload = Overload()

@@ -314,6 +314,8 @@ class Model(Strict, frozen=True, kw_only=True):
     """Instead of `fallbacks` when the provider's filter refused."""
     rate_limit_fallbacks: tuple[str, ...] = ()
     """Instead of `fallbacks` when the providers' rate limits are reached."""
+    cost_fallbacks: tuple[str, ...] = ()
+    """Asked when a request may cost more than is left of a budget, or than `routing.max_cost`."""
     replacement: _Name | None = None
     """The model that is asked in its place from the day behind the one on which its provider ends it."""
     timeouts: Timeouts = Timeouts()

@@ -408,6 +408,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     translation: Literal["equal", "last", "never"]
     match_all_tags: bool
     refuses_long: bool
+    max_cost_pico: int | None
     retries: Retries
     backoff_ms: int
     backoff_max_ms: int
@@ -419,6 +420,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     context_window_fallbacks: list[str]
     content_policy_fallbacks: list[str]
     rate_limit_fallbacks: list[str]
+    cost_fallbacks: list[str]
 
 
 class ModelInfo(_Wire, frozen=True, kw_only=True):

@@ -17,9 +17,11 @@ def passes(wildcard: wire.Wildcard) -> wire.Wildcard:
         conditions=[],
         mirror=None,
         hedge=None,
+        max_cost_pico=None,
         context_window_fallbacks=[],
         content_policy_fallbacks=[],
         rate_limit_fallbacks=[],
+        cost_fallbacks=[],
     )
     return msgspec.structs.replace(
         wildcard,

@@ -42,6 +42,7 @@ def compile_routing(
         translation=own("translation"),
         match_all_tags=own("tags") == "all",
         refuses_long=own("too_long") == "refuse",
+        max_cost_pico=None if own("max_cost") is None else int(own("max_cost")),
         retries=wire.Retries(**{name: times(name) for name in wire.Retries.__struct_fields__}),
         backoff_ms=int(retry("backoff")),
         backoff_max_ms=int(retry("backoff_max")),
@@ -66,6 +67,7 @@ def compile_routing(
         context_window_fallbacks=names(model.context_window_fallbacks),
         content_policy_fallbacks=names(model.content_policy_fallbacks),
         rate_limit_fallbacks=names(model.rate_limit_fallbacks),
+        cost_fallbacks=names(model.cost_fallbacks),
     )
 
 

@@ -49,6 +49,8 @@ pub enum Unable {
     MaxOutput,
     Region,
     Quota,
+    /// It is dearer than the model's `max_cost`.
+    Cost,
 }
 
 impl Unable {
@@ -60,6 +62,7 @@ impl Unable {
             Unable::MaxOutput => "max_output".to_string(),
             Unable::Region => "region".to_string(),
             Unable::Quota => "quota".to_string(),
+            Unable::Cost => "cost".to_string(),
         }
     }
 }

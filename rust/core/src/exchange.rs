@@ -21,8 +21,7 @@ use crate::decision::Decision;
 use crate::dialect::Format;
 use crate::endpoint::{Dialect, Endpoint, Operation};
 use crate::error::Error;
-use crate::guard::checks::Checks;
-use crate::guard::vault::Tokens;
+use crate::guard::{checks::Checks, vault::Tokens};
 use crate::hold::Extra;
 use crate::invoke::Chunks;
 use crate::kernel::tokens::Encoding;
@@ -33,11 +32,8 @@ pub use crate::request_id::RequestId;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
 use crate::spool::Intent;
-use crate::stage::exhausted::Turn;
-use crate::stage::reserve::Reservation;
-use crate::state::draw::Quotas;
-use crate::state::keys::Key;
-use crate::state::rules::Now;
+use crate::stage::{exhausted::Turn, reserve::Reservation, route::auto::Look};
+use crate::state::{draw::Quotas, keys::Key, rules::Now};
 use crate::stored::{Kept, Object};
 use crate::upstream::Conn;
 use crate::wire::encoding::Inflate;
@@ -212,6 +208,8 @@ pub struct Exchange {
     // route
     /// The boundaries it keeps within, once asked.
     pub bounds: Option<u64>,
+    /// What a router is asked, while that takes long.
+    pub look: Option<Box<Look>>,
     /// The model that is asked too, and whose answer nobody gets.
     pub mirror: Option<Box<Mirror>>,
     pub candidates: SmallVec<[u32; 8]>,
@@ -322,6 +320,7 @@ impl Exchange {
             object: None,
             provider: None,
             bounds: None,
+            look: None,
             mirror: None,
             candidates: SmallVec::new(),
             unavailable: None,

@@ -29,6 +29,14 @@ models:
         ("routing: {retry: {rate_limits: 1}}", "routing.retry.rate_limits", "did you mean `rate_limit`"),
         ("routing: {default_fallbacks: [nobody]}", "routing.default_fallbacks[0]", "unknown model"),
         (MODELS % "context_window_fallbacks: [b]", "models[1].context_window_fallbacks[0]", "circle"),
+        (
+            (
+                "models: [{name: a, deployments: [{provider: mock}], cost_fallbacks: [b]},"
+                " {name: b, deployments: [{provider: mock}], cost_fallbacks: [a]}]"
+            ),
+            "models[1].cost_fallbacks[0]",
+            "circle",
+        ),
         (MODELS % "content_policy_fallbacks: [c]", "models[0].content_policy_fallbacks[0]", "unknown model"),
         (MODELS % "routing: {retry: {timeout: 11}}", "models[0].routing.retry.timeout", "10"),
         ("models: [{name: a, deployments: []}]", "models[0].deployments", "no deployment"),

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::exchange::Exchange;
 use crate::kernel::condition::{Fact, Field, Holder, Metric};
 use crate::kernel::cost::{Usage, cost};
+use crate::snapshot::Deployment;
 use crate::state::keys::{Key, Role};
+use crate::state::scope::Aim;
 use crate::state::subject::Subject;
 use crate::state::subjects::Kind;
 use crate::tags;
@@ -27,6 +29,8 @@ pub struct Told {
     pub organization: Option<String>,
     pub tags: Vec<String>,
     pub estimated_cost: Option<f64>,
+    pub budget_left: Option<f64>,
+    pub budget_left_percent: Option<f64>,
 }
 
 /// Where identity comes from.
@@ -116,6 +120,8 @@ fn caller<'e>(exchange: &'e Exchange, field: &Field, wall_us: i64) -> Fact<'e> {
             many(tags)
         }
         Field::EstimatedCost => estimate(exchange).map_or(Fact::Missing, Fact::Number),
+        Field::BudgetLeft => budget(exchange).map_or(Fact::Missing, |(left, _)| Fact::Number(left)),
+        Field::BudgetLeftPercent => budget(exchange).map_or(Fact::Missing, |(_, percent)| Fact::Number(percent)),
         Field::History(holder, metric, window_ms) => {
             let Some(subject) = holder.behind(exchange) else { return Fact::Missing };
             Fact::Number(history(subject, *metric, *window_ms, wall_us))
@@ -130,11 +136,32 @@ pub fn history(subject: &Subject, metric: Metric, window_ms: u64, _wall_us: i64)
     if metric == Metric::Spend { used as f64 * PICO } else { used as f64 }
 }
 
+/// What is left of the budget of whose the request is that has least left: US dollars, and in a hundred parts of it. Budgets
+/// for some providers alone are asked when one is chosen.
+fn budget(exchange: &Exchange) -> Option<(f64, f64)> {
+    let aim = Aim {
+        model: exchange.model().map_or("", |model| &model.name),
+        endpoint: exchange.endpoint.operation.name(),
+        provider: "",
+    };
+    let now = exchange.now();
+    let own = exchange.key.iter().flat_map(|key| key.subjects.iter());
+    let budgets = own.chain(exchange.extra.iter()).filter_map(|subject| subject.budget(&aim, now));
+    let (left, limit) = budgets.min_by_key(|(left, _)| *left)?;
+    let percent = if limit == 0 { 0.0 } else { left as f64 / limit as f64 * 100.0 };
+    Some((left as f64 * PICO, percent))
+}
+
 /// What the request may come to at the model's first deployment with a price, US dollars.
 pub fn estimate(exchange: &Exchange) -> Option<f64> {
     let model = exchange.model()?;
     let mut places = model.deployments.iter().filter_map(|index| exchange.deployment(*index));
-    let (deployment, price) = places.find_map(|place| Some((place, place.price.as_deref()?)))?;
+    places.find_map(|place| estimate_at(exchange, place)).map(|pico| pico as f64 * PICO)
+}
+
+/// What the request may come to at a deployment, pico-USD; None without a price.
+pub fn estimate_at(exchange: &Exchange, deployment: &Deployment) -> Option<i64> {
+    let price = deployment.price.as_deref()?;
     let call = &exchange.call;
     let output = if exchange.endpoint.operation.generates() {
         let known = Some(u64::from(deployment.max_output)).filter(|most| *most > 0).unwrap_or(u64::MAX);
@@ -144,7 +171,7 @@ pub fn estimate(exchange: &Exchange) -> Option<f64> {
         0
     };
     let usage = Usage { input: u64::from(call.est_input), output, ..Usage::default() };
-    cost(price, &usage).map(|pico| pico as f64 * PICO)
+    cost(price, &usage)
 }
 
 fn of_told<'t>(told: &'t Told, field: &Field) -> Fact<'t> {
@@ -163,6 +190,8 @@ fn of_told<'t>(told: &'t Told, field: &Field) -> Fact<'t> {
         }),
         Field::Tags => many(told.tags.clone()),
         Field::EstimatedCost => told.estimated_cost.map_or(Fact::Missing, Fact::Number),
+        Field::BudgetLeft => told.budget_left.map_or(Fact::Missing, Fact::Number),
+        Field::BudgetLeftPercent => told.budget_left_percent.map_or(Fact::Missing, Fact::Number),
         // Nothing is counted in a trial.
         Field::History(..) => Fact::Number(0.0),
         _ => Fact::Missing,
@@ -177,6 +206,7 @@ pub fn identity_of(exchange: &Exchange) -> Told {
     tags.extend(exchange.tags.iter().cloned());
     tags.sort_unstable();
     tags.dedup();
+    let (budget_left, budget_left_percent) = budget(exchange).unzip();
     Told {
         key_id: Some(key.id.to_string()),
         key_alias: key.alias.as_deref().map(str::to_string),
@@ -186,5 +216,7 @@ pub fn identity_of(exchange: &Exchange) -> Told {
         organization: id(Holder::Organization),
         tags,
         estimated_cost: estimate(exchange),
+        budget_left,
+        budget_left_percent,
     }
 }

@@ -19,6 +19,8 @@ pub use identity::{Told, Who, history, identity_of};
 use crate::exchange::Exchange;
 use crate::kernel::civil::{self, Offsets};
 use crate::kernel::condition::{Fact, Facts, Field, Holder, fact_at};
+use crate::kernel::language;
+use crate::prompt;
 use crate::state::sessions;
 use crate::wire::json::{self, Kind};
 
@@ -79,6 +81,7 @@ pub struct RequestFacts<'e> {
     metadata: OnceCell<Map<String, Value>>,
     answer: OnceCell<Value>,
     calls: OnceCell<Vec<tools::Call>>,
+    language: OnceCell<Option<&'static str>>,
 }
 
 impl<'e> RequestFacts<'e> {
@@ -93,6 +96,7 @@ impl<'e> RequestFacts<'e> {
             metadata: OnceCell::new(),
             answer: OnceCell::new(),
             calls: OnceCell::new(),
+            language: OnceCell::new(),
         }
     }
 
@@ -147,6 +151,10 @@ impl<'e> RequestFacts<'e> {
             };
         }
         found
+    }
+
+    fn language(&self) -> Option<&'static str> {
+        *self.language.get_or_init(|| language::of(&String::from_utf8_lossy(&prompt::read(self.scene.body).text)))
     }
 
     fn calls(&self) -> &[tools::Call] {
@@ -299,6 +307,7 @@ impl Facts for RequestFacts<'_> {
             }
             Field::MaxTokens => scene.max_output.map_or(Fact::Missing, |tokens| Fact::Number(tokens as f64)),
             Field::Modality => text(self.modality()),
+            Field::Language => self.language().map_or(Fact::Missing, text),
             Field::User => self.param(&["user".to_string()]),
             Field::Ip => scene.ip.map_or(Fact::Missing, |ip| Fact::Text(Cow::Owned(ip.to_string()))),
             Field::Tools => {
@@ -325,6 +334,8 @@ impl Facts for RequestFacts<'_> {
             | Field::OwnerAlias(_)
             | Field::Tags
             | Field::EstimatedCost
+            | Field::BudgetLeft
+            | Field::BudgetLeftPercent
             | Field::History(..) => scene.who.fact(field, scene.wall_us),
             Field::Hour(_)
             | Field::Minute(_)

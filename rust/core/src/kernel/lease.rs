@@ -74,6 +74,12 @@ impl Lease {
         Err(Lack::Short { ask: !std::mem::replace(&mut self.queued, true), left })
     }
 
+    /// What is left here, once nobody else has any more.
+    pub fn last(&mut self, (period, taken): (u64, u64), now_ns: u64) -> Option<u64> {
+        self.see(period);
+        (now_ns < self.exhausted_ns).then(|| self.granted.saturating_sub(taken))
+    }
+
     /// Something was taken, `taken` now in all. True: more should be asked for, ahead of need.
     pub fn took(&mut self, (period, taken): (u64, u64), now_ns: u64) -> bool {
         self.see(period);

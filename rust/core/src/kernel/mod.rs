@@ -10,6 +10,7 @@ pub mod cost;
 pub mod ewma;
 pub mod failure;
 pub mod features;
+pub mod language;
 pub mod lease;
 pub mod limiter;
 pub mod nearest;

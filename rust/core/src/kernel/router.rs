@@ -59,6 +59,14 @@ impl Router {
         }
     }
 
+    /// How much there is to read for an estimate, in vectors.
+    pub fn work(&self) -> usize {
+        match &self.kind {
+            Kind::Knn(knn) => knn.vectors.len(),
+            Kind::Svm { .. } | Kind::LinUcb(_) | Kind::Thompson(_) => 0,
+        }
+    }
+
     /// What each candidate would be worth for a prompt. Bandits add what there is to learn, with `random` in [0, 1).
     pub fn estimates(&self, features: &Features, random: &mut dyn FnMut() -> f32) -> Estimates {
         match &self.kind {

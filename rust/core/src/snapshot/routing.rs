@@ -56,6 +56,7 @@ pub struct Fallbacks {
     pub context_window: Vec<u32>,
     pub content_policy: Vec<u32>,
     pub rate_limit: Vec<u32>,
+    pub cost: Vec<u32>,
 }
 
 /// How a deployment is chosen.
@@ -203,6 +204,8 @@ pub struct Routing {
     pub choosy: bool,
     /// A prompt that is too long for all deployments is refused.
     pub refuses_long: bool,
+    /// Most that a request may come to by estimate, pico-USD.
+    pub max_cost: Option<i64>,
     /// How many of its deployments spill.
     pub spills: usize,
     pub retries: Retries,
@@ -258,8 +261,9 @@ pub fn compile(
         },
         match_all_tags: routing.match_all_tags,
         has_default_tag: group.clone().any(|deployment| deployment.tags.iter().any(|tag| **tag == *"default")),
-        choosy: routing.refuses_long || choosy(&mut group.clone()),
+        choosy: routing.refuses_long || routing.max_cost_pico.is_some() || choosy(&mut group.clone()),
         refuses_long: routing.refuses_long,
+        max_cost: routing.max_cost_pico,
         spills: group.clone().filter(|deployment| deployment.spills).count(),
         tagged: group.any(|deployment| !deployment.tags.is_empty()),
         retries: Retries([
@@ -299,6 +303,7 @@ pub fn compile(
             context_window: models(&routing.context_window_fallbacks)?,
             content_policy: models(&routing.content_policy_fallbacks)?,
             rate_limit: models(&routing.rate_limit_fallbacks)?,
+            cost: models(&routing.cost_fallbacks)?,
         },
         mirror: routing.mirror.as_ref().map(|wire| mirror(wire, names)).transpose().map_err(fail)?,
         hedge: routing.hedge.filter(|hedge| hedge.percent > 0 && model.deployments.len() > 1).map(|hedge| Hedge {

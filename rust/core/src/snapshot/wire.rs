@@ -341,6 +341,8 @@ pub struct Routing {
     pub match_all_tags: bool,
     /// A prompt that is too long for all deployments is refused without asking one.
     pub refuses_long: bool,
+    /// Most that a request may come to by estimate.
+    pub max_cost_pico: Option<i64>,
     pub retries: Retries,
     pub backoff_ms: u64,
     pub backoff_max_ms: u64,
@@ -352,6 +354,7 @@ pub struct Routing {
     pub context_window_fallbacks: Vec<String>,
     pub content_policy_fallbacks: Vec<String>,
     pub rate_limit_fallbacks: Vec<String>,
+    pub cost_fallbacks: Vec<String>,
 }
 
 /// What is known about a model, for the list of models.

@@ -26,7 +26,7 @@ use crate::snapshot::Deployment;
 use crate::state::deployments::InFlight;
 use ask::ask;
 use failed::{Failed, Failure};
-pub use fallback::fall_back;
+pub use fallback::{Why, fall_back};
 pub use queue::priority;
 use retry::{Turn, may_retry};
 
@@ -124,7 +124,11 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     }
     let class = failure.as_ref().map(|failure| failure.class);
     let error = failure.map(|failure| failure.error).or(unavailable);
-    fall_back(exchange, class, error.unwrap_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked.")))
+    fall_back(
+        exchange,
+        class.into(),
+        error.unwrap_or_else(|| Error::new(Code::NoDeployment, "No deployment could be asked.")),
+    )
 }
 
 /// Whether the deployment has another credential than the one that was refused or limited.

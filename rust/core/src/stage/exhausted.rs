@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::{fall_back, priority};
+use super::attempt::{Why, fall_back, priority};
 use super::{Flow, Wait};
 use crate::error::Result;
 use crate::exchange::Exchange;
@@ -12,7 +12,7 @@ use crate::kernel::failure::Class;
 use crate::refusal;
 use crate::state::draw::Refused;
 use crate::state::line::Rank;
-use crate::state::rules::{Exhausted, Rule, are_ranked};
+use crate::state::rules::{Exhausted, Metric, Rule, are_ranked};
 
 /// The first in line looks again after so long, for what others give back: places in flight, reservations.
 const GLANCE: Duration = Duration::from_millis(10);
@@ -59,14 +59,10 @@ pub fn rank(exchange: &Exchange) -> Rank {
 pub fn instead(exchange: &mut Exchange, refused: &Refused) -> Result<Flow> {
     let error = |exchange: &Exchange| refusal::error(refused, exchange.snapshot.settings.budget_status);
     match &refused.rule.row.on_exhausted {
+        // A cheaper model may do with what is left.
+        _ if refused.rule.row.metric == Metric::Spend && has_cheaper(exchange) => another(exchange, Why::Cost, refused),
         Exhausted::Refuse | Exhausted::Throttle { .. } => Err(error(exchange)),
-        Exhausted::Fallback => {
-            if let Some(index) = exchange.model.filter(|index| !exchange.visited.contains(index)) {
-                exchange.visited.push(index);
-            }
-            let error = error(exchange);
-            fall_back(exchange, Some(Class::RateLimit), error)
-        }
+        Exhausted::Fallback => another(exchange, Why::Failure(Class::RateLimit), refused),
         Exhausted::Queue { wait_ms, most } => {
             if queue(exchange, refused, Duration::from_millis(*wait_ms), *most) {
                 return Ok(Flow::Wait(Wait::Turn));
@@ -75,6 +71,18 @@ pub fn instead(exchange: &mut Exchange, refused: &Refused) -> Result<Flow> {
             Err(error(exchange))
         }
     }
+}
+
+fn has_cheaper(exchange: &Exchange) -> bool {
+    exchange.model().is_some_and(|model| !model.routing.fallbacks.cost.is_empty())
+}
+
+fn another(exchange: &mut Exchange, why: Why, refused: &Refused) -> Result<Flow> {
+    if let Some(index) = exchange.model.filter(|index| !exchange.visited.contains(index)) {
+        exchange.visited.push(index);
+    }
+    let error = refusal::error(refused, exchange.snapshot.settings.budget_status);
+    fall_back(exchange, why, error)
 }
 
 /// Joins the line or stays in it; false when that does not help.

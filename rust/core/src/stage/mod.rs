@@ -49,6 +49,8 @@ pub enum Wait {
     Count(u32),
     /// More of a limit that several nodes share.
     Share,
+    /// What a trained router says of it.
+    Router,
     /// Its turn at a limit without room, or until it is due.
     Turn,
     /// What a policy asks for: a pause, a verdict.
@@ -124,6 +126,7 @@ pub async fn wait(exchange: &mut Exchange, wait: Wait) -> Result<()> {
     match wait {
         Wait::Count(deployment) => count::run(exchange, deployment).await,
         Wait::Share => share::run(exchange).await,
+        Wait::Router => route::auto::wait(exchange).await,
         Wait::Turn => exhausted::wait(exchange).await,
         Wait::Policy => inspect::wait(exchange).await?,
         Wait::Checks => Box::pin(checks::wait(exchange)).await?,

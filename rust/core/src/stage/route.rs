@@ -2,7 +2,7 @@
 //! are healthy, ordered by the model's strategy.
 
 mod able;
-mod auto;
+pub mod auto;
 mod bounded;
 mod mirrored;
 mod score;
@@ -14,7 +14,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
 use smallvec::SmallVec;
 
-use super::{Flow, Stage};
+use super::{Flow, Stage, Wait};
 use crate::body::Body;
 use crate::clock::{monotonic_ns, ns_at};
 use crate::decision::Dropped;
@@ -149,7 +149,19 @@ fn redirected(exchange: &Exchange, model: &Model) -> Option<String> {
 
 /// Hands the request to the model that suits it.
 fn auto(exchange: &mut Exchange, model: &Model, rules: &crate::snapshot::auto::Auto) -> Result<Flow> {
-    let Some(chosen) = auto::choose(exchange, model, rules) else {
+    let look = match exchange.look.take() {
+        Some(look) => *look,
+        None => {
+            let look = auto::look(exchange, rules);
+            if look.takes_long(rules) {
+                exchange.visited.pop();
+                exchange.look = Some(Box::new(look));
+                return Ok(Flow::Wait(Wait::Router));
+            }
+            look.asked(rules)
+        }
+    };
+    let Some(chosen) = auto::choose(exchange, model, rules, &look) else {
         let text = format!("The key may use none of the models that '{}' stands for.", model.name);
         return Err(Error::new(Code::ModelDenied, text).param("model"));
     };

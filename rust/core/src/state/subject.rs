@@ -11,6 +11,7 @@ use super::draw::Granted;
 use super::leases::{Leases, Standing, Which};
 use super::parts::Template;
 use super::rules::{Amounts, Count, LimitRule, Metric, Now, Rule};
+use super::scope::Aim;
 use super::subjects::Kind;
 use crate::clock::monotonic_ns;
 use crate::kernel::condition::Metric as History;
@@ -257,6 +258,25 @@ impl Subject {
     pub fn usage(&self, now: Now) -> Vec<(LimitRule, u64)> {
         let mut cell = self.cell.lock();
         cell.meters.iter_mut().map(|meter| (meter.rule.row.clone(), meter.count.used(now))).collect()
+    }
+
+    /// What is left of its budget with the least left, and the budget, pico-USD. What is only told is none. Where nodes share
+    /// it, others' spending is known once the limit is reached.
+    pub fn budget(&self, aim: &Aim<'_>, now: Now) -> Option<(u64, u64)> {
+        if !self.limits(Metric::Spend.bit()) {
+            return None;
+        }
+        let mut cell = self.cell.lock();
+        let counted = |meter: &&mut Meter| {
+            meter.rule.row.metric == Metric::Spend && !meter.rule.row.soft && meter.rule.concerns(aim)
+        };
+        let budgets = cell.meters.iter_mut().filter(counted).map(|meter| {
+            let limit = meter.count.limit();
+            let left = limit.saturating_sub(meter.count.used(now));
+            let least = meter.shared(now).and_then(|(share, totals)| share.lease.last(totals, now.ns));
+            (least.map_or(left, |least| least.min(left)), limit)
+        });
+        budgets.min_by_key(|(left, _)| *left)
     }
 
     /// How much there was within the last `window_ms`; counted from the first question on.

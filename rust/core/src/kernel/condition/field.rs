@@ -23,8 +23,13 @@ pub enum Field {
     /// US dollars: what the request may come to, and what it came to.
     EstimatedCost,
     Cost,
+    /// What is left of the tightest budget: US dollars, and in a hundred parts of it.
+    BudgetLeft,
+    BudgetLeftPercent,
     /// `text`, `image`, `audio`, `file`: the highest there is.
     Modality,
+    /// Of the last message, as far as it can be told: `en`, `de`, …
+    Language,
     KeyId,
     KeyAlias,
     KeyRole,
@@ -120,7 +125,7 @@ impl Metric {
 }
 
 /// Names that stand for themselves. The time is filled with its zone.
-const FIXED: [(&str, Field); 40] = [
+const FIXED: [(&str, Field); 43] = [
     ("url.pathname", Field::Path),
     ("request.path", Field::Path),
     ("request.method", Field::Method),
@@ -134,7 +139,10 @@ const FIXED: [(&str, Field); 40] = [
     ("tokens.output", Field::OutputTokens),
     ("cost.estimated", Field::EstimatedCost),
     ("cost.actual", Field::Cost),
+    ("budget.left", Field::BudgetLeft),
+    ("budget.left_percent", Field::BudgetLeftPercent),
     ("modality", Field::Modality),
+    ("language", Field::Language),
     ("key.id", Field::KeyId),
     ("key.alias", Field::KeyAlias),
     ("key.role", Field::KeyRole),

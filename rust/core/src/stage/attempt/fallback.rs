@@ -10,9 +10,25 @@ use crate::stage::{Flow, Stage};
 /// Most models tried in place of the first (LiteLLM's `max_fallbacks`).
 const MOST: usize = 5;
 
-/// Hands the request to the first fallback model that was not tried and that the key may use. `class`: what the last attempt
-/// died of; None when none could be made.
-pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) -> Result<Flow> {
+/// Why another model is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No attempt could be made.
+    Nobody,
+    /// What the last attempt died of.
+    Failure(Class),
+    /// The request may cost more than it is allowed to, or than is left.
+    Cost,
+}
+
+impl From<Option<Class>> for Why {
+    fn from(class: Option<Class>) -> Why {
+        class.map_or(Why::Nobody, Why::Failure)
+    }
+}
+
+/// Hands the request to the first fallback model that was not tried and that the key may use.
+pub fn fall_back(exchange: &mut Exchange, why: Why, error: Error) -> Result<Flow> {
     if let Some(plan) = &mut exchange.plan {
         // The config says what stands in; the models it names may come again with other providers.
         if !plan.advance(&statuses(&error)) {
@@ -25,7 +41,7 @@ pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) ->
     let snapshot = exchange.snapshot.clone();
     if let Some(model) = exchange.model.and_then(|index| snapshot.models.get(index as usize)) {
         // What it names for itself goes before what is left of those that it stood in for.
-        exchange.standins.insert_many(0, list(model, class).iter().copied());
+        exchange.standins.insert_many(0, list(model, why).iter().copied());
     }
     // A mirror is to show how its model does.
     let may = exchange.visited.len() <= MOST && exchange.marks & marks::MIRROR == 0;
@@ -45,14 +61,15 @@ pub fn fall_back(exchange: &mut Exchange, class: Option<Class>, error: Error) ->
 }
 
 /// The fallbacks for a failure of this class: those of its own kind, or else the general ones.
-fn list(model: &Model, class: Option<Class>) -> &[u32] {
+fn list(model: &Model, why: Why) -> &[u32] {
     let fallbacks = &model.routing.fallbacks;
-    let own = match class {
-        Some(Class::ContextWindow) => &fallbacks.context_window,
-        Some(Class::ContentPolicy) => &fallbacks.content_policy,
-        Some(Class::RateLimit) => &fallbacks.rate_limit,
-        Some(class) if !class.falls_back() => return &[],
-        _ => &fallbacks.general,
+    let own = match why {
+        Why::Failure(Class::ContextWindow) => &fallbacks.context_window,
+        Why::Failure(Class::ContentPolicy) => &fallbacks.content_policy,
+        Why::Failure(Class::RateLimit) => &fallbacks.rate_limit,
+        Why::Failure(class) if !class.falls_back() => return &[],
+        Why::Cost => &fallbacks.cost,
+        Why::Failure(_) | Why::Nobody => &fallbacks.general,
     };
     if own.is_empty() { &fallbacks.general } else { own }
 }

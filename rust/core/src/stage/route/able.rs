@@ -11,13 +11,14 @@ use crate::dialect::Format;
 use crate::dialect::hub::{Feature, Treatment};
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
+use crate::facts::identity::{PICO, estimate_at};
 use crate::kernel::choice::{Candidate, Candidates};
 use crate::kernel::failure::Class;
 use crate::kernel::quota;
 use crate::needs::{self, MEDIA, Need, Needs};
 use crate::snapshot::{Deployment, Model};
 use crate::stage::Flow;
-use crate::stage::attempt::fall_back;
+use crate::stage::attempt::{Why, fall_back};
 use crate::stage::route::score::used;
 
 /// What is left.
@@ -32,6 +33,13 @@ type Out = SmallVec<[(Candidate, Unable); 8]>;
 /// # Errors
 /// 400 that names what each deployment cannot do.
 pub fn filter(exchange: &mut Exchange, model: &Model, eligible: Candidates, now: u64) -> Result<Able> {
+    let eligible = match model.routing.max_cost {
+        Some(most) if !exchange.endpoint.operation.counts() => match affordable(exchange, model, eligible, most)? {
+            Able::Some(left) => left,
+            elsewhere @ Able::Elsewhere(_) => return Ok(elsewhere),
+        },
+        _ => eligible,
+    };
     let needs = needs(exchange, &eligible);
     let (mut able, mut never) = (Candidates::new(), Out::new());
     for candidate in eligible {
@@ -63,13 +71,40 @@ pub fn filter(exchange: &mut Exchange, model: &Model, eligible: Candidates, now:
         tell(exchange, &doubtful);
         let text = format!("The prompt is longer than any deployment of the model '{}' takes.", model.name);
         let error = Error::new(Code::InvalidRequest, text).param("messages");
-        match fall_back(exchange, Some(Class::ContextWindow), error) {
+        match fall_back(exchange, Why::Failure(Class::ContextWindow), error) {
             Ok(flow) => return Ok(Able::Elsewhere(flow)),
             Err(error) if strict => return Err(error),
             Err(_) => {}
         }
     }
     Ok(Able::Some(doubtful.into_iter().map(|(candidate, _)| candidate).collect()))
+}
+
+/// Those where the request comes to no more than `most` by estimate; a price that nobody knows is no reason.
+fn affordable(exchange: &mut Exchange, model: &Model, eligible: Candidates, most: i64) -> Result<Able> {
+    let (mut left, mut out, mut least) = (Candidates::new(), Out::new(), i64::MAX);
+    for candidate in eligible {
+        let pico = exchange.deployment(candidate.index).and_then(|deployment| estimate_at(exchange, deployment));
+        match pico.filter(|pico| *pico > most) {
+            Some(pico) => {
+                least = least.min(pico);
+                out.push((candidate, Unable::Cost));
+            }
+            None => left.push(candidate),
+        }
+    }
+    tell(exchange, &out);
+    if !left.is_empty() || out.is_empty() {
+        return Ok(Able::Some(left));
+    }
+    let text = format!(
+        "This request may cost ${:.6} at the model '{}', which takes requests of up to ${:.6}. Ask for fewer tokens.",
+        least as f64 * PICO,
+        model.name,
+        most as f64 * PICO
+    );
+    let error = Error::new(Code::InvalidRequest, text).param("max_tokens");
+    fall_back(exchange, Why::Cost, error).map(Able::Elsewhere)
 }
 
 /// What the request needs, of that in which the candidates may differ.
@@ -168,6 +203,7 @@ fn refusal(exchange: &Exchange, model: &Model, out: &Out) -> Error {
                 Unable::MaxOutput => "so long an answer".to_string(),
                 Unable::Region => "requests of this model, which stay in other regions".to_string(),
                 Unable::Quota => "more requests now".to_string(),
+                Unable::Cost => "requests that may cost so much".to_string(),
             };
             Some(format!("'{}' ({}) does not take {what}", deployment.id, deployment.provider))
         })

@@ -365,17 +365,9 @@ impl Exchange {
         deployment.template(self.endpoint.operation).is_some()
     }
 
-    /// What a deployment is asked: the caller's operation where it serves it, another one that the call is translated to
-    /// otherwise.
+    /// What a deployment is asked.
     pub fn asked(&self, deployment: &Deployment) -> Option<Operation> {
-        let operation = self.endpoint.operation;
-        if deployment.template(operation).is_some() {
-            return Some(operation);
-        }
-        if operation.format().is_none() {
-            return deployment.substitute(operation);
-        }
-        deployment.conversation.map(|conversation| conversation.for_stream(self.call.stream))
+        deployment.asked(self.endpoint.operation, self.call.stream)
     }
 
     /// The gateway needs the usage of this stream and the caller did not ask for it himself.

@@ -172,24 +172,12 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
                 }
                 shard.pressure.look(std::mem::replace(&mut shortest, Duration::MAX));
                 registry.look(&patience);
-                sweep_pools(&shard);
+                shard.shared.state.pools.sweep(shard.index);
                 if shard.index == 0 {
                     eject_outliers(&shard.shared, &shard.snapshot());
                 }
             }
         }
-    }
-}
-
-fn sweep_pools(shard: &Shard) {
-    let snapshot = shard.snapshot();
-    for deployment in snapshot.deployments.iter() {
-        deployment.state.pool.sweep(shard.index, deployment.pool_idle);
-    }
-    let current: std::collections::HashSet<&str> =
-        snapshot.deployments.iter().map(|deployment| &*deployment.id).collect();
-    for retired in shard.shared.state.deployments().iter().filter(|state| !current.contains(state.id.as_str())) {
-        retired.pool.sweep(shard.index, Duration::ZERO);
     }
 }
 

@@ -184,6 +184,7 @@ impl Plane {
         let mut deployments = self.shared.state.deployments();
         deployments.sort_by(|a, b| a.id.cmp(&b.id));
         out.deployments(&deployments);
+        out.pools(&self.shared.state.pools);
         out.models(&self.shared.state.models());
         out.keys(&self.published.lock().deployments);
         out.probes(&self.published.lock().deployments);

@@ -15,6 +15,7 @@ use crate::event::Events;
 use crate::metrics::ShardMetrics;
 use crate::options::Options;
 use crate::pressure::Pressure;
+use crate::shell;
 use crate::snapshot::Snapshot;
 use crate::spool;
 use crate::state::State;
@@ -67,7 +68,7 @@ pub struct Status {
 
 impl Shared {
     pub fn new(options: Options, trusted_proxies: Vec<IpNet>, state: State, shell: Origin, events: Events) -> Self {
-        let shell_pool = Pool::new(state.threads);
+        let shell_pool = Pool::new(state.threads, shell::POOL_IDLE);
         let stored = Store::new(&options.data_dir);
         Shared {
             stored,

@@ -27,7 +27,7 @@ use crate::upstream::{Conn, IoError, Outgoing};
 use crate::wire::http1::{BodyDecoder, write_chunk_size};
 
 /// The shell closes idle connections after 30 s; ours are given up well before.
-const POOL_IDLE: Duration = Duration::from_secs(10);
+pub const POOL_IDLE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(2);
 /// The shell bounds its own work; this is for one that hangs.
 const ANSWER: Duration = Duration::from_secs(600);
@@ -99,7 +99,7 @@ impl HandOver<'_> {
 
     async fn connect(&self) -> Result<Conn> {
         let shared = &self.shard.shared;
-        if let Some(conn) = shared.shell_pool.take(self.shard.index, POOL_IDLE) {
+        if let Some(conn) = shared.shell_pool.take(self.shard.index) {
             return Ok(conn);
         }
         let unavailable = |text: String| {

@@ -124,6 +124,11 @@ impl Breaker {
         self.until.load(Relaxed) == 0
     }
 
+    /// Closed, and not just recovered: it gets all of its weight.
+    pub fn is_at_ease(&self) -> bool {
+        self.is_closed() && self.closed_at.load(Relaxed) == 0
+    }
+
     pub fn cause(&self) -> Cause {
         Cause::of(self.cause.load(Relaxed))
     }

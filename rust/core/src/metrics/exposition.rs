@@ -9,6 +9,7 @@ use crate::endpoint::Operation;
 use crate::error::Code;
 use crate::kernel::breaker::State;
 use crate::snapshot::{Deployment, Rows};
+use crate::state::pools::Pools;
 use crate::state::{CredentialSlot, DeploymentState, ModelState};
 
 /// Writes the Prometheus text format.
@@ -202,9 +203,13 @@ impl Exposition {
         for (deployment, labels) in rows() {
             self.sample("ailink_shed_total", labels, deployment.shed.get());
         }
+    }
+
+    /// Connections that rest, by the origin they lead to.
+    pub fn pools(&mut self, pools: &Pools) {
         self.family("ailink_upstream_idle_connections", "gauge", "Pooled connections.");
-        for (deployment, labels) in rows() {
-            self.sample("ailink_upstream_idle_connections", labels, deployment.pool.idle());
+        for (origin, idle) in pools.idle() {
+            self.sample("ailink_upstream_idle_connections", &format!("origin=\"{}\"", label(&origin)), idle);
         }
     }
 

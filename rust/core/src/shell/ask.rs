@@ -13,7 +13,6 @@ use crate::upstream::{Conn, Outgoing};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer: an approval with its request and its answer.
 const LONGEST: usize = 128 << 20;
-const POOL_IDLE: Duration = Duration::from_secs(10);
 
 /// Asks `/internal/{what}` (MessagePack both ways).
 ///
@@ -40,7 +39,7 @@ pub async fn told(shard: &Shard, what: &str, body: &[u8]) -> Result<(u16, BytesM
 
 async fn exchange(shard: &Shard, what: &str, body: &[u8]) -> Result<(u16, BytesMut), String> {
     let shared = &shard.shared;
-    let mut conn = match shared.shell_pool.take(shard.index, POOL_IDLE) {
+    let mut conn = match shared.shell_pool.take(shard.index) {
         Some(conn) => conn,
         None => Conn::new(shared.shell.connect().await.map_err(|error| error.to_string())?),
     };

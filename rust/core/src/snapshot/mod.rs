@@ -28,14 +28,15 @@ use crate::probe::health::Check;
 use crate::rules::Rules;
 use crate::sigv4::Signer;
 use crate::state::{CredentialSlot, DeploymentState, KeyPool, ModelState, State};
-use crate::upstream::Origin;
 use crate::upstream::origin::BaseUrl;
+use crate::upstream::{Origin, Pool};
 
 /// Version of the wire schema; both sides must agree.
 pub const SCHEMA: u32 = 1;
 
 pub mod auto;
 pub mod boundary;
+pub mod place;
 mod probes;
 pub mod refusals;
 pub mod routing;
@@ -45,6 +46,7 @@ mod wild;
 pub mod wire;
 
 use boundary::Boundaries;
+pub use place::Place;
 use refusals::Refusals;
 pub use routing::{HashOn, Hedge, Measures, Mirror, Plain, Routing, Strategy, Translation};
 pub use rows::Rows;
@@ -125,7 +127,7 @@ pub struct Deployment {
     pub provider_header: HeaderValue,
     pub dialect: Dialect,
     pub origin: Origin,
-    pub templates: [Option<RequestTemplate>; Operation::COUNT],
+    pub templates: Box<[Option<RequestTemplate>; Operation::COUNT]>,
     /// What is asked in place of operations that are not served, by operation.
     pub substitutes: [Option<Operation>; Operation::COUNT],
     /// What a conversation in a format that is not served is translated to.
@@ -142,7 +144,8 @@ pub struct Deployment {
     pub ledger_id: u32,
     pub stream_usage: StreamUsage,
     pub timeouts: Timeouts,
-    pub pool_idle: Duration,
+    /// Its idle connections, shared with those at the same place.
+    pub pool: Arc<Pool>,
     pub max_connections: u32,
     pub max_output: u32,
     /// Most tokens of a prompt; 0: not known.
@@ -206,6 +209,18 @@ impl Deployment {
         };
     }
 
+    /// What it is asked for such a call: the caller's operation where it serves it, another one that the call is translated
+    /// to otherwise.
+    pub fn asked(&self, operation: Operation, stream: bool) -> Option<Operation> {
+        if self.template(operation).is_some() {
+            return Some(operation);
+        }
+        if operation.format().is_none() {
+            return self.substitute(operation);
+        }
+        self.conversation.map(|conversation| conversation.for_stream(stream))
+    }
+
     /// What is asked in place of an operation that is no conversation and is not served.
     pub fn substitute(&self, operation: Operation) -> Option<Operation> {
         self.substitutes[operation as usize]
@@ -220,6 +235,8 @@ pub struct Model {
     pub name_json: Bytes,
     pub header: HeaderValue,
     pub deployments: Vec<u32>,
+    /// The same, as routing looks at them.
+    pub places: Box<[Place]>,
     pub routing: Routing,
     /// It stands for others.
     pub auto: Option<auto::Auto>,
@@ -235,6 +252,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// Looks its deployments up, once they are as they will be.
+    fn find_places<'d>(&mut self, row: impl Fn(u32) -> Option<&'d Deployment>) {
+        self.places = self.deployments.iter().filter_map(|index| Some(Place::of(*index, row(*index)?))).collect();
+    }
+
     /// Its own, and that of the wildcard that it was made of.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&*self.name).chain(self.wildcard.as_deref())
@@ -351,6 +373,7 @@ impl Snapshot {
                     deployment.belongs_to(model);
                 }
             }
+            model.find_places(|index| deployments.get(index as usize));
         }
         let policies = Policies::compile(
             &wire.policies,
@@ -539,6 +562,7 @@ fn compile_model(
         cache: Caching::compile(&model).map_err(|error| bad(format!("model {name:?}: {error}")))?,
         name: model.name.into(),
         wildcard: None,
+        places: Box::default(),
         deployments: model.deployments,
         owned_by: model.owned_by,
         created: model.created,
@@ -597,6 +621,7 @@ fn compile_deployment(
         provider_header: header(&wire.provider, "provider")?,
         price_id: state.intern(DictKind::Price, &wire.price_version).map_err(bad)?,
         ledger_id: state.intern(DictKind::Deployment, &wire.id).map_err(bad)?,
+        pool: state.pools.of(&origin, ms(wire.pool_idle_ms), state.threads),
         state: state.deployment(&wire.id, &wire.provider, &wire.model),
         keys: KeyPool::new(wire.credential.iter().chain(&wire.credentials).map(|id| state.credential(id)).collect()),
         credential: wire.credential.map(|credential| state.credential(&credential)),
@@ -609,7 +634,7 @@ fn compile_deployment(
         dialect,
         origin,
         conversation: Operation::CONVERSATIONS.into_iter().find(|operation| templates[*operation as usize].is_some()),
-        templates,
+        templates: Box::new(templates),
         substitutes,
         defaults,
         auth,
@@ -622,7 +647,6 @@ fn compile_deployment(
             idle: ms(wire.timeouts.idle_ms),
             total: ms(wire.timeouts.total_ms),
         },
-        pool_idle: ms(wire.pool_idle_ms),
         max_connections: wire.max_connections,
         max_output: wire.max_output,
         context_window: wire.context_window,

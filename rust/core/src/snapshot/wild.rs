@@ -146,6 +146,7 @@ impl Wild {
         let (mut model, deployments) = made.map_err(|_| Unknown::NoModel)?;
         let first = snapshot.deployments.fixed() + used.deployments;
         model.deployments = (first..first + deployments.len()).map(|place| place as u32).collect();
+        model.find_places(|index| deployments.get(index as usize - first));
         used.deployments += deployments.len();
         for (place, deployment) in (first..).zip(deployments) {
             if !snapshot.deployments.add(place, deployment) {

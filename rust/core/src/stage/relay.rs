@@ -274,7 +274,7 @@ fn restamped(exchange: &Exchange, body: Bytes, span: Option<Value>) -> Bytes {
 /// Puts the connection back when another request may use it.
 fn give_back(exchange: &Exchange, keep_alive: &mut bool, conn: crate::upstream::Conn, deployment: u32) {
     if *keep_alive && let Some(deployment) = exchange.deployment(deployment) {
-        deployment.state.pool.put(exchange.shard.index, conn);
+        deployment.pool.put(exchange.shard.index, conn);
     }
 }
 

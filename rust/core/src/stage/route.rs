@@ -9,6 +9,7 @@ mod score;
 mod service;
 mod sticky;
 mod tags;
+mod wide;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
@@ -27,6 +28,7 @@ use crate::snapshot::Model;
 use crate::snapshot::Translation;
 use crate::unavailable::unavailable;
 use able::Able;
+use score::Told;
 
 /// Names what of an answer is no provider's word.
 const ESTIMATED: HeaderName = HeaderName::from_static("x-ailink-estimated");
@@ -82,6 +84,15 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         );
         return Err(Error::new(Code::DialectUnsupported, text).param("model"));
     }
+    let now = if first { ns_at(exchange.started) } else { monotonic_ns() };
+    // What a request will hardly come to needs no order.
+    let most = model.routing.retries.most() as usize + 2 + model.routing.spills;
+    let mut told = Told::default();
+    if let Some(order) = wide::order(exchange, model, &eligible, (most, now), &mut told) {
+        (exchange.candidates, exchange.unavailable, exchange.forced) = (order, None, false);
+        mirrored(exchange, model);
+        return Ok(Flow::Next);
+    }
     if let Some(bounds) = exchange.bounds {
         eligible = bounded::within(exchange, model, &eligible, bounds)?;
     }
@@ -91,7 +102,6 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if model.routing.tagged {
         eligible = tagged(exchange, model, eligible)?;
     }
-    let now = if first { ns_at(exchange.started) } else { monotonic_ns() };
     if model.routing.choosy {
         eligible = match able::filter(exchange, model, eligible, now)? {
             Able::Some(able) => able,
@@ -103,14 +113,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         let indices = eligible.iter().map(|candidate| candidate.index);
         exchange.unavailable = Some(unavailable(&snapshot, model, indices, now));
     }
-    let how = if candidates.len() > 1 { score::score(exchange, model, &mut candidates, now) } else { How::Draw };
-    if let Some(mirror) = &model.routing.mirror
-        && exchange.mirror.is_none()
-    {
-        exchange.mirror = mirrored::draw(exchange, model, mirror);
-    }
-    // What a request will hardly come to needs no order.
-    let most = model.routing.retries.most() as usize + 2 + model.routing.spills;
+    let how =
+        if candidates.len() > 1 { score::score(exchange, model, &mut candidates, now, &mut told) } else { How::Draw };
+    mirrored(exchange, model);
     exchange.candidates = arrange(&mut candidates, how, most);
     if let Some(decision) = &mut exchange.decision {
         decision.chosen(how, &candidates, &exchange.candidates);
@@ -123,6 +128,14 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         }
     }
     Ok(Flow::Next)
+}
+
+fn mirrored(exchange: &mut Exchange, model: &Model) {
+    if let Some(mirror) = &model.routing.mirror
+        && exchange.mirror.is_none()
+    {
+        exchange.mirror = mirrored::draw(exchange, model, mirror);
+    }
 }
 
 /// A count that no provider of the model can give.
@@ -176,17 +189,21 @@ fn auto(exchange: &mut Exchange, model: &Model, rules: &crate::snapshot::auto::A
 fn eligible(exchange: &mut Exchange, model: &Model) -> Candidates {
     let mut found = Candidates::new();
     let mut dropped: SmallVec<[u32; 4]> = SmallVec::new();
-    for index in &model.deployments {
-        let Some(deployment) = exchange.deployment(*index) else { continue };
-        let wanted = exchange.provider.as_deref();
-        let wanted = wanted.is_none_or(|name| *deployment.provider == *name || *deployment.id == *name);
-        if wanted && exchange.eligible(deployment, model.routing.translation) {
-            let weight = u64::from(deployment.weight);
-            let last = model.routing.translation == Translation::Last && !exchange.native(deployment);
-            let tier = if last { BEHIND_ALL + deployment.tier } else { deployment.tier };
-            found.push(Candidate { index: *index, tier, weight, score: 0 });
+    let (operation, translation) = (exchange.endpoint.operation, model.routing.translation);
+    let wanted = |index: u32| {
+        let Some(name) = exchange.provider.as_deref() else { return true };
+        let deployment = exchange.deployment(index);
+        deployment.is_some_and(|deployment| *deployment.provider == *name || *deployment.id == *name)
+    };
+    for place in &model.places {
+        let native = place.is_native(operation);
+        let serves = native || translation != Translation::Never && place.serves(operation);
+        if serves && wanted(place.index) {
+            let last = translation == Translation::Last && !native;
+            let tier = if last { BEHIND_ALL + place.tier } else { place.tier };
+            found.push(Candidate { index: place.index, tier, weight: u64::from(place.weight), score: 0 });
         } else if exchange.decision.is_some() {
-            dropped.push(*index);
+            dropped.push(place.index);
         }
     }
     if let Some(decision) = &mut exchange.decision {

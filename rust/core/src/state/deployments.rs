@@ -1,4 +1,4 @@
-//! What a deployment keeps across snapshots: its idle connections, how many are open, its counters, its health.
+//! What a deployment keeps across snapshots: how many requests are at it, its counters, its health.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -14,13 +14,11 @@ use crate::probe::engine::Engine;
 use crate::probe::health::Checked;
 use crate::state::elsewhere::Elsewhere;
 use crate::state::given::Given;
-use crate::upstream::Pool;
 
 pub struct DeploymentState {
     pub id: String,
     pub provider: String,
     pub model: String,
-    pub pool: Pool,
     pub metrics: DeploymentMetrics,
     pub health: Breaker,
     /// Bytes per token of its requests.
@@ -50,7 +48,6 @@ impl DeploymentState {
             id: id.to_string(),
             provider: provider.to_string(),
             model: model.to_string(),
-            pool: Pool::new(threads),
             metrics: DeploymentMetrics::new(threads),
             health: Breaker::default(),
             tokens: Ratio::default(),

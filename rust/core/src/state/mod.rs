@@ -14,6 +14,7 @@ pub mod line;
 pub mod models;
 pub mod parts;
 pub mod pattern;
+pub mod pools;
 pub mod prefixes;
 pub mod queue;
 pub mod repeats;
@@ -60,6 +61,7 @@ pub struct State {
     pub ledger: Arc<Ledger>,
     /// Where limits are shared with other nodes.
     pub leases: Option<Arc<leases::Leases>>,
+    pub pools: pools::Pools,
     deployments: Mutex<HashMap<String, Arc<DeploymentState>>>,
     models: Mutex<HashMap<String, Arc<ModelState>>>,
     credentials: Mutex<HashMap<String, Arc<CredentialSlot>>>,
@@ -88,6 +90,7 @@ impl State {
             approvals: crate::approval::Waiting::default(),
             ledger,
             leases,
+            pools: pools::Pools::default(),
             deployments: Mutex::default(),
             models: Mutex::default(),
             credentials: Mutex::default(),
@@ -126,7 +129,7 @@ impl State {
         models
     }
 
-    /// Every deployment that was ever published, for metrics and sweeping.
+    /// Every deployment that was ever published, for metrics.
     pub fn deployments(&self) -> Vec<Arc<DeploymentState>> {
         self.deployments.lock().values().cloned().collect()
     }

@@ -16,8 +16,7 @@ use crate::exchange::{Answer, Exchange};
 use crate::invoke::Chunks;
 use crate::metrics::Outcome;
 use crate::shard::{Phase, Shard};
-use crate::state::DeploymentState;
-use crate::upstream::{Conn, IoError};
+use crate::upstream::{Conn, IoError, Pool};
 use crate::wire::encoding::{EncodingError, Inflate};
 use crate::wire::http1::{BodyDecoder, WireError};
 
@@ -31,7 +30,7 @@ pub struct Upstream {
     pub start: Bytes,
     pub status: u16,
     pub provider: Arc<str>,
-    deployment: Arc<DeploymentState>,
+    pool: Option<Arc<Pool>>,
     pub shard: Arc<Shard>,
     /// What the answer came to, once it is settled.
     pub worth: Worth,
@@ -70,11 +69,10 @@ impl Upstream {
     /// Takes over what the exchange holds for as long as the body lasts.
     pub fn new(exchange: &mut Exchange, answer: Box<Answer>, start: Bytes) -> Self {
         let now = Instant::now();
-        let (provider, timeouts) = match exchange.deployment(answer.deployment) {
-            Some(deployment) => (deployment.provider.clone(), Some(deployment.timeouts)),
-            None => (Arc::from("unknown"), None),
+        let (provider, timeouts, pool) = match exchange.deployment(answer.deployment) {
+            Some(deployment) => (deployment.provider.clone(), Some(deployment.timeouts), Some(deployment.pool.clone())),
+            None => (Arc::from("unknown"), None, None),
         };
-        let deployment = answer.attempt.deployment().clone();
         Upstream {
             conn: Some(answer.conn),
             decoder: answer.head.body,
@@ -84,7 +82,7 @@ impl Upstream {
             start: if start.is_empty() { answer.begun } else { start },
             status: answer.head.status.as_u16(),
             provider,
-            deployment,
+            pool,
             shard: exchange.shard.clone(),
             worth: Worth::default(),
             attempt: answer.attempt,
@@ -115,8 +113,8 @@ impl Upstream {
                 Poll::Ready(Heard::Stop(Stop::Io(error)))
             }
             Poll::Ready(None) => {
-                if let Some(conn) = self.conn.take().filter(|_| self.keep_alive) {
-                    self.deployment.pool.put(self.shard.index, conn);
+                if let (Some(pool), Some(conn)) = (&self.pool, self.conn.take().filter(|_| self.keep_alive)) {
+                    pool.put(self.shard.index, conn);
                 }
                 Poll::Ready(Heard::End)
             }

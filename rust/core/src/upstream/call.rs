@@ -21,8 +21,8 @@ use super::tls;
 /// Longest answer that is usually read.
 pub const ANSWER: usize = 1024 * 1024;
 
-/// Time a connection of a pool may rest.
-const IDLE: Duration = Duration::from_secs(20);
+/// Time a connection of a pool of such calls may rest.
+pub const IDLE: Duration = Duration::from_secs(20);
 
 /// A message that is signed as Standard Webhooks are.
 pub struct Post<'p> {
@@ -103,7 +103,7 @@ impl Call<'_> {
     async fn exchange(&self) -> Result<(u16, Bytes), String> {
         let base = BaseUrl::parse(self.url)?;
         let head = self.head(&base);
-        if let Some(conn) = self.pool.and_then(|(pool, thread)| pool.take(thread, IDLE)) {
+        if let Some(conn) = self.pool.and_then(|(pool, thread)| pool.take(thread)) {
             match self.on(conn, head.as_bytes()).await {
                 Ok(answer) => return Ok(answer),
                 // It was closed while nobody looked: nothing of an answer was seen, so it is asked once more.

@@ -1,5 +1,6 @@
 //! Where a deployment lives: scheme, host and port taken from its base URL once, at publish time.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -77,7 +78,29 @@ impl BaseUrl {
     }
 }
 
+/// Scheme, host and port, or the path of the socket.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Unix(path) => write!(f, "unix:{}", path.display()),
+            Origin::Tcp { host, port, tls, .. } => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                if host.contains(':') {
+                    write!(f, "{scheme}://[{host}]:{port}")
+                } else {
+                    write!(f, "{scheme}://{host}:{port}")
+                }
+            }
+        }
+    }
+}
+
 impl Origin {
+    /// Whether it is connected to at public addresses only.
+    pub fn is_guarded(&self) -> bool {
+        matches!(self, Origin::Tcp { guarded: true, .. })
+    }
+
     /// The same place, connected to only at public addresses; None for a socket of this machine.
     pub fn guarded(self) -> Option<Origin> {
         match self {

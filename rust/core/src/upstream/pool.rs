@@ -1,4 +1,4 @@
-//! Idle connections to one deployment, per I/O thread, last in first out.
+//! Idle connections to one place, per I/O thread, last in first out.
 //!
 //! A connection is handed out only when it is younger than its age limit, was idle for less than the provider keeps it
 //! open, and shows no sign of having been closed. The lock is taken by one thread only (by several when the
@@ -21,20 +21,22 @@ struct Idle {
 }
 
 pub struct Pool {
+    max_idle: Duration,
     threads: Box<[CachePadded<Mutex<Vec<Idle>>>]>,
 }
 
 impl Pool {
-    pub fn new(threads: usize) -> Self {
-        Pool { threads: (0..threads.max(1)).map(|_| CachePadded::new(Mutex::new(Vec::new()))).collect() }
+    /// `max_idle`: time a connection may rest.
+    pub fn new(threads: usize, max_idle: Duration) -> Self {
+        Pool { max_idle, threads: (0..threads.max(1)).map(|_| CachePadded::new(Mutex::new(Vec::new()))).collect() }
     }
 
     /// The most recently used connection that still looks alive.
-    pub fn take(&self, thread: usize, max_idle: Duration) -> Option<Conn> {
+    pub fn take(&self, thread: usize) -> Option<Conn> {
         let mut idle = self.threads.get(thread)?.lock();
         let now = coarse_ns();
         while let Some(Idle { mut conn, since_ns }) = idle.pop() {
-            if longer(now, since_ns, max_idle) {
+            if longer(now, since_ns, self.max_idle) {
                 // Those below were idle for even longer.
                 idle.clear();
                 return None;
@@ -66,11 +68,11 @@ impl Pool {
     }
 
     /// Drops the connections of `thread` that were idle for too long or closed by the peer; gives the others' memory back.
-    pub fn sweep(&self, thread: usize, max_idle: Duration) {
+    pub fn sweep(&self, thread: usize) {
         let now = coarse_ns();
         if let Some(idle) = self.threads.get(thread) {
             idle.lock().retain_mut(|entry| {
-                let alive = !longer(now, entry.since_ns, max_idle) && !entry.conn.is_stale();
+                let alive = !longer(now, entry.since_ns, self.max_idle) && !entry.conn.is_stale();
                 if alive {
                     entry.conn.rest();
                 }

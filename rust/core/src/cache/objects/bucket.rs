@@ -11,7 +11,7 @@ use crate::clock::wall_us;
 use crate::sigv4::{Credentials, S3, Signer, Unsigned, payload_hash};
 use crate::state::CredentialSlot;
 use crate::upstream::Pool;
-use crate::upstream::call::Call;
+use crate::upstream::call::{Call, IDLE};
 use crate::upstream::origin::BaseUrl;
 
 /// What nobody waits for may take that long.
@@ -60,7 +60,7 @@ impl Bucket {
                 operation: None,
             },
             credential,
-            pool: Pool::new(1),
+            pool: Pool::new(1, IDLE),
             timeout: target.timeout,
             most: target.most + AROUND,
         })

@@ -121,7 +121,7 @@ impl Remote {
             most: call::ANSWER,
             identity: None,
             slot: OnceLock::new(),
-            pool: Pool::new(THREADS),
+            pool: Pool::new(THREADS, call::IDLE),
             failures: AtomicU32::new(0),
             open_until: AtomicU64::new(0),
         })

@@ -133,7 +133,7 @@ pub async fn ask(
             let stale = conn.reused && is_harmless(exchange, &error);
             if stale {
                 // Those that rested with it are no fresher, so the next one is new.
-                deployment.state.pool.forget(exchange.shard.index);
+                deployment.pool.forget(exchange.shard.index);
             }
             let (outcome, error) = broken(deployment, &error);
             attempt.close(Ending::Unanswered { outcome }, exchange.overhead(now), now);

@@ -11,7 +11,7 @@ use crate::snapshot::Deployment;
 use crate::upstream::Conn;
 
 pub async fn connect(exchange: &mut Exchange, deployment: &Deployment) -> Result<Conn> {
-    if let Some(conn) = deployment.state.pool.take(exchange.shard.index, deployment.pool_idle) {
+    if let Some(conn) = deployment.pool.take(exchange.shard.index) {
         return Ok(conn);
     }
     // Rare, and a handshake's future is large.

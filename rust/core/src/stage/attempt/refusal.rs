@@ -50,7 +50,7 @@ async fn refused(exchange: &mut Exchange, deployment: &Deployment, mut answer: B
     exchange.waited += now - answer.received;
     answer.attempt.close(Ending::Refused { status: status.as_u16(), outcome, wait }, exchange.overhead(now), now);
     if answer.head.keep_alive && answer.head.body.is_end() {
-        deployment.state.pool.put(exchange.shard.index, answer.conn);
+        deployment.pool.put(exchange.shard.index, answer.conn);
     }
     let class = own.unwrap_or_else(|| class_of(status.as_u16(), &body));
     let error = passed_on(exchange, deployment, status, &body, wait);

@@ -40,7 +40,7 @@ pub fn filter(exchange: &mut Exchange, model: &Model, eligible: Candidates, now:
         },
         _ => eligible,
     };
-    let needs = needs(exchange, &eligible);
+    let needs = needs(exchange, eligible.iter().map(|candidate| candidate.index));
     let (mut able, mut never) = (Candidates::new(), Out::new());
     for candidate in eligible {
         let Some(deployment) = exchange.deployment(candidate.index) else { continue };
@@ -80,6 +80,14 @@ pub fn filter(exchange: &mut Exchange, model: &Model, eligible: Candidates, now:
     Ok(Able::Some(doubtful.into_iter().map(|(candidate, _)| candidate).collect()))
 }
 
+/// Whether each of these deployments can serve the request.
+pub fn all(exchange: &Exchange, order: &[u32], now: u64) -> bool {
+    let needs = needs(exchange, order.iter().copied());
+    order.iter().filter_map(|index| exchange.deployment(*index)).all(|deployment| {
+        certainly(exchange, deployment, needs).is_none() && probably(exchange, deployment, needs, now).is_none()
+    })
+}
+
 /// Those where the request comes to no more than `most` by estimate; a price that nobody knows is no reason.
 fn affordable(exchange: &mut Exchange, model: &Model, eligible: Candidates, most: i64) -> Result<Able> {
     let (mut left, mut out, mut least) = (Candidates::new(), Out::new(), i64::MAX);
@@ -108,10 +116,9 @@ fn affordable(exchange: &mut Exchange, model: &Model, eligible: Candidates, most
 }
 
 /// What the request needs, of that in which the candidates may differ.
-fn needs(exchange: &Exchange, eligible: &Candidates) -> Needs {
+fn needs(exchange: &Exchange, eligible: impl Iterator<Item = u32>) -> Needs {
     let mut asked = Needs::NONE;
-    for candidate in eligible {
-        let Some(deployment) = exchange.deployment(candidate.index) else { continue };
+    for deployment in eligible.filter_map(|index| exchange.deployment(index)) {
         asked = asked.or(deployment.cannot).or(deployment.doubtful);
         if let Some(format) = other_format(exchange, deployment) {
             asked = asked.or(unsaid(format));

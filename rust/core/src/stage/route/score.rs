@@ -1,5 +1,7 @@
 //! What each strategy goes by: the score of a candidate, lower is better.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::sticky;
@@ -15,8 +17,15 @@ const UNKNOWN: u64 = u64::MAX / 2;
 /// Output assumed where the caller set no maximum.
 const DEFAULT_OUTPUT: u64 = 512;
 
+/// What was counted for a request, so that it is counted once however often its candidates are put in order.
+#[derive(Default)]
+pub struct Told {
+    turn: Option<u64>,
+    otherwise: bool,
+}
+
 /// Gives each candidate the score of the model's strategy; says how they are ordered by it.
-pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], now: u64) -> How {
+pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], now: u64, told: &mut Told) -> How {
     let routing = &model.routing;
     let slack = u64::from(routing.slack);
     let strategy = match routing.strategy {
@@ -24,7 +33,9 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
             if by_given(exchange, candidates, now) {
                 return How::Draw;
             }
-            model.state.otherwise.add(1);
+            if !std::mem::replace(&mut told.otherwise, true) {
+                model.state.otherwise.add(1);
+            }
             otherwise.strategy()
         }
         strategy => strategy,
@@ -36,7 +47,7 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
     };
     match strategy {
         Strategy::Shuffle => How::Draw,
-        Strategy::RoundRobin => How::Cycle { turn: model.state.turn() },
+        Strategy::RoundRobin => How::Cycle { turn: *told.turn.get_or_insert_with(|| model.state.turn()) },
         Strategy::LeastBusy => {
             give(&|deployment, candidate| busy(deployment, candidate.weight, now));
             How::Lowest { slack: 0 }
@@ -55,7 +66,15 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
         Strategy::LowestCost => {
             let call = &exchange.call;
             let output = call.max_output.unwrap_or(DEFAULT_OUTPUT).saturating_mul(call.choices.max(1));
-            give(&|deployment, _| deployment.price.as_ref().map_or(UNKNOWN, |p| price(p, call.est_input, output)));
+            // Deployments of one model often share a price.
+            let last = Cell::new((std::ptr::null(), UNKNOWN));
+            give(&|deployment, _| {
+                let Some(listed) = deployment.price.as_ref() else { return UNKNOWN };
+                if last.get().0 != Arc::as_ptr(listed) {
+                    last.set((Arc::as_ptr(listed), price(listed, call.est_input, output)));
+                }
+                last.get().1
+            });
             How::Lowest { slack }
         }
         Strategy::Usage => {

@@ -48,7 +48,7 @@ def measured(bar: Bar, spread: Spread) -> str:
     sign = "+" if bar.plus and spread.median >= 0 else ""
     if bar.metric in FIGURES:
         return f"{number(spread.median)}{unit}"
-    digits = ".2f" if bar.times else ".0f"
+    digits = ".2f" if bar.times or bar.metric == "cpu" else ".0f"
     return f"{sign}{spread.median:{digits}}{unit} ({spread.low:{digits}} … {spread.high:{digits}})"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benches import peers
 from benches.gateway import payload, single
-from benches.gateway.bars import BARS, CACHED, GROWN, GUARDED, TRANSLATED, TRANSLATED_BACK, Bar
+from benches.gateway.bars import BARS, CACHED, GROWN, GUARDED, LIMITED, TRANSLATED, TRANSLATED_BACK, Bar
 from benches.gateway.correctness import check
 from benches.gateway.load import LoadFailure
 from benches.gateway.machine import Unmeasurable, describe, require_measurable
@@ -79,6 +79,7 @@ class Bench:
         ours: list[System] = [
             *(Nginx(), Hyper(), Static(), AILink()),
             *(AILink(Variation(name=CACHED, cache=True)), AILink(grown)),
+            AILink(Variation(name=LIMITED, limited=True)),
             AILink(Variation(name=TRANSLATED, provider="mock_anthropic")),
             AILink(Variation(name=TRANSLATED_BACK, path="/v1/messages")),
             AILink(Variation(name=GUARDED, provider="mock_anthropic", guarded=True)),

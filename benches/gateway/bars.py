@@ -9,7 +9,7 @@ GATE_FACTOR = (
 )
 
 NGINX, HYPER, STATIC = "nginx", "hyper", "static"
-AILINK, CACHED, GROWN = "ailink", "ailink-cache", "ailink-grown"
+AILINK, CACHED, GROWN, LIMITED = "ailink", "ailink-cache", "ailink-grown", "ailink-limits"
 # Streams of another format than the client's: chat of a messages provider, messages of a chat provider, the
 # first with guardrails that look at what comes out.
 TRANSLATED, TRANSLATED_BACK, GUARDED = "ailink-translated", "ailink-translated-back", "ailink-guarded"
@@ -17,6 +17,7 @@ TRANSLATED, TRANSLATED_BACK, GUARDED = "ailink-translated", "ailink-translated-b
 # Single measurements, and the unit of each metric that has one; ratios have none.
 FIGURES = {"per_request_kib", "idle_mib", "cold_start_s"}
 UNITS = {
+    "cpu": "µs",
     "added_p50_us": "µs",
     "added_p99_us": "µs",
     "per_request_kib": "KiB",
@@ -66,6 +67,7 @@ class Bar:
 BARS = (
     Bar("W1", "", "CPU per request", "cpu", 2.0, times=NGINX),
     Bar("W1", "", "CPU per request without the ledger's drain", "cpu_without_ledger", 1.35, times=HYPER),
+    Bar("W1l", "", "CPU per request with 5 limits and 3 budgets", "cpu", 1.5, system=LIMITED, plus=AILINK),
     Bar("W2", "", "CPU per request", "cpu", 2.0, times=NGINX),
     Bar("W3", "", "CPU per event", "cpu", 1.45, times=NGINX),
     Bar("W3", "", "CPU per event", "cpu", 1.2, times=HYPER),

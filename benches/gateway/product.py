@@ -23,6 +23,7 @@ from benches.gateway.system import MODEL, UPSTREAM_MODEL, Place, Route, Target
 MASTER_KEY = "sk-bench-administrator-0123456789abcdef"
 COMMAND = (sys.executable, "-m", "ailink")
 NEVER_TRIPS = 1_000_000_000  # requests per minute; the window is checked all the same
+NEVER_SPENT = 1_000_000  # USD
 LEDGER_THREAD = "ailink-ledger"
 
 
@@ -55,6 +56,7 @@ class Variation:
     provider: str = "mock"  # whose streams the scripted models are
     path: str = "/v1/chat/completions"  # what clients call
     guarded: bool = False  # guardrails look at what comes out
+    limited: bool = False  # five limits and three budgets of key, user and team instead of one limit
     bare: bool = False  # only spawned: start() neither waits nor mints keys
 
 
@@ -89,6 +91,7 @@ class AILink:
             "cache": self._variation.cache,
             f"clients of {self._variation.path}, streams of {self._variation.provider}": self._translates,
             "output guardrails": self._variation.guarded,
+            "5 limits and 3 budgets": self._variation.limited,
         }
         further = "".join(f", {what}" for what, there in also.items() if there)
         return f"virtual key, alias, rate limit, usage and cost to SQLite, metrics{further}"
@@ -138,7 +141,9 @@ class AILink:
             return
         self._wait_until_ready()
         self._keys = {
-            Route.CANNED: self._mint(rpm_limit=NEVER_TRIPS),
+            Route.CANNED: self._mint(
+                **(self._limits() if self._variation.limited else {}), rpm_limit=NEVER_TRIPS
+            ),
             Route.LIMITED: self._mint(rpm_limit=1),
             Route.STRANGER: "sk-unknown-0123456789abcdef0123456789abcdef",
         }
@@ -165,12 +170,23 @@ class AILink:
     def _tail(self) -> str:
         return self._process.tail() if self._process else ""
 
+    def _limits(self) -> dict[str, object]:
+        """Of a team two limits and a budget, of a user a budget, of a key two beside its one and a budget."""
+        rates = {"tpm_limit": NEVER_TRIPS, "max_budget": NEVER_SPENT, "budget_duration": "30d"}
+        team = self._make("/team/new", "team_id", **rates, rpm_limit=NEVER_TRIPS)
+        user = self._make("/user/new", "user_id", max_budget=NEVER_SPENT, auto_create_key=False)
+        self._make("/team/member_add", "team_id", team_id=team, member={"user_id": user, "role": "user"})
+        return {**rates, "max_parallel_requests": NEVER_TRIPS, "team_id": team, "user_id": user}
+
     def _mint(self, **fields: object) -> str:
-        status, body = self.call("POST", "/key/generate", {"models": [], **fields})
+        return self._make("/key/generate", "key", models=[], **fields)
+
+    def _make(self, path: str, named: str, **fields: object) -> str:
+        status, body = self.call("POST", path, fields)
         if status != 200:
-            raise StartFailure(f"{self.name}: minting a key answered {status}: {body!r}")
-        key: str = json.loads(body)["key"]
-        return key
+            raise StartFailure(f"{self.name}: {path} answered {status}: {body!r}")
+        made: str = json.loads(body)[named]
+        return made
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)

@@ -10,6 +10,7 @@ from benches.gateway.bars import (
     GROWN,
     GUARDED,
     HYPER,
+    LIMITED,
     NGINX,
     STATIC,
     TRANSLATED,
@@ -64,6 +65,7 @@ def contests(peers: Sequence[str] = ()) -> list[Contest]:
     loop = ClosedLoop(connections=32)
     return [
         Contest(workload="W1", entries=with_peers, load=loop),
+        Contest(workload="W1l", entries=[Entry(NGINX), Entry(AILINK), Entry(LIMITED)], load=loop),
         Contest(workload="W2", entries=with_peers, load=loop, shape=payload.LARGE),
         Contest(
             workload="W3",

@@ -233,3 +233,20 @@ def test_who_is_not_the_operator_reaches_no_private_address(place: Place) -> Non
     assert len(place.provider.requests()) == before, "no connection was made"
     member = place.gateway.call("/user/new", {"user_id": "m", "user_role": "internal_user"})
     assert manage(place.gateway, member["key"], "POST", "/model/new", place.new("x")).status_code == 403
+
+
+def test_what_the_file_says_of_a_provider_holds_for_models_of_the_api(tmp_path: Path) -> None:
+    """Also where the catalogue's provider takes no keys."""
+    own = {"mock": {"auth": {"scheme": "bearer"}}, "openai": {"auth": {"scheme": "header", "name": "X-Key"}}}
+    with MockProvider(tmp_path / "provider") as provider:
+        config = make_config(make_model("file", make_deployment(provider)), providers=own)
+        with Gateway(tmp_path / "gateway", config) as gateway:
+            place = Place(gateway, provider, gateway.mint().secret)
+            seen = {}
+            for name in own:
+                gateway.call("/model/new", place.new(name, model=f"{name}/upstream-model"))
+                assert ask(gateway, place.secret, name).status_code == 200
+                seen[name] = provider.requests()[-1].headers
+            assert seen["mock"]["authorization"] == f"Bearer {SECRET}"
+            assert seen["openai"]["x-key"] == SECRET
+            assert "authorization" not in seen["openai"]

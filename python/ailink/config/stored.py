@@ -154,13 +154,12 @@ def _with_limits(config: Config, stored: Sequence[StoredLimit]) -> Config:
 
 
 def _with_own(config: Config, registry: Registry) -> Registry:
-    """The catalogue, and the providers of the configuration that it does not have."""
+    """The catalogue with what the configuration says of its providers, and with those it does not have."""
     rows = []
     for name in config.providers:
-        if registry.get(name) is None:
-            # One that is not whole is reported by the checks.
-            with contextlib.suppress(PlacementError):
-                rows.append(provider_row(name, config, registry))
+        # One that is not whole is reported by the checks.
+        with contextlib.suppress(PlacementError):
+            rows.append(provider_row(name, config, registry))
     return Registry([*registry, *rows]) if rows else registry
 
 

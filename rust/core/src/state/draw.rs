@@ -305,3 +305,7 @@ fn short_shares(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut O
 #[cfg(test)]
 #[path = "draw_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "draw_twin_tests.rs"]
+mod twin_tests;

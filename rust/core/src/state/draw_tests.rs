@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,18 +6,18 @@ use crate::state::rules::{LimitRule, SubjectRow, WindowRow};
 use crate::state::subjects::Subjects;
 
 const MINUTE: WindowRow = WindowRow::Sliding { length_ms: 60_000 };
-const MINUTE_NS: u64 = 60_000_000_000;
+pub(super) const MINUTE_NS: u64 = 60_000_000_000;
 const START_NS: u64 = 1 << 60;
 const START_US: i64 = 1_790_000_000_000_000;
 
-fn rule(metric: Metric, max: u64, window: Option<WindowRow>, models: Option<&str>) -> LimitRule {
+pub(super) fn rule(metric: Metric, max: u64, window: Option<WindowRow>, models: Option<&str>) -> LimitRule {
     let models = models.map(|name| vec![name.to_string()]);
     let (on_exhausted, reserved) = (crate::state::rules::Exhausted::Refuse, [0; 2]);
     let (name, endpoints, providers, each) = (String::new(), None, None, None);
     LimitRule { name, metric, max, window, models, endpoints, providers, each, soft: false, on_exhausted, reserved }
 }
 
-fn subject(subjects: &Subjects, kind: Kind, id: &str, limits: Vec<LimitRule>) -> Arc<Subject> {
+pub(super) fn subject(subjects: &Subjects, kind: Kind, id: &str, limits: Vec<LimitRule>) -> Arc<Subject> {
     let row = SubjectRow { kind, id: id.to_string(), alias: None, parents: vec![], blocked: false, limits: vec![] };
     let subject = subjects.put(&row);
     let rules = limits.into_iter().map(|row| Arc::new(Rule::compile(row).expect("valid"))).collect();
@@ -26,173 +25,20 @@ fn subject(subjects: &Subjects, kind: Kind, id: &str, limits: Vec<LimitRule>) ->
     subject
 }
 
-fn now(ns: u64) -> Now {
+pub(super) fn now(ns: u64) -> Now {
     Now { ns: START_NS + ns, us: START_US + i64::try_from(ns / 1_000).expect("small") }
 }
 
-fn take(payers: &[Arc<Subject>], ask: &Ask<'_>) -> Result<Grants, Box<Refused>> {
+pub(super) fn take(payers: &[Arc<Subject>], ask: &Ask<'_>) -> Result<Grants, Box<Refused>> {
     let mut grants = Grants::new();
     draw(payers.iter().map(|payer| &**payer), ask, &mut grants, &mut Told::default())?;
     Ok(grants)
 }
 
-fn give(payers: &[Arc<Subject>], grants: &Grants, used: &Amounts) {
+pub(super) fn give(payers: &[Arc<Subject>], grants: &Grants, used: &Amounts) {
     for (at, payer) in payers.iter().enumerate() {
         payer.settle(0, grants.iter().filter(|grant| usize::from(grant.payer) == at), used);
     }
-}
-
-/// The obvious twin: every admission by limit, with the slot it fell into, and sums taken anew each time.
-#[derive(Default)]
-struct Twin {
-    taken: HashMap<(usize, usize), Vec<Admitted>>,
-}
-
-/// The request, the slot it fell into, how much it took.
-type Admitted = (u64, u64, u64);
-
-/// What a test limit is, beside its rule.
-#[derive(Clone, Copy)]
-enum Shape {
-    /// Nanoseconds of a slot; 61 of them count.
-    Sliding(u64),
-    /// Microseconds of a calendar period.
-    Period(i64),
-    Held,
-}
-
-impl Shape {
-    fn place(self, at: Now) -> u64 {
-        match self {
-            Shape::Sliding(slot) => at.ns / slot,
-            Shape::Period(length) => at.us.div_euclid(length).cast_unsigned(),
-            Shape::Held => 0,
-        }
-    }
-
-    fn counts(self, place: u64, at: Now) -> bool {
-        match self {
-            Shape::Sliding(_) => place + 61 > self.place(at),
-            Shape::Period(_) => place == self.place(at),
-            Shape::Held => true,
-        }
-    }
-}
-
-impl Twin {
-    fn used(&self, limit: (usize, usize), shape: Shape, at: Now) -> u64 {
-        let taken = self.taken.get(&limit).into_iter().flatten();
-        taken.filter(|(_, place, _)| shape.counts(*place, at)).map(|(.., n)| n).sum()
-    }
-}
-
-struct Limit {
-    row: LimitRule,
-    shape: Shape,
-}
-
-fn limits() -> Vec<Vec<Limit>> {
-    let slot = MINUTE_NS / 60;
-    let sliding =
-        |metric, max, models| Limit { row: rule(metric, max, Some(MINUTE), models), shape: Shape::Sliding(slot) };
-    let hour = WindowRow::Calendar {
-        unit: crate::kernel::budget::Unit::Hour,
-        offset_s: 0,
-        shift_us: 0,
-        shifted_offset_s: 0,
-        since_us: 0,
-    };
-    let hourly =
-        |metric, max| Limit { row: rule(metric, max, Some(hour.clone()), None), shape: Shape::Period(3_600_000_000) };
-    let held = |max| Limit { row: rule(Metric::Parallel, max, None, None), shape: Shape::Held };
-    vec![
-        vec![sliding(Metric::Requests, 9, None), sliding(Metric::Tokens, 90, None), held(3)],
-        vec![sliding(Metric::Requests, 7, Some("a*")), hourly(Metric::Spend, 900)],
-        vec![held(5), sliding(Metric::OutputTokens, 70, None), hourly(Metric::Requests, 60)],
-    ]
-}
-
-/// Random requests on random subjects: the same are admitted, the same is said of those that are not, and what is counted
-/// afterwards is the same. A refusal changes nothing.
-#[test]
-fn agrees_with_the_twin_over_a_million_operations() {
-    const OPERATIONS: u32 = 1_000_000;
-    let all = Metric::ARRIVAL | Metric::USAGE;
-    let mut random = fastrand::Rng::with_seed(4);
-    let (mut admitted, mut refused, mut settled) = (0, 0, 0);
-    for _ in 0..OPERATIONS / 500 {
-        let subjects = Subjects::default();
-        let limits = limits();
-        let payers: Vec<Arc<Subject>> = limits
-            .iter()
-            .enumerate()
-            .map(|(at, limits)| {
-                let rows = limits.iter().map(|limit| limit.row.clone()).collect();
-                subject(&subjects, Kind::Team, &at.to_string(), rows)
-            })
-            .collect();
-        let mut twin = Twin::default();
-        let mut open: Vec<(Vec<Arc<Subject>>, Grants, u64)> = Vec::new();
-        let mut at_ns = random.u64(..MINUTE_NS);
-        for request in 0..500 {
-            at_ns += [0, 1, random.u64(..MINUTE_NS / 50), random.u64(..MINUTE_NS * 2)][random.usize(..4)];
-            let at = now(at_ns);
-            if !open.is_empty() && random.u8(..3) == 0 {
-                let (who, grants, id) = open.swap_remove(random.usize(..open.len()));
-                let output = random.u64(..30);
-                let used = [1, 0, 5, output, 5 + output, random.u64(..60)];
-                give(&who, &grants, &used);
-                for ((subject, index), taken) in &mut twin.taken {
-                    let metric = limits[*subject][*index].row.metric;
-                    for (_, _, n) in taken.iter_mut().filter(|(owner, ..)| *owner == id) {
-                        *n = used[metric as usize];
-                    }
-                }
-                settled += 1;
-                continue;
-            }
-            let output = random.u64(..40);
-            let model = if random.bool() { "a1" } else { "b" };
-            let amounts = [1, 1, 5, output, 5 + output, random.u64(..100)];
-            let aim = Aim { model, ..Aim::default() };
-            let ask = Ask { aim, metrics: all, amounts, elastic: false, now: at, rank: Rank::default() };
-            let chosen: Vec<usize> = (0..payers.len()).filter(|_| random.u8(..4) > 0).collect();
-            let who: Vec<Arc<Subject>> = chosen.iter().map(|at| payers[*at].clone()).collect();
-            let concerned: Vec<((usize, usize), &Limit)> = chosen
-                .iter()
-                .flat_map(|subject| {
-                    limits[*subject].iter().enumerate().map(move |(index, limit)| ((*subject, index), limit))
-                })
-                .filter(|(_, limit)| limit.row.models.is_none() || model == "a1")
-                .collect();
-            // What costs nothing fits even where too much was used already.
-            let fits = concerned.iter().all(|(name, limit)| {
-                let left = limit.row.max.saturating_sub(twin.used(*name, limit.shape, at));
-                amounts[limit.row.metric as usize] <= left
-            });
-            match take(&who, &ask) {
-                Ok(grants) => {
-                    assert!(fits, "admitted too much");
-                    for (name, limit) in concerned {
-                        let n = amounts[limit.row.metric as usize];
-                        twin.taken.entry(name).or_default().push((request, limit.shape.place(at), n));
-                    }
-                    open.push((who, grants, request));
-                    admitted += 1;
-                }
-                Err(_) => {
-                    assert!(!fits, "refused too early");
-                    refused += 1;
-                }
-            }
-            for (subject, payer) in payers.iter().enumerate() {
-                for (index, (_, used)) in payer.usage(at).into_iter().enumerate() {
-                    assert_eq!(used, twin.used((subject, index), limits[subject][index].shape, at));
-                }
-            }
-        }
-    }
-    assert!(admitted > 100_000 && refused > 100_000 && settled > 100_000, "{admitted} {refused} {settled}");
 }
 
 /// $1.00, a cent a call, 500 callers at once: exactly 100 are admitted and exactly $1.00 is spent, 200 times over. A second

@@ -1,8 +1,11 @@
 """Gateways that share tiers of the cache: what their tests ask and look at, as the administrator."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from tests.harness.config import chat
 from tests.harness.gateway import Gateway
 
@@ -30,3 +33,24 @@ def call(node: Gateway, path: str, body: Any = None) -> Any:
     response = node.http.request(method, path, json=body, headers=ADMIN)
     assert response.is_success, response.text
     return response.json()
+
+
+def tier(node: Gateway) -> dict[str, Any]:
+    """How the second tier does, as this node sees it."""
+    found: dict[str, Any] = call(node, "/cache/redis/info")["tier"]
+    return found
+
+
+@contextmanager
+def running_nodes(factory: pytest.TempPathFactory, config: Any, count: int) -> Iterator[list[Gateway]]:
+    """So many gateways of one configuration, started side by side."""
+    nodes = [Gateway(factory.mktemp(f"node{number}"), config) for number in range(count)]
+    try:
+        for node in nodes:
+            node.child.start()
+        for node in nodes:
+            node.child.alive_until(node.is_ready, "the node is ready", 60)
+        yield nodes
+    finally:
+        for node in nodes:
+            node.__exit__()

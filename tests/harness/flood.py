@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
@@ -11,8 +12,10 @@ class Raw(NamedTuple):
     body: bytes
 
 
-async def flood(port: int, secret: str, body: dict[str, Any], count: int) -> list[Raw]:
-    """All connections stand before the first request is sent."""
+async def flood(
+    port: int, secret: str, body: dict[str, Any], count: int, sent: Callable[[], Any] | None = None
+) -> list[Raw]:
+    """All connections stand before the first request is sent; `sent` is called when the last one is."""
     content = json.dumps(body).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.0\r\nauthorization: Bearer {secret}\r\n"
@@ -21,6 +24,9 @@ async def flood(port: int, secret: str, body: dict[str, Any], count: int) -> lis
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(count)]
     for _, writer in opened:
         writer.write(head.encode() + content)
+    await asyncio.gather(*(writer.drain() for _, writer in opened))
+    if sent is not None:
+        sent()
     answers = [await reader.read(-1) for reader, _ in opened]
     for _, writer in opened:
         writer.close()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model, until
 from tests.harness.bucket import Bucket
-from tests.harness.cache_nodes import ADMIN, MASTER, SEAL, ask, call, told
+from tests.harness.cache_nodes import ADMIN, MASTER, SEAL, ask, call, running_nodes, told
 from tests.harness.servers import RedisServer
 
 LONG = "long " * 500
@@ -51,14 +51,8 @@ def nodes(
     provider: MockProvider, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Gateway]]:
     settings = config(provider, in_bucket(bucket))
-    running = [Gateway(tmp_path_factory.mktemp(f"node{number}"), settings) for number in range(2)]
-    try:
-        for node in running:
-            node.start()
+    with running_nodes(tmp_path_factory, settings, 2) as running:
         yield running
-    finally:
-        for node in running:
-            node.__exit__()
 
 
 def mint(node: Gateway, **settings: Any) -> Key:

@@ -18,7 +18,7 @@ from tests.harness import (
     make_model,
     until,
 )
-from tests.harness.cache_nodes import ADMIN, MASTER, SEAL, ask, call, told
+from tests.harness.cache_nodes import ADMIN, MASTER, SEAL, ask, call, running_nodes, tier, told
 from tests.harness.redis_sets import RedisCluster, RedisSentinels, RedisSet
 
 MANY = 12
@@ -41,21 +41,8 @@ def nodes(
         master_key=MASTER,
         encryption_key=SEAL,
     )
-    running = [Gateway(tmp_path_factory.mktemp(f"node{number}"), config) for number in range(2)]
-    try:
-        for node in running:
-            node.child.start()
-        for node in running:
-            node.child.alive_until(node.is_ready, "the node is ready", 60)
+    with running_nodes(tmp_path_factory, config, 2) as running:
         yield running
-    finally:
-        for node in running:
-            node.__exit__()
-
-
-def tier(node: Gateway) -> dict[str, Any]:
-    found: dict[str, Any] = call(node, "/cache/redis/info")["tier"]
-    return found
 
 
 def test_nodes_share_answers(nodes: list[Gateway], servers: Any) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 import redis
 from tests.harness import Gateway, MockProvider, chat, make_config, make_deployment, make_model, until
-from tests.harness.cache_nodes import MASTER, SEAL, call, told
+from tests.harness.cache_nodes import MASTER, SEAL, call, running_nodes, tier, told
 from tests.harness.meaning import write_static_model
 from tests.harness.servers import RedisServer
 
@@ -45,16 +45,8 @@ def nodes(
         master_key=MASTER,
         encryption_key=SEAL,
     )
-    running = [Gateway(tmp_path_factory.mktemp(f"node{number}"), config) for number in range(2)]
-    try:
-        for node in running:
-            node.child.start()
-        for node in running:
-            node.child.alive_until(node.is_ready, "the node is ready", 60)
+    with running_nodes(tmp_path_factory, config, 2) as running:
         yield running
-    finally:
-        for node in running:
-            node.__exit__()
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +130,7 @@ def test_a_restart_keeps_questions(nodes: list[Gateway], keys: list[dict[str, st
 def test_what_is_not_ours_is_passed_over(
     nodes: list[Gateway], keys: list[dict[str, str]], store: Any
 ) -> None:
-    before = call(nodes[1], "/cache/redis/info")["tier"]["foreign"]
+    before = tier(nodes[1])["foreign"]
     good = store_one(nodes, keys, "good").headers["x-ailink-cache-key"]
     for number, value in enumerate((b"", b"garbage", store.get(f"{PREFIX}q:{good}"))):
         key = bytes([number]) * 32
@@ -146,7 +138,7 @@ def test_what_is_not_ours_is_passed_over(
         store.xadd(f"{PREFIX}questions", {"k": key})
     store.xadd(f"{PREFIX}questions", {"k": b"short"})
     store.xadd(f"{PREFIX}questions", {"k": bytes(range(32))})
-    until(lambda: call(nodes[1], "/cache/redis/info")["tier"]["foreign"] >= before + 3, "they are counted", 5)
+    until(lambda: tier(nodes[1])["foreign"] >= before + 3, "they are counted", 5)
     store_one(nodes, keys, "behind them")
     assert told(ask(nodes[1], keys[1]["one"], said(RECOVER, "behind them"))) == "semantic"
 

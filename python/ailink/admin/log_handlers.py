@@ -73,10 +73,11 @@ async def page(services: Services, call: Call[Nothing, LogsPageQuery]) -> LogsPa
     )
     try:
         found = await search(services.ledger, wanted, query.page_size, (query.page - 1) * query.page_size)
+        data = await logs_of(services, found.attempts)
     except LedgerError as error:
         raise unavailable(error) from error
     return LogsPage(
-        data=await logs_of(services, found.attempts),
+        data=data,
         total=found.total,
         page=query.page,
         page_size=query.page_size,

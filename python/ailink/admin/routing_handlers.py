@@ -11,6 +11,8 @@ import msgspec
 from ailink.admin.call import Call, Nothing
 from ailink.admin.errors import ApiError
 from ailink.admin.services import Services
+from ailink.admin.verdicts import said_of
+from ailink.ledger.reader import REQUEST_ID, LedgerError
 
 
 class KeyHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,9 +123,13 @@ async def health(services: Services, call: Call[Nothing, HealthQuery]) -> Health
 
 
 async def explain(services: Services, call: Call[Nothing, Nothing]) -> dict[str, Any]:
-    """The decision about one request, while it is kept."""
+    """The decision about one request, while it is kept, and what guardrails and policies said of it."""
     wanted = call.path["id"]
     found = services.plane.explain(wanted)
+    verdicts = await _verdicts(services, wanted)
+    if found is None and verdicts:
+        # It was refused before there was anything to decide, or that is not kept any more.
+        return {"request_id": wanted, "choices": [], "attempts": [], "refused": None, "verdicts": verdicts}
     if found is None:
         raise ApiError(
             404,
@@ -132,7 +138,21 @@ async def explain(services: Services, call: Call[Nothing, Nothing]) -> dict[str,
             code="decision_not_found",
         )
     decision: dict[str, Any] = msgspec.json.decode(found)
-    return decision
+    return {**decision, "verdicts": verdicts}
+
+
+async def _verdicts(services: Services, request_id: str) -> list[Any]:
+    """In their order; empty where the ledger cannot be read."""
+    match = REQUEST_ID.fullmatch(request_id.lower())
+    if match is None:
+        return []
+    raw = bytes.fromhex(match[1])
+    try:
+        await services.ledger.catch_up()
+        found = await said_of(services, [raw])
+    except LedgerError:
+        return []
+    return [msgspec.to_builtins(verdict) for verdict in found.get(raw, [])]
 
 
 def _rows(services: Services, model: str | None) -> list[DeploymentHealth]:

@@ -15,6 +15,7 @@ from ailink.admin.errors import ApiError, bad_request
 from ailink.admin.key_fields import KeyName
 from ailink.admin.key_owner import key_not_found
 from ailink.admin.services import Services
+from ailink.admin.verdicts import Said, said_of
 from ailink.ledger.money import Usd
 from ailink.ledger.reader import Attempt, LedgerError
 from ailink.ledger.report import DAY_US, RECONCILED, SOURCES
@@ -67,6 +68,8 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str | None
     price_version: str | None
     custom_llm_provider: str | None
+    verdicts: list[Said]
+    """What guardrails and policies said of the request."""
 
 
 class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,16 +96,20 @@ async def spend_logs(services: Services, call: Call[Nothing, LogsQuery]) -> list
             attempts = await services.ledger.of_key(await key_id_of(services, query.api_key), query.limit)
         else:
             attempts = await services.ledger.newest(query.limit)
+        return await logs_of(services, attempts)
     except LedgerError as error:
         raise unavailable(error) from error
-    return await logs_of(services, attempts)
 
 
 async def logs_of(services: Services, attempts: Sequence[Attempt]) -> list[SpendLog]:
-    """Those are marked whose provider billed as much for their day and model."""
+    """Those are marked whose provider billed as much for their day and model. Raises `LedgerError`."""
     tokens = await services.keys.tokens(attempt.key_id for attempt in attempts if attempt.key_id)
     places = _places(services)
-    logs = [_log(services, attempt, tokens, places) for attempt in attempts]
+    verdicts = await said_of(services, [attempt.request_id for attempt in attempts])
+    logs = [
+        _log(services, attempt, (tokens, places), verdicts.get(attempt.request_id, []))
+        for attempt in attempts
+    ]
     days = [attempt.at_us // DAY_US for attempt in attempts]
     agreed = await bills.agreed(services.database, min(days), max(days)) if days else set()
     return [
@@ -145,8 +152,12 @@ def _places(services: Services) -> dict[str, tuple[str, str]]:
 
 
 def _log(
-    services: Services, attempt: Attempt, tokens: Mapping[str, str], places: Mapping[str, tuple[str, str]]
+    services: Services,
+    attempt: Attempt,
+    names: tuple[Mapping[str, str], Mapping[str, tuple[str, str]]],
+    verdicts: list[Said],
 ) -> SpendLog:
+    tokens, places = names
     provider, model = places.get(attempt.deployment or "", (None, None))
     key_id = attempt.key_id or ""
     return SpendLog(
@@ -181,6 +192,7 @@ def _log(
         model_id=attempt.deployment,
         price_version=attempt.price_version,
         custom_llm_provider=provider,
+        verdicts=verdicts,
     )
 
 

@@ -12,7 +12,7 @@ from ailink.cli.gateway import Gateway
 def explain(
     gateway: Gateway, request_id: Annotated[str, typer.Argument(help="What `x-ailink-request-id` said.")]
 ) -> None:
-    """Tell why a request went where it went, while its decision is kept."""
+    """Tell why a request went where it went, and what guardrails and policies said of it."""
     found = gateway.call("GET", f"/routing/explain/{quote(request_id, safe='')}")
     if gateway.printed(found):
         return
@@ -20,6 +20,13 @@ def explain(
         typer.echo(f"model {choice['model']}, strategy {choice['strategy']}")
         columns = ("deployment", "provider", "weight", "score", "state", "left out for")
         lazy.render.table(columns, [_row(row) for row in (*choice["candidates"], *choice["dropped"])])
+    if found["verdicts"]:
+        typer.echo("guardrails and policies")
+        shown = [
+            (row["kind"], row["name"], row["label"], row["action"], row["side"], "shadow" * row["shadow"])
+            for row in found["verdicts"]
+        ]
+        lazy.render.table(("kind", "name", "found", "action", "side", ""), shown)
     typer.echo("attempts")
     rows = [
         (row["deployment"], row["result"], str(row.get("status", "")), f"{row['ms']} ms")

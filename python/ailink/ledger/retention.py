@@ -1,4 +1,4 @@
-"""Attempts that are older than `ledger.keep` are removed; their sums per day stay for ever.
+"""Attempts, and verdicts, that are older than `ledger.keep` are removed; their sums per day stay for ever.
 
 Each node removes from its own `ledger.db` what it has sent. From PostgreSQL one node at a time drops whole
 months, as soon as the last day of one is old enough.
@@ -90,6 +90,9 @@ class Retention:
         old = [name for name in names if (end := _end(name)) is not None and end <= before_us]
         dropped = 0
         with contextlib.suppress(leaders.DeposedError):
+            async with self._database.transaction() as queries:
+                await leaders.check(queries, term)
+                await queries.execute("DELETE FROM verdict WHERE at_us < ?", (before_us,))
             for name in sorted(old):
                 async with self._database.transaction() as queries:
                     await leaders.check(queries, term)

@@ -22,6 +22,7 @@ import msgspec
 
 from ailink.background import end, goes_on
 from ailink.ledger.reader import LedgerSource
+from ailink.ledger.verdicts import VerdictShipper
 from ailink.store.database import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ class Shipper:
         self._ids: dict[tuple[int, str], int] = {}
         self._months: set[int] = set()
         self._complete = -1
+        self._verdicts = VerdictShipper(self._ask, node)
         self._sending = asyncio.Lock()
         self._failing = False
         self._task: asyncio.Task[None] | None = None
@@ -145,22 +147,26 @@ class Shipper:
     async def once(self) -> None:
         """Sends all rows that the database lacks. Raises `DatabaseError`, RuntimeError, TimeoutError."""
         async with self._sending:
-            last = (await self._ask(_LAST, []))[0][0]
-            since = max(0, self._complete) << BUCKET
-            ours = dict(await self._ask(_COUNTS, [since]))
-            if not ours:
-                return
-            theirs = await self._database.fetch(
-                "SELECT bucket, rows_sent FROM ledger_sent WHERE node = ? AND bucket >= ?",
-                (self._node, since >> BUCKET),
-            )
-            sent = {row["bucket"]: row["rows_sent"] for row in theirs}
-            for bucket, count in sorted(ours.items()):
-                if sent.get(bucket, 0) < count:
-                    await self._send((bucket << BUCKET) - 1, min(last, (bucket + 1 << BUCKET) - 1))
-            # Numbers are handed out in blocks, and a stream may end hours after it began: the last thousand
-            # buckets are looked at every time, everything at a start.
-            self._complete = max(self._complete, max(ours) - 1_024)
+            await self._attempts()
+            await self._verdicts.once(self._database, lambda: self._database.connection(BEGIN, BATCH_S))
+
+    async def _attempts(self) -> None:
+        last = (await self._ask(_LAST, []))[0][0]
+        since = max(0, self._complete) << BUCKET
+        ours = dict(await self._ask(_COUNTS, [since]))
+        if not ours:
+            return
+        theirs = await self._database.fetch(
+            "SELECT bucket, rows_sent FROM ledger_sent WHERE node = ? AND bucket >= ?",
+            (self._node, since >> BUCKET),
+        )
+        sent = {row["bucket"]: row["rows_sent"] for row in theirs}
+        for bucket, count in sorted(ours.items()):
+            if sent.get(bucket, 0) < count:
+                await self._send((bucket << BUCKET) - 1, min(last, (bucket + 1 << BUCKET) - 1))
+        # Numbers are handed out in blocks, and a stream may end hours after it began: the last thousand
+        # buckets are looked at every time, everything at a start.
+        self._complete = max(self._complete, max(ours) - 1_024)
 
     async def _send(self, after: int, end: int) -> None:
         while rows := await self._ask(_ROWS, [after, end, BATCH]):

@@ -25,6 +25,7 @@ from ailink.admin import routing_handlers as routing
 from ailink.admin import savings_handlers as savings
 from ailink.admin import spend_handlers as spend
 from ailink.admin import token_handlers as tokens
+from ailink.admin import verdict_handlers as verdicts
 from ailink.admin.call import Call, Nothing
 from ailink.admin.services import Services
 from ailink.observe.alerts import Delivery
@@ -99,6 +100,8 @@ ROUTES: tuple[Route, ...] = (
           tag="Guardrails", response=guards.GuardrailsView),
     route("GET", "/guardrails/report", ADMIN, guards.report, "What guardrails found", tag="Guardrails",
           query=guards.ReportQuery, response=guards.ReportView),
+    route("GET", "/guardrails/verdicts", ADMIN, verdicts.find, "What guardrails found and policies did",
+          tag="Guardrails", query=verdicts.VerdictsQuery, response=verdicts.VerdictsView),
     route("POST", "/guardrails/test", ADMIN, guards.test, "Try guardrails on a text", tag="Guardrails",
           body=guards.Try, response=guards.TriedView),
     route("GET", "/guardrails/vault", ADMIN, guards.vault, "Whose values are kept behind tokens",

@@ -210,9 +210,13 @@ impl Plane {
         }
         let guards = &self.shared.state.guards;
         out.guardrails(&guards.cells());
+        out.policies(&self.shared.state.policies.cells());
         let stats = self.shared.state.ledger.stats();
         out.family("ailink_ledger_rows_total", "counter", "Attempts written to the ledger.");
         out.sample("ailink_ledger_rows_total", "", stats.rows);
+        let dropped = self.shared.state.ledger.verdicts().dropped.load(std::sync::atomic::Ordering::Relaxed);
+        out.family("ailink_ledger_verdicts_dropped_total", "counter", "Verdicts that were lost for want of room.");
+        out.sample("ailink_ledger_verdicts_dropped_total", "", dropped);
         out.finish()
     }
 

@@ -23,6 +23,12 @@ impl RequestId {
         out
     }
 
+    /// What [`RequestId::text`] says.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("req_").filter(|digits| digits.len() == 32)?;
+        u128::from_str_radix(digits, 16).ok().map(|number| RequestId(number.to_be_bytes()))
+    }
+
     pub fn header(&self) -> HeaderValue {
         HeaderValue::from_bytes(&self.text()).unwrap_or(HeaderValue::from_static("req_"))
     }
@@ -44,6 +50,8 @@ mod tests {
         let late = RequestId::new(9_000_000).to_string();
         assert!(early < late);
         assert_eq!(early.len(), 36);
+        assert_eq!(RequestId::parse(&late).map(|id| id.to_string()), Some(late));
+        assert!(RequestId::parse("req_1").is_none());
         assert!(early[4..].bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 }

@@ -37,8 +37,8 @@ class Node:
         self.number = number
         self._dice = dice
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        for name in ("0001_ledger.sql", "0002_dimensions.sql", "0003_questions.sql"):
-            self._db.executescript((SCHEMA / name).read_text())
+        for migration in sorted(SCHEMA.glob("0*.sql")):
+            self._db.executescript(migration.read_text())
         # Numbers of names differ from node to node.
         for at in range(4):
             for kind in (1, 2, 3):
@@ -46,6 +46,8 @@ class Node:
                 self._db.execute("INSERT INTO dict VALUES (?, ?, ?)", row)
         self.rows: dict[int, tuple[int, str, int]] = {}
         """Attempt → time, key, cost."""
+        self.said: list[tuple[int, str]] = []
+        """Verdicts: time, rule."""
 
     def spend(self, count: int) -> None:
         for _ in range(count):
@@ -67,6 +69,14 @@ class Node:
                 list(row.values()),
             )
             self.rows[number] = (at_us, f"1:{at}", cost)
+            if at == 0:
+                verdict = (at_us, number.to_bytes(16), f"rule {number}")
+                self._db.execute(
+                    "INSERT INTO verdict (at_us, request_id, policy, rule, label, action, shadow, side, "
+                    "place, matches, model, key) VALUES (?, ?, 1, ?, '', '', 0, '', '', 1, '', '')",
+                    verdict,
+                )
+                self.said.append((at_us, verdict[2]))
 
     def flush(self, timeout_s: float) -> None:
         pass
@@ -146,6 +156,8 @@ async def _agrees(database: Any, nodes: Sequence[Node]) -> None:
     )
     wanted = [(node.number, at, *row) for node in nodes for at, row in node.rows.items()]
     assert Counter(found) == Counter(wanted)
+    said = await database.fetch_rows("SELECT node, at_us, rule FROM verdict ORDER BY node, number")
+    assert said == [(node.number, *row) for node in nodes for row in node.said]
     sums: dict[tuple[int, str], list[int]] = {}
     for at_us, key, cost in (row for node in nodes for row in node.rows.values()):
         one = sums.setdefault((at_us // DAY_US, key), [0, 0, 0])

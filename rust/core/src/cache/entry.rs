@@ -8,7 +8,7 @@ use http::HeaderValue;
 use super::flight::Lead;
 use super::items::Items;
 use super::key::CacheKey;
-use super::remote::Lease;
+use super::lease::Lease;
 use super::semantic::Question;
 use crate::kernel::cost::Usage;
 use crate::kernel::vector::Vector;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::entry::Entry;
+use super::lease::Lease;
 use crate::clock::monotonic_ns;
 use crate::metrics::{CacheTimes, cache_times};
 
@@ -74,7 +75,7 @@ pub enum Got {
     Entry(Box<Entry>),
     Nothing,
     /// The lease is this node's.
-    Taken,
+    Taken(Lease),
     Failed,
 }
 
@@ -133,7 +134,7 @@ impl Gate {
                 self.counts.misses.fetch_add(1, Ordering::Relaxed);
                 None
             }
-            Got::Taken | Got::Failed => None,
+            Got::Taken(_) | Got::Failed => None,
         }
     }
 

@@ -13,6 +13,7 @@ pub mod flight;
 pub mod gate;
 pub mod items;
 pub mod key;
+pub mod lease;
 mod link;
 pub mod objects;
 pub mod probe;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::entry::Entry;
 use super::gate::{Counts, Gate, Got, TierReport};
 use super::key::CacheKey;
+use super::lease::{Lease, Leases};
 use super::link::{Plan, Settings};
 use super::purge::Purge;
 use super::sealed::Sealer;
@@ -52,7 +53,7 @@ pub enum Write {
         epoch: u64,
         most: usize,
     },
-    Release(CacheKey),
+    Release(CacheKey, u64),
     Purge(Purge, oneshot::Sender<Result<u64, String>>),
 }
 
@@ -88,6 +89,7 @@ impl Remote {
             sealer: Sealer::new(target.seal, target.most),
             prefix: target.prefix.clone(),
             counts: gate.counts.clone(),
+            leases: Leases::new(writes.downgrade()),
             memory,
         };
         std::thread::Builder::new()
@@ -122,11 +124,11 @@ impl Remote {
     }
 
     /// Whether this node may ask the provider: true also when nobody can be asked about it.
-    pub async fn lease(self: &Arc<Self>, key: &CacheKey) -> Option<Lease> {
+    pub async fn lease(&self, key: &CacheKey) -> Option<Lease> {
         match self.ask(key, Ask::Lease).await {
             Got::Nothing => None,
-            Got::Taken => Some(Lease { remote: Some(self.clone()), key: *key }),
-            Got::Entry(_) | Got::Failed => Some(Lease { remote: None, key: *key }),
+            Got::Taken(lease) => Some(lease),
+            Got::Entry(_) | Got::Failed => Some(Lease::nobody_knows()),
         }
     }
 
@@ -169,27 +171,5 @@ impl Remote {
 
     pub fn report(&self) -> TierReport {
         self.gate.report()
-    }
-}
-
-/// The right of a node to ask the provider. Given back when dropped, behind the entry that came of it.
-pub struct Lease {
-    remote: Option<Arc<Remote>>,
-    key: CacheKey,
-}
-
-impl Lease {
-    /// Other nodes know of it.
-    pub fn is_shared(&self) -> bool {
-        self.remote.is_some()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(remote) = &self.remote {
-            // What cannot be queued ends by its time.
-            let _ = remote.writes.try_send(Write::Release(self.key));
-        }
     }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::entry::About;
 use super::gate::{Counts, Got};
 use super::key::CacheKey;
+use super::lease::{self, Leases};
 use super::link::{Link, Node};
 use super::purge::{Purge, hex};
 use super::remote::{Ask, Memory, Write};
@@ -18,8 +20,6 @@ use super::sealed::Sealer;
 use super::semantic::Record;
 use crate::clock::wall_us;
 
-/// How long one node may take for an answer that others wait for.
-const LEASE_MS: u64 = 15_000;
 /// How often purges of other nodes are looked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// Keys of one step of a purge.
@@ -30,6 +30,7 @@ pub struct Tier {
     pub sealer: Sealer,
     pub prefix: String,
     pub counts: Arc<Counts>,
+    pub leases: Leases,
     pub memory: Memory,
 }
 
@@ -61,6 +62,7 @@ pub async fn run(
         }
     });
     let follow = tokio::spawn(follow::run(tier.clone(), connection.clone()));
+    let prolong = tokio::spawn(prolong(tier.clone(), connection.clone()));
     // Every question in a task of its own: the connection puts them into one pipeline.
     while let Some(ask) = asked.recv().await {
         let (tier, mut connection) = (tier.clone(), connection.clone());
@@ -68,7 +70,22 @@ pub async fn run(
     }
     watch.abort();
     follow.abort();
+    prolong.abort();
     let _ = writes.await;
+}
+
+/// As long as an answer is on its way, the right to ask for it stays this node's.
+async fn prolong(tier: Arc<Tier>, connection: Link) {
+    loop {
+        tokio::time::sleep(lease::EVERY).await;
+        let old = tier.leases.old();
+        let asked = old.iter().map(|(number, key)| {
+            let (mut connection, command) = (connection.clone(), tier.leases.prolong(&tier.lease_name(key), *number));
+            async move { connection.query::<i64>(&command).await }
+        });
+        // What fails is counted where requests ask the tier; what is not prolonged ends by its time.
+        join_all(asked).await;
+    }
 }
 
 impl Tier {
@@ -96,12 +113,18 @@ impl Tier {
                 let _ = reply.send(got);
             }
             Ask::Lease(key, reply) => {
-                let mut set = command("SET", self.lease_name(&key));
-                set.arg(1).arg("NX").arg("PX").arg(LEASE_MS);
+                let (lease, set) = self.leases.ask(&key, &self.lease_name(&key));
                 let taken = connection.query::<Option<String>>(&set).await;
+                // One that nobody waits for any more is given back as it is dropped.
                 let _ = reply.send(match taken {
-                    Ok(Some(_)) => Got::Taken,
-                    Ok(None) => Got::Nothing,
+                    Ok(Some(_)) => {
+                        self.leases.given(&lease);
+                        Got::Taken(lease)
+                    }
+                    Ok(None) => {
+                        lease.refused();
+                        Got::Nothing
+                    }
                     Err(error) => self.failed(error),
                 });
             }
@@ -145,7 +168,9 @@ impl Tier {
                 let Some(sealed) = record.seal(&self.sealer) else { return };
                 self.ask_of(connection, &record.key, (sealed, ms, most)).await
             }
-            Write::Release(key) => connection.query::<()>(&command("UNLINK", self.lease_name(&key))).await,
+            Write::Release(key, number) => {
+                connection.query::<()>(&self.leases.release(&self.lease_name(&key), number)).await
+            }
             Write::Purge(purge, reply) => {
                 let gone = self.purge(connection, &purge).await;
                 let _ = reply.send(gone.as_ref().map(|gone| *gone).map_err(ToString::to_string));

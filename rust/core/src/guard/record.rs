@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::Finding;
+use crate::exchange::RequestId;
+use crate::ledger::{self, Verdicts};
 
 /// Verdicts kept.
 const KEPT: usize = 1024;
@@ -82,9 +84,16 @@ pub struct Record {
     shadows: Mutex<HashMap<(String, String), u64>>,
     /// Texts that could not be looked at.
     pub failures: AtomicU64,
+    /// Where verdicts become rows, and whether they are of policies.
+    kept: Option<(Arc<Verdicts>, bool)>,
 }
 
 impl Record {
+    /// One whose verdicts stand in the ledger, too.
+    pub fn kept(verdicts: Arc<Verdicts>, policies: bool) -> Record {
+        Record { kept: Some((verdicts, policies)), ..Record::default() }
+    }
+
     /// The cell of a rule.
     pub fn rule(&self, name: &str) -> Arc<RuleCell> {
         let mut rules = self.rules.lock();
@@ -106,6 +115,9 @@ impl Record {
                 pair.1 = "others".to_string();
             }
             *shadows.entry(pair).or_default() += 1;
+        }
+        if let Some((verdicts, policy)) = &self.kept {
+            verdicts.keep(row(&verdict, *policy));
         }
         let mut latest = self.latest.lock();
         if latest.len() >= KEPT {
@@ -132,5 +144,22 @@ impl Record {
     /// The latest verdicts, oldest first.
     pub fn latest(&self) -> Vec<Verdict> {
         self.latest.lock().iter().cloned().collect()
+    }
+}
+
+fn row(verdict: &Verdict, policy: bool) -> ledger::Verdict {
+    ledger::Verdict {
+        at_us: verdict.time_us,
+        request_id: RequestId::parse(&verdict.request_id).unwrap_or(RequestId([0; 16])).0,
+        policy,
+        rule: verdict.rule.clone(),
+        label: verdict.label.clone(),
+        action: verdict.action,
+        shadow: verdict.shadow,
+        side: verdict.side,
+        place: verdict.place.clone(),
+        matches: verdict.matches,
+        model: verdict.model.clone(),
+        key: verdict.key.clone(),
     }
 }

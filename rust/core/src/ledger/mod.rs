@@ -13,6 +13,7 @@ mod schema;
 mod sink;
 mod store;
 mod totals;
+mod verdicts;
 mod worker;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ use parking_lot::Mutex;
 pub use past::Past;
 pub use probe::{Point, Probe};
 pub use sink::{Sink, SinkError, Written};
+pub use verdicts::{Verdict, Verdicts};
 
 use crate::spool::{Spool, SpoolError};
 use engine::Engine;
@@ -196,7 +198,8 @@ impl Ledger {
         if adopted > 0 {
             tracing::warn!(adopted, "ledger.db is older than the spool: attempts name ids it does not know");
         }
-        let shared = Arc::new(Shared::new(engine, options.clone()));
+        let verdicts = (Arc::<Verdicts>::default(), Arc::clone(&store));
+        let shared = Arc::new(Shared::new(engine, options.clone(), verdicts));
         shared.drain(0);
         let run = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -261,7 +264,7 @@ impl Ledger {
         past::past(&self.store, &engine.drain, since_us, exact_us, see)
     }
 
-    /// Removes attempts that began before `before_us`, the oldest first and so many at most; how many. Their sums stay, and
+    /// Removes attempts, and verdicts, of what began before `before_us`, the oldest first and so many at most; how many. Their sums stay, and
     /// so does the newest attempt, from whose number others go on.
     ///
     /// # Errors
@@ -276,6 +279,12 @@ impl Ledger {
     /// Of the database.
     pub fn oldest_us(&self) -> Result<Option<i64>, LedgerError> {
         past::oldest_us(&self.store)
+    }
+
+    /// Where verdicts wait to be written.
+    #[must_use]
+    pub fn verdicts(&self) -> Arc<Verdicts> {
+        Arc::clone(&self.shared.verdicts.0)
     }
 
     /// The names of a kind, with their numbers.

@@ -135,7 +135,11 @@ pub(super) fn forget(store: &Store, before_us: i64, most: u32) -> Result<u64, Le
     let end = first_at(&connection, before_us)?.saturating_add(DISORDER);
     let sql = "DELETE FROM attempt WHERE attempt_id IN (SELECT attempt_id FROM attempt WHERE attempt_id < ?1 \
         AND attempt_id < (SELECT max(attempt_id) FROM attempt) AND at_us < ?2 ORDER BY attempt_id LIMIT ?3)";
-    Ok(connection.execute(sql, (end, before_us, most))? as u64)
+    let gone = connection.execute(sql, (end, before_us, most))? as u64;
+    let sql =
+        "DELETE FROM verdict WHERE number IN (SELECT number FROM verdict ORDER BY number LIMIT ?2) AND at_us < ?1";
+    // Whichever there is more of says whether there may be more.
+    Ok(gone.max(connection.execute(sql, (before_us, most))? as u64))
 }
 
 pub(super) fn oldest_us(store: &Store) -> Result<Option<i64>, LedgerError> {

@@ -15,6 +15,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "ledger", sql: include_str!("0001_ledger.sql") },
     Migration { name: "dimensions", sql: include_str!("0002_dimensions.sql") },
     Migration { name: "questions", sql: include_str!("0003_questions.sql") },
+    Migration { name: "verdicts", sql: include_str!("0004_verdicts.sql") },
 ];
 
 /// Brings the schema up to date.

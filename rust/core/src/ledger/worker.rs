@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::engine::{Engine, Round};
-use super::{Health, LedgerError, Options, Stats};
+use super::store::Store;
+use super::{Health, LedgerError, Options, Stats, Verdicts};
 use crate::spool::Bell;
 
 /// First pause after a failure; doubles up to [`BACKOFF_MOST`].
@@ -17,6 +18,7 @@ const BACKOFF_MOST: Duration = Duration::from_secs(5);
 pub(super) struct Shared {
     pub(super) engine: Mutex<Engine>,
     pub(super) bell: Arc<Bell>,
+    pub(super) verdicts: (Arc<Verdicts>, Arc<Store>),
     control: Mutex<Control>,
     changed: Condvar,
     options: Options,
@@ -41,9 +43,9 @@ struct Failure {
 }
 
 impl Shared {
-    pub(super) fn new(engine: Engine, options: Options) -> Self {
+    pub(super) fn new(engine: Engine, options: Options, verdicts: (Arc<Verdicts>, Arc<Store>)) -> Self {
         let bell = engine.drain.bell();
-        Self { engine: Mutex::new(engine), bell, control: Mutex::default(), changed: Condvar::new(), options }
+        Self { engine: Mutex::new(engine), bell, verdicts, control: Mutex::default(), changed: Condvar::new(), options }
     }
 
     /// The thread's life.
@@ -90,6 +92,7 @@ impl Shared {
             }
             (outcome, engine.drain.corrupt())
         };
+        let outcome = outcome.and_then(|()| self.verdicts.0.write(&self.verdicts.1));
         let mut control = self.control.lock();
         control.stats.rows += round.inserted;
         control.stats.known += round.known;

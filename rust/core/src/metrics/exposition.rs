@@ -58,6 +58,21 @@ impl Exposition {
         }
     }
 
+    /// What policies did.
+    pub fn policies(&mut self, cells: &[Arc<crate::guard::record::RuleCell>]) {
+        if cells.is_empty() {
+            return;
+        }
+        let name = "ailink_policy_verdicts_total";
+        self.family(name, "counter", "Requests that a policy held for.");
+        for cell in cells {
+            for (shadow, mode) in [(false, "enforce"), (true, "shadow")] {
+                let labels = format!("policy=\"{}\",mode=\"{mode}\"", label(&cell.name));
+                self.sample(name, &labels, cell.get(false, shadow) + cell.get(true, shadow));
+            }
+        }
+    }
+
     pub fn histogram<const N: usize>(&mut self, name: &str, labels: &str, parts: &[&Histogram<N>]) {
         let Some(first) = parts.first() else { return };
         let mut cumulative = 0;

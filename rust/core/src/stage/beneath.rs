@@ -1,6 +1,7 @@
 //! The tiers of the cache beneath memory: what they have becomes an entry of memory, and the answer.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::Response;
 
@@ -13,9 +14,12 @@ use crate::cache::remote::Remote;
 use crate::cache::{Cache, key, replay};
 use crate::exchange::{CacheUse, Exchange};
 
-/// How long an answer that another node is fetching is waited for, and how often it is looked for.
-const OTHERS: std::time::Duration = std::time::Duration::from_secs(60);
-const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+/// How long an answer that another node is fetching is waited for; a stream could begin meanwhile.
+const WHOLE: Duration = Duration::from_secs(600);
+const STREAM: Duration = Duration::from_secs(60);
+/// How often it is looked for: a tenth of the wait so far, within these bounds.
+const OFTEN: Duration = Duration::from_millis(20);
+const SELDOM: Duration = Duration::from_millis(200);
 
 /// The answer from a tier beneath memory, also if another node is about to put it there.
 pub async fn look(exchange: &mut Exchange) -> Option<Response<Body>> {
@@ -24,7 +28,8 @@ pub async fn look(exchange: &mut Exchange) -> Option<Response<Body>> {
         return None;
     }
     let (remote, objects, key) = (cache.remote(), cache.objects(), exchange.fill.as_ref()?.key);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
+    let most = if exchange.call.stream { STREAM } else { WHOLE };
     let (mut found, answered) = match &remote {
         Some(remote) => remote.read(&key).await,
         None => (None, false),
@@ -53,9 +58,9 @@ pub async fn look(exchange: &mut Exchange) -> Option<Response<Body>> {
                 break;
             }
             waited = true;
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep((began.elapsed() / 10).clamp(OFTEN, SELDOM)).await;
             found = remote.get(&key).await;
-            if found.is_some() || began.elapsed() > OTHERS {
+            if found.is_some() || began.elapsed() > most {
                 break;
             }
         }

@@ -35,6 +35,7 @@ pub use credentials::{CredentialSlot, KeyPool};
 pub use deployments::DeploymentState;
 pub use models::ModelState;
 
+use crate::guard::record::Record;
 use crate::ledger::{DictKind, Ledger};
 use keys::Keys;
 use subjects::Subjects;
@@ -45,14 +46,14 @@ pub struct State {
     pub subjects: Arc<Subjects>,
     pub keys: Keys,
     pub cache: crate::cache::Cache,
-    pub guards: crate::guard::record::Record,
+    pub guards: Record,
     /// Values that tenants keep behind tokens.
     pub vault: Arc<crate::guard::vault::Vault>,
     pub repeats: Arc<repeats::Repeats>,
     /// Beginnings of prompts that providers may have kept.
     pub prefixes: prefixes::Prefixes,
     /// What policies did.
-    pub policies: crate::guard::record::Record,
+    pub policies: Record,
     /// What they remember.
     pub past: crate::policy::record::Past,
     pub sessions: sessions::Sessions,
@@ -81,10 +82,10 @@ impl State {
             vault: Arc::new(crate::guard::vault::Vault::new(pepper)),
             keys,
             cache: crate::cache::Cache::default(),
-            guards: crate::guard::record::Record::default(),
+            guards: Record::kept(ledger.verdicts(), false),
             repeats: Arc::default(),
             prefixes: prefixes::Prefixes::default(),
-            policies: crate::guard::record::Record::default(),
+            policies: Record::kept(ledger.verdicts(), true),
             past: crate::policy::record::Past::default(),
             sessions: sessions::Sessions::default(),
             approvals: crate::approval::Waiting::default(),

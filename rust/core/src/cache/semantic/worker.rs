@@ -65,7 +65,8 @@ impl Worker {
     fn make_room(&mut self) {
         self.since_sweep += 1;
         let (count, _) = self.index.size();
-        if self.since_sweep >= SWEEP || count > self.most && self.since_sweep * 16 >= self.most {
+        // A sweep goes through all of them.
+        if self.since_sweep >= SWEEP.max(count / 16) || count > self.most && self.since_sweep * 16 >= self.most {
             self.sweep();
         }
         while self.index.size().0 > self.most {

@@ -1,0 +1,1 @@
+-- Verdicts of several nodes stand in PostgreSQL; a single node's stand in its own ledger. See 0018_verdicts.pg.sql.

@@ -1,5 +1,6 @@
 """Questions that mean the same, over nodes and restarts: what one stored the others find."""
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,6 +114,27 @@ def test_nobody_else_finds_it(nodes: list[Gateway], keys: list[dict[str, str]]) 
     for body in (said(RECOVER, "apart", "other"), said(RECOVER, "apart?")):
         assert told(ask(nodes[1], keys[1]["one"], body)) == "miss"
     assert told(ask(nodes[1], keys[1]["two"], said(RECOVER, "apart"))) == "miss"
+
+
+def test_no_answer_to_a_similar_question_crosses_a_tenant(
+    nodes: list[Gateway], keys: list[dict[str, str]]
+) -> None:
+    """Random teams ask random forms of questions at random nodes; what they get was made for them."""
+    chance = random.Random(20261122)
+    forms = (RESET, RECOVER)
+    made: dict[tuple[str, str, str], set[str]] = {}
+    similar = 0
+    for _ in range(120):
+        number, team = chance.randrange(2), chance.choice(("one", "two"))
+        mark, model = f"topic {chance.randrange(3)}", chance.choice(("m", "other"))
+        answer = ask(nodes[number], keys[number][team], said(chance.choice(forms), mark, model))
+        known = made.setdefault((team, mark, model), set())
+        if told(answer) == "miss":
+            known.add(answer.json()["id"])
+        else:
+            similar += told(answer) == "semantic"
+            assert answer.json()["id"] in known, (team, mark, model, told(answer))
+    assert similar > 10
 
 
 def test_a_restart_keeps_questions(nodes: list[Gateway], keys: list[dict[str, str]]) -> None:

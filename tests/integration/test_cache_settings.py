@@ -230,3 +230,28 @@ def test_what_stands_above_is_set_by_those_who_answer_for_it(gateway):
     body = {"team_id": "led", "cache": {"scope": "shared"}}
     refused = gateway.http.post("/team/update", json=body, headers={"Authorization": f"Bearer {key}"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "limits_denied")
+
+
+def test_the_exact_cache_in_a_section_of_its_own(provider, tmp_path):
+    config = make_config(
+        make_model("m", make_deployment(provider, "echo")),
+        cache={
+            "exact": {"ttl": "10m", "max_bytes": "1MiB"},
+            "semantic": {"enabled": False, "threshold": 0.95, "embedding_model": "text-embedding-3-small"},
+            "scope": "organization",
+            "redis": None,
+        },
+    )
+    with Gateway(tmp_path, config) as gateway:
+        key = gateway.mint()
+        body = chat("m", "in a section")
+        told = [
+            gateway.http.post("/v1/chat/completions", json=body, headers=key.bearer).headers["x-ailink-cache"]
+            for _ in range(2)
+        ]
+        assert told == ["miss", "hit"]
+        stats = gateway.call("/cache/stats")
+        assert (stats["max_bytes"], stats["entries"]) == (1 << 20, 1)
+        plain = {**config, "cache": {"exact": {"enabled": False, "ttl": "10m"}}}
+        gateway.reconfigure(plain)
+        assert not gateway.call("/cache/stats")["enabled"]

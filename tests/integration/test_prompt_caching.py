@@ -170,6 +170,24 @@ def test_other_formats_are_marked_too(ask):
     assert again["system"] == [*aws["system"], {"cachePoint": {"type": "default"}}]
 
 
+def test_nova_by_invoke_model_is_marked(ask):
+    """Its body says what Converse says, and goes on as that."""
+    turn = {"role": "user", "content": [{"text": "q"}]}
+    body = {
+        "schemaVersion": "messages-v1",
+        "system": [{"text": f"j {LONG}"}],
+        "messages": [turn],
+        "inferenceConfig": {"maxTokens": 50},
+    }
+    mark = {"cachePoint": {"type": "default"}}
+    assert ask("/bedrock/model/aws/invoke", body, "aws")["system"] == body["system"]
+    assert ask("/bedrock/model/aws/invoke", body, "aws")["system"] == [*body["system"], mark]
+    # What the caller marks himself is left as it is.
+    own = {**body, "system": [{"text": f"k {LONG}"}, mark]}
+    for _ in range(2):
+        assert ask("/bedrock/model/aws/invoke", own, "aws")["system"] == own["system"]
+
+
 @pytest.mark.parametrize("path", ["/v1/messages", "/bedrock/model/invoke/invoke", "/v1/chat/completions"])
 def test_claude_by_invoke_model_is_marked(ask, path):
     instructions = f"i {path} {LONG}"

@@ -1,8 +1,8 @@
 """The cache: which answers are kept, for whom, how long."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from ailink.config.identity import Identity
 from ailink.config.secret import Secret
@@ -113,6 +113,15 @@ class ModelCache(Strict, frozen=True, kw_only=True):
     """Least cosine similarity; null: that of `cache.semantic`."""
 
 
+class Exact(Strict, frozen=True, kw_only=True):
+    """What may stand in `cache` itself, beside `semantic`. The section turns the cache on."""
+
+    enabled: bool = True
+    ttl: Duration | None = None
+    max_bytes: Size | None = None
+    max_entry_bytes: Size | None = None
+
+
 class Cache(Strict, frozen=True, kw_only=True):
     """Answers kept in memory for requests that are the same."""
 
@@ -146,6 +155,14 @@ class Cache(Strict, frozen=True, kw_only=True):
     """Endpoints that are treated otherwise, whatever the model; a model's own settings go before theirs, but
     what is off here stays off.
     """
+    exact: Exact | None = None
     redis: RedisTier | None = None
     objects: ObjectTier | None = None
     semantic: Semantic | None = None
+
+    def settled(self) -> Self:
+        """With what `exact` says in its place."""
+        if self.exact is None:
+            return self
+        said = {name: value for name, value in structs.asdict(self.exact).items() if value is not None}
+        return structs.replace(self, exact=None, **said)

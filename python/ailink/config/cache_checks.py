@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from ailink.config.cache import Cache
 from ailink.config.identity import identity_fault
 from ailink.config.problems import Path as Place
 from ailink.config.schema import Config
@@ -16,9 +17,20 @@ _BUCKET: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/[A-Za-z0-
 
 def cache_faults(config: Config) -> Iterator[tuple[Place, str]]:
     """What is wrong with the tiers of the cache, and where."""
+    yield from _exact_faults(config)
     yield from _redis_faults(config)
     yield from _object_faults(config)
     yield from _semantic_faults(config)
+
+
+def _exact_faults(config: Config) -> Iterator[tuple[Place, str]]:
+    cache, plain = config.cache, Cache()
+    for name in () if cache.exact is None else ("ttl", "max_bytes", "max_entry_bytes"):
+        value = getattr(cache.exact, name)
+        if value == 0:
+            yield ("cache", "exact", name), "must be more than 0"
+        elif value is not None and getattr(cache, name) not in (getattr(plain, name), value):
+            yield ("cache", "exact", name), f"`cache.{name}` says something else: give one of them"
 
 
 def _redis_faults(config: Config) -> Iterator[tuple[Place, str]]:

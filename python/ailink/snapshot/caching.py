@@ -23,7 +23,7 @@ def policy(model: Model, config: Config, endpoint: ModelCache = NOTHING) -> wire
     """The model's own settings over those of the endpoint, over those of the file. What the model or the
     endpoint switches off is off.
     """
-    general, own = config.cache, model.cache
+    general, own = config.cache.settled(), model.cache
     switches = (own.enabled, endpoint.enabled)
     enabled = False not in switches and (True in switches or general.enabled)
     semantic = general.semantic if general.semantic is not None and general.semantic.enabled else None
@@ -54,7 +54,7 @@ def _first(*values: int | None) -> int:
 
 def store(config: Config, env: Mapping[str, str]) -> wire.Cache:
     """The store that all models share; none when no model uses it. `env`: where a region may stand."""
-    cache = config.cache
+    cache = config.cache.settled()
     return wire.Cache(
         enabled=any(
             found.mode != "off"

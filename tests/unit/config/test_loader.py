@@ -153,6 +153,8 @@ models:
         ("cache: {enabled: 1}", "cache.enabled", "expected `true` or `false`"),
         ('cache: {enabled: "true"}', "cache.enabled", "expected `true` or `false`"),
         ("cache: {ttl: 0s}", "cache.ttl", "must be more than 0"),
+        ("cache: {exact: {ttl: 0s}}", "cache.exact.ttl", "must be more than 0"),
+        ("cache: {ttl: 1m, exact: {ttl: 2m}}", "cache.exact.ttl", "`cache.ttl` says something else"),
         ("cache: {redis: {url: http://h}}", "cache.redis.url", "must begin with redis://"),
         ("cache: {redis: {url: redis+other://h}}", "cache.redis.url", "must begin with redis://"),
         ("cache: {redis: {url: redis+sentinel://h}}", "cache.redis.url", "name the master"),

@@ -84,6 +84,12 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         );
         return Err(Error::new(Code::DialectUnsupported, text).param("model"));
     }
+    if let Some(bounds) = exchange.bounds.filter(|bounds| *bounds != 0) {
+        eligible = bounded::within(exchange, model, &eligible, bounds)?;
+    }
+    if !model.routing.service_tiers.is_empty() {
+        eligible = service::tiers(exchange, model, eligible);
+    }
     let now = if first { ns_at(exchange.started) } else { monotonic_ns() };
     // What a request will hardly come to needs no order.
     let most = model.routing.retries.most() as usize + 2 + model.routing.spills;
@@ -92,12 +98,6 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         (exchange.candidates, exchange.unavailable, exchange.forced) = (order, None, false);
         mirrored(exchange, model);
         return Ok(Flow::Next);
-    }
-    if let Some(bounds) = exchange.bounds {
-        eligible = bounded::within(exchange, model, &eligible, bounds)?;
-    }
-    if !model.routing.service_tiers.is_empty() {
-        eligible = service::tiers(exchange, model, eligible);
     }
     if model.routing.tagged {
         eligible = tagged(exchange, model, eligible)?;

@@ -24,8 +24,6 @@ pub fn order(
     let plain = candidates.len() >= FROM
         && exchange.decision.is_none()
         && exchange.provider.is_none()
-        && exchange.bounds.is_none_or(|bounds| bounds == 0)
-        && routing.service_tiers.is_empty()
         && !routing.tagged
         && routing.max_cost.is_none()
         && routing.translation != Translation::Last;

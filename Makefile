@@ -18,7 +18,7 @@ DONE := .venv/.done
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -type f \( -name '*.rs' -o -name Cargo.toml \) -not -path '*/target/*' -not -path '*/fuzz/*' 2>/dev/null)
 
-.PHONY: help setup run test test-python test-rust lint lint-python lint-rust bench bench-gates docs wheel lock clean FORCE
+.PHONY: help setup run test test-python test-rust lint lint-python lint-rust bench bench-gates fuzz docs wheel lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench-gates: $(DONE)/bench ## the short benches with generous limits that CI run
 	$(BIN)/python -m pytest benches
 	$(BIN)/python -m benches.day --short
 	$(BIN)/python -m benches.gateway --short $(ARGS)
+
+fuzz: ## fuzz every decoder, ten minutes each, and keep the figures; needs a nightly compiler and cargo-fuzz (ARGS="--seconds 60 chat": a part)
+	$(PYTHON) scripts/fuzz.py $(ARGS)
 
 docs: $(DONE)/core $(DONE)/dev ## render the pages that are made of the code and of measurements, check the links, build the Rust reference
 	$(BIN)/python -m benches.render

@@ -29,12 +29,13 @@ from tests.harness.certificates import write_pair
 from ailink import _core
 
 ROWS = _core.endpoints()
-# A simulated decision asks nobody; sessions have tests of their own (test_realtime.py).
+# A simulated decision asks nobody; sessions have tests of their own (test_realtime.py, test_live.py).
 PLANE = [
     row
     for row in ROWS
     if row[2] == "plane"
-    and row[3] not in {"models", "health", "realtime", "stored", "turns", "approvals", "ended"}
+    and row[3]
+    not in {"models", "health", "realtime", "bidi_generate_content", "stored", "turns", "approvals", "ended"}
     and not row[1].startswith("/routing")
 ]
 UPLOADS = {"images_edits", "images_variations", "audio_transcriptions", "audio_translations"}

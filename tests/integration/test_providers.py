@@ -170,8 +170,8 @@ def observed(setup: Setup, row: ProviderRow) -> dict[str, Any]:
     """Every operation of a row, streamed too where the usage must be asked for, and every refusal."""
     requests: dict[str, Any] = {}
     refused: dict[str, str] = {}
-    # Sessions begin with an upgrade: test_realtime.py.
-    for operation in (name for name in row.operations if name != "realtime"):
+    # Sessions begin with an upgrade: test_realtime.py, test_live.py.
+    for operation in (name for name in row.operations if name not in {"realtime", "bidi_generate_content"}):
         table = rules.of(row.parameters, operation)
         rejected = {name: rule for name, rule in table.items() if rule.reject is not None}
         clean = {name: None for name in rejected if name in BODIES[operation]}

@@ -158,7 +158,7 @@ def test_a_restart_forgets_nothing(gateway: Gateway, key: Key) -> None:
 def test_a_connection_that_is_being_closed_costs_no_answer(
     gateway: Gateway, canned: CannedProvider, key: Key, client: openai.OpenAI
 ) -> None:
-    """The provider hangs up on the second request of a connection, as one does whose patience ends just then."""
+    """The provider hangs up on the second request of a connection, as one does whose patience ends."""
     made = client.responses.create(model="leaving", input="x")
     kept = gateway.http.get(f"/v1/responses/{made.id}/input_items", headers=key.bearer)
     assert kept.status_code == 200, kept.text
@@ -328,8 +328,6 @@ def test_a_response_in_the_background_fails(client: openai.OpenAI) -> None:
         client.responses.create(model="nothing", input="one", background=True)
     with pytest.raises(openai.BadRequestError, match="store"):
         client.responses.create(model="claude", input="one", background=True, store=False)
-    with pytest.raises(openai.BadRequestError, match="stream"):
-        client.responses.create(model="claude", input="one", background=True, stream=True)
     native = client.responses.create(model="native", input="one")
     with pytest.raises(openai.BadRequestError, match="kept by its provider"):
         client.responses.create(model="native", input="x", background=True, previous_response_id=native.id)
@@ -346,6 +344,81 @@ def test_a_response_in_the_background_does_not_outlive_the_process(
         made = gateway.http.post("/v1/responses", json=body, headers=key.bearer).json()
         path = f"/v1/responses/{made['id']}"
         assert gateway.http.get(path, headers=key.bearer).json()["status"] == "in_progress"
+        with gateway.http.stream(
+            "POST", "/v1/responses", json={**body, "stream": True}, headers=key.bearer
+        ) as answer:
+            lines = answer.iter_lines()
+            said = next(json.loads(line[6:]) for line in lines if line.startswith("data: "))
         gateway.restart()
         found = gateway.http.get(path, headers=key.bearer).json()
         assert (found["status"], found["error"]["code"]) == ("failed", "server_error")
+        path = f"/v1/responses/{said['response']['id']}?stream=true&starting_after=1"
+        events = gateway.http.get(path, headers=key.bearer).text.split("\n\n")[:-1]
+        assert [event.split("\n")[0] for event in events] == ["event: response.failed"]
+
+
+# ── in the background, and streamed ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("model", ["slow", "openai"])
+def test_a_stream_goes_on_behind_its_caller(gateway: Gateway, model: str) -> None:
+    key = gateway.mint()
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key.secret, max_retries=0) as client:
+        with client.responses.create(model=model, input="one two", background=True, stream=True) as stream:
+            first = next(iter(stream))
+            assert first.type == "response.created"
+            id = first.response.id
+            assert (first.response.status, first.response.background) == ("queued", True)
+        # The caller has left; another one goes on from where he was, while it is made and afterwards.
+        rest = list(client.responses.retrieve(id, stream=True, starting_after=0))
+        assert [event.sequence_number for event in rest] == list(range(1, len(rest) + 1))
+        assert (rest[0].type, rest[-1].type) == ("response.queued", "response.completed")
+        said = "".join(event.delta for event in rest if event.type == "response.output_text.delta")
+        assert (said, rest[-1].response.id, rest[-1].response.background) == ("one two", id, True)
+        found = ended(client, id)
+        assert (found.status, found.output_text) == ("completed", "one two")
+        again = list(client.responses.retrieve(id, stream=True))
+        assert [event.sequence_number for event in again] == list(range(len(rest) + 1))
+        assert list(client.responses.retrieve(id, stream=True, starting_after=3)) == again[4:]
+        assert list(client.responses.retrieve(id, stream=True, starting_after=9999)) == []
+        with client.responses.stream(response_id=id) as told:
+            assert told.get_final_response().output_text == "one two"
+        client.responses.delete(id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(id, stream=True)
+    rows = until(lambda: gateway.spend_logs(api_key=key.token), "a row")
+    assert [row["model_group"] for row in rows] == [model]
+
+
+def test_a_stream_in_the_background_is_stopped(client: openai.OpenAI, stranger: openai.OpenAI) -> None:
+    stream = client.responses.create(model="slow", input="one", background=True, stream=True)
+    events = iter(stream)
+    id = next(events).response.id
+    with pytest.raises(openai.NotFoundError):
+        stranger.responses.retrieve(id, stream=True)
+    assert client.responses.cancel(id).status == "cancelled"
+    assert [event.type for event in events] == ["response.queued", "response.cancelled"]
+    later = list(client.responses.retrieve(id, stream=True, starting_after=1))
+    # The client has no type for it.
+    assert [(event.type, event.to_dict()["response"]["status"]) for event in later] == [
+        ("response.cancelled", "cancelled")
+    ]
+
+
+def test_a_stream_in_the_background_fails(gateway: Gateway, client: openai.OpenAI, key: Key) -> None:
+    events = list(client.responses.create(model="throttled", input="one", background=True, stream=True))
+    assert [event.type for event in events] == ["response.created", "response.queued", "response.failed"]
+    assert (events[-1].response.status, bool(events[-1].response.error.message)) == ("failed", True)
+    # A provider that answers whole is told whole.
+    events = list(client.responses.create(model="native", input="one", background=True, stream=True))
+    assert (events[-1].type, events[-1].response.output_text) == ("response.completed", "hello")
+    whole = client.responses.create(model="claude", input="one")
+    for id, query, parameter in [
+        (whole.id, "stream=true", "stream"),
+        (client.responses.create(model="native", input="one").id, "stream=true", "stream"),
+        (whole.id, "stream=maybe", "stream"),
+        (whole.id, "stream=true&starting_after=-1", "starting_after"),
+    ]:
+        answer = gateway.http.get(f"/v1/responses/{id}?{query}", headers=key.bearer)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, parameter), answer.text
+    assert gateway.http.get(f"/v1/responses/{whole.id}?stream=false", headers=key.bearer).status_code == 200

@@ -171,5 +171,5 @@ def test_the_page_has_every_operation() -> None:
     for line in table.strip().splitlines()[2:]:
         names, request, answer = (cell.strip() for cell in line.strip("|").split("|"))
         told |= {name.strip("` "): (request, answer) for name in names.split(",")}
-    asked = {row[3] for row in PLANE} | {"realtime", "pass_through"}
+    asked = {row[3] for row in PLANE} | {"realtime", "bidi_generate_content", "pass_through"}
     assert told == {operation: REACH[operation] for operation in asked}

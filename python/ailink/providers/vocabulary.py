@@ -39,6 +39,7 @@ Operation = Literal[
     "messages_stream",
     "invoke_stream",
     "pass_through",
+    "bidi_generate_content",
 ]
 """What can be asked of a model."""
 
@@ -98,6 +99,7 @@ DIALECT_OPERATIONS: Final[dict[Dialect, frozenset[Operation]]] = {
             "batch_embed_contents",
             "predict",
             "vertex_count_tokens",
+            "bidi_generate_content",
         }
     ),
     "bedrock": frozenset({"converse", "converse_stream", "invoke", "invoke_stream"}),

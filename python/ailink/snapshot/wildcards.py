@@ -28,7 +28,7 @@ _SERVED_BY: Final[dict[str, frozenset[Operation]]] = {
     "audio_speech": frozenset({"audio_speech"}),
     "rerank": frozenset({"rerank", "voyage_rerank", "tei_rerank", "nim_ranking", "invoke"}),
     "moderation": frozenset({"moderations"}),
-    "realtime": frozenset({"realtime"}),
+    "realtime": frozenset({"realtime", "bidi_generate_content"}),
 }
 """Operations of which a row needs one to serve a model of the catalogue's mode."""
 

@@ -63,6 +63,8 @@ pub enum Owner {
     Models,
     /// Responses over a WebSocket: every message runs through the pipeline.
     Turns,
+    /// Google's Live over a WebSocket, whose first message runs through the pipeline.
+    Live,
     /// Responses and conversations that are kept.
     Stored,
     /// What came of requests that had to be approved.
@@ -142,6 +144,8 @@ operations! {
     InvokeStream = "invoke_stream",
     // Whatever a provider has, by its own path
     PassThrough = "pass_through",
+    // Google's Live
+    BidiGenerateContent = "bidi_generate_content",
 }
 
 impl Operation {
@@ -194,6 +198,7 @@ impl Operation {
                 | Operation::Converse
                 | Operation::ConverseStream
                 | Operation::Realtime
+                | Operation::BidiGenerateContent
                 | Operation::Invoke
                 | Operation::InvokeStream
         )
@@ -206,7 +211,7 @@ impl Operation {
 
     /// A conversation over a WebSocket instead of one request with one answer.
     pub fn is_session(self) -> bool {
-        matches!(self, Operation::Realtime)
+        matches!(self, Operation::Realtime | Operation::BidiGenerateContent)
     }
 
     /// What a key must be allowed to ask.
@@ -287,6 +292,11 @@ const fn get(pattern: &'static str, owner: Owner) -> Endpoint {
 const fn session(pattern: &'static str, operation: Operation) -> Endpoint {
     let (dialect, payload) = (Dialect::OpenAi, Payload::None);
     Endpoint { method: Method::GET, pattern, owner: Owner::Plane, operation, dialect, payload }
+}
+
+const fn live(pattern: &'static str) -> Endpoint {
+    let (operation, dialect, payload) = (Operation::BidiGenerateContent, Dialect::Gemini, Payload::None);
+    Endpoint { method: Method::GET, pattern, owner: Owner::Live, operation, dialect, payload }
 }
 
 const fn turns(pattern: &'static str) -> Endpoint {
@@ -478,6 +488,15 @@ pub static TABLE: &[Endpoint] = &[
     gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:generateContent",Op::GenerateContent),
     gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:streamGenerateContent",Op::StreamGenerateContent),
     gemini("/v1beta1/projects/{project}/locations/{region}/publishers/google/models/{rest}:countTokens",Op::GeminiCountTokens),
+    // Google's Live, over a WebSocket
+    live("/ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent"),
+    live("/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent"),
+    live("/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"),
+    live("/gemini/ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent"),
+    live("/gemini/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent"),
+    live("/gemini/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"),
+    live("/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent"),
+    live("/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent"),
     // Cohere, version 2
     cohere("/v2/chat",                                          Op::CohereChat),
     cohere("/cohere/v2/chat",                                   Op::CohereChat),

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Uri};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use smallvec::SmallVec;
 
 use crate::account::{Admission, Attempt};
@@ -28,6 +27,7 @@ use crate::kernel::tokens::Encoding;
 use crate::mirror::Mirror;
 use crate::policy::apply::Policed;
 use crate::portkey::Plan;
+use crate::realtime::Taker;
 pub use crate::request_id::RequestId;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
@@ -139,7 +139,7 @@ pub struct Exchange {
     pub inbound: Option<Incoming>,
     pub connection: Arc<Connection>,
     /// The connection itself, for a session that takes it over.
-    pub upgrade: Option<OnUpgrade>,
+    pub upgrade: Option<Taker>,
     /// Path and host as they travelled, of requests that may be signed.
     pub uri: Option<Box<Uri>>,
     // identify
@@ -261,7 +261,7 @@ pub struct Opening {
     pub client: IpAddr,
     pub inbound: Option<Incoming>,
     pub connection: Arc<Connection>,
-    pub upgrade: Option<OnUpgrade>,
+    pub upgrade: Option<Taker>,
     pub uri: Option<Box<Uri>>,
     pub signed: Option<Box<Signed>>,
     pub key: Option<Arc<Key>>,

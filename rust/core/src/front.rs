@@ -20,6 +20,7 @@ use crate::endpoint::{self, Dialect, Endpoint, Match, Operation, Owner};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Exchange, Opening, RequestId};
 use crate::head::{check_coding, check_host, check_size, client_address, decode};
+use crate::realtime::{Taker, live};
 use crate::serving::{Answering, Serving};
 use crate::shard::Shard;
 use crate::stage::identify;
@@ -96,6 +97,10 @@ impl Arrival {
                 }
             }
             Owner::Turns => Answering::Ready(turns::begin(&self, request).unwrap_or_else(|error| {
+                let quotas = Quotas::default();
+                settle::refused(&self, endpoint, &error, &quotas)
+            })),
+            Owner::Live => Answering::Ready(live::begin(&self, endpoint, request).unwrap_or_else(|error| {
                 let quotas = Quotas::default();
                 settle::refused(&self, endpoint, &error, &quotas)
             })),
@@ -189,7 +194,10 @@ impl Arrival {
             client,
             inbound,
             connection: self.connection,
-            upgrade: if endpoint.operation.is_session() { parts.extensions.remove() } else { None },
+            upgrade: match endpoint.operation.is_session() {
+                true => parts.extensions.remove().map(Taker::Upgrade),
+                false => None,
+            },
             key: Some(caller.key),
             quotas: caller.quotas,
             decision,
@@ -231,7 +239,7 @@ fn dialect_of(path: &str, headers: &HeaderMap) -> Dialect {
     let anthropic =
         path.starts_with("/v1/messages") || path.starts_with("/anthropic") || headers.contains_key(ANTHROPIC_VERSION);
     let google = || {
-        let versions = ["/v1beta/", "/v1beta1/", "/gemini/", "/v1/projects/"];
+        let versions = ["/v1beta/", "/v1beta1/", "/gemini/", "/v1/projects/", "/ws/google."];
         versions.iter().any(|version| path.starts_with(version)) && !path.starts_with("/v1beta/openai/")
             || path.starts_with("/v1/models") && headers.contains_key(GOOGLE_CLIENT)
     };

@@ -12,7 +12,7 @@ fn endpoints() -> Vec<Row> {
         .iter()
         .map(|row| {
             let (owner, operation) = match row.owner {
-                Owner::Plane => ("plane", row.operation.name()),
+                Owner::Plane | Owner::Live => ("plane", row.operation.name()),
                 Owner::Stored => ("plane", "stored"),
                 Owner::Turns => ("plane", "turns"),
                 Owner::Approvals => ("plane", "approvals"),

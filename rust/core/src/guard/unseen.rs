@@ -101,7 +101,7 @@ impl Reach {
             Op::AudioSpeech => (Seen::Text, Seen::Media),
             Op::AudioTranscriptions | Op::AudioTranslations => (Seen::Either, Seen::Text),
             Op::PassThrough => (Seen::Either, Seen::Either),
-            Op::Realtime => (Seen::Session, Seen::Session),
+            Op::Realtime | Op::BidiGenerateContent => (Seen::Session, Seen::Session),
         };
         Reach { request, answer }
     }

@@ -152,7 +152,7 @@ impl End {
     }
 }
 
-fn closing(code: CloseCode, mut reason: String) -> CloseFrame {
+pub(super) fn closing(code: CloseCode, mut reason: String) -> CloseFrame {
     if reason.len() > REASON {
         let end = (0..=REASON).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
         reason.truncate(end);

@@ -71,6 +71,8 @@ pub struct Meter {
     attempt: Option<Attempt>,
     /// A response is on its way.
     answering: bool,
+    /// A response is over, and what it used is not told yet.
+    owed: bool,
     _place: Option<InFlight>,
 }
 
@@ -102,6 +104,7 @@ impl Meter {
             _place: attempt.take_place(),
             attempt: Some(attempt),
             answering: false,
+            owed: false,
         }
     }
 
@@ -128,6 +131,9 @@ impl Meter {
             Heard::Begun if self.answering => {}
             Heard::Begun => {
                 self.answering = true;
+                if std::mem::take(&mut self.owed) {
+                    self.settle(None)?;
+                }
                 if self.attempt.is_none() {
                     self.begin()?;
                 }
@@ -137,8 +143,10 @@ impl Meter {
                     attempt.progress.content(bytes);
                 }
             }
+            Heard::Turned => self.owed |= std::mem::take(&mut self.answering),
             Heard::Done(usage) => {
                 self.answering = false;
+                self.owed = false;
                 if let Some(usage) = usage {
                     self.prompt = usage.prompt();
                 }
@@ -252,7 +260,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let Some(mut attempt) = self.attempt.take() else { return };
         // A response that was cut short settles as an estimate when it is dropped.
-        if !self.answering {
+        if !self.answering && !self.owed {
             let ending = Ending::Reported { status: SWITCHED, usage: Usage::default() };
             attempt.close(ending, self.overhead, Instant::now());
         }

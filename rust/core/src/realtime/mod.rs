@@ -1,8 +1,9 @@
-//! Sessions over WebSockets (OpenAI's Realtime): the pipeline decides about the upgrade as about any request; once the
-//! provider has agreed too, messages go both ways and every response of the model is accounted like a request.
+//! Sessions over WebSockets (OpenAI's Realtime, Google's Live): the pipeline decides about the upgrade as about any request;
+//! once the provider has agreed too, messages go both ways and every response of the model is accounted like a request.
 
 pub mod handshake;
 pub mod link;
+pub mod live;
 mod meter;
 mod relay;
 mod screen;
@@ -12,10 +13,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use parking_lot::Mutex;
 
 use crate::account::{Admission, Ending};
 use crate::body::Body;
 use crate::connection::Connection;
+use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::metrics::Outcome;
@@ -36,8 +40,18 @@ pub struct Session {
     _admission: Option<Admission>,
     /// Name of the model as the provider knows it, a JSON string.
     model: bytes::Bytes,
+    /// Its messages are Google's.
+    google: bool,
     deadline: Instant,
     screens: Option<Box<Screens>>,
+}
+
+/// Who gets the session once its provider has agreed.
+pub enum Taker {
+    /// The client's connection, as soon as HTTP has given it up.
+    Upgrade(OnUpgrade),
+    /// Somebody who has the client's socket already.
+    Socket(Arc<Mutex<Option<Session>>>),
 }
 
 /// Counts the client's connection for as long as the session has it.
@@ -73,6 +87,7 @@ pub fn begin(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<Bod
         let text = "The provider did not agree to a WebSocket although it did not refuse one.";
         return Err(Error::new(Code::UpstreamInvalid, text));
     };
+    let google = exchange.endpoint.operation == Operation::BidiGenerateContent;
     let session = Session {
         shard: exchange.shard.clone(),
         meter: Meter::new(exchange, deployment, answer.attempt, answer.intent),
@@ -83,10 +98,14 @@ pub fn begin(exchange: &mut Exchange, mut answer: Answer) -> Result<Response<Bod
             admission.keep();
             admission
         }),
-        model: deployment.model_json.clone(),
+        model: if google { deployment.resource_json.clone() } else { deployment.model_json.clone() },
+        google,
         deadline: exchange.started + deployment.timeouts.total,
         screens: Screens::of(exchange),
     };
-    tokio::spawn(session.run(upgrade));
+    match upgrade {
+        Taker::Upgrade(upgrade) => drop(tokio::spawn(session.run(upgrade))),
+        Taker::Socket(handover) => *handover.lock() = Some(session),
+    }
     Ok(handshake::accept(&exchange.headers))
 }

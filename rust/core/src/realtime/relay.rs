@@ -35,22 +35,33 @@ const DEAD: Duration = Duration::from_secs(65);
 const LOOK: Duration = Duration::from_secs(5);
 const LOOK_LEAVING: Duration = Duration::from_millis(100);
 /// How long the client's connection may take to become free for the session.
-const HAND_OVER: Duration = Duration::from_secs(10);
+pub(super) const HAND_OVER: Duration = Duration::from_secs(10);
 const BUFFER: usize = 8 * 1024;
 
 impl Session {
     /// Carries the session to its end. Whatever is held is given back when this returns, or is dropped.
     pub async fn run(self, upgrade: OnUpgrade) {
         let Some(Ok(upgraded)) = within(HAND_OVER, upgrade).await else { return };
-        let Session { shard, conn, mut meter, model, deadline, screens, _connection, _open, _admission } = self;
-        let config = config(&shard);
-        let (stream, read) = conn.into_parts();
-        let provider = WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Client, Some(config)).await;
+        let config = config(&self.shard);
         let client = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+        self.carry(client, None).await;
+    }
+
+    /// The same with a client whose socket is there, and who has said something already.
+    pub async fn carry(self, client: Client, first: Option<Message>) {
+        let Session { shard, conn, mut meter, model, google, deadline, screens, _connection, _open, _admission } = self;
+        let (stream, read) = conn.into_parts();
+        let config = Some(config(&shard));
+        let mut provider = WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Client, config).await;
+        if let Some(first) = first {
+            // One that takes nothing is noticed at once.
+            let _ =
+                within(Duration::from_millis(shard.shared.options.limits.write_stall_ms), provider.send(first)).await;
+        }
         let id = meter.request_id();
         let name = meter.provider().to_string();
-        let sides = Sides { client, provider, screens };
-        let ends = relay(&shard, sides, &mut meter, &model, deadline).await;
+        let sides = Sides { client, provider, screens, tongue: Tongue { model, google } };
+        let ends = relay(&shard, sides, &mut meter, deadline).await;
         // What was used is settled before anybody is told.
         drop(meter);
         let Ends { end, client: (client_sink, client_source), provider: (provider_sink, provider_source) } = ends;
@@ -61,7 +72,8 @@ impl Session {
         };
         let to_client = async {
             if let Some((error, frame)) = end.for_client(&name) {
-                let event = error.map(|error| error_event(&error, &id));
+                // Google's clients know errors by the closing alone.
+                let event = error.filter(|_| !google).map(|error| error_event(&error, &id));
                 close(client_sink, client_source, event, frame).await;
             }
         };
@@ -77,7 +89,13 @@ impl Session {
     }
 }
 
-fn config(shard: &Shard) -> WebSocketConfig {
+/// What is spoken, and the model's name in it.
+struct Tongue {
+    model: Bytes,
+    google: bool,
+}
+
+pub(super) fn config(shard: &Shard) -> WebSocketConfig {
     let longest = shard.shared.options.limits.session_message_bytes;
     WebSocketConfig::default()
         .read_buffer_size(BUFFER)
@@ -96,11 +114,13 @@ struct Sides {
     client: Client,
     provider: Provider,
     screens: Option<Box<Screens>>,
+    tongue: Tongue,
 }
 
-async fn relay(shard: &Shard, sides: Sides, meter: &mut Meter, model: &Bytes, deadline: Instant) -> Ends {
+async fn relay(shard: &Shard, sides: Sides, meter: &mut Meter, deadline: Instant) -> Ends {
     let (mut client_sink, mut client_source) = sides.client.split();
     let (mut provider_sink, mut provider_source) = sides.provider.split();
+    let tongue = &sides.tongue;
     let (mut asked, mut said, refusals, hearing) = match sides.screens.map(|screens| *screens) {
         Some(Screens { asked, said, refusals, hearing }) => (Some(asked), Some(said), Some(refusals), Some(hearing)),
         None => (None, None, None, None),
@@ -113,11 +133,11 @@ async fn relay(shard: &Shard, sides: Sides, meter: &mut Meter, model: &Bytes, de
             let mut way = Way { client: true, pulse: &pulse, stall, strict, refusals: None, news: hearing.as_deref() };
             way.carry(&mut client_source, &mut provider_sink, |message, out| {
                 let Some(asked) = &mut asked else {
-                    out.extend(message.map(|message| renamed(message, model)));
+                    out.extend(message.map(|message| renamed(message, tongue)));
                     return Ok(());
                 };
                 let looked = asked.look(message, out);
-                out.iter_mut().for_each(|message| *message = renamed(std::mem::take(message), model));
+                out.iter_mut().for_each(|message| *message = renamed(std::mem::take(message), tongue));
                 looked.map_err(Box::new)
             })
             .await
@@ -126,7 +146,10 @@ async fn relay(shard: &Shard, sides: Sides, meter: &mut Meter, model: &Bytes, de
             let mut way = Way { client: false, pulse: &pulse, stall, strict, refusals, news: None };
             way.carry(&mut provider_source, &mut client_sink, |message, out| {
                 let Some(message) = message else { return Ok(()) };
-                let heard = meter.hear(tap::heard(message.as_bytes()));
+                let heard = match tongue.google {
+                    true => tap::live::hear(message.as_bytes(), |heard| meter.hear(heard)),
+                    false => meter.hear(tap::heard(message.as_bytes())),
+                };
                 pulse.answering.store(meter.is_answering(), Ordering::Relaxed);
                 heard?;
                 match &mut said {
@@ -143,8 +166,17 @@ async fn relay(shard: &Shard, sides: Sides, meter: &mut Meter, model: &Bytes, de
 }
 
 /// A client's message with the model under the name that the provider knows.
-fn renamed(message: Utf8Bytes, model: &Bytes) -> Utf8Bytes {
-    let Some(named) = tap::named_model(message.as_bytes()) else { return message };
+fn renamed(message: Utf8Bytes, tongue: &Tongue) -> Utf8Bytes {
+    // Google's name it once, in the first.
+    let named = if tongue.google { None } else { tap::named_model(message.as_bytes()) };
+    match named {
+        Some(named) => replaced(message, named, &tongue.model),
+        None => message,
+    }
+}
+
+/// A message with another name in place of one.
+pub(super) fn replaced(message: Utf8Bytes, named: Value, model: &Bytes) -> Utf8Bytes {
     let Value { start, end, .. } = named;
     let text = message.as_str();
     let pieces = (text.get(..start as usize), std::str::from_utf8(model), text.get(end as usize..));

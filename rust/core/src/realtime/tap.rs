@@ -1,5 +1,7 @@
 //! What the provider's events mean to the gateway; the bytes themselves are not changed.
 
+pub mod live;
+
 use serde::Deserialize;
 
 use crate::kernel::cost::Usage;
@@ -14,6 +16,8 @@ pub enum Heard {
     Text(u32),
     /// The model has answered; what it used, if that is told.
     Done(Option<Usage>),
+    /// The model's turn is over; what it used may follow.
+    Turned,
     /// What the caller said was written down, which is paid for apart.
     Transcribed(Usage),
     Nothing,

@@ -627,7 +627,9 @@ fn compile_deployment(
         credential: wire.credential.map(|credential| state.credential(&credential)),
         model_json: serde_json::to_vec(&wire.model).map_err(|error| fail(error.to_string()))?.into(),
         model_text: wire.model.clone().into_bytes().into(),
-        resource_json: serde_json::to_vec(&resource(&wire.model)).map_err(|error| fail(error.to_string()))?.into(),
+        resource_json: serde_json::to_vec(&resource(&wire.base_url, &wire.model))
+            .map_err(|error| fail(error.to_string()))?
+            .into(),
         id: wire.id.into(),
         provider: wire.provider.into(),
         model: wire.model.into(),
@@ -700,7 +702,13 @@ fn quota_headers(pairs: &[(String, String)]) -> Result<Box<[(HeaderName, HeaderN
     pairs.iter().map(|(left, of)| Ok((name(left)?, name(of)?))).collect()
 }
 
-/// The model's name as Google's requests give it.
-fn resource(model: &str) -> String {
-    if model.contains('/') { model.to_string() } else { format!("models/{model}") }
+/// The model's name as Google's requests give it; Vertex AI's says in which project.
+fn resource(base_url: &str, model: &str) -> String {
+    if model.contains('/') {
+        return model.to_string();
+    }
+    match base_url.find("/projects/").and_then(|at| base_url.get(at + 1..)) {
+        Some(project) => format!("{}/models/{model}", project.trim_end_matches('/')),
+        None => format!("models/{model}"),
+    }
 }

@@ -60,13 +60,13 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
     let held = exchange.snapshot.clone();
     let compiled = held.plans.get(plan as usize);
     if exchange.endpoint.operation.is_session() {
-        if compiled.is_some_and(Plan::is_beyond_sessions) {
-            let text = "The model has guardrails with checks, which cannot be made in a realtime session. Ask for a model \
-                without any.";
+        if compiled.is_some_and(|plan| is_beyond(exchange.endpoint.operation, plan)) {
+            let text =
+                "The model has guardrails that cannot look into such a realtime session. Ask for a model without any.";
             return Err(Error::new(Code::FeatureUnsupported, text).param("model"));
         }
-        // Event by event, as long as the session lasts.
-        if !exchange.guards.contains(&plan) {
+        // Event by event, as long as the session lasts; of Google's nothing is looked at, and all of this may pass.
+        if exchange.endpoint.operation == Operation::Realtime && !exchange.guards.contains(&plan) {
             exchange.guards.push(plan);
         }
         return Ok(());
@@ -102,6 +102,22 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
     }
 }
 
+/// A session that a plan's guardrails cannot look into: no checks are made in any, and Google's events are not understood.
+fn is_beyond(operation: Operation, plan: &Plan) -> bool {
+    match operation {
+        Operation::Realtime => plan.is_beyond_sessions(),
+        Operation::BidiGenerateContent => plan.unscannable != [Unscannable::Allow; 2],
+        _ => false,
+    }
+}
+
+fn beyond(exchange: &Exchange) -> &'static str {
+    match exchange.endpoint.operation {
+        Operation::BidiGenerateContent => "that cannot look into sessions of Google's Live API",
+        _ => "with checks, which cannot be made in a realtime session",
+    }
+}
+
 /// The guardrails of the key and of all it belongs to, once. No request gets around them: what they cannot look into is
 /// refused, and so is everything when one of them is gone.
 fn owned(exchange: &mut Exchange) -> Result<()> {
@@ -113,8 +129,8 @@ fn owned(exchange: &mut Exchange) -> Result<()> {
             return Err(Error::new(Code::GuardrailBlocked, text).status(403));
         };
         let plan = exchange.snapshot.plans.get(place as usize);
-        if exchange.endpoint.operation.is_session() && plan.is_some_and(Plan::is_beyond_sessions) {
-            let text = format!("The key's guardrail '{name}' has checks, which cannot be made in a realtime session.");
+        if plan.is_some_and(|plan| is_beyond(exchange.endpoint.operation, plan)) {
+            let text = format!("The key has the guardrail '{name}', one {}.", beyond(exchange));
             return Err(Error::new(Code::EndpointDenied, text));
         }
         // One that the model has, too, has looked already.

@@ -243,7 +243,7 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
         call.choices = json::as_u64(body, n).ok_or_else(|| wrong("n", "a whole number"))?.max(1);
     }
     if operation == Operation::Responses {
-        call.background = background(body, call.stream)?;
+        call.background = background(body)?;
     }
     let content = required(operation, [messages, prompt, input, query, documents])?;
     call.content_bytes = content.map_or(0, |content| content.end - content.start);
@@ -282,16 +282,10 @@ fn without_cache(operation: Operation, body: &Bytes, found: Value) -> Result<Cal
 }
 
 /// Whether the answer is to be made in the background.
-fn background(body: &Bytes, stream: bool) -> Result<bool> {
+fn background(body: &Bytes) -> Result<bool> {
     let scan = scan_object(body, &["background"]).map_err(|error| invalid_json(&error))?;
     let Some(value) = present(scan.fields[0]) else { return Ok(false) };
-    let background = json::as_bool(body, value).ok_or_else(|| wrong("background", "a boolean"))?;
-    if background && stream {
-        let text =
-            "Responses in the background are not streamed; leave 'stream' out and ask for the response by its id.";
-        return Err(Error::new(Code::FeatureUnsupported, text).param("background"));
-    }
-    Ok(background)
+    json::as_bool(body, value).ok_or_else(|| wrong("background", "a boolean"))
 }
 
 /// A member that is there and not null.

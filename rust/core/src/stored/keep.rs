@@ -17,7 +17,7 @@ use crate::shard::Shared;
 use crate::wire::sse::{self, Framer};
 
 /// Longest answer that is kept.
-const LONGEST: usize = 32 * 1024 * 1024;
+pub(super) const LONGEST: usize = 32 * 1024 * 1024;
 
 /// What becomes of the answer to one request.
 #[derive(Clone, Debug, Default)]

@@ -13,6 +13,7 @@ mod keep;
 mod resume;
 mod serve;
 mod store;
+mod told;
 
 pub use background::begin as begin_background;
 pub use forward::Object;

@@ -4,8 +4,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response as Answer};
 use serde_json::{Value, json};
 
+use super::background::streamed;
 use super::forward::{forward, is_id};
-use super::{background, conversations, items, missing, owner, store};
+use super::store::Response;
+use super::{background, conversations, items, missing, owner, store, told};
 use crate::body::Body;
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
@@ -17,17 +19,41 @@ use crate::stage::{authorize, settle};
 pub async fn serve(mut exchange: Box<Exchange>) -> Answer<Body> {
     let method = exchange.endpoint.method.clone();
     match answer(&mut exchange, method).await {
-        Ok(Some(value)) => {
-            let mut answer = Answer::new(Body::full(value.to_string()));
-            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            settle::run(exchange, Ok(answer))
-        }
+        Ok(Some(answer)) => settle::run(exchange, Ok(answer)),
         Ok(None) => pipeline::through(exchange).await,
         Err(error) => pipeline::turn_away(exchange, error).await,
     }
 }
 
-async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Value>> {
+fn whole(value: &Value) -> Answer<Body> {
+    let mut answer = Answer::new(Body::full(value.to_string()));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// The number of the first event that is asked for, where the response is to be streamed.
+fn streams(query: Option<&str>) -> Result<Option<usize>> {
+    let wrong = |name: &'static str, expected: &str| {
+        Error::new(Code::InvalidRequest, format!("Invalid '{name}': {expected} is expected.")).param(name)
+    };
+    let (mut stream, mut first) = (false, 0);
+    for pair in query.unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match (name, value) {
+            ("stream", "true" | "1") => stream = true,
+            ("stream", "false" | "0") => stream = false,
+            ("stream", _) => return Err(wrong("stream", "true or false")),
+            ("starting_after", number) => {
+                let number: u32 = number.parse().map_err(|_| wrong("starting_after", "the number of an event"))?;
+                first = number as usize + 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(stream.then_some(first))
+}
+
+async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Answer<Body>>> {
     let Some(key) = exchange.key.clone() else {
         return Err(Error::new(Code::Internal, "kept things were asked for before identify"));
     };
@@ -39,10 +65,11 @@ async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Value>
     let owner = owner(&key);
     let rest = exchange.path_model.take().unwrap_or_default();
     if exchange.endpoint.pattern.contains("conversations") {
-        return conversations::answer(exchange, method, &owner, &rest).await.map(Some);
+        let value = conversations::answer(exchange, method, &owner, &rest).await?;
+        return Ok(Some(whole(&value)));
     }
     let (id, verb) = rest.split_once('/').map_or((rest.as_str(), ""), |(id, verb)| (id, verb));
-    let running = exchange.shard.shared.stored.running.has(id);
+    let now = exchange.shard.shared.stored.running.now(id);
     let found = match is_id(id) {
         true => {
             let (whose, wanted) = (owner.clone(), id.to_string());
@@ -57,25 +84,46 @@ async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Value>
         return Err(Error::new(Code::RouteNotFound, text));
     }
     if method == Method::DELETE {
-        background::forget(&exchange.shard.shared, id);
+        background::forget(&exchange.shard.shared, &found);
         let (whose, wanted) = (owner.clone(), id.to_string());
         exchange.shard.shared.stored.ask(move |db| store::remove_response(db, &whose, &wanted)).await?;
     }
+    let streams = if method == Method::GET && verb.is_empty() { streams(exchange.query.as_deref())? } else { None };
     if found.deployment.is_some() {
-        if exchange.query.as_deref().is_some_and(|query| query.contains("stream=true")) {
-            let text = "A response that is there is not streamed again; leave 'stream' out.";
-            return Err(Error::new(Code::InvalidRequest, text).param("stream"));
+        if streams.is_some() {
+            return Err(not_streamed());
         }
         forward(exchange, method, &rest, found);
         return Ok(None);
     }
-    match (method, verb) {
-        (Method::DELETE, _) => Ok(Some(json!({"id": id, "object": "response", "deleted": true}))),
-        (_, "input_items") => {
+    let shared = &exchange.shard.shared;
+    Ok(Some(match (method, verb, streams) {
+        (Method::DELETE, _, _) => whole(&json!({"id": id, "object": "response", "deleted": true})),
+        (_, "input_items", _) => {
             let input = serde_json::from_str(&found.input).unwrap_or_default();
-            items::page(input, exchange.query.as_deref()).map(Some)
+            whole(&items::page(input, exchange.query.as_deref())?)
         }
-        (_, "cancel") => background::cancel(&exchange.shard.shared, &owner, &found, running).map(Some),
-        _ => Ok(Some(background::look(&exchange.shard.shared, &owner, &found, running))),
-    }
+        (_, "cancel", _) => whole(&background::cancel(shared, &owner, &found, now.running)?),
+        (_, _, Some(first)) => streamed(match now.told {
+            Some(told) => told.follow(first),
+            None => again(exchange, &owner, &found, first).await?,
+        }),
+        _ => whole(&background::look(shared, &owner, &found, now.running)),
+    }))
+}
+
+fn not_streamed() -> Error {
+    let text =
+        "Only a response that was made with 'background' and 'stream' can be streamed again; leave 'stream' out.";
+    Error::new(Code::InvalidRequest, text).param("stream")
+}
+
+/// What was said of a response that nobody makes any more.
+async fn again(exchange: &Exchange, owner: &str, found: &Response, first: usize) -> Result<Body> {
+    let shared = &exchange.shard.shared;
+    let (whose, wanted) = (owner.to_string(), found.id.clone());
+    let events = shared.stored.ask(move |db| store::events(db, &whose, &wanted)).await?.ok_or_else(not_streamed)?;
+    let cut_short = background::is_pending(&serde_json::from_str(&found.body).unwrap_or_default());
+    let last = cut_short.then(|| background::look(shared, owner, found, false));
+    Ok(told::again(&events, first, last.as_ref()))
 }

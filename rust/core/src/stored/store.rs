@@ -25,6 +25,9 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS response (
         owner TEXT NOT NULL, id TEXT NOT NULL, model TEXT NOT NULL, deployment TEXT, input TEXT NOT NULL,
         body TEXT NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (owner, id)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS event (
+        owner TEXT NOT NULL, id TEXT NOT NULL, events BLOB NOT NULL, expires INTEGER NOT NULL,
+        PRIMARY KEY (owner, id)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS conversation (
         owner TEXT NOT NULL, id TEXT NOT NULL, created INTEGER NOT NULL, metadata TEXT NOT NULL,
         expires INTEGER NOT NULL, PRIMARY KEY (owner, id)) WITHOUT ROWID;
@@ -153,6 +156,7 @@ pub fn now() -> i64 {
 
 fn purge(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM response WHERE expires < ?1", [now])?;
+    connection.execute("DELETE FROM event WHERE expires < ?1", [now])?;
     connection.execute(
         "DELETE FROM item WHERE EXISTS (SELECT 1 FROM conversation c
             WHERE c.owner = item.owner AND c.id = item.conversation AND c.expires < ?1)",
@@ -182,7 +186,20 @@ pub fn response(connection: &Connection, owner: &str, id: &str) -> rusqlite::Res
     found.optional()
 }
 
+/// The events of a response, one behind the other.
+pub fn put_events(connection: &Connection, owner: &str, id: &str, events: &[u8]) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3, ?4)";
+    connection.execute(sql, params![owner, id, events, now() + KEPT_SECONDS])?;
+    Ok(())
+}
+
+pub fn events(connection: &Connection, owner: &str, id: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    let mut statement = connection.prepare_cached("SELECT events FROM event WHERE owner = ?1 AND id = ?2")?;
+    statement.query_row([owner, id], |row| row.get(0)).optional()
+}
+
 pub fn remove_response(connection: &Connection, owner: &str, id: &str) -> rusqlite::Result<bool> {
+    connection.execute("DELETE FROM event WHERE owner = ?1 AND id = ?2", [owner, id])?;
     Ok(connection.execute("DELETE FROM response WHERE owner = ?1 AND id = ?2", [owner, id])? > 0)
 }
 
@@ -262,9 +279,13 @@ mod tests {
         put_response(&db, "team:b", &Response { model: "other".into(), ..one.clone() }).expect("written");
         assert_eq!(response(&db, "team:a", "r").expect("read"), Some(one));
         assert_eq!(response(&db, "team:c", "r").expect("read"), None);
+        put_events(&db, "team:a", "r", b"said").expect("written");
+        assert_eq!(events(&db, "team:a", "r").expect("read").as_deref(), Some(&b"said"[..]));
+        assert_eq!(events(&db, "team:b", "r").expect("read"), None);
         assert!(!remove_response(&db, "team:c", "r").expect("tried"));
         assert!(remove_response(&db, "team:a", "r").expect("removed"));
         assert_eq!(response(&db, "team:a", "r").expect("read"), None);
+        assert_eq!(events(&db, "team:a", "r").expect("read"), None);
         assert!(response(&db, "team:b", "r").expect("read").is_some());
     }
 

@@ -19,6 +19,7 @@ mod gemini;
 mod invoke;
 mod journal;
 mod json;
+mod live;
 mod media;
 mod multipart;
 mod openai;

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::answer::{Answer, Usage};
 use super::errors::{Dialect, Failure};
+use super::live;
 use super::plan::{Asked, Plan, check_caller, query_script};
 use super::raw::reset_on_close;
 use super::requests::End;
@@ -30,7 +31,7 @@ const AUDIO_TOKEN: u64 = 4_800;
 
 /// Does this request ask for a session?
 pub fn is_asked(path: &str, headers: &HeaderMap) -> bool {
-    path.ends_with("/realtime")
+    (path.ends_with("/realtime") || live::is_path(path))
         && headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
@@ -65,6 +66,8 @@ pub struct Session {
     pub model: String,
     pub key: Option<HeaderValue>,
     pub protocol: Option<HeaderValue>,
+    /// It is one of Google's Live API.
+    pub google: bool,
     pub exchange: Box<Exchange>,
     pub random: fastrand::Rng,
 }
@@ -82,7 +85,7 @@ struct Told {
 
 impl Session {
     pub fn new(
-        headers: &HeaderMap,
+        (path, headers): (&str, &HeaderMap),
         script: Script,
         model: String,
         exchange: Box<Exchange>,
@@ -90,7 +93,8 @@ impl Session {
     ) -> Self {
         let protocol = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|offered| offered.to_str().ok());
         let protocol = protocol.and_then(|offered| HeaderValue::from_str(offered.split(',').next()?.trim()).ok());
-        Self { script, model, key: headers.get(SEC_WEBSOCKET_KEY).cloned(), protocol, exchange, random }
+        let google = live::is_path(path);
+        Self { script, model, key: headers.get(SEC_WEBSOCKET_KEY).cloned(), protocol, google, exchange, random }
     }
 
     /// Agrees to the upgrade and holds the session to its end.
@@ -115,7 +119,7 @@ impl Session {
         }
         self.exchange.status = 101;
         let mut socket = WebSocketStream::from_partially_read(&mut io, read.to_vec(), Role::Server, None).await;
-        let end = self.talk(&mut socket).await;
+        let end = if self.google { self.converse(&mut socket).await } else { self.talk(&mut socket).await };
         drop(socket);
         if end == End::Reset {
             reset_on_close(&io);

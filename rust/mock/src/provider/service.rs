@@ -127,7 +127,8 @@ pub async fn handle(
         match realtime::plan(&shared, &asked) {
             Ok((script, model)) => {
                 exchange.journal_receipt(&model, body.len()).await;
-                let session = realtime::Session::new(&parts.headers, script, model, exchange, shared.fork_random());
+                let session =
+                    realtime::Session::new((path, &parts.headers), script, model, exchange, shared.fork_random());
                 connection.hand_over(Takeover::Session(Box::new(session))).await;
             }
             Err(refusal) => *refusal,

@@ -11,6 +11,8 @@ use crate::wire::json::write::Writer;
 struct Wire<'a> {
     prompt_token_count: u64,
     candidates_token_count: u64,
+    /// The same, as Live says it.
+    response_token_count: u64,
     cached_content_token_count: u64,
     thoughts_token_count: u64,
     tool_use_prompt_token_count: u64,
@@ -21,6 +23,8 @@ struct Wire<'a> {
     cache_tokens_details: Vec<Modality<'a>>,
     #[serde(borrow)]
     candidates_tokens_details: Vec<Modality<'a>>,
+    #[serde(borrow)]
+    response_tokens_details: Vec<Modality<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -53,13 +57,17 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
     let prompted = |modality: &str, cached: u64| of(&wire.prompt_tokens_details, modality).saturating_sub(cached);
     let audio_input = part(&mut fresh, prompted("AUDIO", cache_read_audio));
     let image_input = part(&mut fresh, prompted("IMAGE", cache_read_image));
-    let (candidates, thoughts) = (wire.candidates_token_count, wire.thoughts_token_count);
+    let (candidates, details) = match wire.response_token_count {
+        0 => (wire.candidates_token_count, &wire.candidates_tokens_details),
+        response => (response, &wire.response_tokens_details),
+    };
+    let thoughts = wire.thoughts_token_count;
     let known = prompt.saturating_add(wire.tool_use_prompt_token_count).saturating_add(candidates);
     // A total without the thoughts tells that they are among the candidates already.
     let inside = wire.total_token_count == Some(known) && thoughts <= candidates;
     let mut output = if inside { candidates } else { candidates.saturating_add(thoughts) };
-    let audio_output = part(&mut output, of(&wire.candidates_tokens_details, "AUDIO"));
-    let image_output = part(&mut output, of(&wire.candidates_tokens_details, "IMAGE"));
+    let audio_output = part(&mut output, of(details, "AUDIO"));
+    let image_output = part(&mut output, of(details, "IMAGE"));
     Some(Usage {
         input: fresh.saturating_add(wire.tool_use_prompt_token_count),
         output,

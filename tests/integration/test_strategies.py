@@ -73,6 +73,12 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         *(model(f"w-{strategy}", strategy,
                 *(at(f"w-{strategy}-{n}", weight=weight, **more) for n, weight in enumerate(WEIGHTS)), **also)
           for strategy, more, also in WEIGHED),
+        model("ruled", "round_robin", at("r-dear", price=DEAR), at("r-cheap", price=CHEAP),
+              strategies=[
+                  {"when": {"headers.x-ailink-strategy": "lowest_cost"}, "strategy": "lowest_cost"},
+                  {"when": 'team.id == "savers"', "strategy": "lowest_cost"},
+                  {"when": {"metadata.fast": True}, "strategy": "lowest_latency"},
+              ]),
         model("canary", "consistent_hash", at("canary-old", weight=90), at("canary-new", weight=10)),
         routing={"explain": {"keep": 50}},
         server={"threads": 2},
@@ -158,6 +164,24 @@ def test_the_same_for_the_same_caller(gateway: Gateway, key: Key) -> None:
     prompts = [served(gateway, key, "prompt", text=f"{n % 20} " * 100) for n in range(40)]
     assert prompts[:20] == prompts[20:]
     assert len(set(prompts)) > 2
+
+
+def test_a_strategy_for_some(gateway: Gateway, key: Key) -> None:
+    """By request and by whose the key is, where the operator says so."""
+
+    def strategy(key: Key, headers: dict[str, str] | None = None, **more: Any) -> tuple[str, str]:
+        answer = ask(gateway, key, "ruled", {"x-ailink-explain": "1", **(headers or {})}, **more)
+        [choice] = json.loads(answer.headers["x-ailink-decision"])["choices"]
+        return choice["strategy"], choice["order"][0]
+
+    assert {strategy(key) for _ in range(4)} == {("round_robin", "r-dear-id"), ("round_robin", "r-cheap-id")}
+    wish = {"x-ailink-strategy": "lowest_cost"}
+    assert {strategy(key, wish) for _ in range(4)} == {("lowest_cost", "r-cheap-id")}
+    # What the operator does not list is no strategy for callers to choose.
+    assert strategy(key, {"x-ailink-strategy": "usage"})[0] == "round_robin"
+    assert strategy(key, metadata={"fast": True})[0] == "lowest_latency"
+    gateway.call("/team/new", {"team_id": "savers"})
+    assert strategy(gateway.mint(team_id="savers")) == ("lowest_cost", "r-cheap-id")
 
 
 def test_tiers(gateway: Gateway, key: Key) -> None:

@@ -137,6 +137,21 @@ class ServiceTiers(Strict, frozen=True, kw_only=True):
     """In this order. `default`: deployments without a `service_tier`."""
 
 
+class StrategyRule(Strict, frozen=True, kw_only=True):
+    """Another strategy for requests for which a condition holds."""
+
+    when: Tree
+    strategy: Literal[
+        "shuffle",
+        "round_robin",
+        "least_busy",
+        "lowest_latency",
+        "lowest_cost",
+        "usage",
+        "consistent_hash",
+    ]
+
+
 class Mirror(Strict, frozen=True, kw_only=True):
     """Another model that gets a part of the requests too. Its answers go to nobody; they are compared."""
 
@@ -236,6 +251,8 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     the cheapest, the most quota left, always the same for the same caller, the engine with the least to do,
     or by weights of one's own.
     """
+    strategies: tuple[StrategyRule, ...] | None = None
+    """In place of `strategy`, for keys, teams or single requests: the first whose condition holds."""
     latency_of: Literal["first_byte", "token"] | None = None
     """What `lowest_latency` goes by."""
     slack: Annotated[int, Meta(ge=0, le=1_000)] | None = None
@@ -294,6 +311,7 @@ DEFAULT_ROUTING: Final = ModelRouting(
     engine=EngineMetrics(),
     conditions=(),
     service_tiers=(),
+    strategies=(),
     strategy="shuffle",
     latency_of="first_byte",
     slack=10,

@@ -29,6 +29,9 @@ def condition_faults(path: Path, section: ModelRouting, models: Set[str]) -> Ite
             yield (*here, "when"), _said(fault)
         if len(set(allowed.tiers)) < len(allowed.tiers):
             yield (*here, "tiers"), "one of them stands here twice"
+    for index, other in enumerate(section.strategies or ()):
+        if (fault := _core.condition_fault(other.when)) is not None:
+            yield (*path, "strategies", index, "when"), _said(fault)
     for name in ("health_check", "engine", "custom"):
         one = getattr(section, name)
         if one is not None and one.every < LEAST_MS:

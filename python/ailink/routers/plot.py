@@ -9,7 +9,10 @@ from ailink.routers.evaluation import Result
 
 def draw(file: Path, rows: list[Row], results: dict[str, Result]) -> None:
     """Writes a picture; the suffix says of which kind. Raises ModuleNotFoundError without matplotlib."""
-    importlib.import_module("matplotlib").use("agg" if file.suffix == ".png" else "svg")
+    matplotlib = importlib.import_module("matplotlib")
+    matplotlib.use("agg" if file.suffix == ".png" else "svg")
+    # The same picture is the same file.
+    matplotlib.rcParams["svg.hashsalt"] = "router"
     pyplot = importlib.import_module("matplotlib.pyplot")
     figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
     models = models_of(rows)
@@ -33,5 +36,5 @@ def draw(file: Path, rows: list[Row], results: dict[str, Result]) -> None:
     axes.margins(0.12)
     axes.set(xlabel="cost / cost of the best model", ylabel="quality / quality of the best model")
     axes.legend(loc="lower right")
-    figure.savefig(file)
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
     pyplot.close(figure)

@@ -22,6 +22,7 @@ UNKNOWN: Final = 255
 MARGINS: Final = 100
 """How many margins are tried, even parts of what estimates differ by on the validation rows."""
 MOST_VECTORS: Final = 50_000
+_FEW: Final = ("linucb", "thompson")
 Progress = Callable[[float], None]
 
 
@@ -52,12 +53,14 @@ def train(rows: list[Row], options: Options, progress: Progress = lambda part: N
     learn, check = split(rows, 0.25, seed=11)
     numbers, extra = _FIT[options.kind](learn, models, options, progress)
     router = _core.Router(_file(models, rows, options, 0.0, numbers, extra))
-    estimates = [router.choose(row.dense, row.vector, seed)[1] for seed, row in enumerate(check)]
+    # The bandits have too few numbers to know their rows by heart: more rows make for a surer margin.
+    tune = rows if options.kind in _FEW else check
+    estimates = [router.choose(row.dense, row.vector, seed)[1] for seed, row in enumerate(tune)]
     best: tuple[float, Result] | None = None
     # The margin of the lowest cost that reaches the target; without one, none.
     for margin in _margins(estimates):
         chosen = [_within(names, margin, models) for names in estimates]
-        result = judge(check, chosen)
+        result = judge(tune, chosen)
         if best is None or (result.quality >= options.target and result.cost < best[1].cost):
             best = (margin, result)
     margin = 0.0 if best is None else best[0]

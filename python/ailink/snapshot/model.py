@@ -355,6 +355,13 @@ class ServiceTiers(_Wire, frozen=True, kw_only=True):
     tiers: list[str]
 
 
+class StrategyRule(_Wire, frozen=True, kw_only=True):
+    """`when`: a condition as JSON."""
+
+    when: str
+    strategy: str
+
+
 class Prioritized(_Wire, frozen=True, kw_only=True):
     """`when`: a condition as JSON."""
 
@@ -398,6 +405,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
 
     conditions: list[Redirect]
     service_tiers: list[ServiceTiers]
+    strategies: list[StrategyRule]
     strategy: str
     otherwise: Literal["shuffle", "round_robin", "least_busy"]
     engine_stale_ms: int

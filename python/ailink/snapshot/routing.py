@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from ailink.config.routing import DEFAULT_ROUTING, AllowedFails, Hedge, Mirror
+from ailink.config.routing import DEFAULT_ROUTING, AllowedFails, Hedge, Mirror, ServiceTiers
 from ailink.config.schema import DEFAULT_TIMEOUTS, Config, Deployment, Model, Strict
 from ailink.snapshot import model as wire
 
@@ -28,9 +28,9 @@ def compile_routing(
         conditions=[
             wire.Redirect(when=str(rule.when), then=names([rule.then])[0]) for rule in own("conditions")
         ],
-        service_tiers=[
-            wire.ServiceTiers(when=None if rule.when is None else str(rule.when), tiers=list(rule.tiers))
-            for rule in own("service_tiers")
+        service_tiers=[_service_tiers(rule) for rule in own("service_tiers")],
+        strategies=[
+            wire.StrategyRule(when=str(rule.when), strategy=rule.strategy) for rule in own("strategies")
         ],
         strategy=own("strategy"),
         latency_of=own("latency_of"),
@@ -69,6 +69,10 @@ def compile_routing(
         rate_limit_fallbacks=names(model.rate_limit_fallbacks),
         cost_fallbacks=names(model.cost_fallbacks),
     )
+
+
+def _service_tiers(rule: ServiceTiers) -> wire.ServiceTiers:
+    return wire.ServiceTiers(when=None if rule.when is None else str(rule.when), tiers=list(rule.tiers))
 
 
 def _allowed(of: AllowedFails | None) -> tuple[int | None, int | None, int | None, int | None]:

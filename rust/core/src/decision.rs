@@ -117,10 +117,10 @@ impl Decision {
             .then(|| Box::new(Decision { header, simulated, keep: kept, ..Decision::default() }))
     }
 
-    pub fn model(&mut self, model: &Model) {
+    pub fn model(&mut self, model: &Model, strategy: &'static str) {
         self.choices.push(Choice {
             model: model.name.to_string(),
-            strategy: model.routing.strategy.name(),
+            strategy,
             how: None,
             candidates: Vec::new(),
             order: SmallVec::new(),
@@ -140,7 +140,7 @@ impl Decision {
 
     /// A condition sent the request to another model.
     pub fn redirected(&mut self, model: &Model, to: &str) {
-        self.model(model);
+        self.model(model, model.routing.strategy.name());
         if let Some(choice) = self.choices.last_mut() {
             choice.redirected = Some(to.to_string());
         }

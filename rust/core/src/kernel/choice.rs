@@ -33,14 +33,21 @@ pub enum How {
 /// Orders the first `most` of them.
 pub fn arrange(candidates: &mut [Candidate], how: How, most: usize) -> Order {
     let mut order = Order::new();
-    let first = candidates.first().map_or(0, |candidate| candidate.tier);
-    if candidates.iter().all(|candidate| candidate.tier == first) {
-        tier(candidates, how, most, &mut order);
-    } else {
-        candidates.sort_unstable_by_key(|candidate| candidate.tier);
-        for group in candidates.chunk_by_mut(|a, b| a.tier == b.tier) {
-            tier(group, how, most, &mut order);
+    let mut rest = candidates;
+    // Tiers that no attempt comes to are not looked for.
+    while order.len() < most
+        && let Some(lowest) = rest.iter().map(|candidate| candidate.tier).min()
+    {
+        let mut of_tier = 0;
+        for at in 0..rest.len() {
+            if rest[at].tier == lowest {
+                rest.swap(of_tier, at);
+                of_tier += 1;
+            }
         }
+        let (group, behind) = rest.split_at_mut(of_tier);
+        tier(group, how, most, &mut order);
+        rest = behind;
     }
     order
 }

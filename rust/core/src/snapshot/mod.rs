@@ -204,8 +204,10 @@ impl Deployment {
             ..model.routing.overload.settings
         };
         self.measures = Measures {
-            latency: matches!(model.routing.strategy, Strategy::LowestLatency { .. } | Strategy::Custom { .. }),
-            usage: model.routing.strategy == Strategy::Usage || self.quota != quota::Limits::default(),
+            latency: model
+                .routing
+                .any(|strategy| matches!(strategy, Strategy::LowestLatency { .. } | Strategy::Custom { .. })),
+            usage: model.routing.any(|strategy| strategy == Strategy::Usage) || self.quota != quota::Limits::default(),
         };
     }
 

@@ -114,9 +114,9 @@ impl Strategy {
         }
     }
 
-    fn parse(routing: &wire::Routing) -> Option<Strategy> {
+    fn parse(name: &str, routing: &wire::Routing) -> Option<Strategy> {
         let per_token = routing.latency_of == "token";
-        Some(match routing.strategy.as_str() {
+        Some(match name {
             "shuffle" => Strategy::Shuffle,
             "round_robin" => Strategy::RoundRobin,
             "least_busy" => Strategy::LeastBusy,
@@ -189,6 +189,8 @@ pub struct Routing {
     pub conditions: Vec<(Condition, u32)>,
     /// The first that holds counts; empty: all tiers are alike.
     pub service_tiers: Vec<ServiceTiers>,
+    /// In place of `strategy` for requests for which a condition holds; the first that does.
+    pub strategies: Vec<(Condition, Strategy)>,
     pub strategy: Strategy,
     /// Scores within so many percent of the best are as good.
     pub slack: u32,
@@ -218,6 +220,13 @@ pub struct Routing {
     pub hedge: Option<Hedge>,
 }
 
+impl Routing {
+    /// Whether any request may be routed by such a strategy.
+    pub fn any(&self, is: impl Fn(Strategy) -> bool) -> bool {
+        is(self.strategy) || self.strategies.iter().any(|(_, strategy)| is(*strategy))
+    }
+}
+
 /// # Errors
 /// Names the model and what is wrong.
 pub fn compile(
@@ -227,7 +236,13 @@ pub fn compile(
 ) -> Result<Routing, SnapshotError> {
     let routing = &model.routing;
     let fail = |text: String| bad(format!("model {:?}: {text}", model.name));
-    let strategy = Strategy::parse(routing);
+    let strategy =
+        |name: &str| Strategy::parse(name, routing).ok_or_else(|| fail(format!("strategy {name:?} is not known")));
+    let strategies = routing.strategies.iter().map(|rule| {
+        let when = Condition::parse(&rule.when);
+        let when = when.map_err(|fault| fail(format!("strategies: {}: {}", fault.path, fault.message)))?;
+        Ok((when, strategy(&rule.strategy)?))
+    });
     let conditions = routing.conditions.iter().map(|rule| {
         let when = Condition::parse(&rule.when);
         let when = when.map_err(|fault| fail(format!("condition: {}: {}", fault.path, fault.message)))?;
@@ -249,7 +264,8 @@ pub fn compile(
     Ok(Routing {
         conditions: conditions.collect::<Result<_, SnapshotError>>()?,
         service_tiers: service_tiers(&routing.service_tiers).map_err(fail)?,
-        strategy: strategy.ok_or_else(|| fail(format!("strategy {:?} is not known", routing.strategy)))?,
+        strategies: strategies.collect::<Result<_, SnapshotError>>()?,
+        strategy: strategy(&routing.strategy)?,
         slack: routing.slack,
         explore: routing.explore,
         hash_on: hash_on(&routing.hash_on).map_err(fail)?,

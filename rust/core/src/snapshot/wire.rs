@@ -276,6 +276,14 @@ pub struct ServiceTiers {
     pub tiers: Vec<String>,
 }
 
+/// How requests are routed for which a condition holds. `when`: a condition, as JSON.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrategyRule {
+    pub when: String,
+    pub strategy: String,
+}
+
 /// Who goes first when requests have to wait. `when`: a condition, as JSON.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -328,6 +336,7 @@ pub struct Hedge {
 pub struct Routing {
     pub conditions: Vec<Redirect>,
     pub service_tiers: Vec<ServiceTiers>,
+    pub strategies: Vec<StrategyRule>,
     pub strategy: String,
     pub latency_of: String,
     /// In place of a strategy of the operator's own that gives no weights.

@@ -24,8 +24,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::facts::RequestFacts;
 use crate::kernel::choice::{Candidate, Candidates, How, arrange};
-use crate::snapshot::Model;
-use crate::snapshot::Translation;
+use crate::snapshot::{Model, Strategy, Translation};
 use crate::unavailable::unavailable;
 use able::Able;
 use score::Told;
@@ -61,8 +60,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if let Some(rules) = &model.auto {
         return auto(exchange, model, rules);
     }
-    if let Some(decision) = &mut exchange.decision {
-        decision.model(model);
+    if exchange.decision.is_some() {
+        let strategy = strategy(exchange, model).name();
+        if let Some(decision) = &mut exchange.decision {
+            decision.model(model, strategy);
+        }
     }
     let mut eligible = eligible(exchange, model);
     if eligible.is_empty()
@@ -138,6 +140,16 @@ fn mirrored(exchange: &mut Exchange, model: &Model) {
     }
 }
 
+/// The model's, or that of the first rule that holds.
+fn strategy(exchange: &Exchange, model: &Model) -> Strategy {
+    let (routing, rules) = (&model.routing, &model.routing.strategies);
+    if rules.is_empty() {
+        return routing.strategy;
+    }
+    let facts = RequestFacts::new(exchange);
+    rules.iter().find(|(when, _)| when.holds(&facts)).map_or(routing.strategy, |(_, strategy)| *strategy)
+}
+
 /// A count that no provider of the model can give.
 fn estimated(exchange: &Exchange) -> Response<Body> {
     let body = family::estimate(exchange.endpoint.operation, &exchange.call.body);
@@ -187,7 +199,7 @@ fn auto(exchange: &mut Exchange, model: &Model, rules: &crate::snapshot::auto::A
 
 /// The deployments that can answer this call, with their weights.
 fn eligible(exchange: &mut Exchange, model: &Model) -> Candidates {
-    let mut found = Candidates::new();
+    let mut found = Candidates::with_capacity(model.places.len());
     let mut dropped: SmallVec<[u32; 4]> = SmallVec::new();
     let (operation, translation) = (exchange.endpoint.operation, model.routing.translation);
     let wanted = |index: u32| {
@@ -238,7 +250,7 @@ fn tagged(exchange: &mut Exchange, model: &Model, eligible: Candidates) -> Resul
 /// Those that are not left out, each with the part of its weight that is due to it. If none is left, those that fail too
 /// often: better than nobody.
 fn healthy(exchange: &mut Exchange, eligible: &Candidates, now: u64) -> Candidates {
-    let mut found = Candidates::new();
+    let mut found = Candidates::with_capacity(eligible.len());
     let (mut out, mut soft): (SmallVec<[u32; 4]>, Candidates) = (SmallVec::new(), Candidates::new());
     for candidate in eligible {
         let Some(deployment) = exchange.deployment(candidate.index) else { continue };

@@ -28,7 +28,7 @@ pub struct Told {
 pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], now: u64, told: &mut Told) -> How {
     let routing = &model.routing;
     let slack = u64::from(routing.slack);
-    let strategy = match routing.strategy {
+    let strategy = match super::strategy(exchange, model) {
         Strategy::Custom { otherwise } => {
             if by_given(exchange, candidates, now) {
                 return How::Draw;

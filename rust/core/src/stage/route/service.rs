@@ -25,7 +25,7 @@ pub fn tiers(exchange: &mut Exchange, model: &Model, eligible: Candidates) -> Ca
         Some(rule) => rule.tiers.iter().position(|allowed| **allowed == *tier),
         None => (tier == USUAL).then_some(0),
     };
-    let (mut found, mut out) = (Candidates::new(), SmallVec::<[u32; 8]>::new());
+    let (mut found, mut out) = (Candidates::with_capacity(eligible.len()), SmallVec::<[u32; 8]>::new());
     for candidate in &eligible {
         let Some(deployment) = exchange.deployment(candidate.index) else { continue };
         match rank(&deployment.service_tier).and_then(|rank| u32::try_from(rank).ok()) {

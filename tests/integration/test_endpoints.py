@@ -149,7 +149,7 @@ def dialect_of_path(path: str) -> str:
         return "bedrock"
     if path.startswith(("/v2/chat", "/v2/embed", "/cohere/")):
         return "cohere"
-    google = path.startswith(("/gemini/", "/v1beta/models")) or "publishers/google" in path
+    google = path.startswith(("/gemini/", "/v1beta/models", "/ws/google.")) or "publishers/google" in path
     return "gemini" if google else "openai"
 
 

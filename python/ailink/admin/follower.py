@@ -10,13 +10,11 @@ from typing import cast
 
 import msgspec
 
-from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import Subject
 from ailink.background import end, goes_on
 from ailink.store import change_log
 from ailink.store.change_log import What
-from ailink.store.database import DatabaseError
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +51,8 @@ class Follower:
             try:
                 await self.once()
                 self._failing = False
-            except (DatabaseError, RefreshError, RuntimeError, ValueError) as error:
+            # Nothing may end this task: this node would never hear again what others block.
+            except Exception as error:  # noqa: BLE001
                 if not self._failing:
                     log.error("changes of other nodes cannot be read and are caught up later: %s", error)
                 self._failing = True

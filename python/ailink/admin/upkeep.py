@@ -12,12 +12,10 @@ from ailink.admin.call import Caller
 from ailink.admin.endings import Endings
 from ailink.admin.mirror_pairs import MirrorPairs
 from ailink.admin.route_samples import Samples, take_back
-from ailink.admin.served import RefreshError
 from ailink.admin.services import Services
 from ailink.admin.subjects import TABLES
 from ailink.background import end, goes_on
 from ailink.store import client_secrets, keys
-from ailink.store.database import DatabaseError
 from ailink.store.reach import EVERYWHERE
 from ailink.store.rows import Match
 
@@ -53,7 +51,8 @@ class Upkeep:
             await asyncio.sleep(EVERY_SECONDS)
             try:
                 await self.once()
-            except (DatabaseError, RefreshError, RuntimeError, ValueError) as error:
+            # Nothing may end this task: keys would not be rotated any more.
+            except Exception as error:
                 log.error("upkeep failed and is tried again: %s", error, exc_info=error)
 
     async def once(self) -> None:

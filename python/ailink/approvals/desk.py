@@ -21,7 +21,7 @@ from ailink.secrets.keyring import Keyring
 from ailink.store import approvals, audit, keys
 from ailink.store.approvals import OPEN, Approval, Terms
 from ailink.store.change_log import PROCESS
-from ailink.store.database import Database, DatabaseError, Queries
+from ailink.store.database import Database, Queries
 
 log = logging.getLogger(__name__)
 
@@ -267,7 +267,8 @@ class Desk:
             try:
                 await self.tick()
                 failing = False
-            except DatabaseError as error:
+            # Nothing may end this task: what is due would wait for ever.
+            except Exception as error:  # noqa: BLE001
                 if not failing:
                     log.error("approvals cannot be looked after: %s", error)
                 failing = True

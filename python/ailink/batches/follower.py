@@ -77,7 +77,8 @@ class Follower:
         while goes_on():
             try:
                 following = await self.once()
-            except (DatabaseError, RuntimeError, ValueError) as error:
+            # Nothing may end this task: batches would never be fetched.
+            except Exception as error:
                 log.error("batches cannot be followed just now: %s", error, exc_info=error)
                 following = True
             wait = min(self._poll_s, RENEW_S) if following else RENEW_S

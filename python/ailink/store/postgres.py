@@ -40,6 +40,7 @@ TROUBLE: tuple[type[BaseException], ...] = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # its connection was lost in the middle of an exchange
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # shut down, starting up, statement time-out
     asyncpg.InsufficientResourcesError,  # too many connections, full disk

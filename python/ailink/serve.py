@@ -266,6 +266,7 @@ class Gateway:
             await shell.start(create_app(services), socket)
         except (OSError, ServerError) as error:
             raise StartError(f"the shell cannot listen on {socket}: {error}") from error
+        self._ends.push_async_callback(services.documents.stop)
         self._ends.push_async_callback(shell.stop, SHELL_STOP_SECONDS)
         self._shell = shell
 

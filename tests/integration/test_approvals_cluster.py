@@ -1,6 +1,7 @@
 """Approvals on two nodes with one PostgreSQL: decided anywhere, executed once, whoever dies."""
 
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from tests.harness import Cluster, Key, MockProvider, chat, make_config, make_deployment, make_model, until
 from tests.harness.cluster import MASTER_KEY
 
-POOL = ThreadPoolExecutor(32)
+POOL = ThreadPoolExecutor(128)
 ADMIN = {"Authorization": f"Bearer {MASTER_KEY}"}
 
 
@@ -39,9 +40,10 @@ def key(cluster: Cluster) -> Key:
     return made
 
 
-def ask(cluster: Cluster, node: int, key: Key, model: str, text: str) -> httpx.Response:
+def ask(cluster: Cluster, node: int, key: Key, model: str, text: str, **headers: str) -> httpx.Response:
     url = f"{cluster.nodes[node].url}/v1/chat/completions"
-    return httpx.post(url, json=chat(model, text), headers=key.bearer, timeout=90)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.post(url, json=chat(model, text), headers={**key.bearer, **named}, timeout=90)
 
 
 def result(cluster: Cluster, node: int, key: Key, told: dict[str, Any]) -> httpx.Response:
@@ -80,6 +82,40 @@ def test_two_nodes_execute_once(cluster: Cluster, key: Key, provider: MockProvid
     assert seen(provider, "held on two") == 1
 
 
+def test_of_a_hundred_who_approve_on_two_nodes_one_does(
+    cluster: Cluster, key: Key, provider: MockProvider
+) -> None:
+    held = POOL.submit(ask, cluster, 0, key, "hold", "a hundred hands on two nodes")
+    (row,) = until(
+        lambda: cluster.call("/v1/approvals", status="pending", key_id=key.id)["approvals"], "it waits"
+    )
+    start = threading.Barrier(100)
+
+    def decide(number: int) -> int:
+        start.wait()
+        url = f"{cluster.nodes[number % 2].url}/v1/approvals/{row['id']}/decision"
+        body = {"decision": "reject" if number % 10 == 9 else "approve"}
+        while True:
+            answer = httpx.post(url, json=body, headers=ADMIN, timeout=60)
+            # So many at once are more than the control plane takes.
+            if answer.status_code != 503:
+                return answer.status_code
+
+    codes = [one.result(90) for one in [POOL.submit(decide, number) for number in range(100)]]
+    assert sorted(set(codes)) == [200, 409]
+    assert codes.count(200) == 1
+    answer = held.result(60)
+    told = cluster.call(f"/v1/approvals/{row['id']}", node=1)
+    assert len(told["votes"]) == 1
+    if answer.status_code == 200:
+        assert seen(provider, "a hundred hands on two nodes") == 1
+        outcome = "executed"
+    else:
+        assert seen(provider, "a hundred hands on two nodes") == 0
+        outcome = "rejected"
+    until(lambda: cluster.call(f"/v1/approvals/{row['id']}", node=1)["status"] == outcome, "it is recorded")
+
+
 def test_a_dead_node_leaves_what_waits_and_repeats_nothing(
     cluster: Cluster, key: Key, provider: MockProvider
 ) -> None:
@@ -87,7 +123,23 @@ def test_a_dead_node_leaves_what_waits_and_repeats_nothing(
     runs = ask(cluster, 0, key, "slow", "cut in the middle").json()
     approve(cluster, 0, runs["id"])
     until(lambda: seen(provider, "cut in the middle"), "it is executed")
+    # Its caller waits at the node that dies, and comes again at the other with the same name.
+    held = POOL.submit(ask, cluster, 0, key, "hold", "held at the dead one", idempotency_key="once")
+    rows = until(
+        lambda: (
+            cluster.call("/v1/approvals", status="pending", key_id=key.id)["approvals"][1:]
+            and cluster.call("/v1/approvals", status="pending", key_id=key.id)["approvals"]
+        ),
+        "it waits too",
+    )
     cluster.nodes[0].kill()
+    assert isinstance(held.exception(30), httpx.HTTPError)
+    again = POOL.submit(ask, cluster, 1, key, "hold", "held at the dead one", idempotency_key="once")
+    (joined,) = [row["id"] for row in rows if row["id"] != waits["id"]]
+    approve(cluster, 1, joined)
+    assert again.result(90).status_code == 200
+    assert seen(provider, "held at the dead one") == 1
+    until(lambda: cluster.call(f"/v1/approvals/{joined}", node=1)["status"] == "executed", "it is recorded")
     approve(cluster, 1, waits["id"])
     answer = result(cluster, 1, key, waits)
     assert answer.status_code == 200, answer.text

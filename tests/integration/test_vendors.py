@@ -1,6 +1,7 @@
 """Services that check texts, each against a double that answers as its documentation says."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -174,6 +175,13 @@ def gateway(
             for said_name, text in (("good", GOOD), ("bad", BAD)):
                 deployment = make_deployment(provider, f"text={text}", model=name)
                 models.append(make_model(f"{name}-{said_name}", deployment, guardrails=[name]))
+        late = {
+            case.name: {**case.parameters, case.url: f"{double.url}/late/{case.name}", "timeout": "150ms"}
+        }
+        for on_error in ("fail", "skip"):
+            name = f"{case.name}-late-{on_error}"
+            rules.append({"name": name, "checks": [late], "scan": scan, "on_error": on_error})
+            models.append(make_model(name, make_deployment(provider, model=name), guardrails=[name]))
     skipping = {"lakera": {"api_key": "k", "api_base": f"{double.url}/skip", "timeout": "500ms"}}
     rules.append({"name": "skipping", "checks": [skipping], "on_error": "skip"})
     rules.append({"name": "failing", "checks": [skipping]})
@@ -267,6 +275,23 @@ def test_a_reply_that_is_none_is_an_error(gateway, key, double, case):
     refused = ask(gateway, key, model, BAD)
     assert refused.status_code == 400, refused.text
     assert "The check could not be made" in refused.json()["error"]["message"]
+
+
+@BY_NAME
+def test_a_service_that_is_late_follows_on_error(gateway, key, double, case):
+    over = threading.Event()
+    for path in {case.path, case.output or case.path}:
+        double.answers[f"/late/{case.name}{path}"] = lambda _: {"late": over.wait(5)}
+    try:
+        refused = ask(gateway, key, f"{case.name}-late-fail", GOOD)
+        assert refused.status_code == 400, refused.text
+        assert "The check could not be made" in refused.json()["error"]["message"]
+        passed = ask(gateway, key, f"{case.name}-late-skip", GOOD)
+        assert passed.status_code == 200, passed.text
+        counted = gateway.metric("ailink_guardrail_check_errors_total", rule=f"{case.name}-late-skip")
+        assert counted == len(case.sides)
+    finally:
+        over.set()
 
 
 def test_a_service_that_fails_is_left_alone_for_a_while(gateway, key, double):

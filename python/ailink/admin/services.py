@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ailink.admin.changes import Changes
 from ailink.admin.credentials import CredentialService
+from ailink.admin.documents import Reader
 from ailink.admin.key_access import RouteTable
 from ailink.admin.key_digests import KeyDigests
 from ailink.admin.keys import KeyService
@@ -79,6 +80,7 @@ class Services:
     models: ModelService
     switching: Switching
     vault: VaultService
+    documents: Reader
     ledger: LedgerReader
     metrics: ShellMetrics
     alerts: AlertSender
@@ -130,6 +132,7 @@ def build(options: ServiceOptions) -> Services:
         policies=PolicyService(options.database, options.config, options.now_us),
         models=ModelService(changes, options.keyring, options.config),
         switching=Switching(options.database, options.config, options.now_us),
+        documents=Reader(),
         vault=VaultService(options.database, options.keyring, options.plane, options.now_us),
         ledger=LedgerReader(options.ledger or options.plane),
         metrics=metrics,

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ailink.admin.documents import Document
 from ailink.admin.errors import ApiError
 from ailink.admin.services import Services
 from ailink.admin.vault import Question
@@ -34,6 +35,7 @@ def internal_routes(services: Services) -> list[Route]:
         "approvals/claim": (Claim, desk.claim),
         "approvals/done": (Done, desk.done),
         "vault/exchange": (Question, services.vault.exchange),
+        "documents/read": (Document, services.documents.read),
     }
     return [
         Route(f"/internal/{what}", _endpoint(kind, answer), methods=["POST"])

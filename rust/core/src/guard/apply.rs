@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::documents;
 use super::nested::{Nested, Part};
 use super::vault::Tokens;
 use super::walk::{self, Duplicate, Frame, Kind, Visitor};
@@ -36,6 +37,8 @@ pub struct Judged {
     pub rewritten: Option<Vec<u8>>,
     /// A search was given up.
     pub failed: bool,
+    /// Documents in it, whose texts are nowhere in the document itself: the content of a string, and its place.
+    pub documents: Vec<(Range<usize>, String)>,
 }
 
 impl Judged {
@@ -101,8 +104,30 @@ struct Judge<'j> {
     look: Look<'j>,
 }
 
+impl Judge<'_> {
+    /// Notes a string that is a document; of an address of data, what is looked at is only its beginning.
+    fn document(&mut self, path: &[Frame], raw: &Range<usize>) {
+        let Some(quote) = raw.start.checked_sub(1) else { return };
+        let content = self.body.get(raw.clone()).unwrap_or_default();
+        if content.len() < documents::SHORTEST && !content.starts_with(b"data:") {
+            return;
+        }
+        let whole = raw.start..walk::value_end(self.body, quote).saturating_sub(1);
+        if documents::is_pdf(self.body.get(whole.clone()).unwrap_or_default()) {
+            self.judged.documents.push((whole, walk::place(self.body, path)));
+        }
+    }
+}
+
 impl Visitor for Judge<'_> {
+    fn identifier(&mut self, path: &[Frame], _: &[u8], raw: Range<usize>) {
+        self.document(path, &raw);
+    }
+
     fn text(&mut self, kind: Kind, path: &[Frame], raw: Range<usize>) {
+        if kind == Kind::Text {
+            self.document(path, &raw);
+        }
         let nested = || {
             let key = path.last().and_then(|frame| self.body.get(frame.key.clone()));
             key == Some(b"arguments")

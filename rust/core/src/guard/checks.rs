@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
 use super::check::{Change, View};
+use super::documents::Documents;
 use super::hook::{self, Hook, Ran, Run};
 use super::{Action, output};
 use crate::body::Body;
@@ -38,6 +39,8 @@ pub struct Checks {
     pub done: SmallVec<[u32; 4]>,
     /// Steps of a config object whose checks were.
     pub steps: SmallVec<[usize; 2]>,
+    /// Documents of the request, which patterns look at.
+    pub documents: Documents,
     waiting: Vec<Arc<Hook>>,
     beside: Vec<Beside>,
     /// Of the config's step that is under way: those that look at the answer.

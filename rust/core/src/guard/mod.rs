@@ -7,6 +7,7 @@
 mod apply;
 pub mod check;
 pub mod checks;
+pub mod documents;
 mod escapes;
 pub mod hook;
 mod nested;

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::Plan;
+use super::documents;
 use super::texts::ASKED;
 use super::walk::{self, Frame, Kind, Visitor};
 use crate::endpoint::Operation;
@@ -126,7 +127,8 @@ pub fn check(exchange: &Exchange, plan: &Plan) -> Result<()> {
     }
     let body = &exchange.call.body;
     let found = match &exchange.call.boundary {
-        None => look(body, &ASKED),
+        // Patterns look into documents, once they are read.
+        None => look(body, &ASKED, plan.input.is_some()),
         Some(boundary) => form(body, boundary),
     };
     if says == Unscannable::Block && found.media {
@@ -148,7 +150,7 @@ pub fn answered(plan: &Plan, body: &[u8]) -> Result<()> {
     if plan.unscannable[1] != Unscannable::Block {
         return Ok(());
     }
-    match look(body, &ASKED).part {
+    match look(body, &ASKED, false).part {
         Some(place) => Err(refusal("what is no text", Some(place))),
         None => Ok(()),
     }
@@ -159,13 +161,24 @@ pub fn answered(plan: &Plan, body: &[u8]) -> Result<()> {
 /// # Errors
 /// The refusal.
 pub fn event(level: Unscannable, body: &[u8]) -> Result<()> {
-    let found = look(body, &EVENT);
+    let found = look(body, &EVENT, false);
     match found.part {
         Some(place) if level == Unscannable::Block || level == Unscannable::Whole && !found.text => {
             Err(refusal("what is no text", Some(place)))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether there is nothing to look at in a request but what it brings along.
+pub fn is_alone(exchange: &Exchange) -> bool {
+    let reach = Reach::of(exchange.endpoint.operation);
+    reach.request == Seen::Either && !look(&exchange.call.body, &ASKED, true).text
+}
+
+/// The refusal of a document that cannot be read.
+pub fn document(why: &str, place: &str) -> Error {
+    refusal(&format!("a document ({why})"), Some(place.to_string()))
 }
 
 fn refusal(what: &str, place: Option<String>) -> Error {
@@ -233,9 +246,9 @@ const FORMS: [&[u8]; 3] = [b"modalities", b"responseModalities", b"response_moda
 /// Members of a session's events that hold what is said to the model.
 const EVENT: [&[u8]; 3] = [b"item", b"response", b"session"];
 
-/// `said`: members that hold what is said.
-fn look(body: &[u8], said: &[&[u8]]) -> Found {
-    let mut eye = Eye { body, said, found: Found::default() };
+/// `said`: members that hold what is said. `reads`: documents are none of what cannot be looked at.
+fn look(body: &[u8], said: &[&[u8]], reads: bool) -> Found {
+    let mut eye = Eye { body, said, reads, found: Found::default() };
     // A key that stands twice is refused elsewhere.
     let _ = walk::walk(body, false, &mut eye);
     eye.found
@@ -244,6 +257,7 @@ fn look(body: &[u8], said: &[&[u8]]) -> Found {
 struct Eye<'b> {
     body: &'b [u8],
     said: &'b [&'b [u8]],
+    reads: bool,
     found: Found,
 }
 
@@ -252,10 +266,16 @@ impl<'b> Eye<'b> {
         self.body.get(frame.key.clone()).unwrap_or_default()
     }
 
-    fn part(&mut self, path: &[Frame]) {
-        if self.found.part.is_none() {
+    fn part(&mut self, path: &[Frame], value: &[u8]) {
+        if self.found.part.is_none() && !(self.reads && documents::is_pdf(value)) {
             self.found.part = Some(walk::place(self.body, path));
         }
+    }
+
+    /// The string whose content begins at `start`.
+    fn whole(&self, start: usize) -> &'b [u8] {
+        let end = walk::value_end(self.body, start.saturating_sub(1)).saturating_sub(1);
+        self.body.get(start..end).unwrap_or_default()
     }
 
     fn is_part(&self, path: &[Frame]) -> bool {
@@ -275,6 +295,7 @@ impl Visitor for Eye<'_> {
         if kind != Kind::Text {
             return;
         }
+        let start = raw.start;
         let value = self.body.get(raw).unwrap_or_default();
         let root = path.first().map_or(b"".as_slice(), |frame| self.name(frame));
         if FORMS.contains(&root) || path.iter().any(|frame| FORMS.contains(&self.name(frame))) {
@@ -284,22 +305,23 @@ impl Visitor for Eye<'_> {
         // Words are text, whatever member they stand in.
         let words = value.iter().any(u8::is_ascii_whitespace);
         if !words && (value.starts_with(b"data:") || self.is_part(path)) {
-            self.part(path);
+            // Of an address of data, the walk tells the beginning.
+            self.part(path, self.whole(start));
         } else if self.said.contains(&root) && (words || !self.is_kind(path)) {
             self.found.text = true;
         }
     }
 
-    fn identifier(&mut self, path: &[Frame], name: &[u8], _: Range<usize>) {
+    fn identifier(&mut self, path: &[Frame], name: &[u8], raw: Range<usize>) {
         if matches!(name, b"data" | b"b64_json" | b"audio") || self.is_part(path) {
-            self.part(path);
+            self.part(path, self.body.get(raw).unwrap_or_default());
         }
     }
 
     fn number(&mut self, path: &[Frame], _: &[u8], _: Range<usize>) {
         let listed = path.last().is_some_and(|frame| frame.array);
         if listed && path.first().is_some_and(|frame| NUMBERED.contains(&self.name(frame))) {
-            self.part(path);
+            self.part(path, b"");
         }
     }
 }
@@ -322,7 +344,7 @@ mod tests {
     use super::*;
 
     fn seen(body: &str) -> (bool, Option<String>) {
-        let found = look(body.as_bytes(), &ASKED);
+        let found = look(body.as_bytes(), &ASKED, false);
         (found.text, found.part)
     }
 
@@ -361,7 +383,7 @@ mod tests {
 
     #[test]
     fn media_that_is_asked_for_is_found() {
-        let media = |body: &str| look(body.as_bytes(), &ASKED).media;
+        let media = |body: &str| look(body.as_bytes(), &ASKED, false).media;
         assert!(media(r#"{"modalities":["text","audio"]}"#));
         assert!(media(r#"{"generationConfig":{"responseModalities":["IMAGE"]}}"#));
         assert!(!media(r#"{"modalities":["text"]}"#));

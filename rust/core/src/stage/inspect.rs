@@ -35,6 +35,9 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     if exchange.plan.is_some() {
         planned(exchange)?;
     }
+    if exchange.checks.as_ref().is_some_and(|checks| checks.documents.waits()) {
+        return Ok(Flow::Wait(Wait::Documents));
+    }
     if exchange.tokens.as_ref().is_some_and(|tokens| tokens.waits()) {
         return Ok(Flow::Wait(Wait::Vault));
     }
@@ -94,7 +97,7 @@ pub fn guarded(exchange: &mut Exchange, plan: u32, answer: bool) -> Result<()> {
         checks.done.push(place);
     }
     if let Some((plan, side)) = plan.and_then(|plan| Some((plan, plan.input.as_ref()?))) {
-        request(exchange, plan, side)?;
+        request(exchange, (place, plan), side)?;
     }
     match checked {
         Some(plan) => checks::request(exchange, &plan.hooks),
@@ -192,7 +195,7 @@ pub async fn answer(exchange: &mut Exchange, response: Response<Body>) -> Result
     Ok(checks::told(exchange, response))
 }
 
-fn request(exchange: &mut Exchange, plan: &Plan, side: &Side) -> Result<()> {
+fn request(exchange: &mut Exchange, (place, plan): (u32, &Plan), side: &Side) -> Result<()> {
     let body = exchange.call.body.clone();
     let judged = if let Some(boundary) = &exchange.call.boundary {
         form(side, &body, boundary)?
@@ -208,6 +211,13 @@ fn request(exchange: &mut Exchange, plan: &Plan, side: &Side) -> Result<()> {
     }
     if let Some(finding) = judged.block() {
         return Err(refusal(finding, "input", plan.block_status));
+    }
+    if !judged.documents.is_empty() && plan.unscannable[0] > Unscannable::Allow {
+        let alone = unseen::is_alone(exchange);
+        let documents = &mut exchange.checks.get_or_insert_default().documents;
+        for (range, at) in judged.documents {
+            documents.add(place, body.slice(range), at, alone);
+        }
     }
     match judged.rewritten {
         Some(rewritten) => apply::rewrite(exchange, rewritten),

@@ -26,7 +26,7 @@ use http::Response;
 use crate::body::Body;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::guard::{checks, vault};
+use crate::guard::{checks, documents, vault};
 
 /// What a stage decided.
 pub enum Flow {
@@ -57,6 +57,8 @@ pub enum Wait {
     Policy,
     /// The checks of guardrails.
     Checks,
+    /// Documents that have to be read before they can be looked at.
+    Documents,
     /// Values that outlive the request, and the store that keeps them.
     Vault,
 }
@@ -130,6 +132,7 @@ pub async fn wait(exchange: &mut Exchange, wait: Wait) -> Result<()> {
         Wait::Turn => exhausted::wait(exchange).await,
         Wait::Policy => inspect::wait(exchange).await?,
         Wait::Checks => Box::pin(checks::wait(exchange)).await?,
+        Wait::Documents => Box::pin(documents::wait(exchange)).await?,
         Wait::Vault => Box::pin(vault::wait(exchange)).await?,
     }
     Ok(())

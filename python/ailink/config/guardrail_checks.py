@@ -39,6 +39,10 @@ def faults(
                     (*path, "scan"),
                     "`tokenize` looks at `input`: the answer gets the values back by itself",
                 )
+        if rule.action == "retry" and "input" in rule.scan:
+            yield (*path, "scan"), "`retry` asks for another answer, so it looks at `output` alone"
+        if rule.action in ("fallback", "retry") and rule.stream == "audit":
+            yield (*path, "stream"), f"`{rule.action}` has to know a stream before any of it leaves"
         if rule.vault == "tenant" and not TTL_MIN_MS <= rule.vault_ttl <= TTL_MAX_MS:
             yield (*path, "vault_ttl"), "must be between 1m and 3650d"
         if not rule.scan:

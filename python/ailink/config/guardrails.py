@@ -35,8 +35,8 @@ class Guardrail(Strict, frozen=True, kw_only=True):
     """`{feedback: …}`, told with the results of checks."""
     on_fail: Tree | None = None
     scan: tuple[Literal["input", "output"], ...] = ("input",)
-    action: Literal["block", "redact", "tokenize", "mask", "flag", "log"] = "block"
-    """`tokenize`: a token goes to the provider, and the answer gets the value back."""
+    action: Literal["block", "fallback", "retry", "redact", "tokenize", "mask", "flag", "log"] = "block"
+    """`fallback`, `retry`: another model or answer instead. `tokenize`: values come back with the answer."""
     vault: Literal["request", "tenant"] = "request"
     """What `tokenize` made is known to the request, or to its tenant, whose values have the same tokens."""
     vault_ttl: Duration = Duration.parse("30d")

@@ -459,7 +459,7 @@ class Guardrail(_Wire, frozen=True, kw_only=True):
     name: str
     input: bool
     output: bool
-    action: Literal["block", "redact", "tokenize", "mask", "flag", "log"]
+    action: Literal["block", "fallback", "retry", "redact", "tokenize", "mask", "flag", "log"]
     shadow: bool
     fails_closed: bool
     stream: Literal["window", "hold", "audit"]

@@ -83,7 +83,7 @@ pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
     }
     let decided = match decided(&mut exchange, Stage::Authorize).await {
         // A config object may name who is asked where its checks refuse what the cache has.
-        Ok(Decided::Answer(response)) if exchange.plan.is_none() => {
+        Ok(Decided::Answer(response)) if exchange.plan.is_none() && !checks::may_go_on(&exchange) => {
             let answer = guarded(&mut exchange, response).await;
             return settle::run(exchange, answer);
         }
@@ -119,7 +119,9 @@ async fn approved(mut exchange: Box<Exchange>) -> Response<Body> {
     exchange.tickets.iter_mut().for_each(Ticket::begin);
     let answering = async move {
         let answer = match decided {
-            Decided::Answer(response) if exchange.plan.is_none() => guarded(&mut exchange, response).await,
+            Decided::Answer(response) if exchange.plan.is_none() && !checks::may_go_on(&exchange) => {
+                guarded(&mut exchange, response).await
+            }
             decided => ask(&mut exchange, decided).await,
         };
         settle::run(exchange, answer)

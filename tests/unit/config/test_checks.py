@@ -61,3 +61,20 @@ def test_prices(problems, price, path, words):
     (found,) = problems(text)
     assert f"models[0].{path}" in found
     assert words in found
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "words"),
+    [
+        ("action: retry", "scan", "looks at `output` alone"),
+        ("action: retry, scan: [input, output]", "scan", "looks at `output` alone"),
+        ("action: fallback, scan: [output], stream: audit", "stream", "before any of it leaves"),
+        ("action: tokenize, scan: [output]", "scan", "looks at `input`"),
+    ],
+)
+def test_actions_of_guardrails(problems, settings, path, words):
+    model = "models: [{name: m, deployments: [{provider: mock}]}]"
+    text = f"{model}\nguardrails: [{{name: g, words: [a], {settings}}}]"
+    (found,) = problems(text)
+    assert f"guardrails[0].{path}" in found
+    assert words in found

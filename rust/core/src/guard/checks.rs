@@ -18,11 +18,13 @@ use tokio::task::JoinHandle;
 use super::check::{Change, View};
 use super::documents::Documents;
 use super::hook::{self, Hook, Ran, Run};
-use super::{Action, output};
+use super::{Action, Plan, Then, output};
 use crate::body::Body;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{CacheUse, Exchange};
+use crate::kernel::failure::Class;
 use crate::policy::apply::rewrite;
+use crate::stage::attempt::fall_back;
 use crate::stage::{Flow, Stage};
 pub use answer::answer;
 pub use results::told;
@@ -31,6 +33,9 @@ use teller::Teller;
 /// Portkey's statuses of a request that checks refuse, and of an answer that some of them failed.
 const DENIED: u16 = 446;
 const FAILED: u16 = 246;
+
+/// How often a guardrail asks for another answer.
+const RETRIES: u32 = 2;
 
 /// What guardrails with checks know about a request on its way.
 #[derive(Default)]
@@ -41,6 +46,9 @@ pub struct Checks {
     pub steps: SmallVec<[usize; 2]>,
     /// Documents of the request, which patterns look at.
     pub documents: Documents,
+    /// What follows on the refusal that was just given.
+    pub then: Then,
+    retries: u32,
     waiting: Vec<Arc<Hook>>,
     beside: Vec<Beside>,
     /// Of the config's step that is under way: those that look at the answer.
@@ -157,10 +165,22 @@ fn entered(exchange: &mut Exchange, all: Vec<Ran>) -> Result<()> {
 
 /// # Errors
 /// The refusal of the first that blocks.
-fn refused(exchange: &Exchange, all: &[Ran]) -> Result<()> {
+fn refused(exchange: &mut Exchange, all: &[Ran]) -> Result<()> {
     match all.iter().find(|ran| ran.effect() == Action::Block) {
-        Some(ran) => Err(refusal(exchange, ran)),
+        Some(ran) => {
+            exchange.goes_on(ran.hook.then);
+            Err(refusal(exchange, ran))
+        }
         None => Ok(()),
+    }
+}
+
+impl Exchange {
+    /// What follows on the refusal that is about to be given.
+    pub fn goes_on(&mut self, then: Then) {
+        if then != Then::Refuse {
+            self.checks.get_or_insert_default().then = then;
+        }
     }
 }
 
@@ -235,11 +255,34 @@ pub async fn joined(exchange: &mut Exchange) -> Result<()> {
     refused(exchange, &all)
 }
 
-/// Where to go on when checks refuse and a config object says what stands in; the error, where none does.
+/// Whether a guardrail may ask for another answer than the first.
+pub fn may_go_on(exchange: &Exchange) -> bool {
+    let goes_on = |place: &u32| exchange.snapshot.plans.get(*place as usize).is_some_and(Plan::goes_on);
+    exchange.guards.iter().any(goes_on)
+}
+
+/// Where to go on when a guardrail refuses: as it says, or as a config object does; the error, where nobody says anything.
 ///
 /// # Errors
 /// The same error.
 pub fn instead(exchange: &mut Exchange, error: Error) -> Result<Flow> {
+    let then = exchange.checks.as_mut().map(|checks| std::mem::take(&mut checks.then));
+    // Without the request, nobody can be asked again.
+    match then.filter(|_| !exchange.call.body.is_empty()) {
+        Some(Then::Fallback) => {
+            anew(exchange);
+            if let Some(index) = exchange.model.filter(|index| !exchange.visited.contains(index)) {
+                exchange.visited.push(index);
+            }
+            return fall_back(exchange, Some(Class::ContentPolicy).into(), error);
+        }
+        Some(Then::Retry) => {
+            let checks = exchange.checks.get_or_insert_default();
+            checks.retries += 1;
+            return if checks.retries > RETRIES { Err(error) } else { Ok(again(exchange)) };
+        }
+        Some(Then::Refuse) | None => {}
+    }
     if error.status != Some(DENIED) || !exchange.plan.as_mut().is_some_and(|plan| plan.advance(&[DENIED])) {
         return Err(error);
     }
@@ -256,6 +299,12 @@ pub fn or_another(exchange: &mut Exchange, response: Response<Body>) -> Flow {
 fn again(exchange: &mut Exchange) -> Flow {
     exchange.visited.clear();
     exchange.shard.metrics.fallbacks.add(1);
+    anew(exchange);
+    Flow::Again(Stage::Authorize)
+}
+
+/// Forgets what came of the attempt that was refused.
+fn anew(exchange: &mut Exchange) {
     // What the cache had was not taken.
     (exchange.cache, exchange.hit, exchange.fill) = (CacheUse::Off, None, None);
     if let Some(checks) = &mut exchange.checks {
@@ -265,5 +314,4 @@ fn again(exchange: &mut Exchange) -> Flow {
         checks.beside.clear();
         checks.after.clear();
     }
-    Flow::Again(Stage::Authorize)
 }

@@ -199,6 +199,7 @@ fn judged(exchange: &mut Exchange, documents: &mut Documents) -> Result<()> {
             return Err(unlookable("the search was given up"));
         }
         if let Some(finding) = judged.findings.iter().find(|finding| finding.rule.effect().alters()) {
+            exchange.goes_on(finding.rule.then);
             return Err(refusal(finding, "input", plan.block_status));
         }
     }

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use super::Action;
 use super::check::{Change, Check, Fault, Kind, Outcome, Scope, View};
 use super::record::RuleCell;
 use super::texts;
+use super::{Action, Then};
 use crate::clock::wall_us;
 use crate::state::credentials::CredentialSlot;
 
@@ -33,6 +33,7 @@ pub struct Hook {
     pub input: bool,
     pub output: bool,
     pub action: Action,
+    pub then: Then,
     pub shadow: bool,
     /// A check that cannot be made counts as failed.
     pub fails_closed: bool,

@@ -61,6 +61,9 @@ impl Action {
     }
 
     fn parse(name: &str) -> Option<Self> {
+        if Then::of(name) != Then::Refuse {
+            return Some(Action::Block);
+        }
         [Action::Log, Action::Flag, Action::Mask, Action::Tokenize, Action::Redact, Action::Block]
             .into_iter()
             .find(|action| action.name() == name)
@@ -74,6 +77,27 @@ impl Action {
     /// Puts something else in the place of what is found.
     pub fn replaces(self) -> bool {
         self.alters() && self != Action::Block
+    }
+}
+
+/// What follows when a rule blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    #[default]
+    Refuse,
+    /// Another model is asked, if one stands in.
+    Fallback,
+    /// The same model is asked for another answer.
+    Retry,
+}
+
+impl Then {
+    fn of(action: &str) -> Then {
+        match action {
+            "fallback" => Then::Fallback,
+            "retry" => Then::Retry,
+            _ => Then::Refuse,
+        }
     }
 }
 
@@ -93,6 +117,7 @@ pub enum Mode {
 pub struct Rule {
     pub name: Arc<str>,
     pub action: Action,
+    pub then: Then,
     /// Evaluated and recorded, without effect.
     pub shadow: bool,
     /// What cannot be looked at is refused.
@@ -119,6 +144,8 @@ pub struct Side {
     owners: Vec<(Arc<Rule>, Arc<str>)>,
     pub mode: Mode,
     pub fails_closed: bool,
+    /// Some rule that blocks does not leave it at that: a stream has to be known whole before any of it leaves.
+    pub goes_on: bool,
     /// Some rule puts tokens in the place of values.
     pub tokenizes: bool,
     /// Some of them outlive their request; whether it needs the store.
@@ -144,6 +171,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether some rule asks for another answer in place of one that it blocks.
+    pub fn goes_on(&self) -> bool {
+        let hook = |hook: &Arc<Hook>| hook.output && !hook.shadow && hook.then != Then::Refuse;
+        self.output.as_ref().is_some_and(|side| side.goes_on) || self.hooks.iter().any(hook)
+    }
+
     /// Whether it insists on checks, which are made of whole requests and answers and not in a session.
     pub fn is_beyond_sessions(&self) -> bool {
         let insists = |hook: &Arc<Hook>| !hook.shadow && hook.run != Run::Async;
@@ -168,6 +201,7 @@ pub fn compile(rules: &[wire::Guardrail], chosen: &[u32], record: &Record, block
             name: rule.name.as_str().into(),
             action: Action::parse(&rule.action)
                 .ok_or_else(|| format!("guardrail {:?}: action {:?} is not known", rule.name, rule.action))?,
+            then: Then::of(&rule.action),
             shadow: rule.shadow,
             fails_closed: rule.fails_closed && !rule.shadow,
             mode: match rule.stream.as_str() {
@@ -218,6 +252,7 @@ fn hook(rule: &wire::Guardrail, checks: &str, record: &Record) -> Result<Hook, S
         input: rule.input,
         output: rule.output,
         action,
+        then: Then::of(&rule.action),
         shadow: rule.shadow,
         fails_closed: rule.fails_closed,
         run: Run::Before,
@@ -246,6 +281,9 @@ fn side(patterns: &[(Arc<Rule>, &wire::Pattern)]) -> Result<Option<Side>, String
         set,
         mode: patterns.iter().map(|(rule, _)| effective(rule)).max().unwrap_or(Mode::Audit),
         fails_closed: patterns.iter().any(|(rule, _)| rule.fails_closed),
+        goes_on: patterns
+            .iter()
+            .any(|(rule, _)| rule.effect() == Action::Block && rule.mode != Mode::Audit && rule.then != Then::Refuse),
         tokenizes: patterns.iter().any(|(rule, _)| rule.effect() == Action::Tokenize),
         keeps: kept(patterns),
         owners: patterns.iter().map(|(rule, pattern)| (rule.clone(), pattern.label.as_str().into())).collect(),

@@ -57,20 +57,27 @@ async fn searched(exchange: &mut Exchange, plan: u32, response: Response<Body>) 
     let (mut head, body) = response.into_parts();
     let amazon = exchange.endpoint.dialect == Dialect::Bedrock;
     if starts_with(&head.headers, if amazon { b"application/vnd.amazon.eventstream" } else { b"text/event-stream" }) {
-        return Ok(match body.into_source() {
-            Ok(source) => {
-                let Some(guarded) = Guarded::new(exchange, held, place, source) else {
-                    return Err(Error::new(Code::Internal, "the guardrails of this answer are gone"));
-                };
-                Response::from_parts(head, Body::stream(guarded))
-            }
-            Err(bytes) => {
-                let Some(guarded) = Guarded::new(exchange, held, place, Box::new(Once(Some(bytes)))) else {
-                    return Err(Error::new(Code::Internal, "the guardrails of this answer are gone"));
-                };
-                Response::from_parts(head, Body::stream(guarded))
-            }
-        });
+        let mut source = body.into_source().unwrap_or_else(|bytes| Box::new(Once(Some(bytes))));
+        let whole = if side.goes_on {
+            Some(collect(std::mem::replace(&mut source, Box::new(Once(None)))).await?)
+        } else {
+            None
+        };
+        let Some(guarded) = Guarded::new(exchange, held, place, source) else {
+            return Err(Error::new(Code::Internal, "the guardrails of this answer are gone"));
+        };
+        let body = match whole {
+            None => Body::stream(guarded),
+            // Nothing may leave while somebody else may have to answer.
+            Some(bytes) => match guarded.whole(bytes) {
+                Ok(bytes) => Body::full(bytes),
+                Err((error, then)) => {
+                    exchange.goes_on(then);
+                    return Err(error);
+                }
+            },
+        };
+        return Ok(Response::from_parts(head, body));
     }
     let bytes = match body.into_source() {
         Ok(source) => collect(source).await?,
@@ -92,6 +99,7 @@ async fn searched(exchange: &mut Exchange, plan: u32, response: Response<Body>) 
         return Err(unlookable("the search was given up"));
     }
     if let Some(finding) = judged.block() {
+        exchange.goes_on(finding.rule.then);
         return Err(refusal(finding, "output", plan.block_status));
     }
     let bytes = match judged.rewritten {

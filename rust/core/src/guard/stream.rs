@@ -27,7 +27,7 @@ pub use watch::Watch;
 
 use super::output::refusal;
 use super::record::Verdict;
-use super::{Action, Finding, Mode, Side};
+use super::{Action, Finding, Mode, Side, Then};
 use crate::body::{Broken, Source};
 use crate::clock::wall_us;
 use crate::endpoint::{Dialect, Operation};
@@ -125,6 +125,30 @@ impl Guarded {
             seconds: exchange.wall_us / 1_000_000,
         };
         Some(Guarded { inner: Some(inner), watch: Watch::new(caller.dialect), snapshot, plan, teller, caller })
+    }
+
+    /// A stream that is there as a whole: what of it may leave, or why it may not and what follows on that.
+    pub fn whole(mut self, stream: Bytes) -> Result<Bytes, (Error, Then)> {
+        let Guarded { watch, teller, snapshot, plan, .. } = &mut self;
+        let side = snapshot.plans.get(*plan).and_then(|plan| plan.output.as_ref());
+        let Some(side) = side else { return Ok(stream) };
+        let mut then = Then::Refuse;
+        let report = &mut |finding: &Finding| {
+            let found = teller.found(finding);
+            if found.is_err() && then == Then::Refuse {
+                then = finding.rule.then;
+            }
+            found
+        };
+        let (first, error) = watch.push(side, stream, report);
+        let (rest, error) = match error {
+            Some(error) => (Bytes::new(), Some(error)),
+            None => watch.end(side, report),
+        };
+        match error {
+            Some(error) => Err((error, then)),
+            None => Ok([first, rest].concat().into()),
+        }
     }
 
     /// What a read of the provider's stream lets out; the stream is over when it was its last.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::guard::Action;
 use crate::guard::check::Scope;
 use crate::guard::hook::{Hook, Run};
 use crate::guard::record::RuleCell;
+use crate::guard::{Action, Then};
 use crate::kernel::condition::Fault;
 
 /// Most guardrails of one list.
@@ -123,6 +123,7 @@ fn hook(item: &Map<String, Value>, list: &str, output: bool, place: (&str, usize
         input: !output,
         output,
         action: if deny { Action::Block } else { Action::Flag },
+        then: Then::default(),
         shadow: false,
         fails_closed,
         run: Run::Before,

@@ -210,6 +210,7 @@ fn request(exchange: &mut Exchange, (place, plan): (u32, &Plan), side: &Side) ->
         return Err(unlookable("the search was given up"));
     }
     if let Some(finding) = judged.block() {
+        exchange.goes_on(finding.rule.then);
         return Err(refusal(finding, "input", plan.block_status));
     }
     if !judged.documents.is_empty() && plan.unscannable[0] > Unscannable::Allow {

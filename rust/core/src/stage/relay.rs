@@ -24,6 +24,7 @@ use crate::dialect;
 use crate::endpoint::{Dialect, Operation};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
+use crate::guard::checks;
 use crate::invoke::Chunks;
 use crate::metrics::Outcome;
 use crate::patience::within;
@@ -69,10 +70,12 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let formats = exchange.translation.zip(exchange.endpoint.operation.format());
     let context = formats.map(|(_, to)| translated::context(exchange, to));
     let recall = exchange.converted.and_then(|by| converted::recall(exchange, by, answer.deployment));
-    // The request has been sent: its memory is free again.
-    exchange.call.body = Bytes::new();
-    if let Some(admission) = &mut exchange.admission {
-        admission.release_body();
+    // The request has been sent: its memory is free again, unless somebody else may have to answer it.
+    if !checks::may_go_on(exchange) {
+        exchange.call.body = Bytes::new();
+        if let Some(admission) = &mut exchange.admission {
+            admission.release_body();
+        }
     }
     if let (Some(formats), Some(context)) = (formats, context) {
         return translated::run(exchange, answer, formats, context).await.map(Flow::Answer);

@@ -114,7 +114,7 @@ def render(results: dict[str, Run]) -> str:
     ]
     for target, says in TARGETS.items():
         if (run := results.get(target)) is not None:
-            minutes = f"{run['seconds'] / 60:g} min, {run['date']}"
+            minutes = f"{run['seconds'] / 60:.2g} min, {run['date']}"
             inputs = f"{run['executions']:,}"
             rows.append(
                 f"| `{target}` | {says} | {minutes} | {inputs} | {run['edges']:,} | {run['findings']} |"

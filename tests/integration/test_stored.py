@@ -56,6 +56,8 @@ def gateway(
             make_deployment(canned.base("other"), weight=1),
         ),
         make_model("leaving", make_deployment(canned.base("leaving"))),
+        # Connections rest where they were opened.
+        server={"threads": 1},
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
         yield running

@@ -110,6 +110,7 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "leaders": "42a3f3cec94e2be3f89b63670d3c7a8c7a6ab1a9c59625a0a9a820ed5f2b2fce",
         "batches": "4623eccba77abf7687148d45a9e674b43b34550ff9ea3edc537032346f012f8e",
         "client_secrets": "a7f3fcdc86f8d8a31338c286bde4898bdd8908a369c1a799ff83481bfe074b81",
+        "verdicts": "05f626fe56a60ec7faab0bae067eb6069f63ebd01b90d6557c3be5b9ecdd5c01",
     }
 
 

@@ -55,7 +55,7 @@ pub async fn ask(
     if deployment.prompt_caching {
         body = prompt_cache::mark(exchange, deployment, operation, body);
     }
-    let place = enter(exchange, deployment, place)?;
+    let place = enter(exchange, deployment, place).map_err(|failed| *failed)?;
     let reservation = reserve::take(exchange, index).await.map_err(|refused| match reserve::is_place(&refused) {
         true => Failed::Skipped(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
         false => Failed::Last(refusal::error(&refused, exchange.snapshot.settings.budget_status)),
@@ -121,7 +121,7 @@ pub async fn ask(
 }
 
 /// A place at the deployment, if its health allows an attempt and it has one left.
-fn enter(exchange: &Exchange, deployment: &Deployment, place: Option<InFlight>) -> Result<InFlight, Failed> {
+fn enter(exchange: &Exchange, deployment: &Deployment, place: Option<InFlight>) -> Result<InFlight, Box<Failed>> {
     let health = &deployment.state.health;
     let pass = match health.is_closed() {
         true => Some(Pass::Usual),
@@ -131,18 +131,19 @@ fn enter(exchange: &Exchange, deployment: &Deployment, place: Option<InFlight>) 
         let text = format!("The deployment at provider '{}' is recovering.", deployment.provider);
         let limited = health.cause() == Cause::RateLimited;
         let code = if limited { Code::RateLimited } else { Code::NoDeployment };
-        return Err(Failed::Skipped(Error::new(code, text).retry_after(Duration::from_secs(1))));
+        let error = Error::new(code, text).retry_after(Duration::from_secs(1));
+        return Err(Box::new(Failed::Skipped(error)));
     };
     let entered = match place {
         Some(place) => Ok(place.tries(pass)),
         None => deployment.state.enter(deployment.max_connections, &deployment.overload, pass),
     };
     entered.map_err(|full| match full {
-        Full::Limit => Failed::Full,
+        Full::Limit => Box::new(Failed::Full),
         Full::Connections => {
             let most = deployment.max_connections;
             let text = format!("The deployment has {most} connections open, as many as it may.");
-            Failed::Skipped(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1)))
+            Box::new(Failed::Skipped(Error::new(Code::Overloaded, text).retry_after(Duration::from_secs(1))))
         }
     })
 }

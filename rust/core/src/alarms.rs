@@ -30,12 +30,13 @@ struct Alarm {
 impl Alarms {
     /// Wakes those whose time is over.
     pub fn ring(&self) {
-        let mut set = self.set.lock();
-        if set.is_empty() {
-            return;
+        if !self.set.lock().is_empty() {
+            self.ring_at(monotonic_ns());
         }
-        let now = monotonic_ns();
-        for (_, alarm) in set.iter_mut().filter(|(_, alarm)| alarm.due_ns <= now) {
+    }
+
+    fn ring_at(&self, now: u64) {
+        for (_, alarm) in self.set.lock().iter_mut().filter(|(_, alarm)| alarm.due_ns <= now) {
             if let Some(waker) = alarm.waker.take() {
                 waker.wake();
             }
@@ -109,19 +110,22 @@ mod tests {
     #[tokio::test]
     async fn what_takes_too_long_is_woken() {
         let alarms = Arc::new(Alarms::default());
-        let ago = Instant::now().checked_sub(Duration::from_secs(30)).expect("the machine runs for longer");
+        let now = Instant::now();
+        let later = ns_at(now) + 30_000_000_000;
         let (over, far) = (Duration::from_secs(20), Duration::from_secs(40));
         for (limit, rings) in [(over, true), (far, false)] {
             let (held, task) = (
                 alarms.clone(),
                 tokio::spawn({
                     let alarms = alarms.clone();
-                    async move { alarms.within(ago, limit, pending::<()>()).await }
+                    async move { alarms.within(now, limit, pending::<()>()).await }
                 }),
             );
             tokio::task::yield_now().await;
             assert_eq!(held.set.lock().len(), 1);
             held.ring();
+            assert_eq!(held.set.lock().len(), 1, "it is not time yet");
+            held.ring_at(later);
             match rings {
                 true => assert_eq!(task.await.expect("it ends"), None),
                 false => {

@@ -360,6 +360,7 @@ impl Snapshot {
             .into_iter()
             .map(|deployment| compile_deployment(deployment, &boundaries, state))
             .collect::<Result<Vec<_>, _>>()?;
+        share_prices(&mut deployments);
         let all = || wire.models.iter().chain(wire.wildcards.iter().map(|wildcard| &wildcard.model));
         let guard_prints = guard_prints(all(), &wire.guardrails);
         let (mut plans, plan_of) = plans(all(), &wire.guardrails, &wire.settings, state)?;
@@ -542,6 +543,17 @@ fn plans<'a>(
         });
     }
     Ok((plans, plan_of))
+}
+
+/// Deployments of one model stand together and often have one price: it is reckoned once for all of them.
+fn share_prices(deployments: &mut [Deployment]) {
+    let mut last: Option<Arc<Price>> = None;
+    for deployment in deployments {
+        if last.is_some() && last == deployment.price {
+            deployment.price.clone_from(&last);
+        }
+        last.clone_from(&deployment.price);
+    }
 }
 
 fn compile_model(

@@ -40,7 +40,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     let mut candidates = exchange.candidates.clone();
     let mut unavailable = exchange.unavailable.take();
     let mut failure: Option<Failure> = None;
-    let mut turn = Turn { tries: 0, round: 0 };
+    let mut turn = Turn { tries: 0, round: 0, renewed: false };
     let mut skipped = 0;
     // The first without a place: when nobody else takes the request, it waits there.
     let mut full: Option<usize> = None;
@@ -81,7 +81,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
                 exchange.answer = Some(answer);
                 return Ok(Flow::Next);
             }
-            Err(Failed::Attempt(failed)) if failed.stale => continue,
+            Err(Failed::Attempt(failed)) if failed.stale && !std::mem::replace(&mut turn.renewed, true) => continue,
             Err(Failed::Attempt(failed)) => {
                 let class = failed.class;
                 let another = another_key(deployment, class);

@@ -18,6 +18,8 @@ pub struct Turn {
     pub tries: u32,
     /// How often all candidates have been asked; 0: the next one was not asked yet.
     pub round: u32,
+    /// A connection was found closing and another was taken: once, lest a provider that always hangs up is asked for ever.
+    pub renewed: bool,
 }
 
 /// Waits as long as is due before the next attempt; false when there should be none.

@@ -68,6 +68,7 @@ def test_version(run: Run) -> None:
     text = run("version")
     assert _core.__version__ in text
     assert _core.build_profile() in text
+    assert text == run("--version") == run("-V")
 
 
 def test_help(run: Run) -> None:
@@ -181,6 +182,18 @@ def test_models(gateway: Gateway, run: Run) -> None:
     assert "mock" in found
     rows = json.loads(run("models", "--json", **reach(gateway)))
     assert "first" in json.dumps(rows)
+
+
+def test_explain_tells_what_the_ledger_knows_where_no_decision_is_kept(gateway: Gateway, run: Run) -> None:
+    answer = gateway.http.post("/v1/chat/completions", json=chat("m", "hello"), headers=gateway.mint().bearer)
+    request_id = answer.raise_for_status().headers["x-ailink-request-id"]
+    told = run("explain", request_id, **reach(gateway))
+    assert re.search(r"^1 +request +mock/\S+ +success +200 ", told, re.MULTILINE), told
+    assert "routing: {explain: {keep: 1000}}" in told
+    (row,) = json.loads(run("explain", request_id, "--json", **reach(gateway)))["spend"]
+    assert (row["request_id"], row["attempt_no"], row["status_code"]) == (request_id, 1, 200)
+    unknown = run("explain", "req_" + "0" * 32, code=1, **reach(gateway))
+    assert "Nothing is known of the request" in unknown
 
 
 def test_doctor(run: Run) -> None:

@@ -248,6 +248,7 @@ def test_explain(gateway: Gateway, key: Key) -> None:
     last = ask(gateway, key, "down").headers["x-ailink-request-id"]
     [choice] = gateway.call(f"/routing/explain/{last}")["choices"]
     assert choice["dropped"] == [{"deployment": "d-bad-id", "reason": "consecutive_failures"}]
+    assert [row["model_id"] for row in decision["spend"]] == ["d-bad-id", "d-good-id"]
     unknown = gateway.http.get("/routing/explain/req_0", headers=gateway.admin)
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "decision_not_found")
     assert gateway.http.get(f"/routing/explain/{last}", headers=key.bearer).status_code == 403

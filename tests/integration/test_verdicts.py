@@ -106,7 +106,8 @@ def test_one_that_nothing_was_found_in_has_none(gateway: Gateway, key: Key) -> N
     assert row["verdicts"] == []
     assert verdicts(gateway, request_id=id_of(answer)) == []
     explained = gateway.call(f"/routing/explain/{id_of(answer)}")
-    assert (explained["verdicts"], len(explained["attempts"])) == ([], 1)
+    assert (explained["verdicts"], explained["kept"], len(explained["attempts"])) == ([], True, 1)
+    assert [one["attempt_id"] for one in explained["spend"]] == [row["attempt_id"]]
 
 
 def test_streams_have_theirs(gateway: Gateway, key: Key) -> None:

@@ -11,8 +11,11 @@ import msgspec
 from ailink.admin.call import Call, Nothing
 from ailink.admin.errors import ApiError
 from ailink.admin.services import Services
-from ailink.admin.verdicts import said_of
+from ailink.admin.spend_handlers import SpendLog, logs_of
+from ailink.admin.verdicts import Said, said_of
 from ailink.ledger.reader import REQUEST_ID, LedgerError
+
+MOST_ATTEMPTS = 1_000
 
 
 class KeyHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,36 +126,41 @@ async def health(services: Services, call: Call[Nothing, HealthQuery]) -> Health
 
 
 async def explain(services: Services, call: Call[Nothing, Nothing]) -> dict[str, Any]:
-    """The decision about one request, while it is kept, and what guardrails and policies said of it."""
+    """What is known of one request: the decision while it is kept (`kept`), what guardrails and policies said
+    of it, and its attempts as `/spend/logs` tells them (`spend`).
+    """
     wanted = call.path["id"]
     found = services.plane.explain(wanted)
-    verdicts = await _verdicts(services, wanted)
-    if found is None and verdicts:
-        # It was refused before there was anything to decide, or that is not kept any more.
-        return {"request_id": wanted, "choices": [], "attempts": [], "refused": None, "verdicts": verdicts}
-    if found is None:
+    verdicts, spend = await _recorded(services, wanted)
+    if found is None and not verdicts and not spend:
         raise ApiError(
             404,
-            f"No decision is kept for the request `{wanted[:64]}`; `routing.explain.keep` says how many.",
+            f"Nothing is known of the request `{wanted[:64]}`: it reached no provider (the cache answered or "
+            "it was refused before), and its decision is not kept; `routing.explain.keep` says how many are.",
             type="not_found_error",
             code="decision_not_found",
         )
-    decision: dict[str, Any] = msgspec.json.decode(found)
-    return {**decision, "verdicts": verdicts}
+    decision: dict[str, Any] = (
+        {"request_id": wanted, "choices": [], "attempts": [], "refused": None}
+        if found is None
+        else msgspec.json.decode(found)
+    )
+    return {**decision, "kept": found is not None, "verdicts": verdicts, "spend": spend}
 
 
-async def _verdicts(services: Services, request_id: str) -> list[Any]:
-    """In their order; empty where the ledger cannot be read."""
+async def _recorded(services: Services, request_id: str) -> tuple[list[Said], list[SpendLog]]:
+    """Verdicts and attempts in their order; empty where the ledger cannot be read."""
     match = REQUEST_ID.fullmatch(request_id.lower())
     if match is None:
-        return []
+        return [], []
     raw = bytes.fromhex(match[1])
     try:
-        await services.ledger.catch_up()
-        found = await said_of(services, [raw])
+        attempts = await services.ledger.of_request(request_id, MOST_ATTEMPTS)
+        spend = await logs_of(services, attempts)
+        verdicts = (await said_of(services, [raw])).get(raw, [])
     except LedgerError:
-        return []
-    return [msgspec.to_builtins(verdict) for verdict in found.get(raw, [])]
+        return [], []
+    return verdicts, spend
 
 
 def _rows(services: Services, model: str | None) -> list[DeploymentHealth]:

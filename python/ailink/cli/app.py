@@ -82,6 +82,8 @@ def _nothing() -> None:
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first in {"--version", "-V"}:
+        first = sys.argv[1] = "version"
     try:
         build(first if first in COMMANDS else None)()
     except KeyboardInterrupt:

@@ -265,7 +265,13 @@ CALLS = [
     # Models and spend
     Sent("GET", "/model/info", fields="data.0.model_name data.0.litellm_params.model data.0.model_info.id"),
     Sent("GET", "/global/spend", fields="spend max_budget"),
-    Sent("GET", "/spend/logs", fields="0.request_id 0.spend 0.model 0.startTime"),
+    Sent("GET", "/spend/logs", fields="0.request_id 0.spend 0.model 0.startTime 0.user 0.request_tags"),
+    Sent(
+        "GET",
+        "/spend/logs?start_date=2026-01-01&end_date=2026-01-31",
+        fields="30.startTime 30.spend 30.users 30.models",
+    ),
+    Sent("GET", "/spend/logs?user_id=ann&start_date=2026-01-01&end_date=2026-01-31&summarize=false"),
     Sent(
         "GET",
         "/spend/logs/v2?page=1&page_size=10&sort_by=startTime&sort_order=desc&status_filter=success",

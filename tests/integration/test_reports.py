@@ -4,25 +4,37 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from tests.harness import Gateway, MockProvider, until
+from tests.harness import Gateway, MockProvider, PostgresServer, until
 from tests.harness.tenants import ask, team_key, tenants_config
 
 
-@pytest.fixture(scope="module")
-def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("reports"), tenants_config(provider)) as running:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def gateway(
+    provider: MockProvider, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Gateway]:
+    config = tenants_config(provider)
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        config |= {"database_url": server.url(server.make_database()), "encryption_key": ENCRYPTION_KEY}
+    with Gateway(tmp_path_factory.mktemp("reports"), config) as running:
         running.call("/team/new", {"team_id": "before", "team_alias": "Before"})
-        running.call("/team/new", {"team_id": "after", "team_alias": "After"})
+        running.call("/team/new", {"team_id": "after", "team_alias": "After", "tags": ["night", "batch"]})
+        running.call("/user/new", {"user_id": "ann", "auto_create_key": False})
+        running.call("/customer/new", {"user_id": "cust"})
         key = team_key(running, "before", key_alias="mover")
         assert ask(running, key).status_code == 200
-        running.call("/key/update", {"key": key, "team_id": "after"})
+        running.call("/key/update", {"key": key, "team_id": "after", "user_id": "ann"})
         for _ in range(2):
-            assert ask(running, key).status_code == 200
+            assert ask(running, key, user="cust").status_code == 200
         until(lambda: running.call("/global/spend")["spend"] == 3, "all is in the ledger")
         yield running
+
+
+ENCRYPTION_KEY = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
 
 
 def test_a_key_that_moves_leaves_its_past_where_it_was(gateway: Gateway) -> None:
@@ -66,6 +78,10 @@ def test_attempts_by_pages(gateway: Gateway) -> None:
         ({"team_id": "before"}, 1),
         ({"team_id": "after", "status_filter": "success"}, 2),
         ({"status_filter": "failure"}, 0),
+        ({"error_code": 500}, 0),
+        ({"key_alias": "mover"}, 3),
+        ({"key_alias": "nobody"}, 0),
+        ({"exclude_internal_health_checks": "true"}, 3),
         ({"team_id": "nobody"}, 0),
         ({"request_id": newest[1]["request_id"]}, 1),
         ({"request_id": "req_else"}, 0),
@@ -97,3 +113,52 @@ def test_bad_pages_are_told(gateway: Gateway, query: dict[str, Any], param: str)
     refused = gateway.http.get("/spend/logs/v2", params=query, headers=gateway.admin)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
     assert gateway.http.get("/spend/logs/v2", headers=gateway.mint().bearer).status_code in (401, 403)
+
+
+def logs(gateway: Gateway, **query: Any) -> Any:
+    answer = gateway.http.get("/spend/logs", params=query, headers=gateway.admin)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def test_attempts_tell_whose_they_are(gateway: Gateway) -> None:
+    newest, _, oldest = logs(gateway)
+    names = ("team_id", "user", "end_user", "request_tags", "organization_id", "project_id")
+    assert [newest[name] for name in names] == ["after", "ann", "cust", ["batch", "night"], None, None]
+    assert [oldest[name] for name in names] == ["before", None, None, [], None, None]
+    assert logs(gateway, user_id="ann") == logs(gateway)[:2]
+    assert logs(gateway, user_id="ann", api_key=newest["api_key"], limit=1) == [newest]
+    assert logs(gateway, user_id="nobody") == []
+
+
+def test_logs_of_days(gateway: Gateway) -> None:
+    newest = logs(gateway)
+    day = newest[0]["startTime"][:10]
+    assert newest[-1]["startTime"][:10] == day, "run across midnight"
+    before, after = ((date.fromisoformat(day) + timedelta(days=step)).isoformat() for step in (-1, 1))
+    nothing = {"spend": 0, "users": {}, "models": {}}
+    sums = {"startTime": day, "spend": 3, "users": {"": 1, "ann": 2}, "models": {"m": 3}}
+    whole = {"start_date": before, "end_date": after}
+    assert logs(gateway, **whole) == [
+        {"startTime": before, **nothing},
+        sums,
+        {"startTime": after, **nothing},
+    ]
+    (of_user,) = logs(gateway, start_date=day, end_date=day, user_id="ann", summarize="True")
+    assert of_user == {"startTime": day, "spend": 2, "users": {"ann": 2}, "models": {"m": 2}}
+    (of_key,) = logs(gateway, start_date=day, api_key=newest[0]["api_key"])
+    assert of_key == sums
+    assert [one["spend"] for one in logs(gateway, end_date=day)] == [0] * 29 + [3]
+    assert logs(gateway, **whole, summarize="false") == newest
+    assert logs(gateway, **whole, summarize="False", user_id="ann") == newest[:2]
+    assert logs(gateway, **whole, summarize="false", request_id=newest[1]["request_id"]) == [newest[1]]
+    assert logs(gateway, start_date="2026-01-01", end_date="2026-01-02", summarize="false") == []
+    for query, param in (
+        ({**whole, "request_id": "req_1"}, "request_id"),
+        ({"request_id": "req_1", "user_id": "ann"}, "user_id"),
+        ({"start_date": "2020-01-01"}, "start_date"),
+        ({"start_date": after, "end_date": before}, "start_date"),
+        ({"end_date": "soon"}, "end_date"),
+    ):
+        refused = gateway.http.get("/spend/logs", params=query, headers=gateway.admin)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)

@@ -86,12 +86,9 @@ LOGS_QUERY: Inert = {
     "group_by_session": _NO,
     "cache_hit_filter": _EMPTY,
     "span_type": _EMPTY,
-    "key_alias": _EMPTY,
-    "error_code": _EMPTY,
     "error_message": _EMPTY,
     "search": _EMPTY,
     "used_client_oauth_token": _NO,
-    "exclude_internal_health_checks": _NO,
 }
 
 REGENERATE: Inert = {**KEY_SETTINGS, "new_master_key": _EMPTY}

@@ -1,18 +1,16 @@
-"""`/spend/logs` and `/global/spend`: what the ledger says, in LiteLLM's shapes, with exact amounts."""
+"""An upstream attempt as LiteLLM shows it, with exact amounts, and `/global/spend`: everything so far."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from ailink.admin.call import MASTER_ID, Call, Nothing
 from ailink.admin.durations import instant
-from ailink.admin.errors import ApiError, bad_request
-from ailink.admin.key_fields import KeyName
+from ailink.admin.errors import ApiError
 from ailink.admin.key_owner import key_not_found
 from ailink.admin.services import Services
 from ailink.admin.verdicts import Said, said_of
@@ -22,12 +20,6 @@ from ailink.ledger.report import DAY_US, RECONCILED, SOURCES
 from ailink.store import bills
 
 STREAMED, MIRRORED, HEDGED, CHECKED, BATCHED = 1, 2, 4, 8, 16
-
-
-class LogsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    request_id: Annotated[str | None, Meta(description="All attempts of this request.")] = None
-    api_key: Annotated[KeyName | None, Meta(description="The latest attempts of this key.")] = None
-    limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
 
 
 class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +60,12 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str | None
     price_version: str | None
     custom_llm_provider: str | None
+    user: str | None
+    team_id: str | None
+    organization_id: str | None
+    project_id: str | None
+    end_user: str | None
+    request_tags: list[str]
     verdicts: list[Said]
     """What guardrails and policies said of the request."""
 
@@ -82,23 +80,6 @@ class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-
-
-async def spend_logs(services: Services, call: Call[Nothing, LogsQuery]) -> list[SpendLog]:
-    """Newest first; the attempts of one request in their order."""
-    query = call.query
-    if query.request_id is not None and query.api_key is not None:
-        raise bad_request("give request_id or api_key, not both", param="api_key")
-    try:
-        if query.request_id is not None:
-            attempts = await services.ledger.of_request(query.request_id, query.limit)
-        elif query.api_key is not None:
-            attempts = await services.ledger.of_key(await key_id_of(services, query.api_key), query.limit)
-        else:
-            attempts = await services.ledger.newest(query.limit)
-        return await logs_of(services, attempts)
-    except LedgerError as error:
-        raise unavailable(error) from error
 
 
 async def logs_of(services: Services, attempts: Sequence[Attempt]) -> list[SpendLog]:
@@ -192,6 +173,12 @@ def _log(
         model_id=attempt.deployment,
         price_version=attempt.price_version,
         custom_llm_provider=provider,
+        user=attempt.user or None,
+        team_id=attempt.team or None,
+        organization_id=attempt.organization or None,
+        project_id=attempt.project or None,
+        end_user=attempt.customer or None,
+        request_tags=msgspec.json.decode(attempt.tags, type=list[str]) if attempt.tags else [],
         verdicts=verdicts,
     )
 

@@ -77,6 +77,13 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     duration_us: int
     ttft_us: int
     overhead_us: int
+    organization: str | None
+    team: str | None
+    user: str | None
+    project: str | None
+    customer: str | None
+    tags: str | None
+    """A JSON list."""
 
 
 class Took(msgspec.Struct, frozen=True, array_like=True):
@@ -103,7 +110,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 _COLUMNS = """
     a.attempt_id, a.request_id, k.text, m.text, d.text, p.text, a.operation, a.attempt_no, a.flags, a.source,
     a.status, a.class, a.input, a.output, a.cache_read, a.cache_write, a.reasoning, a.audio_input,
-    a.audio_output, a.units, a.cost_pico, a.at_us, a.duration_us, a.ttft_us, a.overhead_us
+    a.audio_output, a.units, a.cost_pico, a.at_us, a.duration_us, a.ttft_us, a.overhead_us,
+    o.text, t.text, u.text, j.text, c.text, g.text
 """
 ATTEMPTS = f"""
     SELECT {_COLUMNS} FROM attempt a
@@ -111,11 +119,17 @@ ATTEMPTS = f"""
     LEFT JOIN dict m ON m.id = a.model_id
     LEFT JOIN dict d ON d.id = a.deployment_id
     LEFT JOIN dict p ON p.id = a.price_id
+    LEFT JOIN dict o ON o.id = a.org_id
+    LEFT JOIN dict t ON t.id = a.team_id
+    LEFT JOIN dict u ON u.id = a.user_id
+    LEFT JOIN dict j ON j.id = a.project_id
+    LEFT JOIN dict c ON c.id = a.customer_id
+    LEFT JOIN dict g ON g.id = a.tags_id
 """
 # On one node numbers grow with time; those of several nodes have nothing to do with each other.
 _LATEST = {"sqlite": "a.attempt_id DESC", "postgresql": "a.at_us DESC, a.attempt_id DESC"}
 _NEWEST = f"{ATTEMPTS} ORDER BY {{}} LIMIT ?"
-_OF_KEY = f"{ATTEMPTS} WHERE a.key_id = ? ORDER BY {{}} LIMIT ?"
+_OF = f"{ATTEMPTS} WHERE a.{{column}} = ? ORDER BY {{order}} LIMIT ?"
 _OF_REQUEST = (
     f"{ATTEMPTS} WHERE a.request_id = ? AND a.attempt_id BETWEEN ? AND ? ORDER BY a.attempt_id LIMIT ?"
 )
@@ -129,7 +143,7 @@ _TOOK = """
     FROM attempt WHERE attempt_id >= ? AND lower(hex(request_id)) IN (SELECT value FROM json_each(?))
     GROUP BY request_id
 """
-_KEY_NUMBER = "SELECT id FROM dict WHERE kind = ? AND text = ?"
+_NUMBER = "SELECT id FROM dict WHERE kind = ? AND text = ?"
 # The first attempt_id at or after a time, by halving: attempt_id grows with time.
 _MIDDLE = "(low + (high - low) / 2)"
 _EARLY = f"?1 > (SELECT at_us FROM attempt WHERE attempt_id >= {_MIDDLE} ORDER BY attempt_id LIMIT 1)"
@@ -167,13 +181,14 @@ class LedgerReader:
         await self.catch_up()
         return await self.fetch(_NEWEST.format(_LATEST[self.dialect]), [limit], list[Attempt])
 
-    async def of_key(self, key_id: str, limit: int) -> list[Attempt]:
-        """The latest attempts of one key, newest first."""
+    async def of_holder(self, holder: Literal["key", "user"], name: str, limit: int) -> list[Attempt]:
+        """The latest attempts of one key or user, newest first."""
         await self.catch_up()
-        number = await self.fetch(_KEY_NUMBER, [KEY_KIND, key_id], list[tuple[int]])
+        kind, column = _HOLDERS[holder]
+        number = await self.fetch(_NUMBER, [kind, name], list[tuple[int]])
         if not number:
             return []
-        sql = _OF_KEY.format(_LATEST[self.dialect])
+        sql = _OF.format(column=column, order=_LATEST[self.dialect])
         return await self.fetch(sql, [number[0][0], limit], list[Attempt])
 
     async def of_request(self, request_id: str, limit: int) -> list[Attempt]:

@@ -32,6 +32,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     end_us: int
     names: Mapping[Dimension, Collection[str]] = {}
     request_id: bytes | None = None
+    status: int | None = None
+    without_flags: int = 0
     failed: bool | None = None
     least_pico: int | None = None
     most_pico: int | None = None
@@ -58,6 +60,14 @@ async def search(reader: LedgerReader, wanted: Search, limit: int, offset: int) 
     return Page(attempts=found, total=total)
 
 
+async def latest(reader: LedgerReader, wanted: Search, limit: int) -> list[Attempt]:
+    """Without the number of all; newest first. Raises `LedgerError`."""
+    await reader.catch_up()
+    where, params = await _terms(reader, wanted)
+    sql = f"{ATTEMPTS} WHERE {where} ORDER BY a.at_us DESC, a.attempt_id DESC LIMIT ?"
+    return await reader.fetch(sql, [*params, limit], list[Attempt])
+
+
 async def _terms(reader: LedgerReader, wanted: Search) -> tuple[str, list[int | str | bytes]]:
     terms = ["a.attempt_id >= ?", "a.at_us >= ?", "a.at_us < ?"]
     params: list[int | str | bytes] = [await reader.near(wanted.start_us), wanted.start_us, wanted.end_us]
@@ -67,6 +77,8 @@ async def _terms(reader: LedgerReader, wanted: Search) -> tuple[str, list[int | 
         params += [kind, *names]
     for term, value in (
         ("a.request_id = ?", wanted.request_id),
+        ("a.status = ?", wanted.status),
+        ("(a.flags & ?) = 0", wanted.without_flags or None),
         ("a.cost_pico >= ?", wanted.least_pico),
         ("a.cost_pico <= ?", wanted.most_pico),
     ):

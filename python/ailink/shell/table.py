@@ -74,8 +74,6 @@ ROUTES: tuple[Route, ...] = (
           tag="Credentials", response=creds.Done),
 
     # Spend
-    route("GET", "/spend/logs", ADMIN, spend.spend_logs, "Upstream attempts and their cost", tag="Spend",
-          query=spend.LogsQuery, response=list[spend.SpendLog]),
     route("POST", "/v1/tokens/count", KEY, tokens.count, "Tokens of a request", tag="Tokens",
           body=tokens.TokenRequest, response=tokens.TokenCount),
     route("POST", "/utils/token_counter", KEY, tokens.token_counter, "Tokens of a request", tag="Tokens",

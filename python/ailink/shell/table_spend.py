@@ -30,6 +30,8 @@ SPEND_ROUTES: tuple[Route, ...] = (
           tag="Models", query=ending.EndingQuery, response=ending.EndingView),
     route("GET", "/global/activity", READ, reports.activity, "Requests and tokens, day by day", tag="Spend",
           query=reports.DaysQuery, response=reports.GlobalActivity),
+    route("GET", "/spend/logs", ADMIN, logs.logs, "Upstream attempts, or spend by day", tag="Spend",
+          query=logs.LogsQuery, response=list[Any]),
     route("GET", "/spend/logs/v2", ADMIN, logs.page, "Upstream attempts by pages", tag="Spend",
           query=logs.LogsPageQuery, inert_query=litellm.LOGS_QUERY, response=logs.LogsPage),
     route("GET", "/spend/logs/ui", ADMIN, logs.page, "Upstream attempts by pages", tag="Spend",

@@ -73,12 +73,12 @@ async def test_a_ledger_that_is_behind_still_answers(filled: FakePlane) -> None:
     assert len(await LedgerReader(filled).newest(3)) == 3
 
 
-async def test_of_key(filled: FakePlane) -> None:
+async def test_of_holder(filled: FakePlane) -> None:
     reader = LedgerReader(filled)
-    assert len(await reader.of_key("key_a", 1_000)) == 150
-    assert [row.attempt_id % 2 for row in await reader.of_key("key_a", 4)] == [0, 0, 0, 0]
-    assert await reader.of_key("nobody", 10) == []
-    assert await reader.of_key("gpt-4o", 10) == [], "a model of that name is no key"
+    assert len(await reader.of_holder("key", "key_a", 1_000)) == 150
+    assert [row.attempt_id % 2 for row in await reader.of_holder("key", "key_a", 4)] == [0, 0, 0, 0]
+    assert await reader.of_holder("key", "nobody", 10) == []
+    assert await reader.of_holder("key", "gpt-4o", 10) == [], "a model of that name is no key"
 
 
 @pytest.mark.parametrize("number", [0, 1, 33, 50, 98, 99])
@@ -105,7 +105,7 @@ async def test_what_is_no_request_id(filled: FakePlane, name: str) -> None:
 async def test_an_empty_ledger(plane: FakePlane) -> None:
     reader = LedgerReader(plane)
     assert await reader.newest(5) == []
-    assert await reader.of_key("key_a", 5) == []
+    assert await reader.of_holder("key", "key_a", 5) == []
     assert await reader.of_request(f"req_{request_id(1).hex()}", 5) == []
     assert await reader.totals() == Totals(attempts=0, errors=0, input=0, output=0, cost_pico=0)
 

@@ -125,9 +125,7 @@ async def test_spend_logs(http: httpx.AsyncClient, gateway: Gateway) -> None:
     assert both.status_code == 400
     unknown = await http.get("/spend/logs", params={"api_key": "sk-nobody-0123456789"}, headers=ADMIN)
     assert unknown.status_code == 404
-    assert (
-        await http.get("/spend/logs", params={"start_date": "2026-01-01"}, headers=ADMIN)
-    ).status_code == 400
+    assert (await http.get("/spend/logs", params={"start_date": "soon"}, headers=ADMIN)).status_code == 400
     gateway.plane.fail = True
     down = await http.get("/spend/logs", headers=ADMIN)
     assert (down.status_code, down.json()["error"]["code"]) == (503, "ledger_unavailable")

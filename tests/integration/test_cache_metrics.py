@@ -53,6 +53,16 @@ def test_what_was_saved_is_told_by_model(gateway: Gateway, key: Key) -> None:
     assert told["ailink_cache_max_bytes"] == 128 * 1024
 
 
+def test_an_answer_fetched_anew_is_no_eviction(gateway: Gateway, key: Key) -> None:
+    before = series(gateway)
+    for _ in range(3):
+        ask(gateway, key, "anew", **{"cache-control": "no-cache"})
+    after = series(gateway)
+    assert after["ailink_cache_stored_total"] - before["ailink_cache_stored_total"] == 3
+    assert after["ailink_cache_entries"] - before["ailink_cache_entries"] == 1
+    assert after["ailink_cache_evictions_total"] == before["ailink_cache_evictions_total"]
+
+
 def test_what_goes_for_want_of_room_is_counted(gateway: Gateway, key: Key) -> None:
     for number in range(12):
         ask(gateway, key, f"{number} " + "x" * 20_000, "fills")

@@ -31,23 +31,33 @@ impl Weighter<CacheKey, Arc<Entry>> for ByBytes {
     }
 }
 
-/// Counts what goes for want of room.
+/// Tells each insertion which keys lost their entry by it.
 #[derive(Clone, Default)]
-struct Evictions(Arc<AtomicU64>);
+struct Leavers;
 
-impl Lifecycle<CacheKey, Arc<Entry>> for Evictions {
-    type RequestState = ();
+impl Lifecycle<CacheKey, Arc<Entry>> for Leavers {
+    type RequestState = Vec<CacheKey>;
 
-    fn begin_request(&self) {}
+    fn begin_request(&self) -> Vec<CacheKey> {
+        Vec::new()
+    }
 
-    fn on_evict(&self, _: &mut (), _: CacheKey, _: Arc<Entry>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn on_evict(&self, gone: &mut Vec<CacheKey>, key: CacheKey, _: Arc<Entry>) {
+        gone.push(key);
     }
 }
 
 struct Store {
     settings: wire::Cache,
-    entries: Quick<CacheKey, Arc<Entry>, ByBytes, DefaultHashBuilder, Evictions>,
+    entries: Quick<CacheKey, Arc<Entry>, ByBytes, DefaultHashBuilder, Leavers>,
+}
+
+impl Store {
+    /// How many entries went for want of room. The one that stood under the same key went for its successor.
+    fn insert(&self, key: CacheKey, entry: Arc<Entry>) -> usize {
+        let gone = self.entries.insert_with_lifecycle(key, entry);
+        gone.iter().filter(|other| **other != key).count()
+    }
 }
 
 /// Holds nothing until a snapshot enables it.
@@ -59,7 +69,7 @@ pub struct Cache {
     semantic: Arc<ArcSwapOption<Semantic>>,
     pub flights: Flights,
     epoch: Arc<AtomicU64>,
-    evictions: Evictions,
+    evicted: AtomicU64,
     pub stored: AtomicU64,
     pub refused: AtomicU64,
 }
@@ -93,13 +103,14 @@ impl Cache {
             .shards(shards.clamp(1, 16).next_power_of_two())
             .build();
         let Ok(options) = options else { return };
-        let entries = Quick::with_options(options, ByBytes, DefaultHashBuilder::default(), self.evictions.clone());
+        let entries = Quick::with_options(options, ByBytes, DefaultHashBuilder::default(), Leavers);
+        let store = Store { settings, entries };
         if let Some(current) = current.as_ref() {
             for (key, entry) in current.entries.iter() {
-                entries.insert(key, entry);
+                self.evicted.fetch_add(store.insert(key, entry) as u64, Ordering::Relaxed);
             }
         }
-        self.store.store(Some(Arc::new(Store { settings, entries })));
+        self.store.store(Some(Arc::new(store)));
     }
 
     /// Follows the settings of the second tier.
@@ -304,7 +315,7 @@ impl Cache {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        store.entries.insert(key, entry.clone());
+        self.evicted.fetch_add(store.insert(key, entry.clone()) as u64, Ordering::Relaxed);
         self.stored.fetch_add(1, Ordering::Relaxed);
         // A purge that came between the look and the insertion has not seen the entry.
         if self.epoch() != epoch {
@@ -367,7 +378,7 @@ impl Cache {
 
     /// Entries that went for want of room.
     pub fn evicted(&self) -> u64 {
-        self.evictions.0.load(Ordering::Relaxed)
+        self.evicted.load(Ordering::Relaxed)
     }
 
     pub fn max_bytes(&self) -> u64 {

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from tests.harness import Gateway, MockProvider, PostgresServer, until
+from tests.harness import Gateway, MockProvider, PostgresServer, make_deployment, make_model, until
 from tests.harness.tenants import ask, team_key, tenants_config
 
 
@@ -17,6 +18,8 @@ def gateway(
     provider: MockProvider, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Gateway]:
     config = tenants_config(provider)
+    price = {"input_per_million": 1, "output_per_million": 2, "cache_read_per_million": 0.1}
+    config["models"].append(make_model("priced", make_deployment(provider), price=price))
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         config |= {"database_url": server.url(server.make_database()), "encryption_key": ENCRYPTION_KEY}
@@ -162,3 +165,102 @@ def test_logs_of_days(gateway: Gateway) -> None:
     ):
         refused = gateway.http.get("/spend/logs", params=query, headers=gateway.admin)
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+
+
+def test_by_customer_and_tag(gateway: Gateway) -> None:
+    day = logs(gateway)[0]["startTime"][:10]
+    (of_day,) = gateway.call("/global/spend/report", group_by="customer")
+    assert (of_day["group_by_day"], len(of_day["customers"])) == (day, 1)
+    customer = of_day["customers"][0]
+    assert (customer["customer"], customer["total_spend"]) == ("cust", 2)
+    assert [(line["model"], line["spend"]) for line in customer["metadata"]] == [("m", 2)]
+    assert gateway.call("/global/spend/report", customer_id="cust") == [of_day]
+    assert gateway.call("/global/spend/report", customer_id="nobody") == []
+    (of_user,) = gateway.call("/global/spend/report", internal_user_id="ann")
+    assert (of_user["internal_user_id"], of_user["total_cost"]) == ("ann", 2)
+    (team,) = gateway.call("/team/spend/report", customer_id="cust")
+    assert (team["team_id"], team["total_cost"]) == ("after", 2)
+
+    tags = [{"individual_request_tag": name, "log_count": 2, "total_spend": 2} for name in ("batch", "night")]
+    assert gateway.call("/spend/tags") == tags
+    assert gateway.call("/spend/tags", limit=1) == tags[:1]
+    assert gateway.call("/spend/tags", end_date="2026-01-01") == []
+    one = gateway.call("/global/spend/tags", tags="night,none")
+    assert one == {"spend_per_tag": [{"name": "night", "spend": 2, "log_count": 2}]}
+    assert len(gateway.call("/global/spend/tags")["spend_per_tag"]) == 2
+    assert gateway.call("/global/spend/all_tag_names") == {"tag_names": ["batch", "night"]}
+    assert gateway.call("/global/all_end_users") == {"end_users": ["cust"]}
+
+
+def test_by_day(gateway: Gateway) -> None:
+    newest = logs(gateway)[0]
+    days = gateway.call("/global/spend/logs")
+    assert (len(days), days[-1]) == (31, {"date": newest["startTime"][:10], "spend": 3})
+    assert gateway.call("/global/spend/logs", api_key=newest["api_key"])[-1]["spend"] == 3
+    assert gateway.call("/global/spend/logs", api_key="sk-nobody-0123456789")[-1]["spend"] == 0
+    (model,) = gateway.call("/global/activity/model")
+    assert (model["model"], model["sum_api_requests"], model["daily_data"][-1]["api_requests"]) == ("m", 3, 3)
+
+
+def test_daily_activity_by_what_requests_name(gateway: Gateway) -> None:
+    def entities(path: str, **query: Any) -> tuple[float, dict[str, float]]:
+        answer = gateway.call(path, **query)
+        found = [day["breakdown"]["entities"] for day in answer["results"]]
+        named = {name: entity["metrics"]["spend"] for day in found for name, entity in day.items()}
+        return answer["metadata"]["total_spend"], named
+
+    for prefix in ("/customer", "/end_user"):
+        assert entities(f"{prefix}/daily/activity") == (3, {"cust": 2})
+        assert entities(f"{prefix}/daily/activity", end_user_ids="cust") == (2, {"cust": 2})
+    assert entities("/customer/daily/activity", exclude_end_user_ids="cust") == (1, {})
+    assert entities("/tag/daily/activity") == (3, {"batch": 2, "night": 2})
+    assert entities("/tag/daily/activity/aggregated", tags="night") == (2, {"night": 2})
+    assert entities("/user/daily/activity", team_ids="before") == (1, {})
+    assert entities("/team/daily/activity", user_id="ann", timezone=0) == (2, {"after": 2})
+    assert entities("/organization/daily/activity/aggregated") == (3, {})
+    assert entities("/team/daily/activity", exclude_team_ids="after") == (1, {"before": 1})
+    (key,) = gateway.call("/user/daily/activity")["results"][0]["breakdown"]["api_keys"].values()
+    assert key["metadata"]["key_alias"] == "mover"
+    refused = gateway.http.get("/user/daily/activity?timezone=-60", headers=gateway.admin)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "timezone")
+    page = gateway.http.get("/user/daily/activity/aggregated?page=2", headers=gateway.admin)
+    assert (page.status_code, page.json()["error"]["param"]) == (400, "page")
+
+
+def test_nobody_sees_the_spend_of_others(gateway: Gateway) -> None:
+    stranger = gateway.mint()
+    for path in ("/spend/tags", "/global/spend/tags", "/global/spend/logs", "/tag/daily/activity"):
+        assert gateway.http.get(path, headers=stranger.bearer).status_code == 403, path
+    made = gateway.call("/user/new", {"user_id": f"viewer-{uuid4().hex}"})
+    own = {"Authorization": f"Bearer {made['key']}"}
+    assert gateway.http.get("/spend/tags", headers=own).json() == []
+    assert gateway.http.get("/customer/daily/activity", headers=own).json()["results"] == []
+    assert gateway.http.get("/global/spend/all_tag_names", headers=own).status_code == 403
+    assert gateway.http.get("/global/all_end_users", headers=own).status_code == 403
+    assert gateway.http.get("/spend/logs", headers=own).status_code == 403
+
+
+def test_what_an_answer_costs(gateway: Gateway) -> None:
+    def cost(body: dict[str, Any]) -> Any:
+        return gateway.http.post("/spend/calculate", json=body, headers=gateway.admin).json()
+
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 400}}
+    assert cost({"completion_response": {"model": "priced", "usage": usage}}) == {"cost": 0.00066}
+    assert cost({"model": "priced", "prompt_tokens": 1000}) == {"cost": 0.001}
+    messages = [{"role": "user", "content": "Hello!"}]
+    counted = gateway.call("/v1/tokens/count", {"model": "priced", "messages": messages})["tokens"]
+    assert cost({"model": "priced", "messages": messages})["cost"] == pytest.approx(counted / 1e6)
+    for body, param in (
+        ({}, "model"),
+        ({"model": "nobody"}, "model"),
+        ({"model": "priced", "completion_response": {}}, "completion_response.usage"),
+        (
+            {"model": "priced", "completion_response": {"usage": {"prompt_tokens": -1}}},
+            "completion_response.usage",
+        ),
+        (
+            {"model": "priced", "messages": messages, "completion_response": {"usage": {}}},
+            "completion_response",
+        ),
+    ):
+        assert cost(body)["error"]["param"] == param

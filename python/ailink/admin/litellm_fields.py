@@ -91,6 +91,9 @@ LOGS_QUERY: Inert = {
     "used_client_oauth_token": _NO,
 }
 
+# Days here are UTC's; the range holds today where it reaches it.
+ACTIVITY_QUERY: Inert = {"timezone": ("", "0"), "include_current_utc_day": _NO}
+
 REGENERATE: Inert = {**KEY_SETTINGS, "new_master_key": _EMPTY}
 
 # Keys of `metadata` that LiteLLM acts on. As a plain note they would look like a limit and be none.

@@ -10,11 +10,10 @@ from msgspec import Meta
 
 from ailink.admin import reports
 from ailink.admin.call import Call, Nothing
-from ailink.admin.errors import bad_request
 from ailink.admin.reports import Spent
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import Request
-from ailink.ledger.money import Usd, per_token
+from ailink.ledger.money import Usd
 from ailink.ledger.rollup import Sums
 from ailink.store.reach import EVERYWHERE
 from ailink.store.tenancy import teams, users
@@ -33,11 +32,15 @@ class DaysQuery(Request, frozen=True, kw_only=True):
 class ReportQuery(Request, frozen=True, kw_only=True):
     start_date: str | None = None
     end_date: str | None = None
-    group_by: Literal["team", "api_key", "user", "organization", "model"] = "team"
+    group_by: Annotated[
+        Literal["team", "customer", "api_key", "user", "organization", "model"] | None,
+        Meta(description="Without it: what `customer_id`, `api_key` or `internal_user_id` name, else teams."),
+    ] = None
     api_key: str | None = None
     internal_user_id: str | None = None
     team_id: str | None = None
     organization_id: str | None = None
+    customer_id: str | None = None
 
 
 class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +92,17 @@ class DayReport(msgspec.Struct, frozen=True, kw_only=True):
     teams: list[GroupSpend]
 
 
+class CustomerSpend(msgspec.Struct, frozen=True, kw_only=True):
+    customer: str
+    total_spend: Usd
+    metadata: list[ModelDetail]
+
+
+class CustomersDay(msgspec.Struct, frozen=True, kw_only=True):
+    group_by_day: str
+    customers: list[CustomerSpend]
+
+
 class ModelCost(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     total_cost: Usd
@@ -111,30 +125,6 @@ class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
     model_details: list[ModelCost]
 
 
-class ActivityDay(msgspec.Struct, frozen=True, kw_only=True):
-    date: str
-    api_requests: int
-    total_tokens: int
-
-
-class GlobalActivity(msgspec.Struct, frozen=True, kw_only=True):
-    daily_data: list[ActivityDay]
-    sum_api_requests: int
-    sum_total_tokens: int
-
-
-class CalculateUsage(Request, frozen=True, kw_only=True):
-    """Tokens of one request."""
-
-    model: str
-    prompt_tokens: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
-    completion_tokens: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
-
-
-class Calculated(msgspec.Struct, frozen=True, kw_only=True):
-    cost: Usd
-
-
 Group = Callable[[Spent], str | None]
 GROUPS: dict[str, Group] = {
     "team": lambda row: row.team,
@@ -152,14 +142,14 @@ FIELDS = {
 }
 
 
-async def _rows(services: Services, call: Call[Any, Any]) -> list[Spent]:
+async def rows_of(services: Services, call: Call[Any, Any], *, more: bool = False) -> list[Spent]:
     first, last = reports.days(services, call.query.start_date, call.query.end_date)
-    return await reports.spent(services, call.caller.acting, first, last)
+    return await reports.spent(services, call.caller.acting, first, last, more=more)
 
 
 async def keys(services: Services, call: Call[Nothing, DaysQuery]) -> list[KeySpend]:
     """The keys that spent most."""
-    rows = await _rows(services, call)
+    rows = await rows_of(services, call)
     records = {row.token: row.key for row in rows}
     found = list(reports.by(rows, GROUPS["api_key"]).items())[: call.query.limit]
     views = []
@@ -178,20 +168,20 @@ async def keys(services: Services, call: Call[Nothing, DaysQuery]) -> list[KeySp
 
 async def models(services: Services, call: Call[Nothing, DaysQuery]) -> list[ModelSpend]:
     """The models that cost most."""
-    found = list(reports.by(await _rows(services, call), GROUPS["model"]).items())[: call.query.limit]
+    found = list(reports.by(await rows_of(services, call), GROUPS["model"]).items())[: call.query.limit]
     return [ModelSpend(model=model, total_spend=Usd(sums.cost_pico)) for model, sums in found]
 
 
 async def spenders(services: Services, call: Call[Nothing, DaysQuery]) -> list[NamedSpend]:
     """The users that spent most."""
-    found = list(reports.by(await _rows(services, call), GROUPS["user"]).items())[: call.query.limit]
+    found = list(reports.by(await rows_of(services, call), GROUPS["user"]).items())[: call.query.limit]
     people = await users.many(services.database, EVERYWHERE, [name for name, _ in found])
     return [_named(name, people[name].alias if name in people else None, sums) for name, sums in found]
 
 
 async def by_provider(services: Services, call: Call[Nothing, DaysQuery]) -> list[NamedSpend]:
     known = reports.providers(services)
-    rows = await _rows(services, call)
+    rows = await rows_of(services, call)
     found = list(reports.by(rows, lambda row: known.get(row.cell.deployment)).items())[: call.query.limit]
     return [_named(name, None, sums) for name, sums in found]
 
@@ -222,38 +212,66 @@ async def of_teams(services: Services, call: Call[Nothing, DaysQuery]) -> TeamsS
 
 async def report(
     services: Services, call: Call[Nothing, ReportQuery]
-) -> list[DayReport] | list[EntityReport]:
-    """By team: day by day. By anything else: in all, model by model."""
+) -> list[DayReport] | list[CustomersDay] | list[EntityReport]:
+    """By team and customer: day by day. By anything else: in all, model by model."""
     query = call.query
     first, last = reports.days(services, query.start_date, query.end_date)
-    rows = [
-        row for row in await reports.spent(services, call.caller.acting, first, last) if _wanted(row, query)
-    ]
-    if query.group_by != "team":
-        return _entities(rows, query.group_by)
-    found = []
-    for day, of_day in reports.by_day(rows, first, last).items():
-        ids = reports.by(of_day, GROUPS["team"])
-        named = await teams.many(services.database, EVERYWHERE, ids)
-        spending = [
-            GroupSpend(
-                team_id=team,
-                team_name=(named[team].alias if team in named else None) or team,
-                total_spend=Usd(sums.cost_pico),
-                metadata=_details([row for row in of_day if row.team == team]),
-            )
-            for team, sums in ids.items()
+    group = query.group_by or _implied(query)
+    more = group == "customer" or query.customer_id is not None
+    found = await reports.spent(services, call.caller.acting, first, last, more=more)
+    rows = [row for row in found if _wanted(row, query)]
+    if group not in ("team", "customer"):
+        return _entities(rows, group)
+    days = {day: of_day for day, of_day in reports.by_day(rows, first, last).items() if of_day}
+    if group == "customer":
+        return [
+            CustomersDay(group_by_day=day.isoformat(), customers=spending)
+            for day, of_day in days.items()
+            if (spending := _customers(of_day))
         ]
-        if spending:
-            found.append(DayReport(group_by_day=day.isoformat(), teams=spending))
-    return found
+    return [
+        DayReport(group_by_day=day.isoformat(), teams=of_teams)
+        for day, of_day in days.items()
+        if (of_teams := await _teams(services, of_day))
+    ]
+
+
+def _implied(query: ReportQuery) -> str:
+    named = {"customer": query.customer_id, "api_key": query.api_key, "user": query.internal_user_id}
+    return next((group for group, name in named.items() if name is not None), "team")
+
+
+async def _teams(services: Services, rows: list[Spent]) -> list[GroupSpend]:
+    ids = reports.by(rows, GROUPS["team"])
+    named = await teams.many(services.database, EVERYWHERE, ids)
+    return [
+        GroupSpend(
+            team_id=team,
+            team_name=(named[team].alias if team in named else None) or team,
+            total_spend=Usd(sums.cost_pico),
+            metadata=_details([row for row in rows if row.team == team]),
+        )
+        for team, sums in ids.items()
+    ]
+
+
+def _customers(rows: list[Spent]) -> list[CustomerSpend]:
+    return [
+        CustomerSpend(
+            customer=name,
+            total_spend=Usd(sums.cost_pico),
+            metadata=_details([row for row in rows if row.cell.customer == name]),
+        )
+        for name, sums in reports.by(rows, lambda row: row.cell.customer).items()
+    ]
 
 
 def grouped(group: str) -> Callable[[Services, Call[Nothing, ReportQuery]], Any]:
     """The handler of a report that is always grouped alike."""
 
     async def handler(services: Services, call: Call[Nothing, ReportQuery]) -> list[EntityReport]:
-        rows = [row for row in await _rows(services, call) if _wanted(row, call.query)]
+        more = call.query.customer_id is not None
+        rows = [row for row in await rows_of(services, call, more=more) if _wanted(row, call.query)]
         return _entities(rows, group)
 
     return handler
@@ -265,6 +283,7 @@ def _wanted(row: Spent, query: ReportQuery) -> bool:
         (query.internal_user_id, row.user),
         (query.team_id, row.team),
         (query.organization_id, row.org),
+        (query.customer_id, row.cell.customer),
     )
     return all(wanted is None or wanted == value for wanted, value in pairs)
 
@@ -304,37 +323,6 @@ def _details(rows: list[Spent]) -> list[ModelDetail]:
         )
         for (model, token), sums in found.items()
     ]
-
-
-async def activity(services: Services, call: Call[Nothing, DaysQuery]) -> GlobalActivity:
-    first, last = reports.days(services, call.query.start_date, call.query.end_date)
-    rows = await reports.spent(services, call.caller.acting, first, last)
-    sums = reports.total(rows)
-    return GlobalActivity(
-        daily_data=[
-            ActivityDay(
-                date=day.isoformat(), api_requests=part.requests, total_tokens=part.input + part.output
-            )
-            for day, of_day in reports.by_day(rows, first, last).items()
-            for part in (reports.total(of_day),)
-        ],
-        sum_api_requests=sums.requests,
-        sum_total_tokens=sums.input + sums.output,
-    )
-
-
-async def calculate(services: Services, call: Call[CalculateUsage, Nothing]) -> Calculated:
-    """What so many tokens cost at the first deployment of a model that has a price."""
-    body = call.body
-    for model in services.config.models():
-        if body.model != model.name and body.model not in model.aliases:
-            continue
-        for deployment in model.deployments:
-            if deployment.input_price is not None:
-                cost = body.prompt_tokens * per_token(deployment.input_price).value
-                cost += body.completion_tokens * per_token(deployment.output_price or 0).value
-                return Calculated(cost=Usd(cost, 18))
-    raise bad_request("no such model with a price", param="model", code="model_not_found")
 
 
 def _named(name: str, alias: str | None, sums: Sums) -> NamedSpend:

@@ -67,10 +67,12 @@ def _day(text: str | None, param: str) -> date | None:
         raise bad_request(f"`{param}`: expected a day such as 2026-01-31", param=param) from error
 
 
-async def spent(services: Services, actor: Actor, first: date, last: date) -> list[Spent]:
-    """What the caller may see of these days. Raises `ApiError` (503)."""
+async def spent(
+    services: Services, actor: Actor, first: date, last: date, *, more: bool = False
+) -> list[Spent]:
+    """What the caller may see of these days; `more`: by customer and tags too. Raises `ApiError` (503)."""
     try:
-        found = await rollup.cells(services.ledger.source, first, last)
+        found = await rollup.cells(services.ledger.source, first, last, more=more)
     except LedgerError as error:
         raise ApiError(503, str(error), type="api_error", code="ledger_unavailable") from error
     records = await services.keys.records(cell.key_id for cell in found if cell.key_id not in ("", MASTER_ID))
@@ -85,10 +87,19 @@ def may_see(actor: Actor, row: Spent) -> bool:
 
 def by(rows: Iterable[Spent], group: Callable[[Spent], str | None]) -> dict[str, Sums]:
     """Sums per group, the largest spender first; rows without a group are left out."""
+
+    def each(row: Spent) -> tuple[str, ...]:
+        name = group(row)
+        return () if name is None else (name,)
+
+    return by_each(rows, each)
+
+
+def by_each(rows: Iterable[Spent], groups: Callable[[Spent], Iterable[str]]) -> dict[str, Sums]:
+    """The same where a row may be of several groups: it counts in full in each."""
     found: dict[str, Sums] = {}
     for row in rows:
-        name = group(row)
-        if name is not None:
+        for name in groups(row):
             found[name] = found.get(name, Sums()).plus(row.cell.sums)
     return dict(sorted(found.items(), key=lambda pair: (-pair[1].cost_pico, pair[0])))
 

@@ -70,13 +70,13 @@ class CostEstimate(msgspec.Struct, frozen=True, kw_only=True):
 
 async def count(services: Services, call: Call[TokenRequest, Nothing]) -> TokenCount:
     """Tokens of a chat request or a text."""
-    tokens, exact, tokenizer = await _count(services, call.body)
+    tokens, exact, tokenizer = await tokens_of(services, call.body)
     return TokenCount(model=call.body.model, tokens=tokens, exact=exact, tokenizer=tokenizer)
 
 
 async def token_counter(services: Services, call: Call[TokenRequest, Nothing]) -> TokenCounter:
     """The same in LiteLLM's shape."""
-    tokens, _, tokenizer = await _count(services, call.body)
+    tokens, _, tokenizer = await tokens_of(services, call.body)
     return TokenCounter(
         total_tokens=tokens,
         request_model=call.body.model,
@@ -102,7 +102,7 @@ async def estimate(services: Services, call: Call[TokenRequest, Nothing]) -> Cos
     ]
     if not priced:
         raise bad_request(f"the model `{body.model}` has no price", param="model", code="no_price")
-    tokens, exact, _ = await _count(services, body)
+    tokens, exact, _ = await tokens_of(services, body)
     given = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     choices = body.n or 1
     outputs = [(one.assumed_output if given is None else given) * choices for one in priced]
@@ -122,7 +122,8 @@ def _cost(deployment: ServedDeployment, tokens: int, output: int) -> int:
     return tokens * (deployment.input_price or 0) + output * (deployment.output_price or 0)
 
 
-async def _count(services: Services, body: TokenRequest) -> tuple[int, bool, str]:
+async def tokens_of(services: Services, body: TokenRequest) -> tuple[int, bool, str]:
+    """How many, whether that is exact, and by which encoding."""
     name = _name_there(_served(services, body.model), body.model)
     try:
         # In a thread: the vocabulary may have to be loaded, and a long text takes milliseconds.

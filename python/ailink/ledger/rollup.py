@@ -47,12 +47,17 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     deployment: str
     sums: Sums
+    customer: str | None = None
+    tags: Sequence[str] = ()
 
 
+# Without customers and tags there are fewer rows, and most reports do without.
+_NAMES = "k.text, o.text, t.text, u.text, m.text, d.text"
+_MORE = f"{_NAMES}, c.text, g.text"
+_MORE_JOINS = "LEFT JOIN dict c ON c.id = r.customer_id LEFT JOIN dict g ON g.id = r.tags_id"
 _SELECT = f"""
-    SELECT r.day, k.text, o.text, t.text, u.text, m.text, d.text, sum(r.requests), sum(r.errors),
-        sum(r.input), sum(r.output), sum(r.cache_read), sum(r.cache_write), sum(r.cost_usd),
-        sum(r.cost_pico / {HALF}), sum(r.cost_pico % {HALF})
+    SELECT r.day, sum(r.requests), sum(r.errors), sum(r.input), sum(r.output), sum(r.cache_read),
+        sum(r.cache_write), sum(r.cost_usd), sum(r.cost_pico / {HALF}), sum(r.cost_pico % {HALF}), {{names}}
     FROM rollup r
     LEFT JOIN dict k ON k.id = r.key_id
     LEFT JOIN dict o ON o.id = r.org_id
@@ -60,8 +65,9 @@ _SELECT = f"""
     LEFT JOIN dict u ON u.id = r.user_id
     LEFT JOIN dict m ON m.id = r.model_id
     LEFT JOIN dict d ON d.id = r.deployment_id
+    {{joins}}
     WHERE r.day BETWEEN ? AND ?
-    GROUP BY r.day, k.text, o.text, t.text, u.text, m.text, d.text
+    GROUP BY r.day, {{names}}
     ORDER BY r.day
 """
 
@@ -71,15 +77,18 @@ def number(day: date) -> int:
     return day.toordinal() - EPOCH
 
 
-async def cells(source: LedgerSource, first: date, last: date) -> list[Cell]:
-    """All that was spent on these days, both included. Raises `LedgerError`."""
+async def cells(source: LedgerSource, first: date, last: date, *, more: bool = False) -> list[Cell]:
+    """All that was spent on these days, both included; with `more` by customer and tags as well. Raises
+    `LedgerError`.
+    """
+    sql = _SELECT.format(names=_MORE if more else _NAMES, joins=_MORE_JOINS if more else "")
     packed = msgspec.msgpack.encode([number(first), number(last)])
 
     def ask() -> bytes:
         # Whoever asks has just spent: a ledger that is behind answers with what it has.
         with contextlib.suppress(RuntimeError):
             source.flush(1.0)
-        return source.ledger_query(_SELECT, packed, TIMEOUT_MS)
+        return source.ledger_query(sql, packed, TIMEOUT_MS)
 
     try:
         answer = await asyncio.to_thread(ask)
@@ -89,8 +98,8 @@ async def cells(source: LedgerSource, first: date, last: date) -> list[Cell]:
 
 
 def _cell(row: Sequence[Any]) -> Cell:
-    day, key, org, team, user, model, deployment, *sums = row
-    requests, errors, input_, output, read, write, usd, high, low = sums
+    day, requests, errors, input_, output, read, write, usd, high, low, *names = row
+    key, org, team, user, model, deployment, customer, tags = (*names, None, None)[:8]
     return Cell(
         day=date.fromordinal(EPOCH + day),
         key_id=key or "",
@@ -99,6 +108,8 @@ def _cell(row: Sequence[Any]) -> Cell:
         user=user or None,
         model=model or "",
         deployment=deployment or "",
+        customer=customer or None,
+        tags=msgspec.json.decode(tags, type=list[str]) if tags else (),
         sums=Sums(
             requests=requests,
             errors=errors,

@@ -268,9 +268,15 @@ REQUESTS: dict[str, Request] = {
     "GET /user/spend/report": None,
     "GET /team/spend/report": None,
     "GET /organization/spend/report": None,
-    "GET /user/daily/activity": None,
-    "GET /team/daily/activity": None,
-    "GET /organization/daily/activity": None,
+    "GET /global/spend/tags": None,
+    "GET /global/spend/logs": None,
+    "GET /global/activity/model": None,
+    "GET /spend/tags": None,
+    **{
+        f"GET {prefix}/daily/activity{whole}": None
+        for prefix in ("/user", "/team", "/organization", "/customer", "/end_user", "/tag")
+        for whole in ("", "/aggregated")
+    },
     "POST /budget/new": ({}, {"organization_id": "{ORG}"}),
     "POST /budget/update": ({}, {"budget_id": "{BUDGET}", "max_budget": 1}),
     "POST /budget/info": None,

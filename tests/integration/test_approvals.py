@@ -417,6 +417,9 @@ def test_a_name_joins_and_binds(gateway: Gateway, key: Key, provider: MockProvid
     assert repeated.status_code in (200, 409)
     answer = httpx.get(f"{gateway.url}{told['result']}", params={"wait": 20}, headers=key.bearer, timeout=60)
     assert answer.status_code == 200
+    # Who repeats instead of asking for the result is told how it stands now, not how it stood.
+    again = ask(gateway, key, "accept", "by name", headers=named)
+    assert (again.status_code, again.json()) == (200, answer.json())
     assert seen(provider, "by name") == 1
 
 

@@ -2,7 +2,8 @@
 //! byte for byte, streams too. It is billed once.
 //!
 //! Nothing runs in a task of its own: whoever of the readers is polled drives the answer on and records it for the others.
-//! Success alone is remembered; after a failure a repeat is a new try, which is what clients repeat for. When the last
+//! Success alone is remembered; after a failure a repeat is a new try, which is what clients repeat for, and one who was
+//! told that people are asked first gets to know from their approval how it stands. When the last
 //! reader has left, a request with a key of the caller's own goes on to its end, so that his repeat finds the answer; one
 //! with a key that an official SDK makes up for every request ends, as without one.
 
@@ -17,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use crate::approval::ticket;
 use crate::body::{Body, Broken, Source};
 use crate::error::{Code, Error};
 use crate::exchange::Exchange;
@@ -185,7 +187,10 @@ impl Shared {
 
     /// The answer has ended; to be followed by [`Shared::kept`], with the lock let go.
     fn ended(state: &mut State, end: Result<(), String>) {
-        let success = state.head.as_ref().is_some_and(|(status, _)| status.is_success());
+        let asked_first = |(status, headers): &(StatusCode, HeaderMap)| {
+            *status == StatusCode::ACCEPTED && headers.contains_key(&ticket::HEADER)
+        };
+        let success = state.head.as_ref().is_some_and(|head| head.0.is_success() && !asked_first(head));
         let whole = success && end.is_ok() && state.base == 0 && !tells_failure(&state.recorded);
         state.end = Some(end);
         state.work = Work::None;

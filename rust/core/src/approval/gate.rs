@@ -133,7 +133,7 @@ async fn enter(exchange: &mut Exchange, policy: &Policy, rule: &RequireApproval,
     };
     if rule.accept && matches!(standing.status.as_str(), "pending" | "approved" | "executing") {
         if policy.phase == Phase::Pre {
-            later(exchange, &standing);
+            later(exchange, &standing.id);
         }
         return Ok(Gate::Answer(accepted(&standing)));
     }
@@ -287,36 +287,45 @@ pub fn accepted(standing: &Standing) -> Response<Body> {
     response
 }
 
-/// Goes on with a request as soon as it is approved, without its caller. Should this node be gone by then, his question
-/// for the answer does, wherever it comes.
-fn later(exchange: &Exchange, standing: &Standing) {
-    let Some(again) = exchange.again() else { return };
-    let standing = Standing { id: standing.id.clone(), status: "pending".to_string(), ..Standing::default() };
-    let mut again = Box::new(again);
+/// Goes on with a request as soon as it is approved, without its caller; once, however often he asks meanwhile. Should this
+/// node be gone by then, his question for the answer does, wherever it comes.
+fn later(exchange: &Exchange, id: &str) {
+    let shard = exchange.shard.clone();
+    if !shard.shared.state.approvals.promise(id) {
+        return;
+    }
+    let (again, id) = (exchange.again(), id.to_string());
     tokio::spawn(async move {
-        let id = standing.id.clone();
-        let Ok(Some(mut standing)) = settled(&again.shard, &id, standing, None).await else { return };
-        if standing.status != "approved" {
+        if let Some(again) = again {
+            alone(Box::new(again), &id).await;
+        }
+        shard.shared.state.approvals.release(&id);
+    });
+}
+
+async fn alone(mut again: Box<Exchange>, id: &str) {
+    let standing = Standing { id: id.to_string(), status: "pending".to_string(), ..Standing::default() };
+    let Ok(Some(mut standing)) = settled(&again.shard, id, standing, None).await else { return };
+    if standing.status != "approved" {
+        return;
+    }
+    let claimed = match claim(&mut again, &mut standing).await {
+        Ok(Some(claimed)) => claimed,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(%error, id, "an approved request is not executed");
             return;
         }
-        let claimed = match claim(&mut again, &mut standing).await {
-            Ok(Some(claimed)) => claimed,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, id, "an approved request is not executed");
-                return;
-            }
-        };
-        again.tickets.iter_mut().for_each(ticket::Ticket::begin);
-        again.started = std::time::Instant::now();
-        again.wall_us = crate::clock::wall_us();
-        again.admission = Some(Admission::new(again.shard.clone()));
-        let response = match released(&mut again, &claimed) {
-            Ok(()) => pipeline::through(again).await,
-            Err(error) => crate::stage::settle::run(again, Err(error)),
-        };
-        response.into_body().drain().await;
-    });
+    };
+    again.tickets.iter_mut().for_each(ticket::Ticket::begin);
+    again.started = std::time::Instant::now();
+    again.wall_us = crate::clock::wall_us();
+    again.admission = Some(Admission::new(again.shard.clone()));
+    let response = match released(&mut again, &claimed) {
+        Ok(()) => pipeline::through(again).await,
+        Err(error) => crate::stage::settle::run(again, Err(error)),
+    };
+    response.into_body().drain().await;
 }
 
 /// Makes the exchange that of a claimed request.

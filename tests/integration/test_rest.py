@@ -170,6 +170,7 @@ def test_a_provider_made_here(place: Place) -> None:
     assert changed.json()["title"] == "Ours"
     used = place.call("DELETE", "/v1/providers/inhouse")
     assert (used.status_code, used.json()["error"]["code"]) == (409, "in_use")
+    assert "model house" in used.json()["error"]["message"]
     place.gateway.call("/model/delete", {"id": model["model_id"]})
     assert place.call("DELETE", "/v1/providers/inhouse").json()["deleted"] is True
     assert place.call("GET", "/v1/providers/inhouse").status_code == 404

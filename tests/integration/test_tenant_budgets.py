@@ -93,3 +93,20 @@ def test_everything_is_there_after_a_restart(gateway: Gateway) -> None:
     assert ask(gateway, key, "org/one").status_code == 403
     assert gateway.call("/key/info", key=key)["info"]["spend"] == 2
     assert gateway.call("/team/info", team_id="t7")["team_info"]["models"] == ["m"]
+
+
+def test_customers_tags_and_members_have_further_limits(gateway: Gateway) -> None:
+    one = [{"requests": 1, "per": "1h"}]
+    gateway.call("/customer/new", {"user_id": "narrow", "limits": one})
+    key = gateway.mint().secret
+    assert [ask(gateway, key, user="narrow").status_code for _ in range(2)] == [200, 429]
+    gateway.call("/tag/new", {"name": "narrow", "limits": one})
+    tagged = gateway.mint(tags=["narrow"]).secret
+    assert [ask(gateway, tagged).status_code for _ in range(2)] == [200, 429]
+    gateway.call("/team/new", {"team_id": "narrow"})
+    gateway.call("/user/new", {"user_id": "narrow", "auto_create_key": False})
+    gateway.call("/team/member_add", {"team_id": "narrow", "member": {"user_id": "narrow", "role": "user"}})
+    gateway.call("/team/member_update", {"team_id": "narrow", "user_id": "narrow", "limits": one})
+    member = team_key(gateway, "narrow", user_id="narrow")
+    assert [ask(gateway, member).status_code for _ in range(2)] == [200, 429]
+    assert ask(gateway, team_key(gateway, "narrow")).status_code == 200

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from ailink.admin.call import Call, Nothing
 from ailink.admin.errors import ApiError, bad_request, not_found
+from ailink.admin.holders import require_everywhere
 from ailink.admin.money_fields import Money, pico
 from ailink.admin.services import Services
 from ailink.ledger.bills import Bill, BillError, Format, day_text, matched, read
@@ -96,6 +97,7 @@ async def reconcile(services: Services, call: Call[NewBill, Nothing]) -> BillVie
 
 
 async def list_bills(services: Services, call: Call[Nothing, BillsQuery]) -> BillView:
+    require_everywhere(call.caller.acting, "spend.read")
     query = call.query
     last = _day(query.end, "to") if query.end else services.changes.now_us() // DAY_US
     first = _day(query.start, "from") if query.start else last - 30

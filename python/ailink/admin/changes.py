@@ -59,10 +59,10 @@ class Change:
             "updated_by": by,
         }
 
-    async def insert(self, rows: Rows[R], record: R) -> R:
+    async def insert(self, rows: Rows[R], record: R, action: str = "create") -> R:
         await rows.insert(self.queries, record)
         self._touched(rows, record)
-        await self.audit(f"{rows.table}.create", rows.table, record, {"settings": _told(record)})
+        await self.audit(f"{rows.table}.{action}", rows.table, record, {"settings": _told(record)})
         return record
 
     async def update(self, rows: Rows[R], before: R, action: str = "update", **columns: Any) -> R:

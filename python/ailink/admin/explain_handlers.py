@@ -78,7 +78,9 @@ async def explain(services: Services, call: Call[Nothing, ExplainQuery]) -> Expl
         *(_limit(levels, field) for field in LIMITS),
         *_budgets(levels, now),
         *_model_limits(levels),
-        _tags(levels),
+        *_further(levels),
+        _union("tags", levels),
+        _union("guardrails", levels),
         *_cache(levels),
         _own("expires", record, None if record.expires_us is None else instant(record.expires_us)),
         _own("allowed_routes", record, list(record.routes)),
@@ -167,14 +169,25 @@ def _lowest(name: str, said: list[Said]) -> EffectiveView:
     return EffectiveView(name=name, effective=least.value, from_level=least.level, said=said)
 
 
-def _tags(levels: Sequence[Level]) -> EffectiveView:
+def _further(levels: Sequence[Level]) -> list[EffectiveView]:
+    """`limits`: all of them hold, each for the level that says it."""
     said = [
-        Said(level=level.kind, id=level.id, value=list(level.settings.tags))
+        Said(level=level.kind, id=level.id, value=list(level.settings.limits))
         for level in levels
-        if level.settings.tags
+        if level.settings.limits
     ]
-    effective = list(dict.fromkeys(tag for one in said for tag in one.value))
-    return EffectiveView(name="tags", effective=effective, from_level=None, said=said)
+    effective = [limit for one in said for limit in one.value]
+    return [EffectiveView(name="limits", effective=effective, from_level=None, said=said)] if said else []
+
+
+def _union(name: str, levels: Sequence[Level]) -> EffectiveView:
+    said = [
+        Said(level=level.kind, id=level.id, value=list(values))
+        for level in levels
+        if (values := getattr(level.settings, name))
+    ]
+    effective = list(dict.fromkeys(value for one in said for value in one.value))
+    return EffectiveView(name=name, effective=effective, from_level=None, said=said)
 
 
 def _cache(levels: Sequence[Level]) -> list[EffectiveView]:

@@ -59,6 +59,14 @@ def require(
         raise forbidden(f"This needs the permission `{permission}` there.", code="permission_denied")
 
 
+def require_everywhere(actor: Actor, permission: str) -> None:
+    """Raises `ApiError` (403) for who holds it in an organization, a team or on his own alone."""
+    if permission not in actor.platform:
+        raise forbidden(
+            f"This needs the permission `{permission}` over the gateway.", code="permission_denied"
+        )
+
+
 def guard_limits(
     actor: Actor, request: msgspec.Struct, *, org: str | None, parent: str | None = None
 ) -> None:

@@ -86,7 +86,9 @@ async def owner_of(
     project = await _project(queries, actor, wanted("project_id", "project_id"))
     team = await _team(queries, actor, wanted("team_id", "team_id"), project)
     user_id = wanted("user_id", "user_id")
-    if before is None and user_id is None and team is None and not service and not actor.is_admin:
+    # A plain member makes a key of his own in a team; who may make the team's keys says whose it is.
+    makes_theirs = team is not None and actor.may(WRITE, org=team.org_id, team=team.id)
+    if before is None and user_id is None and not (service or actor.is_admin or makes_theirs):
         user_id = actor.user_id
     user = None if user_id is None else await _user(queries, actor, user_id)
     org_id = await _organization(queries, actor, wanted("organization_id", "org_id"), team)

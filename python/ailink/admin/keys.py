@@ -10,13 +10,14 @@ import msgspec
 
 from ailink.admin.call import MASTER_ID, Caller
 from ailink.admin.changes import Change, Changes, difference
-from ailink.admin.errors import bad_request, not_found
+from ailink.admin.errors import bad_request, conflict, not_found
 from ailink.admin.key_access import RouteTable
 from ailink.admin.key_columns import audited, columns_of, ends
 from ailink.admin.key_digests import KeyDigests, display, new_key
 from ailink.admin.key_fields import GenerateKey, KeyChanges
 from ailink.admin.key_owner import key_not_found, owner_of, require_change, visible
 from ailink.admin.plane import KeyRow, Plane
+from ailink.admin.returns import key_returns
 from ailink.admin.setting_fields import given
 from ailink.secrets.envelope import Place
 from ailink.secrets.keyring import Keyring
@@ -254,12 +255,7 @@ class KeyService:
         """Archives all of these keys, or none when one is not found. Raises `ApiError`."""
         async with self._changes.make(caller) as change:
             found = [await self._changeable(change, name, "/key/delete", "keys") for name in names]
-            for alias in aliases:
-                record = await keys.by_alias(change.queries, alias)
-                if record is None:
-                    raise key_not_found("key_aliases")
-                require_change(caller.acting, record, "/key/delete", "key_aliases")
-                found.append(record)
+            found += [await self._of_alias(change, alias) for alias in aliases]
             unique = list({record.id: record for record in found}.values())
             await self.delete_in(change, unique)
         return unique
@@ -278,13 +274,13 @@ class KeyService:
             change.forget([record.digest, record.old_digest])
 
     async def restore_in(self, change: Change, key_ids: Iterable[str]) -> list[KeyRecord]:
-        """Takes back the delete of keys whose secret and alias are free."""
+        """Takes back the delete of keys whose secret and alias are free. Raises `ApiError` (409)."""
         found = []
         for record in await keys.by_ids(change.queries, sorted(key_ids)):
             if record.deleted_us is None:
                 continue
-            stamps = change.restamped(record.version)
-            living = msgspec.structs.replace(record, **stamps, deleted_us=None, deleted_by=None)
+            columns = change.restamped(record.version) | await key_returns(change.queries, record)
+            living = msgspec.structs.replace(record, **columns, deleted_us=None, deleted_by=None)
             await keys.update(change.queries, living)
             await self._audit(change, "key.restore", living, {})
             change.touch([living.id])
@@ -323,6 +319,18 @@ class KeyService:
         if record is None or record.deleted_us is not None:
             raise key_not_found(param)
         return record
+
+    async def _of_alias(self, change: Change, alias: str) -> KeyRecord:
+        """The key of this alias that the caller means to delete: the only one he sees. Raises `ApiError`."""
+        actor = change.caller.acting
+        seen = [record for record in await keys.of_alias(change.queries, alias) if visible(actor, record)]
+        if len(seen) > 1:
+            text = f"{len(seen)} organizations have a key {alias!r}: name the key itself in `keys`"
+            raise conflict(text, "alias_of_several", "key_aliases")
+        if not seen:
+            raise key_not_found("key_aliases")
+        require_change(actor, seen[0], "/key/delete", "key_aliases")
+        return seen[0]
 
     async def _changeable(self, change: Change, name: str, route: str, param: str = "key") -> KeyRecord:
         record = await self.living(change.queries, name, param)

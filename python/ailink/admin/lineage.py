@@ -198,6 +198,7 @@ BUDGET_FIELDS = (
     "soft_budget",
     "budget_duration",
     "model_limits",
+    "limits",
     "temp_budget_increase",
     "temp_budget_expiry_us",
     "alert_at",

@@ -14,6 +14,7 @@ from msgspec import Meta
 from ailink.admin.call import Call, Nothing
 from ailink.admin.durations import instant, microseconds
 from ailink.admin.errors import bad_request
+from ailink.admin.holders import require_everywhere
 from ailink.admin.key_fields import KeyName
 from ailink.admin.money_fields import Money, pico
 from ailink.admin.reports import DEFAULT_DAYS, MOST_DAYS
@@ -93,6 +94,7 @@ class LogsPage(msgspec.Struct, frozen=True, kw_only=True):
 
 async def logs(services: Services, call: Call[Nothing, LogsQuery]) -> list[SpendLog] | list[SpendDay]:
     """The latest attempts, those of one request in their order; of days: sums or attempts."""
+    require_everywhere(call.caller.acting, "spend.read")
     query = call.query
     if query.request_id is not None and (query.api_key, query.user_id) != (None, None):
         param = "user_id" if query.api_key is None else "api_key"
@@ -161,6 +163,7 @@ async def _by_day(services: Services, query: LogsQuery, key_id: str | None) -> l
 
 
 async def page(services: Services, call: Call[Nothing, LogsPageQuery]) -> LogsPage:
+    require_everywhere(call.caller.acting, "spend.read")
     query = call.query
     start_us, end_us = _range(query, services.changes.now_us())
     wanted = Search(

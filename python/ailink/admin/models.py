@@ -91,7 +91,7 @@ class ModelService:
             return await change.update(config_objects, before, action, blocked=blocked)
 
     async def delete(self, caller: Caller, kind: Kind, object_id: str) -> ConfigObject:
-        """Raises `ApiError`: 404, 409 while something needs it."""
+        """Raises `ApiError`: 404, 409 while something needs it, naming what."""
         async with self._change(caller, object_id, removing=True) as change:
             record = await self._found(change.queries, kind, object_id)
             await change.remove(config_objects, record)
@@ -111,6 +111,14 @@ class ModelService:
             )
         raise not_found(f"no such {kind}", param="id", code=f"{kind}_not_found")
 
+    def _models_at(self, object_id: str) -> list[str]:
+        """The models with a deployment at this provider; none for what is no provider."""
+        return [
+            f"model {model.name}"
+            for model in self._config.models()
+            if any(provider_id(place.provider) == object_id for place in model.deployments)
+        ]
+
     @asynccontextmanager
     async def _change(
         self, caller: Caller, object_id: str, *, removing: bool = False
@@ -126,7 +134,9 @@ class ModelService:
                 in_force = True
         except RefreshError as error:
             if removing:
-                raise conflict(f"it is in use: {error}", "in_use") from error
+                users = self._models_at(object_id)
+                by = f" by {', '.join(users)}" if users else ""
+                raise conflict(f"it is in use{by}: {error}", "in_use") from error
             raise _unusable(error) from error
         except BaseException:
             if in_force:

@@ -11,32 +11,29 @@ import msgspec
 
 from ailink.admin.call import Call, Nothing
 from ailink.admin.changes import Change
-from ailink.admin.errors import conflict, not_found
+from ailink.admin.errors import not_found
 from ailink.admin.holders import NOUNS, require
+from ailink.admin.returns import members_return, require_above
 from ailink.admin.services import Services
-from ailink.admin.setting_fields import Identifier, Request
+from ailink.admin.setting_fields import Identifier, Name, Request
 from ailink.store import archive
-from ailink.store.reach import EVERYWHERE, Reach
+from ailink.store.reach import Reach
 from ailink.store.rows import Rows
 from ailink.store.tenancy import (
-    Membership,
     access_groups,
     budgets,
     customers,
-    memberships,
     named_id,
     organizations,
     projects,
     tags,
-    teams,
-    users,
 )
 
 
 class Restore(Request, frozen=True, kw_only=True):
     """`id`: the id or name under which it was deleted; `organization_id`: whose a customer or tag was."""
 
-    id: Identifier
+    id: Name
     organization_id: Identifier | None = None
 
 
@@ -89,15 +86,8 @@ async def _restored(change: Change, noun: Noun, row_id: str) -> Restored:
         raise not_found(f"no such {name} was deleted", param="id", code=f"{name.replace(' ', '_')}_not_found")
     record = msgspec.convert(kept.record["row"], rows.record)
     require(actor, noun.permission, org=record.org_id)
-    org_id = None if rows is organizations else record.org_id
-    for holder, above in ((org_id, organizations), (getattr(record, "team_id", None), teams)):
-        found: Any = above
-        if holder is not None and await found.get(change.queries, EVERYWHERE, holder) is None:
-            raise conflict(f"{holder} is gone: restore that first", "holder_deleted")
-    await change.insert(rows, record)
-    for row in kept.record.get("members", ()):
-        member = msgspec.convert(row, Membership)
-        if await users.get(change.queries, EVERYWHERE, member.user_id) is not None:
-            await change.insert(memberships, member)
+    await require_above(change.queries, record)
+    await change.insert(rows, record, "restore")
+    await members_return(change, kept.record.get("members", ()))
     await archive.forget(change.queries, kept)
     return Restored(id=record.id, organization_id=record.org_id)

@@ -86,6 +86,7 @@ class LimitFields(Request, frozen=True, kw_only=True):
     budget_duration: Window | UnsetType | None = UNSET
     alert_at: Percents | UnsetType | None = UNSET
     model_max_budget: ModelBudgets | UnsetType | None = UNSET
+    limits: Limits | UnsetType | None = UNSET
     temp_budget_increase: Difference | UnsetType | None = UNSET
     temp_budget_expiry: datetime | UnsetType | None = UNSET
 
@@ -96,7 +97,6 @@ class HolderFields(LimitFields, frozen=True, kw_only=True):
     models: Models | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     budget_id: Identifier | UnsetType | None = UNSET
-    limits: Limits | UnsetType | None = UNSET
     budget_limits: Annotated[list[BudgetEntry], Meta(max_length=10)] | UnsetType | None = UNSET
     model_rpm_limit: ModelLimits | UnsetType | None = UNSET
     model_tpm_limit: ModelLimits | UnsetType | None = UNSET
@@ -257,6 +257,7 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
     budget_reset_at: datetime | None = None
     temp_budget_increase: Usd | None = None
     temp_budget_expiry: datetime | None = None
+    limits: list[dict[str, Any]] = []
     allowed_models: list[str] = []
 
 
@@ -279,6 +280,7 @@ def limit_values(settings: Settings, now_us: int) -> dict[str, Any]:
         "budget_reset_at": reset_at(settings.budget_duration, now_us),
         "temp_budget_increase": usd_or_none(settings.temp_budget_increase),
         "temp_budget_expiry": None if expiry is None else instant(expiry),
+        "limits": list(settings.limits),
     }
 
 
@@ -329,7 +331,6 @@ def holder_values(settings: Settings, spent_pico: int, now_us: int) -> dict[str,
             for window in settings.budget_windows
         ],
         "budget_id": settings.budget_id,
-        "limits": list(settings.limits),
         "model_rpm_limit": {model: limit.rpm_limit for model, limit in limits if limit.rpm_limit is not None},
         "model_tpm_limit": {model: limit.tpm_limit for model, limit in limits if limit.tpm_limit is not None},
         "access_group_ids": list(settings.access_groups),

@@ -11,6 +11,7 @@ import msgspec
 from ailink.admin.call import MASTER_ID, Call, Nothing
 from ailink.admin.durations import instant
 from ailink.admin.errors import ApiError
+from ailink.admin.holders import require_everywhere
 from ailink.admin.key_owner import key_not_found
 from ailink.admin.services import Services
 from ailink.admin.verdicts import Said, said_of
@@ -100,6 +101,7 @@ async def logs_of(services: Services, attempts: Sequence[Attempt]) -> list[Spend
 
 
 async def global_spend(services: Services, call: Call[Nothing, Nothing]) -> GlobalSpend:
+    require_everywhere(call.caller.acting, "spend.read")
     try:
         totals = await services.ledger.totals()
     except LedgerError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ailink.admin.limit_fields import Limits
 from ailink.admin.money_fields import Difference, Money, Window
 from ailink.admin.setting_fields import (
     HolderFields,
@@ -112,6 +113,7 @@ class UpdateTeamMember(Request, frozen=True, kw_only=True):
     budget_duration: Window | UnsetType | None = UNSET
     tpm_limit: TokenLimit | UnsetType | None = UNSET
     rpm_limit: Limit | UnsetType | None = UNSET
+    limits: Limits | UnsetType | None = UNSET
     allowed_models: Models | UnsetType | None = UNSET
     temp_budget_increase: Difference | UnsetType | None = UNSET
     temp_budget_expiry: datetime | UnsetType | None = UNSET
@@ -224,6 +226,7 @@ class UpdatedMember(msgspec.Struct, frozen=True, kw_only=True):
     max_budget_in_team: Usd | None
     tpm_limit: int | None
     rpm_limit: int | None
+    limits: list[dict[str, Any]]
     budget_duration: str | None
     allowed_models: list[str]
     temp_budget_increase: Usd | None

@@ -125,6 +125,7 @@ async def update(services: Services, call: Call[UpdateTeamMember, Nothing]) -> U
         max_budget_in_team=usd_or_none(settings.max_budget),
         tpm_limit=settings.tpm_limit,
         rpm_limit=settings.rpm_limit,
+        limits=list(settings.limits),
         budget_duration=settings.budget_duration,
         allowed_models=list(settings.models),
         temp_budget_increase=usd_or_none(settings.temp_budget_increase),

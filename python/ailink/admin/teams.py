@@ -27,6 +27,7 @@ from ailink.admin.key_owner import MEMBER_ROUTES
 from ailink.admin.keys import KeyService
 from ailink.admin.lineage import DEEPEST
 from ailink.admin.money_fields import pico
+from ailink.admin.returns import members_return, require_above
 from ailink.admin.setting_fields import given, settings_of
 from ailink.admin.team_fields import NewTeam, TeamChanges
 from ailink.identity.actor import Actor
@@ -34,7 +35,7 @@ from ailink.store import archive, keys
 from ailink.store.reach import EVERYWHERE
 from ailink.store.rows import Match
 from ailink.store.settings import Settings
-from ailink.store.tenancy import Membership, Project, Team, memberships, organizations, projects, teams, users
+from ailink.store.tenancy import Project, Team, memberships, organizations, projects, teams, users
 
 READ, WRITE = "teams.read", "teams.write"
 MEMBER_FIELDS = {
@@ -207,11 +208,13 @@ async def restore(change: Change, service: KeyService, row_id: str) -> Team:
         raise not_found("no such team was deleted", param="team_id", code="team_not_found")
     record = msgspec.convert(kept.record["row"], Team)
     require(actor, WRITE, org=record.org_id, team=record.parent_id)
-    await change.insert(teams, record)
-    for row in kept.record["members"]:
-        await change.insert(memberships, msgspec.convert(row, Membership))
+    await require_above(change.queries, record)
+    await change.insert(teams, record, "restore")
+    await members_return(change, kept.record["members"])
     for row in kept.record["projects"]:
-        await change.insert(projects, msgspec.convert(row, Project))
+        project = msgspec.convert(row, Project)
+        await require_above(change.queries, project)
+        await change.insert(projects, project, "restore")
     await service.restore_in(change, kept.record["keys"])
     await archive.forget(change.queries, kept)
     return record

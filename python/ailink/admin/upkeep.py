@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ailink.admin.budget_handlers import users_of
 from ailink.admin.call import Caller
 from ailink.admin.endings import Endings
 from ailink.admin.mirror_pairs import MirrorPairs
@@ -18,6 +19,7 @@ from ailink.background import end, goes_on
 from ailink.store import client_secrets, keys
 from ailink.store.reach import EVERYWHERE
 from ailink.store.rows import Match
+from ailink.store.tenancy import budgets
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +78,10 @@ class Upkeep:
 
     async def _end_increases(self) -> None:
         """Tells the plane of budgets whose temporary increase has ended since the last look."""
-        before, self._seen_us = self._seen_us, self._services.changes.now_us()
+        before, now_us = self._seen_us, self._services.changes.now_us()
 
         def ended(at_us: int | None) -> bool:
-            return at_us is not None and before < at_us <= self._seen_us
+            return at_us is not None and before < at_us <= now_us
 
         where = Match(where="settings LIKE ?", params=["%temp_budget_expiry_us%"])
         database = self._services.database
@@ -94,8 +96,17 @@ class Upkeep:
             for key in await keys.with_temporary_budget(database)
             if ended(key.settings.temp_budget_expiry_us)
         ]
-        if subjects or holding:
+        shared = [
+            row.id
+            for row in await budgets.find(database, EVERYWHERE, where)
+            if ended(row.settings.temp_budget_expiry_us)
+        ]
+        if subjects or holding or shared:
             async with self._services.changes.make(SCHEDULER) as change:
                 change.touch(holding)
                 for kind, row_id in subjects:
                     change.touch_subject(kind, row_id)
+                for row_id in shared:
+                    await users_of(change, row_id)
+        # Only now: what failed half-way is looked at again.
+        self._seen_us = now_us

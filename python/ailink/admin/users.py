@@ -13,6 +13,7 @@ from ailink.admin.errors import bad_request, forbidden, not_found
 from ailink.admin.holders import check_budget, found, guard_limits, new_id, place_of, reach, require
 from ailink.admin.keys import KeyService
 from ailink.admin.money_fields import pico
+from ailink.admin.returns import members_return, require_above
 from ailink.admin.setting_fields import LIMITING, given, settings_of
 from ailink.admin.user_fields import NewUser, UserChanges, UserTeam
 from ailink.identity.actor import Actor, actor_of_user
@@ -23,7 +24,6 @@ from ailink.store.reach import EVERYWHERE, Reach
 from ailink.store.rows import Match
 from ailink.store.settings import Settings
 from ailink.store.tenancy import (
-    Membership,
     User,
     custom_roles,
     memberships,
@@ -169,9 +169,9 @@ async def restore(change: Change, service: KeyService, user_id: str) -> User:
     if kept is None:
         raise not_found("no such user was deleted", param="user_id", code="user_not_found")
     record = msgspec.convert(kept.record["row"], User)
-    await change.insert(users, record)
-    for row in kept.record["members"]:
-        await change.insert(memberships, msgspec.convert(row, Membership))
+    await require_above(change.queries, record)
+    await change.insert(users, record, "restore")
+    await members_return(change, kept.record["members"])
     if not actor.covers(await actor_of_user(change.queries, record)):
         raise forbidden("This user may do more than you.", code="user_denied")
     await service.restore_in(change, kept.record["keys"])

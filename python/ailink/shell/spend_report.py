@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from ailink.admin.call import Call, Nothing
-from ailink.admin.errors import ApiError, bad_request
+from ailink.admin.errors import ApiError, bad_request, forbidden
 from ailink.admin.reports import providers
 from ailink.admin.services import Services
+from ailink.identity.actor import Actor
 from ailink.ledger.money import Usd
 from ailink.ledger.reader import LedgerError
 from ailink.ledger.report import (
@@ -38,6 +39,7 @@ from ailink.store import bills
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST = 4
+DAY_CHARS = len("2026-01-01")
 PARQUET = "application/vnd.apache.parquet"
 Name = Annotated[str, Meta(max_length=512)]
 FILTERS = ("organization", "team", "user", "project", "model", "deployment", "customer", "tag")
@@ -102,6 +104,7 @@ class SpendReport(msgspec.Struct, frozen=True, kw_only=True):
 async def spend(services: Services, call: Call[Nothing, SpendQuery]) -> SpendReport | Content:
     """Exact sums over the range."""
     question = question_of(call.query)
+    _require_reach(call.caller.acting, question.filters)
     if call.query.format == "focus":
         question = msgspec.structs.replace(question, group_by=focus.DIMENSIONS)
     now_us = time.time_ns() // 1_000
@@ -127,6 +130,20 @@ async def spend(services: Services, call: Call[Nothing, SpendQuery]) -> SpendRep
     )
 
 
+def _require_reach(actor: Actor, filters: Mapping[str, str]) -> None:
+    """Who does not see the spend of all asks for that of an organization, a team or a user he may see. Raises
+    `ApiError` (403), the same for what is foreign and what is not there.
+    """
+    # Empty ones ask for what has none.
+    org, team, user = (filters.get(name) or None for name in ("organization", "team", "user"))
+    own_key = bool(actor.key_id) and filters.get("key") == actor.key_id
+    if not own_key and not actor.may("spend.read", org=org, team=team, user=user):
+        raise forbidden(
+            "Say whose spend: an `organization`, `team` or `user` for which you hold `spend.read`.",
+            code="permission_denied",
+        )
+
+
 async def _ask(services: Services, question: Question) -> Report:
     """Raises `LedgerError`."""
     if "source" not in question.group_by:
@@ -148,7 +165,8 @@ def question_of(query: SpendQuery) -> Question:
     start = _moment(query.start, "from", last=False) if query.start else _us(month)
     following = (month + timedelta(days=32)).replace(day=1)
     end = _moment(query.end, "to", last=True) if query.end else max(_us(following), start)
-    if end < start:
+    # A last day is counted in: the day before the first one ends where that begins.
+    if end < start or (end == start and query.end is not None and len(query.end) == DAY_CHARS):
         raise bad_request("`to` is before `from`", param="to")
     given = {name: value for name in FILTERS if (value := getattr(query, name)) is not None}
     if query.key_id is not None:
@@ -160,7 +178,7 @@ def question_of(query: SpendQuery) -> Question:
 
 def _moment(text: str, param: str, *, last: bool) -> int:
     try:
-        if len(text) == len("2026-01-01"):
+        if len(text) == DAY_CHARS:
             return _us(date.fromisoformat(text)) + (DAY_US if last else 0)
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:

@@ -32,7 +32,7 @@ from ailink.observe.alerts import Delivery
 from ailink.shell import openapi, pages
 from ailink.shell import spend_report as report
 from ailink.shell.batch_routes import BATCH_ROUTES
-from ailink.shell.policy import Policy
+from ailink.shell.policy import Policy, needs
 from ailink.shell.route import Content, Route, route
 from ailink.shell.session_routes import SESSION_ROUTES
 from ailink.shell.table_keys import KEY_ROUTES
@@ -50,6 +50,7 @@ async def document(services: Services, call: Call[Nothing, Nothing]) -> Content:
 
 
 ADMIN, KEY, PUBLIC = Policy.ADMIN, Policy.KEY, Policy.PUBLIC
+SPEND_READ = needs("spend.read")
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
@@ -80,13 +81,13 @@ ROUTES: tuple[Route, ...] = (
           body=tokens.TokenRequest, response=tokens.TokenCounter),
     route("POST", "/v1/cost/estimate", KEY, tokens.estimate, "What a request may cost", tag="Tokens",
           body=tokens.TokenRequest, response=tokens.CostEstimate),
-    route("GET", "/v1/spend", ADMIN, report.spend, "Spend by any dimension and time", tag="Spend",
+    route("GET", "/v1/spend", SPEND_READ, report.spend, "Spend by any dimension and time", tag="Spend",
           query=report.SpendQuery, response=report.SpendReport),
-    route("GET", "/v1/bills", ADMIN, bill.list_bills, "Bills of providers beside the ledger", tag="Spend",
-          query=bill.BillsQuery, response=bill.BillView),
+    route("GET", "/v1/bills", SPEND_READ, bill.list_bills, "Bills of providers beside the ledger",
+          tag="Spend", query=bill.BillsQuery, response=bill.BillView),
     route("POST", "/v1/bills", ADMIN, bill.reconcile, "Reconcile the ledger with a provider's bill",
           tag="Spend", body=bill.NewBill, response=bill.BillView),
-    route("GET", "/global/spend", ADMIN, spend.global_spend, "Everything spent so far", tag="Spend",
+    route("GET", "/global/spend", SPEND_READ, spend.global_spend, "Everything spent so far", tag="Spend",
           response=spend.GlobalSpend),
 
     # Guardrails

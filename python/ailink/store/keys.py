@@ -162,10 +162,10 @@ async def by_digest(queries: Queries, *digests: str) -> KeyRecord | None:
     return None if row is None else _record(row)
 
 
-async def by_alias(queries: Queries, alias: str) -> KeyRecord | None:
-    """The living key of this alias."""
-    row = await queries.fetchrow(f"{_SELECT} WHERE alias = ? AND deleted_us IS NULL", (alias,))
-    return None if row is None else _record(row)
+async def of_alias(queries: Queries, alias: str) -> list[KeyRecord]:
+    """The living keys of this alias: one in each organization at most."""
+    sql = f"{_SELECT} WHERE alias = ? AND deleted_us IS NULL ORDER BY id"
+    return [_record(row) for row in await queries.fetch(sql, (alias,))]
 
 
 async def by_ids(queries: Queries, key_ids: Sequence[str]) -> list[KeyRecord]:

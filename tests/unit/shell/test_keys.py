@@ -243,3 +243,117 @@ async def test_clashes(asgi: httpx.AsyncClient) -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (400, code)
     response = await asgi.post("/key/generate", json={"key": MASTER_KEY}, headers=ADMIN)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "key_exists")
+
+
+async def test_an_alias_that_several_organizations_have_deletes_no_key_of_another(
+    asgi: httpx.AsyncClient, gateway: Gateway
+) -> None:
+    made = {}
+    for org in ("one", "two"):
+        await asgi.post(
+            "/organization/new", json={"organization_alias": org, "organization_id": org}, headers=ADMIN
+        )
+        await asgi.post("/user/new", json={"user_id": f"o-{org}", "auto_create_key": False}, headers=ADMIN)
+        member = {"organization_id": org, "member": {"user_id": f"o-{org}", "role": "owner"}}
+        assert (await asgi.post("/organization/member_add", json=member, headers=ADMIN)).is_success
+        body = {"organization_id": org, "key_alias": "app"}
+        made[org] = (await asgi.post("/key/generate", json=body, headers=ADMIN)).json()
+    unclear = await asgi.post("/key/delete", json={"key_aliases": ["app"]}, headers=ADMIN)
+    assert (unclear.status_code, unclear.json()["error"]["code"]) == (409, "alias_of_several")
+    _, owner = await mint(gateway, user_id="o-two")
+    deleted = await asgi.post("/key/delete", json={"key_aliases": ["app"]}, headers=owner)
+    assert deleted.json() == {"deleted_keys": [made["two"]["token"]]}
+    body = {"key_aliases": ["app"]}
+    assert (await asgi.post("/key/delete", json=body, headers=owner)).status_code == 404
+    assert (await asgi.post("/key/delete", json=body, headers=ADMIN)).json() == {
+        "deleted_keys": [made["one"]["token"]]
+    }
+
+
+async def test_plain_members_make_keys_of_their_own_where_the_team_lets_them(
+    asgi: httpx.AsyncClient, gateway: Gateway
+) -> None:
+    await asgi.post("/team/new", json={"team_id": "t"}, headers=ADMIN)
+    await asgi.post("/user/new", json={"user_id": "u", "auto_create_key": False}, headers=ADMIN)
+    member = {"team_id": "t", "member": {"user_id": "u", "role": "user"}}
+    await asgi.post("/team/member_add", json=member, headers=ADMIN)
+    _, headers = await mint(gateway, user_id="u")
+    assert (await asgi.post("/key/generate", json={"team_id": "t"}, headers=headers)).status_code == 403
+    routes = {"team_id": "t", "team_member_permissions": ["/key/generate"]}
+    await asgi.post("/team/permissions_update", json=routes, headers=ADMIN)
+    made = await asgi.post("/key/generate", json={"team_id": "t"}, headers=headers)
+    assert (made.status_code, made.json().get("user_id"), made.json().get("team_id")) == (200, "u", "t")
+
+
+async def test_explain_shows_further_limits_and_guardrails(asgi: httpx.AsyncClient) -> None:
+    await asgi.post("/team/new", json={"team_id": "t", "limits": [{"requests": 9}]}, headers=ADMIN)
+    body = {"team_id": "t", "limits": [{"usd": 5, "per": "day", "models": ["gpt-*"]}]}
+    made = (await asgi.post("/key/generate", json=body, headers=ADMIN)).json()
+    shown = (await asgi.get("/key/explain", params={"key": made["key"]}, headers=ADMIN)).json()["settings"]
+    settings = {setting["name"]: setting for setting in shown}
+    assert [said["level"] for said in settings["limits"]["said"]] == ["team", "key"]
+    assert settings["limits"]["effective"] == [
+        {"requests": 9},
+        {"usd": "5", "per": "day", "models": ["gpt-*"]},
+    ]
+    assert settings["guardrails"]["effective"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [
+        ("/customer/new", {"user_id": "x"}, "customer"),
+        ("/tag/new", {"name": "x"}, "tag"),
+        ("/team/member_update", {"team_id": "t", "user_id": "u"}, "member"),
+    ],
+    ids=["customer", "tag", "member"],
+)
+async def test_every_tenant_takes_limits_in_the_words_of_the_file(
+    asgi: httpx.AsyncClient, gateway: Gateway, path: str, body: dict[str, str], kind: str
+) -> None:
+    await asgi.post("/team/new", json={"team_id": "t"}, headers=ADMIN)
+    await asgi.post("/user/new", json={"user_id": "u", "auto_create_key": False}, headers=ADMIN)
+    await asgi.post("/team/member_add", json={"team_id": "t", "member": {"user_id": "u"}}, headers=ADMIN)
+    limits = [{"output_tokens": 130, "per": "1m"}, {"usd": 1, "per": "day", "each": "model"}]
+    made = await asgi.post(path, json={**body, "limits": limits}, headers=ADMIN)
+    assert made.status_code == 200, made.text
+    assert '"output_tokens":130' in made.text
+    (row,) = [row for (of, _), row in gateway.plane.subjects.items() if of == kind]
+    assert [(rule.metric, rule.max) for rule in row.limits] == [("output_tokens", 130), ("spend", 10**12)]
+
+
+async def test_a_budget_by_id_has_further_limits(asgi: httpx.AsyncClient, gateway: Gateway) -> None:
+    body = {"budget_id": "b", "limits": [{"input_tokens": 7, "per": "1h"}]}
+    made = await asgi.post("/budget/new", json=body, headers=ADMIN)
+    assert made.json()["limits"] == [{"input_tokens": 7, "per": "1h"}]
+    await asgi.post("/key/generate", json={"budget_id": "b"}, headers=ADMIN)
+    (row,) = gateway.plane.keys.values()
+    assert [(rule.metric, rule.max) for rule in row.limits] == [("input_tokens", 7)]
+
+
+async def test_spend_is_seen_by_those_who_may(asgi: httpx.AsyncClient, gateway: Gateway) -> None:
+    for org in ("mine", "theirs"):
+        body = {"organization_alias": org, "organization_id": org}
+        await asgi.post("/organization/new", json=body, headers=ADMIN)
+    await asgi.post("/user/new", json={"user_id": "b", "auto_create_key": False}, headers=ADMIN)
+    member = {"organization_id": "mine", "member": {"user_id": "b", "role": "billing"}}
+    assert (await asgi.post("/organization/member_add", json=member, headers=ADMIN)).is_success
+    auditor = {"user_id": "a", "user_role": "auditor", "auto_create_key": False}
+    await asgi.post("/user/new", json=auditor, headers=ADMIN)
+    _, sees_all = await mint(gateway, user_id="a")
+    _, sees_mine = await mint(gateway, user_id="b")
+    for path in ("/v1/spend", "/spend/logs", "/spend/logs/v2", "/global/spend", "/v1/bills"):
+        assert (await asgi.get(path, headers=sees_all)).status_code == 200, path
+        assert (await asgi.get(path, headers=sees_mine)).status_code == 403, path
+    answers = {
+        name: await asgi.get("/v1/spend", params={"organization": name}, headers=sees_mine)
+        for name in ("mine", "theirs", "nobody", "")
+    }
+    assert [answer.status_code for answer in answers.values()] == [200, 403, 403, 403]
+    assert answers["theirs"].content == answers["nobody"].content
+    query = {"organization": "mine", "group_by": "team,model", "format": "csv"}
+    assert (await asgi.get("/v1/spend", params=query, headers=sees_mine)).status_code == 200
+    backwards = {"from": "2026-12-02", "to": "2026-12-01"}
+    assert (await asgi.get("/v1/spend", params=backwards, headers=ADMIN)).status_code == 400
+    one_day = {"from": "2026-12-02", "to": "2026-12-02"}
+    assert (await asgi.get("/v1/spend", params=one_day, headers=ADMIN)).status_code == 200

@@ -47,7 +47,7 @@ async def test_a_row_comes_back_as_it_was(database: Database) -> None:
     await keys.insert(database, record)
     assert await keys.by_id(database, record.id) == record
     assert await keys.by_digest(database, "f" * 64, record.digest) == record
-    assert await keys.by_alias(database, 'quo"te') == record
+    assert await keys.of_alias(database, 'quo"te') == [record]
     changed = msgspec.structs.replace(record, alias=None, blocked=False, models=())
     await keys.update(database, changed)
     assert await keys.by_ids(database, [record.id, "key_none"]) == [changed]
@@ -65,7 +65,7 @@ async def test_an_archived_key_frees_its_digest_and_alias(database: Database) ->
     await keys.insert(database, first)
     await keys.update(database, deleted(first))
     assert await keys.by_digest(database, first.digest) == deleted(first)
-    assert await keys.by_alias(database, "name") is None
+    assert await keys.of_alias(database, "name") == []
     second = key(2, alias="name", digest=first.digest)
     await keys.insert(database, second)
     assert await keys.by_digest(database, first.digest) == second

@@ -1,0 +1,56 @@
+"""What becomes due by itself: the end of temporary budgets."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.admin.gateway import MASTER, START_US, Gateway
+
+from ailink.admin.budget_handlers import NewBudget
+from ailink.admin.budget_handlers import new as new_budget
+from ailink.admin.call import Call, Nothing
+from ailink.admin.key_fields import GenerateKey
+from ailink.admin.upkeep import Upkeep
+from ailink.store.database import DatabaseError
+
+
+def _most(gateway: Gateway) -> list[int]:
+    (row,) = gateway.plane.keys.values()
+    return [rule.max for rule in row.limits]
+
+
+def _expiry(seconds: int) -> datetime:
+    return datetime.fromtimestamp(START_US / 1e6 + seconds, UTC)
+
+
+async def test_what_failed_half_way_is_ended_the_next_time(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep = Upkeep(gateway.services, lambda: (Path(), {}))
+    body = GenerateKey(max_budget=1, temp_budget_increase=2, temp_budget_expiry=_expiry(60))
+    await gateway.services.keys.create(MASTER, body)
+    assert _most(gateway) == [3 * 10**12]
+    gateway.pass_time(61)
+
+    def away(*_: Any) -> None:
+        raise DatabaseError("the database is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gateway.services.changes, "make", away)
+        with pytest.raises(DatabaseError):
+            await upkeep._end_increases()
+    await upkeep._end_increases()
+    assert _most(gateway) == [10**12]
+
+
+async def test_the_increase_of_a_budget_that_others_were_given_ends(gateway: Gateway) -> None:
+    upkeep = Upkeep(gateway.services, lambda: (Path(), {}))
+    body = NewBudget(budget_id="b", max_budget=1, temp_budget_increase=2, temp_budget_expiry=_expiry(60))
+    call = Call(caller=MASTER, path={}, query=Nothing(), body=body)
+    await new_budget(gateway.services, call)
+    await gateway.services.keys.create(MASTER, GenerateKey(budget_id="b"))
+    assert _most(gateway) == [3 * 10**12]
+    gateway.pass_time(61)
+    await upkeep._end_increases()
+    assert _most(gateway) == [10**12]

@@ -207,8 +207,7 @@ async def _names(services: Services, query: LogsPageQuery) -> dict[Dimension, Co
     if query.api_key is not None:
         names["key"] = (await key_id_of(services, query.api_key),)
     if query.key_alias is not None:
-        found = await keys.by_alias(services.database, query.key_alias)
-        named = set() if found is None else {found.id}
+        named = {record.id for record in await keys.of_alias(services.database, query.key_alias)}
         names["key"] = named & set(names.get("key", named))
     if query.model is not None:
         places = {

@@ -87,6 +87,8 @@ CALLS = [
     ),
     Sent("GET", "/key/aliases", fields="aliases.0 total_count current_page total_pages size"),
     Sent("POST", "/key/regenerate", {"key": "{plain}"}, fields=KEY_FIELDS, keep={"plain": "key"}),
+    Sent("POST", "/key/regenerate?key={plain}", fields=KEY_FIELDS, keep={"plain": "key"}),
+    Sent("POST", "/key/regenerate", {}, status=400, fields="error.param"),
     Sent("POST", "/key/{plain}/regenerate", {"grace_period": "1h"}, fields=KEY_FIELDS, keep={"plain": "key"}),
     Sent(
         "POST",
@@ -140,6 +142,8 @@ CALLS = [
     Sent("GET", "/user/info?user_id=ann", fields="user_id user_info.user_email keys.0.token teams"),
     Sent("GET", "/v2/user/info?user_id=ann", fields=USER_FIELDS),
     Sent("POST", "/user/update", {"user_id": "ann", "max_budget": 7}, fields="user_id data.max_budget"),
+    Sent("POST", "/user/update", {"user_id": "ann", "duration": None, "key_alias": None, "team_id": None}),
+    Sent("POST", "/user/update", {"user_id": "ann", "duration": "1d"}, status=400, fields="error.param"),
     Sent(
         "POST",
         "/user/bulk_update",
@@ -177,6 +181,8 @@ CALLS = [
     Sent(
         "GET", "/v2/team/list?page=1&page_size=10", fields="teams.0.team_id total page page_size total_pages"
     ),
+    Sent("GET", "/v2/team/list?search=core", fields="teams.0.team_id"),
+    Sent("GET", "/v2/team/list?search=co&search_team_id_match=prefix", fields="teams.0.team_id"),
     Sent(
         "POST",
         "/team/member_add",
@@ -264,6 +270,16 @@ CALLS = [
     ),
     # Models and spend
     Sent("GET", "/model/info", fields="data.0.model_name data.0.litellm_params.model data.0.model_info.id"),
+    Sent("GET", "/v2/model/info?page=1&size=50&access_group=g&exclude_auto_routers=false", fields="data.0"),
+    Sent("GET", "/v2/model/info?wildcard_only=true", fields="total_count"),
+    Sent("GET", "/model/info", fields="data.0.model_info.id", keep={"deployment": "data.0.model_info.id"}),
+    Sent("GET", "/health?model_id={deployment}", fields="healthy_endpoints.0.model_id healthy_count"),
+    Sent(
+        "POST",
+        "/utils/token_counter?call_endpoint=false",
+        {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]},
+        fields="total_tokens count_source error",
+    ),
     Sent("GET", "/global/spend", fields="spend max_budget"),
     Sent("GET", "/spend/logs", fields="0.request_id 0.spend 0.model 0.startTime 0.user 0.request_tags"),
     Sent(
@@ -374,3 +390,67 @@ def test_replay(gateway: Gateway) -> None:
         kept |= {name: at(answer, field) for name, field in sent.keep.items()}
     assert len(CALLS) > 60
     assert faults == []
+
+
+def test_what_narrows_a_list_does(gateway: Gateway) -> None:
+    for team, alias in (("squad-1", "Blue"), ("squad-2", "Red"), ("other", "squad-1 of old")):
+        gateway.call("/team/new", {"team_id": team, "team_alias": alias})
+
+    def teams(**query: Any) -> set[str]:
+        return {team["team_id"] for team in gateway.call("/v2/team/list", **query)["teams"]}
+
+    assert teams(search="squad-1") == {"squad-1", "other"}
+    assert teams(search="squad-", search_team_id_match="prefix") == {"squad-1", "squad-2", "other"}
+    assert teams(search="squad_1", search_team_id_match="prefix") == set(), "no pattern"
+    assert teams(team_id="squad-1", search_team_id_match="prefix") == {"squad-1"}
+    assert teams(search="RED") == {"squad-2"}
+    assert teams(search="SQUAD-2") == set(), "ids have a case"
+
+    gateway.call("/access_group/new", {"access_group": "fast", "model_names": ["m"]})
+    assert gateway.call("/v2/model/info", access_group="fast")["total_count"] == 1
+    assert gateway.call("/v2/model/info", access_group="none")["total_count"] == 0
+    assert gateway.call("/v2/model/info", wildcard_only="true")["total_count"] == 0
+    none = gateway.call("/health", model_id="none")
+    assert (none["healthy_count"], none["unhealthy_count"]) == (0, 0)
+
+
+def test_a_key_is_regenerated_by_query(gateway: Gateway) -> None:
+    before = gateway.mint()
+    answer = gateway.http.post(f"/key/regenerate?key={before.token}", headers=gateway.admin)
+    assert answer.is_success, answer.text
+    assert answer.json()["key_id"] == before.id
+    both = gateway.http.post(
+        f"/key/regenerate?key={before.token}", json={"key": answer.json()["key"]}, headers=gateway.admin
+    )
+    assert both.json()["key_id"] == before.id, "the body goes first"
+
+
+# What docs/litellm.md says is not here.
+ABSENT = """
+POST /global/spend/reset, POST /global/spend/refresh, GET /global/activity/exceptions, GET
+/spend/capture_rate, GET /global/activity/cache_hits, GET /provider/budgets, GET /team/spend/by_user, GET
+/tag/dau, GET /tag/summary, GET /user/daily/activity/aggregated/keys, GET
+/user/daily/activity/aggregated/search, GET /tag/daily/activity/aggregated/model_top_keys, GET
+/team/daily/activity/export, GET /spend/logs/ui/req_1, GET /spend/logs/session/ui, GET /cloudzero/settings,
+POST /vantage/export, GET /health/latest, GET /health/history, GET /health/services, GET /health/license,
+GET /health/backlog, GET /health/drain, GET /health/shared-status, POST /health/test_connection, POST
+/fallback, GET /fallback/m, GET /router/settings, GET /config/cost_margin_config, GET /cache/settings, GET
+/callbacks/list, GET /team/core/callback, POST /cost/estimate, GET /v1/unified_access_group, GET
+/management/v1/budgets, POST /team/permissions_bulk_update, POST /team/key/bulk_update, GET
+/access_group/g/budget, GET /user/filter/ui, GET /team/filter/ui, GET /user/available_users, POST
+/user/password/change, POST /session/logout, POST /invitation/new, GET /sso/key/generate, GET
+/onboarding/get_token, POST /model_group/make_public, GET /model_hub, GET /auto_router/benchmarks, GET
+/model-insights, POST /usage/ai/chat, GET /debug/memory/summary, GET /otel-spans
+"""
+
+
+def test_what_is_not_here_is_told(gateway: Gateway) -> None:
+    """In the API's shape; not a page, and no error of the server."""
+    odd = []
+    for call in ABSENT.replace("\n", " ").split(","):
+        method, path = call.split()
+        body = {"json": {}} if method == "POST" else {}
+        answer = gateway.http.request(method, path, headers=gateway.admin, **body)
+        if answer.status_code not in (404, 405) or "error" not in answer.json():
+            odd.append(f"{call}: {answer.status_code} {answer.text[:100]}")
+    assert odd == []

@@ -97,6 +97,10 @@ class RegenerateKey(KeyChanges, frozen=True, kw_only=True):
     ] = None
 
 
+class RegenerateQuery(Request, frozen=True, kw_only=True):
+    key: KeyName | None = None
+
+
 class DeleteKeys(Request, frozen=True, kw_only=True):
     """All of them or, when one is not found, none."""
 
@@ -185,6 +189,9 @@ class KeyInfo(HolderView, frozen=True, kw_only=True):
     aliases: dict[str, str] = {}
     config: dict[str, str] = {}
     permissions: dict[str, str] = {}
+    router_settings: None = None
+    object_permission: None = None
+    agent_id: None = None
 
 
 class KeyRowView(KeyInfo, frozen=True, kw_only=True):

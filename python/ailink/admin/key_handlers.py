@@ -35,6 +35,7 @@ from ailink.admin.key_fields import (
     OneKey,
     PairOf,
     RegenerateKey,
+    RegenerateQuery,
     ResetSpend,
     ResetSpendView,
     ServiceAccountKey,
@@ -216,9 +217,9 @@ async def aws_pair(services: Services, call: Call[PairOf, Nothing]) -> AwsKeyPai
     return AwsKeyPairView(key_id=record.id, aws_access_key_id=access_key_id, aws_secret_access_key=secret)
 
 
-async def regenerate(services: Services, call: Call[RegenerateKey, Nothing]) -> NewKeyView:
-    """The key is named by the path, or by `key` in the body."""
-    name = call.path.get("key") or call.body.key
+async def regenerate(services: Services, call: Call[RegenerateKey, RegenerateQuery]) -> NewKeyView:
+    """The key is named by the path, or by `key` in the body or the query."""
+    name = call.path.get("key") or call.body.key or call.query.key
     if name is None:
         raise bad_request("say which key to regenerate", param="key")
     raw, record = await services.keys.rotate(

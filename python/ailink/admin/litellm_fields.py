@@ -64,6 +64,9 @@ HOLDER: Inert = {
     "team_member_key_duration": _EMPTY,
 }
 USER: Inert = {**HOLDER, "password": _EMPTY}
+# Of the key that comes with a new user: an update has none.
+USER_UPDATE: Inert = {**USER, "duration": _EMPTY, "key_alias": _EMPTY, "team_id": _EMPTY}
+COUNTER_QUERY: Inert = {"call_endpoint": ("", "false", "False")}
 BULK_USERS: Inert = {"all_users": _EMPTY_OR_FALSE, "user_updates": _EMPTY}
 BULK_MEMBERS: Inert = {"all_users": _EMPTY_OR_FALSE}
 CUSTOMER: Inert = {
@@ -132,6 +135,7 @@ MODEL_PAGE_QUERY: Inert = {
     "teamId": _OFF,
     "user_models_only": _OFF,
     "debug": _OFF,
+    "exclude_auto_routers": _OFF,
     "user_id": _OFF,
 }
 

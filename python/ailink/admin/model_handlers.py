@@ -16,6 +16,8 @@ from ailink.admin.services import Services
 from ailink.admin.setting_fields import stamps
 from ailink.ledger.money import Usd, per_token
 from ailink.store.config_objects import ConfigObject
+from ailink.store.rows import Match
+from ailink.store.tenancy import access_groups
 
 
 class ModelQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,6 +28,8 @@ class ModelPageQuery(ModelQuery, frozen=True, kw_only=True, forbid_unknown_field
     model_id: str | None = msgspec.field(default=None, name="modelId")
     model: str | None = None
     search: str | None = None
+    access_group: Annotated[str | None, Meta(description="Models that this group names.")] = None
+    wildcard_only: Annotated[bool, Meta(description="Models with `*` in their names.")] = False
     page: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     size: Annotated[int, Meta(ge=1, le=500)] = 50
     sort_by: Literal["model_name", "created_at", "updated_at", "costs", "status"] | None = msgspec.field(
@@ -136,11 +140,14 @@ async def model_page(services: Services, call: Call[Nothing, ModelPageQuery]) ->
     """A key sees the models it may use."""
     query = call.query
     wanted = query.model_id or query.litellm_model_id
+    grouped = await _of_group(services, call.caller, query.access_group)
     entries = [
         entry
         for entry in await _entries(services, call.caller)
         if wanted in (None, entry.model_info["id"])
         and query.model in (None, entry.model_name)
+        and (grouped is None or may_use(grouped, entry.model_name))
+        and (not query.wildcard_only or "*" in entry.model_name)
         and (query.search or "").lower() in entry.model_name.lower()
     ]
     if query.sort_by is not None:
@@ -153,6 +160,16 @@ async def model_page(services: Services, call: Call[Nothing, ModelPageQuery]) ->
         total_pages=-(-len(entries) // query.size),
         size=query.size,
     )
+
+
+async def _of_group(services: Services, caller: Caller, name: str | None) -> list[str] | None:
+    """Models of the groups of this name that the caller may see; None where no group is asked for."""
+    if name is None:
+        return None
+    found = await access_groups.find(
+        services.database, caller.acting.reach("access_groups.read"), Match(equal={"name": name})
+    )
+    return [model for group in found for model in group.models]
 
 
 def _order(entry: ModelEntry, by: str | None) -> tuple[Any, ...]:

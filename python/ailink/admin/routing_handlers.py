@@ -4,9 +4,10 @@ where it went.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from ailink.admin.call import Call, Nothing
 from ailink.admin.errors import ApiError
@@ -89,6 +90,7 @@ class DeploymentsHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 class HealthQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: str | None = None
+    model_id: Annotated[str | None, Meta(description="A deployment.")] = None
 
 
 class HealthyEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -109,12 +111,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 async def deployments(services: Services, call: Call[Nothing, HealthQuery]) -> DeploymentsHealth:
     """Every deployment, or those of one model."""
-    return DeploymentsHealth(data=_rows(services, call.query.model))
+    return DeploymentsHealth(data=_rows(services, call.query))
 
 
 async def health(services: Services, call: Call[Nothing, HealthQuery]) -> Health:
     """What real requests told about the deployments, in LiteLLM's shape. Calls no provider."""
-    rows = _rows(services, call.query.model)
+    rows = _rows(services, call.query)
     healthy = [_endpoint(row) for row in rows if row.state == "closed"]
     unhealthy = [_endpoint(row) for row in rows if row.state != "closed"]
     return Health(
@@ -163,9 +165,11 @@ async def _recorded(services: Services, request_id: str) -> tuple[list[Said], li
     return verdicts, spend
 
 
-def _rows(services: Services, model: str | None) -> list[DeploymentHealth]:
+def _rows(services: Services, query: HealthQuery) -> list[DeploymentHealth]:
     rows = msgspec.msgpack.decode(services.plane.deployment_health(), type=list[DeploymentHealth])
-    return [row for row in rows if model in (None, row.model)]
+    return [
+        row for row in rows if query.model in (None, row.model) and query.model_id in (None, row.deployment)
+    ]
 
 
 def _endpoint(row: DeploymentHealth) -> HealthyEndpoint:

@@ -82,8 +82,10 @@ class TeamPageQuery(Request, frozen=True, kw_only=True):
     organization_id: str | None = None
     team_id: str | None = None
     team_alias: str | None = None
-    search: str | None = None
-    search_team_id_match: Literal["exact", "prefix"] = "exact"
+    search: Annotated[str | None, Meta(description="Part of an alias, or an id.")] = None
+    search_team_id_match: Annotated[
+        Literal["exact", "prefix"], Meta(description="Whether `search` is an id or begins one.")
+    ] = "exact"
     page: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     page_size: Annotated[int, Meta(ge=1, le=500)] = 10
     sort_by: Literal["created_at", "team_alias", "team_id"] | None = None

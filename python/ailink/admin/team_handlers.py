@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from ailink.admin import key_handlers, members, teams
 from ailink.admin.call import Call, Caller, Nothing, Tagged
 from ailink.admin.changes import etag
@@ -37,7 +39,7 @@ from ailink.identity.roles import shown_name
 from ailink.ledger.money import Usd, usd_or_none
 from ailink.store import keys
 from ailink.store.reach import EVERYWHERE
-from ailink.store.rows import Match, Sort
+from ailink.store.rows import Match, Sort, literal
 from ailink.store.tenancy import Membership, Team, users
 from ailink.store.tenancy import teams as rows
 
@@ -101,10 +103,15 @@ async def list_teams(services: Services, call: Call[Nothing, TeamsQuery]) -> lis
 
 async def page(services: Services, call: Call[Nothing, TeamPageQuery]) -> TeamPage:
     query, reach = call.query, call.caller.acting.reach(teams.READ)
-    equal = {"org_id": query.organization_id}
-    if query.team_id is not None and query.search_team_id_match == "exact":
-        equal["id"] = query.team_id
-    match = await _match(services, query.user_id, equal, query.search or query.team_alias)
+    equal = {"org_id": query.organization_id, "id": query.team_id}
+    match = await _match(services, query.user_id, equal, query.team_alias)
+    if query.search:
+        # A part of the alias, or the id. Not LIKE for the id: SQLite's knows no case, PostgreSQL's does.
+        exact = query.search_team_id_match == "exact"
+        by_id = "id = ?" if exact else f"substr(id, 1, {len(query.search)}) = ?"
+        where = f"lower(alias) LIKE ? ESCAPE '\\' OR {by_id}"
+        params = [f"%{literal(query.search.lower())}%", query.search]
+        match = msgspec.structs.replace(match, where=where, params=params)
     sort = Sort(
         limit=query.page_size,
         offset=(query.page - 1) * query.page_size,

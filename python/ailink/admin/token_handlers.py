@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -52,6 +52,12 @@ class TokenCounter(msgspec.Struct, frozen=True, kw_only=True):
     request_model: str
     model_used: str
     tokenizer_type: str
+    count_source: Literal["local_estimate"] = "local_estimate"
+    """No provider is asked."""
+    original_response: None = None
+    error: bool = False
+    error_message: None = None
+    status_code: None = None
 
 
 class CostEstimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -78,7 +78,7 @@ ROUTES: tuple[Route, ...] = (
     route("POST", "/v1/tokens/count", KEY, tokens.count, "Tokens of a request", tag="Tokens",
           body=tokens.TokenRequest, response=tokens.TokenCount),
     route("POST", "/utils/token_counter", KEY, tokens.token_counter, "Tokens of a request", tag="Tokens",
-          body=tokens.TokenRequest, response=tokens.TokenCounter),
+          body=tokens.TokenRequest, inert_query=litellm.COUNTER_QUERY, response=tokens.TokenCounter),
     route("POST", "/v1/cost/estimate", KEY, tokens.estimate, "What a request may cost", tag="Tokens",
           body=tokens.TokenRequest, response=tokens.CostEstimate),
     route("GET", "/v1/spend", SPEND_READ, report.spend, "Spend by any dimension and time", tag="Spend",

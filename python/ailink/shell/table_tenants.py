@@ -119,7 +119,7 @@ USER_ROUTES: tuple[Route, ...] = (
     route("GET", "/v2/user/info", USER_READ, users.flat_info, "One user", tag="Users",
           query=user.UserQuery, response=user.UserView),
     route("POST", "/user/update", USER_WRITE, users.update, "Change a user", tag="Users",
-          body=user.UpdateUser, inert_body=litellm.USER, response=user.UpdatedUser),
+          body=user.UpdateUser, inert_body=litellm.USER_UPDATE, response=user.UpdatedUser),
     route("POST", "/user/bulk_update", USER_WRITE, users.bulk_update, "Change several users", tag="Users",
           body=user.BulkUpdateUsers, inert_body=litellm.BULK_USERS, response=user.BulkUpdatedUsers),
     route("POST", "/user/delete", USER_WRITE, users.delete, "Delete users and their keys", tag="Users",

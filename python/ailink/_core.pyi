@@ -277,6 +277,9 @@ def guard_reach() -> list[tuple[str, str, str]]:
 def guard_trial(trial: bytes) -> bytes:
     """Tries a `GuardTrial`: matches, action, text. ValueError: a rule cannot be compiled."""
 
+def pattern_faults(patterns: list[str], ignore_case: bool) -> list[tuple[int, str]]:
+    """What is wrong with regular expressions of guardrails: which, and why."""
+
 def policy_fault(trial: bytes) -> str | None:
     """What is wrong with the policies of a `PolicyTrial`: which, where in it, and why."""
 

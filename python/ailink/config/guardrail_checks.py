@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path as FilePath
 
+from ailink import _core
 from ailink.config import named_checks as checks
 from ailink.config import python_checks
 from ailink.config.problems import Path, did_you_mean
@@ -28,6 +29,9 @@ def faults(
         if not (rule.presets or rule.words or rule.patterns or rule.checks):
             yield path, "looks for nothing: give `presets`, `words`, `patterns` or `checks`"
         yield from (((*path, *place), text) for place, text in checks.faults(rule))
+        if rule.patterns:
+            for place, text in _core.pattern_faults(list(rule.patterns), rule.ignore_case):
+                yield (*path, "patterns", place), text
         if rule.action == "tokenize":
             if rule.checks:
                 yield (

@@ -4,7 +4,7 @@ use ailink_core::endpoint::{Dialect, Operation};
 use ailink_core::guard::stream::Watch;
 use ailink_core::guard::unseen::Reach;
 use ailink_core::guard::{Finding, trial};
-use ailink_core::kernel::patterns::Validator;
+use ailink_core::kernel::patterns::{PatternSet, Validator};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -25,6 +25,15 @@ fn guard_trial<'py>(py: Python<'py>, trial: &[u8]) -> PyResult<Bound<'py, PyByte
 #[pyfunction]
 fn guard_fault(name: &str, checks: &str) -> Option<String> {
     trial::fault(name, checks)
+}
+
+/// What is wrong with regular expressions: which, and why.
+#[pyfunction]
+fn pattern_faults(py: Python<'_>, patterns: Vec<String>, ignore_case: bool) -> Vec<(usize, String)> {
+    py.detach(|| {
+        let all = patterns.iter().enumerate();
+        all.filter_map(|(place, text)| Some((place, PatternSet::fault(text, ignore_case)?.to_string()))).collect()
+    })
 }
 
 /// Guardrails compiled once, for measuring.
@@ -73,6 +82,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<GuardSet>()?;
     module.add_function(wrap_pyfunction!(guard_fault, module)?)?;
     module.add_function(wrap_pyfunction!(guard_reach, module)?)?;
+    module.add_function(wrap_pyfunction!(pattern_faults, module)?)?;
     module.add_function(wrap_pyfunction!(guard_trial, module)?)?;
     module.add_function(wrap_pyfunction!(guard_validators, module)?)
 }

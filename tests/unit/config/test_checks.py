@@ -78,3 +78,20 @@ def test_actions_of_guardrails(problems, settings, path, words):
     (found,) = problems(text)
     assert f"guardrails[0].{path}" in found
     assert words in found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("(?<=a)b", "look-around `(?<=a)b` is not supported"),
+        (r"(a)\1", "back-reference"),
+        ("a*", "matches the empty text"),
+        ("(", "unclosed group"),
+        ("(?:a{1000}){1000}{100}", "needs more memory"),
+    ],
+)
+def test_patterns_of_guardrails(problems, pattern, words):
+    model = "models: [{name: m, deployments: [{provider: mock}]}]"
+    (found,) = problems(f"{model}\nguardrails: [{{name: g, patterns: ['fine', '{pattern}']}}]")
+    assert "guardrails[0].patterns[1]" in found
+    assert words in found

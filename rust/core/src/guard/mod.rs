@@ -273,7 +273,10 @@ fn side(patterns: &[(Arc<Rule>, &wire::Pattern)]) -> Result<Option<Side>, String
     }
     let specs = patterns.iter().map(|(rule, pattern)| spec(rule, pattern)).collect::<Result<Vec<_>, _>>()?;
     let set = shared(&specs).map_err(|(index, error)| match patterns.get(index) {
-        Some((rule, pattern)) => format!("guardrail {:?}, pattern {:?}: {error}", rule.name, pattern.label),
+        Some((rule, pattern)) => {
+            let shown = pattern.regex.as_deref().unwrap_or(&pattern.label);
+            format!("guardrail {:?}, pattern {shown:?}: {error}", rule.name)
+        }
         None => error.to_string(),
     })?;
     let effective = |rule: &Arc<Rule>| if rule.effect().alters() { rule.mode } else { Mode::Audit };

@@ -105,6 +105,7 @@ class ModelCache(Strict, frozen=True, kw_only=True):
     mode: Mode | None = None
     ttl: Duration | None = None
     stale: Duration | None = None
+    errors_ttl: Duration | None = None
     scope: Scope | None = None
     namespace: _Namespace | None = None
     replay_pace: Duration | None = None
@@ -139,6 +140,8 @@ class Cache(Strict, frozen=True, kw_only=True):
     """How long an answer is given again."""
     stale: Duration = Duration(0)
     """How long behind `ttl` an answer may still be given while a fresh one is fetched."""
+    errors_ttl: Duration = Duration(0)
+    """How long a provider's refusal of a request (400, 404, 413, 422) is told again; 0: never."""
     max_bytes: Size = Size(64 * 1024 * 1024)
     """Of all answers in memory; the least useful leave first."""
     max_entry_bytes: Size = Size(4 * 1024 * 1024)

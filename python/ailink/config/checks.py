@@ -138,7 +138,7 @@ class _Checks:
         self._positive(server.limits, ("server", "limits"))
         self._positive(server.drain, ("server", "drain"), zero={"delay"})
         self._positive(server.ledger, ("server", "ledger"))
-        self._positive(self.config.cache, ("cache",), zero={"stale", "replay_pace"})
+        self._positive(self.config.cache, ("cache",), zero={"stale", "errors_ttl", "replay_pace"})
         self._faults(cache_faults(self.config))
         self._positive(server, ("server",))
         if server.port is None and server.uds is None:

@@ -35,6 +35,7 @@ def policy(model: Model, config: Config, endpoint: ModelCache = NOTHING) -> wire
         namespace=own.namespace or endpoint.namespace or general.namespace,
         ttl_ms=_first(own.ttl, endpoint.ttl, general.ttl),
         stale_ms=_first(own.stale, endpoint.stale, general.stale),
+        errors_ms=_first(own.errors_ttl, endpoint.errors_ttl, general.errors_ttl),
         pace_ms=_first(own.replay_pace, endpoint.replay_pace, general.replay_pace),
         semantic=semantic.mode if semantic is not None and means else "off",
         threshold=_first(own.semantic_threshold, endpoint.semantic_threshold, least) if means else 0,

@@ -150,6 +150,7 @@ class CachePolicy(_Wire, frozen=True, kw_only=True):
     namespace: str
     ttl_ms: int
     stale_ms: int
+    errors_ms: int
     pace_ms: int
     semantic: Literal["off", "on", "opt_in"]
     threshold: int

@@ -76,6 +76,7 @@ pub struct Policy {
     pub namespace: Box<str>,
     pub ttl_us: i64,
     pub stale_us: i64,
+    pub errors_us: i64,
     /// Between two events of a stream that is replayed.
     pub pace: Duration,
     /// Whether an answer to a similar question will do.
@@ -94,6 +95,7 @@ impl Policy {
             namespace: wire.namespace.as_str().into(),
             ttl_us: micros(wire.ttl_ms),
             stale_us: micros(wire.stale_ms),
+            errors_us: micros(wire.errors_ms),
             pace: Duration::from_millis(wire.pace_ms),
             semantic: Mode::of(&wire.semantic, "semantic cache mode")?,
             threshold: wire.threshold,

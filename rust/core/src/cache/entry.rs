@@ -88,6 +88,8 @@ pub struct Fill {
     pub epoch: u64,
     pub ttl_us: i64,
     pub stale_us: i64,
+    /// How long a refusal of the provider is told again.
+    pub errors_us: i64,
     pub about: About,
     /// The answer is kept: `no-store` leaves only those who wait for it.
     pub keep: bool,

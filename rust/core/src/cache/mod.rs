@@ -1,7 +1,7 @@
 //! Answers kept for requests that are the same, and for those that mean the same.
 //!
 //! A request's [`key`] covers everything that changes its answer and whose it is; the [`control`] says how the cache takes
-//! part in it; the [`store`] holds complete, successful answers; a [`flight`] lets equal requests wait for one of them;
+//! part in it; the [`store`] holds complete, successful answers, and [`refusals`] where asked for; a [`flight`] lets equal requests wait for one of them;
 //! [`replay`] makes of a stored answer what the caller asked for; [`count`] what it saved; [`semantic`] finds answers to
 //! questions that mean the same.
 
@@ -18,6 +18,7 @@ mod link;
 pub mod objects;
 pub mod probe;
 pub mod purge;
+pub mod refusals;
 pub mod remote;
 pub mod replay;
 pub mod report;

@@ -16,9 +16,11 @@ use super::key::CacheKey;
 use super::lease::Lease;
 use super::objects::{self, Objects};
 use super::purge::Purge;
+use super::refusals::Refusals;
 use super::remote::{Memory, Remote, Target};
 use super::semantic::{self, Record, Semantic};
 use crate::clock::wall_us;
+use crate::error::Error;
 use crate::snapshot::wire;
 use crate::state::CredentialSlot;
 
@@ -68,6 +70,7 @@ pub struct Cache {
     objects: Arc<ArcSwapOption<Objects>>,
     semantic: Arc<ArcSwapOption<Semantic>>,
     pub flights: Flights,
+    pub refusals: Refusals,
     epoch: Arc<AtomicU64>,
     evicted: AtomicU64,
     pub stored: AtomicU64,
@@ -325,6 +328,13 @@ impl Cache {
         true
     }
 
+    /// Remembers that a provider refused the request, where that is asked for.
+    pub fn refuse(&self, fill: &Fill, error: &Error, now_us: i64) {
+        if fill.errors_us > 0 && self.epoch() == fill.epoch {
+            self.refusals.put(fill.key, error, now_us, fill.errors_us);
+        }
+    }
+
     pub fn remove(&self, key: &CacheKey) {
         if let Some(store) = self.store.load().as_ref() {
             store.entries.remove(key);
@@ -338,6 +348,7 @@ impl Cache {
     pub fn purge(&self, purge: &Purge) -> Result<u64, String> {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.flights.forget();
+        self.refusals.clear();
         let gone = AtomicU64::new(0);
         if let Some(store) = self.store.load().as_ref() {
             store.entries.retain(|key, entry| {

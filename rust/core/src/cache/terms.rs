@@ -107,6 +107,7 @@ pub struct Terms<'a> {
     /// Requests may ask for less time, not for more.
     pub most_ttl: bool,
     pub stale_us: i64,
+    pub errors_us: i64,
     pub pace: Duration,
     pub store: bool,
     pub semantic: Mode,
@@ -124,6 +125,7 @@ impl<'a> Terms<'a> {
             ttl_us: policy.ttl_us,
             most_ttl: false,
             stale_us: policy.stale_us,
+            errors_us: policy.errors_us,
             pace: policy.pace,
             store: true,
             semantic: policy.semantic,
@@ -171,6 +173,7 @@ mod tests {
             namespace: "n".to_string(),
             ttl_ms: 5_000,
             stale_ms: 7,
+            errors_ms: 0,
             pace_ms: 0,
             semantic: semantic.to_string(),
             threshold,

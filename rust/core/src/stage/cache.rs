@@ -21,6 +21,7 @@ use crate::cache::count::What;
 use crate::cache::entry::{Entry, Worth};
 use crate::cache::flight::{self, Joined};
 use crate::cache::items::{Items, Wanted};
+use crate::cache::key::CacheKey;
 use crate::cache::semantic::Question;
 use crate::cache::semantic::question::Within;
 use crate::cache::terms::Own;
@@ -70,10 +71,23 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
             return Ok(Flow::Answer(response));
         }
     }
+    if asked.errors_us > 0 && !asked.refresh {
+        refused(exchange, &asked.key, asked.max_age_us)?;
+    }
     if asked.only {
         return Err(not_cached());
     }
     missing(exchange, asked)
+}
+
+/// Fails as the provider did when it was asked the same before, where that is remembered.
+fn refused(exchange: &mut Exchange, key: &CacheKey, max_age_us: Option<i64>) -> Result<()> {
+    let known = &exchange.shard.shared.state.cache.refusals;
+    let Some(error) = known.get(key, exchange.wall_us, max_age_us) else { return Ok(()) };
+    exchange.cache = CacheUse::Hit;
+    exchange.fill = None;
+    told(exchange, What::Hit, &Worth::default());
+    Err(error)
 }
 
 /// One request of 64, so that nobody else reads the clock twice for it.
@@ -121,7 +135,7 @@ fn missing(exchange: &mut Exchange, asked: Asked) -> Result<Flow> {
 /// What a parked request waits for. `None`: it asks for itself.
 ///
 /// # Errors
-/// None of its own.
+/// The one waited for was refused, and that is remembered.
 pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
     let Some(follow) = exchange.follow.take() else { return Ok(elsewhere(exchange).await) };
     // OpenAI's chat alone lets the caller choose whether a stream tells its usage.
@@ -157,7 +171,12 @@ pub async fn wait(exchange: &mut Exchange) -> Result<Option<Response<Body>>> {
             told(exchange, What::Joined, &Worth::default());
             Some(response)
         }
-        Joined::Alone => None,
+        Joined::Alone => {
+            if let Some((key, age)) = exchange.fill.as_ref().map(|fill| (fill.key, fill.max_age_us)) {
+                refused(exchange, &key, age)?;
+            }
+            None
+        }
     };
     if response.is_some() {
         exchange.fill = None;

@@ -24,6 +24,7 @@ pub fn begin(exchange: &Exchange, key: &CacheKey, entry: &Entry) -> bool {
         epoch: cache.epoch(),
         ttl_us: entry.expires_us - entry.stored_us,
         stale_us: entry.stale_us - entry.expires_us,
+        errors_us: 0,
         about: entry.about.clone(),
         keep: exchange.model().is_none_or(|model| {
             Terms::new(model.cache.of(operation), exchange.key.as_ref().and_then(|key| key.cache.as_deref())).store

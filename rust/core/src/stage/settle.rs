@@ -53,6 +53,7 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
         }
         Err(error) => {
             if let Some(fill) = exchange.fill.take() {
+                exchange.shard.shared.state.cache.refuse(&fill, &error, exchange.wall_us);
                 fill.failed();
             }
             let metrics = &exchange.shard.metrics;

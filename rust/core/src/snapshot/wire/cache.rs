@@ -70,6 +70,7 @@ pub struct CachePolicy {
     pub namespace: String,
     pub ttl_ms: u64,
     pub stale_ms: u64,
+    pub errors_ms: u64,
     pub pace_ms: u64,
     pub semantic: String,
     /// In ten-thousandths; 0: that of the semantic cache.

@@ -31,6 +31,8 @@ pub struct Asked {
     pub max_age_us: Option<i64>,
     pub ttl_us: i64,
     pub stale_us: i64,
+    /// How long a refusal is told again; 0: it is not.
+    pub errors_us: i64,
     pub pace: Duration,
     /// The answer is kept.
     pub store: bool,
@@ -77,6 +79,7 @@ impl Asked {
             max_age_us,
             ttl_us,
             stale_us: terms.stale_us,
+            errors_us: if terms.store { terms.errors_us.min(ttl_us) } else { 0 },
             pace: terms.pace,
             store: terms.store,
             semantic: Semantic { mode: terms.semantic, said: wish.semantic },

@@ -13,6 +13,7 @@ pub fn fill(exchange: &Exchange, asked: Asked) -> Box<Fill> {
         epoch: exchange.shard.shared.state.cache.epoch(),
         ttl_us: asked.ttl_us,
         stale_us: asked.stale_us,
+        errors_us: asked.errors_us,
         about: about(exchange, asked.tenant.into(), asked.namespace),
         keep: asked.store,
         lead: None,

@@ -97,6 +97,8 @@ LOGS_QUERY: Inert = {
 # Days here are UTC's; the range holds today where it reaches it.
 ACTIVITY_QUERY: Inert = {"timezone": ("", "0"), "include_current_utc_day": _NO}
 
+AUDIT_QUERY: Inert = {"object_team_id": _EMPTY, "search": _EMPTY}
+
 REGENERATE: Inert = {**KEY_SETTINGS, "new_master_key": _EMPTY}
 
 # Keys of `metadata` that LiteLLM acts on. As a plain note they would look like a limit and be none.

@@ -11,6 +11,7 @@ from typing import Any
 
 from ailink.admin import alert_handlers as alerts
 from ailink.admin import approval_handlers as approvals
+from ailink.admin import audit_handlers as audits
 from ailink.admin import bill_handlers as bill
 from ailink.admin import cache_handlers as cache
 from ailink.admin import credential_handlers as creds
@@ -89,6 +90,12 @@ ROUTES: tuple[Route, ...] = (
           tag="Spend", body=bill.NewBill, response=bill.BillView),
     route("GET", "/global/spend", SPEND_READ, spend.global_spend, "Everything spent so far", tag="Spend",
           response=spend.GlobalSpend),
+
+    # What was changed
+    route("GET", "/audit", needs("audit.read"), audits.page, "Who changed what", tag="Audit",
+          query=audits.AuditQuery, inert_query=litellm.AUDIT_QUERY, response=audits.AuditPage),
+    route("GET", "/audit/{id}", needs("audit.read"), audits.one, "One change", tag="Audit",
+          response=audits.AuditLog),
 
     # Guardrails
     route("GET", "/v1/alerts", ADMIN, alerts.deliveries, "What was told to whom", tag="Alerts",

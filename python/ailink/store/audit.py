@@ -8,11 +8,13 @@ elsewhere.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ailink.store.database import Queries, Row
+from ailink.store.database import Queries, Row, Value
+from ailink.store.reach import Reach, condition
 
 GENESIS = "0" * 64
 # Below every seq that a forger could insert before row 1.
@@ -33,6 +35,8 @@ SIGNED = (
     "detail",
 )
 
+_SHOWN = ", ".join((*(column for column in SIGNED if column != "prev_hash"), "hash"))
+
 
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Who did what to which object. `detail` holds nothing secret."""
@@ -46,6 +50,30 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     object_type: str
     object_id: str
     detail: dict[str, Any] = {}
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A row as it is read."""
+
+    seq: int
+    org_id: str | None
+    trace_id: str | None
+    at_us: int
+    actor: str
+    actor_ip: str | None
+    action: str
+    object_type: str
+    object_id: str
+    detail: dict[str, Any]
+    hash: str
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Columns with one of several values, and a range of time in µs; `end_us` not included."""
+
+    one_of: Mapping[str, Collection[Value]] = {}
+    start_us: int | None = None
+    end_us: int | None = None
 
 
 class Head(NamedTuple):
@@ -99,6 +127,37 @@ async def verify(queries: Queries) -> Head:
             last = _checked(row, last)
         after = last.seq
     return last
+
+
+async def find(
+    queries: Queries, reach: Reach, wanted: Wanted, limit: int, offset: int = 0, *, descending: bool = True
+) -> list[Entry]:
+    """Rows of what the caller may see, in the order in which they were written."""
+    text, params = _condition(reach, wanted)
+    order = "DESC" if descending else "ASC"
+    sql = f"SELECT {_SHOWN} FROM audit WHERE {text} ORDER BY seq {order} LIMIT ? OFFSET ?"
+    return [
+        msgspec.convert({**row, "detail": msgspec.json.decode(row["detail"])}, Entry)
+        for row in await queries.fetch(sql, [*params, limit, offset])
+    ]
+
+
+async def count(queries: Queries, reach: Reach, wanted: Wanted) -> int:
+    text, params = _condition(reach, wanted)
+    row = await queries.fetchrow(f"SELECT COUNT(*) AS rows_found FROM audit WHERE {text}", params)
+    return 0 if row is None else int(row["rows_found"])
+
+
+def _condition(reach: Reach, wanted: Wanted) -> tuple[str, list[Value]]:
+    text, params = condition(reach)
+    for column, values in wanted.one_of.items():
+        text += f" AND {column} IN ({', '.join('?' * len(values))})" if values else " AND 1 = 0"
+        params += values
+    for comparison, at_us in ((">=", wanted.start_us), ("<", wanted.end_us)):
+        if at_us is not None:
+            text += f" AND at_us {comparison} ?"
+            params.append(at_us)
+    return text, params
 
 
 def _checked(row: Row, last: Head) -> Head:

@@ -627,6 +627,8 @@ pub static TABLE: &[Endpoint] = &[
     shell(Method::GET,    "/v1/bills"),
     shell(Method::POST,   "/v1/bills"),
     shell(Method::POST,   "/spend/{rest}"),
+    shell(Method::GET,    "/audit"),
+    shell(Method::GET,    "/audit/{rest}"),
     shell(Method::GET,    "/v1/alerts"),
     shell(Method::POST,   "/v1/alerts/test"),
     shell(Method::POST,   "/v1/tokens/count"),

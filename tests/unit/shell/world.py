@@ -278,6 +278,8 @@ REQUESTS: dict[str, Request] = {
     "GET /global/spend/logs": None,
     "GET /global/activity/model": None,
     "GET /spend/tags": None,
+    "GET /audit": None,
+    "GET /audit/{id}": None,
     **{
         f"GET {prefix}/daily/activity{whole}": None
         for prefix in ("/user", "/team", "/organization", "/customer", "/end_user", "/tag")

@@ -192,6 +192,22 @@ def test_by_customer_and_tag(gateway: Gateway) -> None:
     assert gateway.call("/global/all_end_users") == {"end_users": ["cust"]}
 
 
+def test_spenders(gateway: Gateway) -> None:
+    (key,) = gateway.call("/spend/keys")
+    assert (key["spend"], key["total_spend"], key["key_alias"]) == (3, 3, "mover")
+    assert (key["token"], key["user_id"], key["team_id"]) == (key["api_key"], "ann", "after")
+    (user,) = gateway.call("/spend/users")
+    assert (user["user_id"], user["spend"], user["api_requests"]) == ("ann", 2, 2)
+    assert gateway.call("/spend/users", user_id="ann") == [user]
+    assert gateway.call("/spend/users", user_id="nobody") == []
+    (provider,) = gateway.call("/global/spend/provider")
+    assert (provider["provider"], provider["spend"]) == ("mock", 3)
+    (plain,) = gateway.call("/global/spend/keys")
+    assert set(plain) == {"api_key", "key_alias", "key_name", "total_spend"}
+    per_team = gateway.call("/global/spend/teams")["total_spend_per_team"]
+    assert {team["team_id"]: team["total_spend"] for team in per_team} == {"before": 1, "after": 2}
+
+
 def test_by_day(gateway: Gateway) -> None:
     newest = logs(gateway)[0]
     days = gateway.call("/global/spend/logs")

@@ -15,6 +15,7 @@ from ailink.admin.services import Services
 from ailink.admin.setting_fields import Request
 from ailink.ledger.money import Usd
 from ailink.ledger.rollup import Sums
+from ailink.store.keys import KeyRecord
 from ailink.store.reach import EVERYWHERE
 from ailink.store.tenancy import teams, users
 
@@ -27,6 +28,10 @@ class DaysQuery(Request, frozen=True, kw_only=True):
     start_date: str | None = None
     end_date: str | None = None
     limit: Limit = 100
+
+
+class UsersQuery(DaysQuery, frozen=True, kw_only=True):
+    user_id: str | None = None
 
 
 class ReportQuery(Request, frozen=True, kw_only=True):
@@ -50,6 +55,15 @@ class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
     total_spend: Usd
 
 
+class KeySpender(KeySpend, frozen=True, kw_only=True):
+    """With the names that a key's row has."""
+
+    token: str
+    spend: Usd
+    user_id: str | None
+    team_id: str | None
+
+
 class ModelSpend(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     total_spend: Usd
@@ -65,6 +79,14 @@ class NamedSpend(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+
+
+class UserSpend(NamedSpend, frozen=True, kw_only=True):
+    user_id: str
+
+
+class ProviderSpend(NamedSpend, frozen=True, kw_only=True):
+    provider: str
 
 
 class TeamsSpend(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,21 +171,41 @@ async def rows_of(services: Services, call: Call[Any, Any], *, more: bool = Fals
 
 async def keys(services: Services, call: Call[Nothing, DaysQuery]) -> list[KeySpend]:
     """The keys that spent most."""
-    rows = await rows_of(services, call)
-    records = {row.token: row.key for row in rows}
-    found = list(reports.by(rows, GROUPS["api_key"]).items())[: call.query.limit]
+    found = _spending_keys(await rows_of(services, call), call.query.limit)
+    return [KeySpend(**_key_spend(token, key, sums)) for token, key, sums in found]
+
+
+async def spending_keys(services: Services, call: Call[Nothing, DaysQuery]) -> list[KeySpender]:
+    """The keys that spent most, and whose they are, as far as the caller sees that too."""
+    actor = call.caller.acting
     views = []
-    for token, sums in found:
-        key = records.get(token)
+    for token, key, sums in _spending_keys(await rows_of(services, call), call.query.limit):
+        seen = key is not None and actor.may("spend.read", org=key.org_id, team=key.team_id, user=key.user_id)
         views.append(
-            KeySpend(
-                api_key=token,
-                key_alias=key.alias if key else None,
-                key_name=key.display if key else None,
-                total_spend=Usd(sums.cost_pico),
+            KeySpender(
+                **_key_spend(token, key, sums),
+                token=token,
+                spend=Usd(sums.cost_pico),
+                user_id=key.user_id if key is not None and seen else None,
+                team_id=key.team_id if key is not None and seen else None,
             )
         )
     return views
+
+
+def _spending_keys(rows: list[Spent], limit: int) -> list[tuple[str, KeyRecord | None, Sums]]:
+    records = {row.token: row.key for row in rows}
+    found = list(reports.by(rows, GROUPS["api_key"]).items())[:limit]
+    return [(token, records[token], sums) for token, sums in found]
+
+
+def _key_spend(token: str, key: KeyRecord | None, sums: Sums) -> dict[str, Any]:
+    return {
+        "api_key": token,
+        "key_alias": key.alias if key else None,
+        "key_name": key.display if key else None,
+        "total_spend": Usd(sums.cost_pico),
+    }
 
 
 async def models(services: Services, call: Call[Nothing, DaysQuery]) -> list[ModelSpend]:
@@ -172,18 +214,24 @@ async def models(services: Services, call: Call[Nothing, DaysQuery]) -> list[Mod
     return [ModelSpend(model=model, total_spend=Usd(sums.cost_pico)) for model, sums in found]
 
 
-async def spenders(services: Services, call: Call[Nothing, DaysQuery]) -> list[NamedSpend]:
-    """The users that spent most."""
-    found = list(reports.by(await rows_of(services, call), GROUPS["user"]).items())[: call.query.limit]
+async def spenders(services: Services, call: Call[Nothing, UsersQuery]) -> list[UserSpend]:
+    """The users that spent most, or the named one."""
+    rows = await rows_of(services, call)
+    wanted = call.query.user_id
+    found = [pair for pair in reports.by(rows, GROUPS["user"]).items() if wanted in (None, pair[0])]
+    found = found[: call.query.limit]
     people = await users.many(services.database, EVERYWHERE, [name for name, _ in found])
-    return [_named(name, people[name].alias if name in people else None, sums) for name, sums in found]
+    return [
+        UserSpend(user_id=name, **_named(name, people[name].alias if name in people else None, sums))
+        for name, sums in found
+    ]
 
 
-async def by_provider(services: Services, call: Call[Nothing, DaysQuery]) -> list[NamedSpend]:
+async def by_provider(services: Services, call: Call[Nothing, DaysQuery]) -> list[ProviderSpend]:
     known = reports.providers(services)
     rows = await rows_of(services, call)
     found = list(reports.by(rows, lambda row: known.get(row.cell.deployment)).items())[: call.query.limit]
-    return [_named(name, None, sums) for name, sums in found]
+    return [ProviderSpend(provider=name, **_named(name, None, sums)) for name, sums in found]
 
 
 async def of_teams(services: Services, call: Call[Nothing, DaysQuery]) -> TeamsSpend:
@@ -204,7 +252,12 @@ async def of_teams(services: Services, call: Call[Nothing, DaysQuery]) -> TeamsS
         ],
         teams=[name(team) for team in found],
         total_spend_per_team=[
-            {"team_id": team, "name": name(team), "value": Usd(sums.cost_pico)}
+            {
+                "team_id": team,
+                "name": name(team),
+                "value": Usd(sums.cost_pico),
+                "total_spend": Usd(sums.cost_pico),
+            }
             for team, sums in found.items()
         ],
     )
@@ -325,13 +378,13 @@ def _details(rows: list[Spent]) -> list[ModelDetail]:
     ]
 
 
-def _named(name: str, alias: str | None, sums: Sums) -> NamedSpend:
-    return NamedSpend(
-        id=name,
-        name=alias,
-        spend=Usd(sums.cost_pico),
-        api_requests=sums.requests,
-        prompt_tokens=sums.input,
-        completion_tokens=sums.output,
-        total_tokens=sums.input + sums.output,
-    )
+def _named(name: str, alias: str | None, sums: Sums) -> dict[str, Any]:
+    return {
+        "id": name,
+        "name": alias,
+        "spend": Usd(sums.cost_pico),
+        "api_requests": sums.requests,
+        "prompt_tokens": sums.input,
+        "completion_tokens": sums.output,
+        "total_tokens": sums.input + sums.output,
+    }

@@ -132,7 +132,7 @@ class Plane:
         """
 
     def batch_hold(self, setting: bytes) -> bytes:
-        """Sets aside what a batch may cost, until it is settled or let go: a map of `error`."""
+        """Sets aside what a batch may cost, until it is settled or let go: a map of `error` and `short`."""
 
     def batch_release(self, id: str) -> None:
         """Gives back what a batch had set aside."""
@@ -142,7 +142,7 @@ class Plane:
 
     def batch_settle(self, settling: bytes) -> bytes:
         """Answers in the caller's format, with rows in the ledger: a map of `error`, `answers`, `cost` and
-        `settled`.
+        `spent`.
         """
 
     def provider_call(self, asked: bytes) -> bytes:

@@ -2,6 +2,7 @@
 buckets. What comes of a request is told by its text; nothing is worked on before the test says so.
 """
 
+import gzip
 import json
 import re
 import threading
@@ -71,7 +72,7 @@ def converse_answer(request: dict[str, Any]) -> dict[str, Any]:
 
 class BatchProvider:
     """Use as a context manager. `done`: jobs have ended; `refuses`: status and body of every answer instead;
-    `spoilt`: what stands in place of the answers' file.
+    `spoilt`: what stands in place of the answers' file; `packed`: it is compressed, as object stores do.
     """
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class BatchProvider:
         self.done = threading.Event()
         self.refuses: tuple[int, bytes] | None = None
         self.spoilt: bytes | None = None
+        self.packed = False
         double = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -92,6 +94,9 @@ class BatchProvider:
                 double.asked.append(Asked(self.command, self.path, headers, body))
                 status, content = double.refuses or double.answer(self.command, self.path, headers, body)
                 self.send_response(status)
+                if double.packed:
+                    content = gzip.compress(content)
+                    self.send_header("content-encoding", "gzip")
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
@@ -140,7 +145,7 @@ class BatchProvider:
         }
 
     def _file(self, good: list[dict[str, Any]]) -> bytes:
-        return self.spoilt or b"".join(json.dumps(row).encode() + b"\n" for row in good)
+        return self.spoilt or lines_of(good)
 
     def _openai_files(self, method: str, rest: str, _: Any, sent: Any) -> Any:
         name = rest.strip("/").removesuffix("/content")
@@ -152,7 +157,7 @@ class BatchProvider:
         if method == "DELETE":
             self.objects.pop(name, None)
             return {"id": name, "deleted": True}
-        return 200, self.objects[name]
+        return 200, self.spoilt if self.spoilt and name in ("out", "err") else self.objects[name]
 
     def _openai_jobs(self, method: str, rest: str, _: Any, sent: Any) -> Any:
         name = rest.strip("/").removesuffix("/cancel")
@@ -180,7 +185,7 @@ class BatchProvider:
                     )
                     told = {"status_code": 200, "body": answer}
                     good.append({"custom_id": row["custom_id"], "response": told, "error": None})
-            self.objects["out"], self.objects["err"] = self._file(good[::-1]), self._file(bad)
+            self.objects["out"], self.objects["err"] = lines_of(good[::-1]), lines_of(bad)
             status = "cancelled" if job["status"] == "cancelling" else "completed"
             counts = {"total": len(rows), "completed": len(good), "failed": len(bad)}
             job |= {
@@ -291,6 +296,10 @@ class BatchProvider:
         elif method == "DELETE":
             self.objects.pop(rest, None)
         return 200, self.objects.get(rest, b"") if method == "GET" else b""
+
+
+def lines_of(rows: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def embedding(request: dict[str, Any]) -> dict[str, Any]:

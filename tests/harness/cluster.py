@@ -18,14 +18,21 @@ class Cluster:
     """Started inside the `with` block. `nodes[0]` migrates the database."""
 
     def __init__(
-        self, directory: Path, config: Section, *, nodes: int, database_url: str, redis_urls: Sequence[str]
+        self,
+        directory: Path,
+        config: Section,
+        *,
+        nodes: int,
+        database_url: str | Sequence[str],
+        redis_urls: Sequence[str],
     ) -> None:
-        """`redis_urls`: one for all, or one for each node."""
+        """`database_url`, `redis_urls`: one for all, or one for each node."""
+        databases = [database_url] if isinstance(database_url, str) else database_url
         self.nodes = []
         for number in range(nodes):
             settings = {
                 **config,
-                "database_url": database_url,
+                "database_url": databases[number % len(databases)],
                 "redis_url": redis_urls[number % len(redis_urls)],
                 "encryption_key": ENCRYPTION_KEY,
                 "master_key": MASTER_KEY,

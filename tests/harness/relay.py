@@ -4,6 +4,7 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 from typing import Literal, Self
 
 from tests.harness.process import free_port
@@ -16,12 +17,13 @@ class Relay:
 
     `set("hole")`: bytes vanish in both directions and new connections hang, as behind a dead switch.
     `set("refuse")`: connections are reset, new ones closed at once. `set("pass")`: new connections work;
-    those that were swallowed stay dead.
+    those that were swallowed stay dead. `delay_s`: what everything waits that is carried, one after another.
     """
 
     def __init__(self, port: int) -> None:
         self.target = port
         self.port = free_port()
+        self.delay_s = 0.0
         self._mode: Mode = "pass"
         self._lock = threading.Lock()
         self._pairs: dict[socket.socket, socket.socket] = {}
@@ -76,6 +78,8 @@ class Relay:
             self._selector.register(one, selectors.EVENT_READ)
 
     def _carry(self, one: socket.socket) -> None:
+        if self.delay_s:
+            time.sleep(self.delay_s)
         try:
             data = one.recv(65_536)
             if data and one not in self._swallowed:

@@ -60,9 +60,9 @@ def double() -> Iterator[BatchProvider]:
 def upstream(double: BatchProvider) -> Iterator[BatchProvider]:
     double.done.clear()
     double.asked.clear()
-    double.refuses = double.spoilt = None
+    double.refuses, double.spoilt, double.packed = None, None, False
     yield double
-    double.refuses = double.spoilt = None
+    double.refuses, double.spoilt, double.packed = None, None, False
     double.done.set()
 
 
@@ -143,7 +143,13 @@ def test_a_batch_at_every_provider(gateway: Gateway, upstream: BatchProvider, mo
     # The price of batches, a row for each request that was worked on.
     rows = billed(gateway, key, 3)
     assert sorted(row["status_code"] for row in rows) == [200, 200, 400]
-    assert len({row["request_id"] for row in rows}) == 1
+    # Each is known by its line, and told to whoever has the files.
+    assert {row["request_id"][:-8] for row in rows} == {rows[0]["request_id"][:-8]}
+    assert sorted(row["request_id"][-8:] for row in rows) == ["00000001", "00000002", "00000003"]
+    told = {row["response"]["request_id"] for row in [*answers.values(), {"response": refused}]}
+    assert told == {row["request_id"] for row in rows}
+    one = gateway.spend_logs(request_id=refused["request_id"])
+    assert [(row["status_code"], row["attempt_no"]) for row in one] == [(400, 1)]
     assert {(row["kind"], row["call_type"], row["source"]) for row in rows} == {("batch", "chat", "reported")}
     assert gateway.call("/key/info", key=key.secret)["info"]["spend"] == pytest.approx(2 * ONE / 10**12)
     # What was brought to the provider is removed, and the caller's own key never went there.
@@ -285,7 +291,12 @@ def test_bad_forms_are_refused(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(401, b'{"error":{"message":"bad key"}}'), (500, b"<html>oops</html>"), (200, b"<html>"), (200, b"{}")],
+    [
+        (401, b'{"error":{"message":"Incorrect key sk-ant given"}}'),
+        (500, b"<html>oops</html>"),
+        (200, b"<html>"),
+        (200, b"{}"),
+    ],
 )
 def test_what_providers_spoil(gateway: Gateway, upstream: BatchProvider, status: int, body: bytes) -> None:
     """It is tried again; nothing is lost, and nothing is paid twice."""
@@ -297,6 +308,8 @@ def test_what_providers_spoil(gateway: Gateway, upstream: BatchProvider, status:
         asked = len(upstream.asked)
         until(lambda: len(upstream.asked) > asked, "it is asked")
         assert client.batches.retrieve(made.id).status == "in_progress"
+        until(lambda: made.id in gateway.child.log, "it is told of")
+        assert "sk-ant" not in gateway.child.log
         upstream.refuses = None
         upstream.spoilt = b'{"custom_id":"line-0000'
         upstream.done.set()
@@ -306,6 +319,23 @@ def test_what_providers_spoil(gateway: Gateway, upstream: BatchProvider, status:
         assert batch.status == "completed"
         assert rows_of(client, batch.output_file_id)["my own #1"]["response"]["status_code"] == 200
     assert len(billed(gateway, key, 1)) == 1
+
+
+def test_packed_answers_are_read_and_bombs_are_not(gateway: Gateway, upstream: BatchProvider) -> None:
+    key = gateway.mint()
+    with client_of(gateway, key) as client:
+        made = start(client, [line(1, "claude", "one")])
+        until(lambda: client.batches.retrieve(made.id).status == "in_progress", "it is handed over")
+        upstream.packed = True
+        upstream.spoilt = b" " * (64 << 20)
+        upstream.done.set()
+        before = gateway.child.memory()
+        until(lambda: "200 times its size" in gateway.child.log, "the bomb is told of", 20)
+        assert gateway.child.memory(peak=True) < before + (32 << 20)
+        assert client.batches.retrieve(made.id).status == "finalizing"
+        upstream.spoilt = None
+        batch = ended(client, made.id)
+        assert rows_of(client, batch.output_file_id)["my own #1"]["response"]["status_code"] == 200
 
 
 def test_it_survives_the_end_of_the_process(
@@ -328,4 +358,4 @@ def test_it_survives_the_end_of_the_process(
         assert {(row.operation, row.source, row.outcome, row.flags) for row in rows} == {
             ("chat", "reported", "success", 16)
         }
-        assert len({row.request_id for row in rows}) == 1
+        assert len({row.request_id for row in rows}) == 2

@@ -1,8 +1,9 @@
 """Follows batches: hands them over, looks how far they are, brings their answers home and settles them.
 
-Every process follows the batches that were made in it; when it is gone, another takes them over. A batch is
-settled once: its rows share one request id, are written in the order of its lines, and are counted before
-anything is written again.
+Every process follows the batches that were made in it; when it is gone, another takes them over, whatever it
+was at. A claim is renewed while work is done; who lost it finds the row of the batch changed and lets go. A
+batch is settled once: a line's request id is made of its number, so that whoever settles it sees which lines
+have their rows, and of two rows of one line from two nodes the database takes one.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from ailink.batches.finish import Finish
 from ailink.batches.lines import Asked, parse
 from ailink.batches.openai_shape import OpenAiShape
 from ailink.batches.provider import ProviderFault, Shape, Submission, Wire
-from ailink.batches.service import LEASE_US, BatchService
+from ailink.batches.service import BatchService
 from ailink.batches.vault import Damaged
 from ailink.store import batches, files
 from ailink.store.batches import Batch, Document, Fault
 from ailink.store.change_log import PROCESS
 from ailink.store.database import DatabaseError, Value
+from ailink.store.leaders import DeposedError
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,9 @@ SHAPES: Mapping[str, Any] = {
     "vertex": VertexShape,
     "bedrock": BedrockShape,
 }
-RENEW_S = 15.0
+IDLE_S = 15.0
+RENEWALS = 4
+"""How often a claim is renewed while it lasts."""
 SLOWEST = 20
 """A provider that fails is asked at most so many times more seldom."""
 ANSWERS = 4
@@ -54,18 +58,18 @@ class Follower:
         self._database = service.files.database
         self._finish = Finish(service)
         self._wakes = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._held: set[str] = set()
         self._due: dict[str, float] = {}
         self._failed: dict[str, int] = {}
 
     def start(self) -> None:
         self._service.wake = self._wakes.set
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(task) for task in (self._run(), self._renew())]
 
     async def stop(self) -> None:
-        if self._task is not None:
-            await end([self._task])
+        if self._tasks:
+            await end(self._tasks)
             with contextlib.suppress(DatabaseError):
                 await batches.let_go(self._database, PROCESS)
 
@@ -81,7 +85,7 @@ class Follower:
             except Exception as error:
                 log.error("batches cannot be followed just now: %s", error, exc_info=error)
                 following = True
-            wait = min(self._poll_s, RENEW_S) if following else RENEW_S
+            wait = min(self._poll_s, IDLE_S) if following else min(IDLE_S, self._lease_s)
             try:
                 await asyncio.wait_for(self._wakes.wait(), wait)
                 self._due.clear()
@@ -89,11 +93,22 @@ class Follower:
                 pass
             self._wakes.clear()
 
+    @property
+    def _lease_s(self) -> float:
+        return self._service.lease_us / 1_000_000
+
+    async def _renew(self) -> None:
+        """Beside the work: what one batch takes may be longer than a claim lasts."""
+        while goes_on():
+            await asyncio.sleep(self._lease_s / RENEWALS)
+            # Who cannot be heard for so long loses its batches, and finds that out.
+            with contextlib.suppress(DatabaseError):
+                await batches.renew(self._database, PROCESS, self._service.lease_us)
+
     async def once(self) -> bool:
         """Does all that is due; whether there is anything to follow."""
         now = self._service.files.now_us()
-        node = self._service.node
-        found = await batches.claim(self._database, PROCESS, node, now, now + LEASE_US)
+        found = await batches.claim(self._database, PROCESS, self._service.lease_us)
         for file_id in await files.expired(self._database, now):
             await files.remove(self._database, file_id)
         await batches.forget(self._database, now - int(self._service.files.rules().keep) * 1_000)
@@ -107,6 +122,15 @@ class Follower:
         return bool(found)
 
     async def _followed(self, record: Batch) -> None:
+        try:
+            await self._tried(record)
+        except DeposedError as error:
+            log.warning("batch %s: %s", record.id, error)
+            self._held.discard(record.id)
+            await self._finish.leave(record)
+
+    async def _tried(self, record: Batch) -> None:
+        """Raises `DeposedError`."""
         try:
             await self._hold(record)
             await self._step(record)
@@ -193,8 +217,10 @@ class Follower:
         while True:
             # Somebody may have cancelled it meanwhile.
             latest = await batches.get(self._database, record.id)
-            if latest is None:
-                return
+            if latest is None or latest.ended_us is not None:
+                # Another process could not know of it, and has given it up.
+                await shape.cancel(remote)
+                raise DeposedError("it was ended by another process while it was handed over")
             told = msgspec.structs.replace(latest.told(), remote=remote, times=times)
             status = "cancelling" if told.cancelled else "in_progress"
             if await self._update(latest, told, status=status) is not None:
@@ -244,7 +270,9 @@ class Follower:
 
     async def _fail(self, record: Batch, fault: Fault) -> None:
         latest = await batches.get(self._database, record.id)
-        if latest is not None:
+        if latest is not None and latest.claimed_by != record.claimed_by:
+            raise DeposedError("another process follows it now")
+        if latest is not None and latest.ended_us is None:
             document = msgspec.structs.replace(latest.told(), faults=[fault])
             await self._finish.end(latest, document, "failed")
         self._held.discard(record.id)

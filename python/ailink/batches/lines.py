@@ -132,19 +132,21 @@ def _output(body: dict[str, Any]) -> int | None:
     return told[0] * times if told else None
 
 
-def answered(batch: str, number: int, name: str, status: int, body: str) -> bytes:
-    """A line of the file of answers, or of refusals."""
-    head = {"id": f"batch_req_{batch.removeprefix('batch_')}_{number}", "custom_id": name}
-    request_id = msgspec.json.encode(head["id"]).decode()
-    opening = msgspec.json.encode(head)[:-1].decode()
-    response = f'{{"status_code":{status},"request_id":{request_id},"body":{body}}}'
+def line_id(batch: str, number: int) -> str:
+    return f"batch_req_{batch.removeprefix('batch_')}_{number}"
+
+
+def answered(line: str, request_id: str, name: str, status: int, body: str) -> bytes:
+    """A line of the file of answers, or of refusals. `request_id`: its row's in the ledger."""
+    opening = msgspec.json.encode({"id": line, "custom_id": name})[:-1].decode()
+    response = f'{{"status_code":{status},"request_id":"req_{request_id}","body":{body}}}'
     return f'{opening},"response":{response},"error":null}}\n'.encode()
 
 
-def unanswered(batch: str, number: int, name: str, code: str, message: str) -> bytes:
+def unanswered(line: str, name: str, code: str, message: str) -> bytes:
     """A line of the file of refusals, for a request without an answer."""
     row = {
-        "id": f"batch_req_{batch.removeprefix('batch_')}_{number}",
+        "id": line,
         "custom_id": name,
         "response": None,
         "error": {"code": code, "message": message},

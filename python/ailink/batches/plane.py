@@ -52,6 +52,8 @@ class Found(msgspec.Struct, frozen=True):
 
 class Held(msgspec.Struct, frozen=True):
     error: Refusal | None
+    short: bool
+    """Of a limit that nodes share, this one's part is used up, the limit perhaps not."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -76,7 +78,9 @@ class Settled(msgspec.Struct, frozen=True):
     error: Refusal | None
     answers: list[Told]
     cost: int
-    settled: int
+    """Of rows that were written now."""
+    spent: int
+    """Of all the answers, pico-USD."""
 
 
 async def ask(method: Callable[[bytes], bytes], asked: dict[str, Any], answer: type[T]) -> T:

@@ -19,14 +19,16 @@ from ailink.batches.provider import Line
 from ailink.batches.vault import Damaged, new_id
 from ailink.config.batch_sites import BatchSite
 from ailink.ledger.reader import LedgerSource
-from ailink.store import batches, keys
+from ailink.store import batches, keys, leaders
 from ailink.store.batches import ENDED, Batch, Counts, Document, packed
 from ailink.store.change_log import PROCESS
 from ailink.store.files import File
 
 HOUR_US = 3_600 * 1_000_000
-LEASE_US = 60 * 1_000_000
 WRITTEN_AT_ONCE = 500
+# For its part of a limit that nodes share a batch waits as long as a request does.
+PATIENCE = 200
+AGAIN_S = 0.02
 MASTER = "master"
 
 
@@ -96,7 +98,8 @@ class BatchService:
             counts=Counts(total=len(read.lines)),
             ends_us=now + 24 * HOUR_US,
         )
-        record = self._record(batch_id, owner, caller, document, now)
+        until = await leaders.time_us(self._database, self._database) + self.lease_us
+        record = self._record(batch_id, owner, caller, document, (now, until))
         try:
             await batches.insert(self._database, record)
         except BaseException:
@@ -105,7 +108,15 @@ class BatchService:
         self.wake()
         return record
 
-    def _record(self, batch_id: str, owner: Owner, caller: Caller, document: Document, now: int) -> Batch:
+    @property
+    def lease_us(self) -> int:
+        return int(self.files.rules().lease) * 1_000
+
+    def _record(
+        self, batch_id: str, owner: Owner, caller: Caller, document: Document, times: tuple[int, int]
+    ) -> Batch:
+        """`times`: now, and when it may be taken over."""
+        now, until = times
         return Batch(
             id=batch_id,
             org_id=owner.org_id,
@@ -114,7 +125,7 @@ class BatchService:
             key_id=caller.key_id,
             status="validating",
             claimed_by=PROCESS,
-            claim_until_us=now + LEASE_US,
+            claim_until_us=until,
             node=self.node,
             document=packed(document),
             created_us=now,
@@ -187,7 +198,12 @@ class BatchService:
             "output": sum(row.output for row in rows if row.output is not None),
             "open": sum(row.output is None for row in rows),
         }
-        held = await ask(self.plane.batch_hold, setting, Held)
+        for _ in range(PATIENCE):
+            held = await ask(self.plane.batch_hold, setting, Held)
+            if not held.short:
+                break
+            # It has been asked for by now.
+            await asyncio.sleep(AGAIN_S)
         if held.error is not None:
             raise held.error.error()
 
@@ -236,5 +252,12 @@ def line_name(number: int) -> str:
 
 
 def _request_id() -> str:
-    """As the data plane makes them: the time in milliseconds, then chance."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    """As the data plane makes them: the time in milliseconds, then chance. The last eight digits are for the
+    numbers of its lines.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}{0:08x}"
+
+
+def line_request_id(request_id: str, number: int) -> str:
+    """The id that the line of this number, from 0, has in the ledger."""
+    return f"{request_id[:-8]}{number + 1:08x}"

@@ -11,6 +11,8 @@ from ailink.config.units import Duration, Size
 class Batches(Strict, frozen=True, kw_only=True):
     poll: Duration = Duration(30_000)
     """How often a provider is asked how far a batch is."""
+    lease: Duration = Duration(60_000)
+    """For how long a process that is not heard of keeps its batches; then another takes them over."""
     max_file: Size = Size(100 * 1024 * 1024)
     """Longest file that is taken."""
     max_kept: Size = Size(4 * 1024 * 1024 * 1024)

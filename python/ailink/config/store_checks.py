@@ -32,6 +32,8 @@ def problems(config: Config) -> Iterator[tuple[Path, str]]:
     keep = config.server.ledger.keep
     if keep is not None and int(keep) < KEEP_LEAST:
         yield ("server", "ledger", "keep"), "must be 2d or more: today's and yesterday's attempts are needed"
+    if not 1_000 <= int(config.batches.lease) <= 3_600_000:
+        yield ("batches", "lease"), "must be from 1 s to 1 h"
     if config.redis_url is None:
         return
     if config.redis_url.reveal().partition("://")[0] not in REDIS_SCHEMES:

@@ -5,6 +5,9 @@ crash loses nothing. From there they are sent in batches: COPY into a temporary 
 there yet, with its sums, in one transaction. A row is known by node, number and time, so a batch that was
 committed without the node hearing of it changes nothing when it comes again.
 
+Lines of a batch that two nodes have settled, because one took it over from the other, have the same request
+id: of two such rows the first that arrives counts, and it is noted that the other one is not missing.
+
 What is missing is found by counts per 65,536 attempt numbers, which both sides keep: rows appear out of order
 when a long stream ends, so no watermark would do.
 """
@@ -42,6 +45,7 @@ COLUMNS = (
     "audio_output", "units", "cost_pico", "duration_us", "ttft_us", "overhead_us", "question",
 )  # fmt: skip
 _NAMED_AT = {COLUMNS.index(column): kind for column, kind in NAMES.items()}
+_FLAGS_AT = COLUMNS.index("flags")
 _LIST = ", ".join(COLUMNS)
 _ROWS = f"SELECT {_LIST} FROM attempt WHERE attempt_id > ? AND attempt_id <= ? ORDER BY attempt_id LIMIT ?"
 _COUNTS = f"SELECT attempt_id >> {BUCKET}, count(*) FROM attempt WHERE attempt_id >= ? GROUP BY 1"
@@ -86,6 +90,21 @@ _INSERT = f"""
     ), summed AS ({summed("fresh")})
     INSERT INTO ledger_sent (node, bucket, rows_sent)
     SELECT $1::bigint, attempt_id >> {BUCKET}, count(*) FROM fresh GROUP BY 2
+    ON CONFLICT (node, bucket) DO UPDATE SET rows_sent = ledger_sent.rows_sent + excluded.rows_sent
+"""
+# Rows of batches, of lines that another node has sent: they are taken out of what arrives, and count as sent.
+LINE = 16
+_PASS = f"""
+    WITH again AS (
+        DELETE FROM arriving a WHERE (a.flags & {LINE}) <> 0 AND EXISTS (
+            SELECT 1 FROM attempt t WHERE t.request_id = a.request_id AND t.node <> $1::bigint
+        ) RETURNING a.attempt_id
+    ), noted AS (
+        INSERT INTO ledger_passed (node, attempt_id) SELECT $1::bigint, attempt_id FROM again
+        ON CONFLICT DO NOTHING RETURNING attempt_id
+    )
+    INSERT INTO ledger_sent (node, bucket, rows_sent)
+    SELECT $1::bigint, attempt_id >> {BUCKET}, count(*) FROM noted GROUP BY 2
     ON CONFLICT (node, bucket) DO UPDATE SET rows_sent = ledger_sent.rows_sent + excluded.rows_sent
 """
 # What a batch may take; a connection that is silent for so long is given up.
@@ -179,6 +198,8 @@ class Shipper:
                 await connection.copy_records_to_table("arriving", records=rows, columns=COLUMNS)
                 # Sums that two nodes add to at once are locked in one order.
                 await connection.execute("SELECT pg_advisory_xact_lock(727274)")
+                if any(row[_FLAGS_AT] & LINE for row in rows):
+                    await connection.fetch(_PASS, self._node)
                 await connection.fetch(_INSERT, self._node)
 
     async def _translate(self, rows: list[list[Any]]) -> None:

@@ -1,4 +1,8 @@
-"""Batches in the database. Whoever follows one has claimed it for a while."""
+"""Batches in the database. Whoever follows one has claimed it for a while.
+
+A change of hands counts as a change of the row: its `version` is the fence that who held it before does not
+get past. The time of claims is the database's, so that clocks of nodes do not matter.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ailink.store import leaders
 from ailink.store.database import Database, Queries, Value
 
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -133,20 +138,32 @@ async def update(database: Database, before: Batch, document: Document, **column
     return msgspec.structs.replace(before, **columns) if changed else None
 
 
-async def claim(database: Database, process: str, node: int, now_us: int, until_us: int) -> Sequence[Batch]:
-    """Those under way that this process follows from now on: its own, and those whose follower is silent.
-    One whose rows are being written is left to its own node: another does not see how far it came.
-    """
+async def claim(database: Database, process: str, hold_us: int) -> Sequence[Batch]:
+    """Those under way that this process follows from now on: its own, and those whose follower is silent."""
+    await renew(database, process, hold_us)
+    now_us = await leaders.time_us(database, database)
     await database.execute(
         f"UPDATE batch SET claimed_by = ?, claim_until_us = ?, version = version + 1 WHERE {_OPEN} "
-        "AND (claimed_by IS NULL OR claim_until_us < ?) AND (status <> 'finalizing' OR node = ?)",
-        (process, until_us, now_us, node),
-    )
-    await database.execute(
-        f"UPDATE batch SET claim_until_us = ? WHERE {_OPEN} AND claimed_by = ?", (until_us, process)
+        "AND (claimed_by IS NULL OR claim_until_us < ?)",
+        (process, now_us + hold_us, now_us),
     )
     sql = f"SELECT {_COLUMNS} FROM batch WHERE {_OPEN} AND claimed_by = ? ORDER BY created_us"
     return [Batch(**row) for row in await database.fetch(sql, (process,))]
+
+
+async def renew(database: Database, process: str, hold_us: int) -> None:
+    """What nobody else has taken over meanwhile stays this process's."""
+    until_us = await leaders.time_us(database, database) + hold_us
+    await database.execute(
+        f"UPDATE batch SET claim_until_us = ? WHERE {_OPEN} AND claimed_by = ?", (until_us, process)
+    )
+
+
+async def check(queries: Queries, record: Batch) -> None:
+    """Raises `leaders.DeposedError` when it has changed hands since it was read, or was changed at all."""
+    row = await queries.fetchrow("SELECT version FROM batch WHERE id = ?", (record.id,))
+    if row is None or row["version"] != record.version:
+        raise leaders.DeposedError(f"another process follows {record.id} now")
 
 
 async def let_go(queries: Queries, process: str) -> None:

@@ -78,6 +78,14 @@ async def remove(database: Database, file_id: str) -> None:
         await queries.execute("DELETE FROM file WHERE id = ?", (file_id,))
 
 
+async def named(queries: Queries, owner: str, purpose: str, name: str) -> list[str]:
+    """Ids of those of one name."""
+    rows = await queries.fetch(
+        "SELECT id FROM file WHERE owner = ? AND purpose = ? AND name = ?", (owner, purpose, name)
+    )
+    return [row["id"] for row in rows]
+
+
 async def expired(queries: Queries, now_us: int) -> list[str]:
     rows = await queries.fetch("SELECT id FROM file WHERE expires_us <= ? LIMIT 100", (now_us,))
     return [row["id"] for row in rows]

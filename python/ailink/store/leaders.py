@@ -29,7 +29,7 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
 async def claim(database: Database, task: str, hold_us: int, holder: str = PROCESS) -> Term | None:
     """The task for so long, or longer if it is this process's already; None: another has it."""
     async with database.transaction() as queries:
-        now_us = await _now_us(database, queries)
+        now_us = await time_us(database, queries)
         row = await queries.fetchrow("SELECT holder, fence, until_us FROM leader WHERE task = ?", (task,))
         if row is None:
             await queries.execute(
@@ -54,7 +54,8 @@ async def check(queries: Queries, term: Term) -> None:
         raise DeposedError(f"another process does `{term.task}` now")
 
 
-async def _now_us(database: Database, queries: Queries) -> int:
+async def time_us(database: Database, queries: Queries) -> int:
+    """µs since 1970 by the clock that all nodes share."""
     if database.dialect == "sqlite":
         return time.time_ns() // 1_000
     row = await queries.fetchrow(_NOW)

@@ -105,7 +105,7 @@ class FakePlane:
         return msgspec.msgpack.encode({"error": None, "model": "gpt-4o", "deployments": []})
 
     def batch_hold(self, setting: bytes) -> bytes:
-        return msgspec.msgpack.encode({"error": None})
+        return msgspec.msgpack.encode({"error": None, "short": False})
 
     def batch_release(self, id: str) -> None:
         return None
@@ -114,7 +114,7 @@ class FakePlane:
         return msgspec.msgpack.encode({"error": None, "operation": None, "lines": []})
 
     def batch_settle(self, settling: bytes) -> bytes:
-        return msgspec.msgpack.encode({"error": None, "answers": [], "cost": 0, "settled": 0})
+        return msgspec.msgpack.encode({"error": None, "answers": [], "cost": 0, "spent": 0})
 
     def provider_call(self, asked: bytes) -> bytes:
         raise RuntimeError("no provider here")

@@ -78,6 +78,14 @@ class Node:
                 )
                 self.said.append((at_us, verdict[2]))
 
+    def line(self, number: int, request_id: bytes, flags: int = 16) -> None:
+        """A row of a line of a batch."""
+        row: dict[str, Any] = dict.fromkeys(COLUMNS, 0) | {"attempt_id": number, "at_us": FROM_US + number}
+        row |= {"key_id": 1_000 + 10 * self.number, "org_id": 0, "model_id": 0, "request_id": request_id}
+        row |= {"cost_pico": 5, "input": 7, "status": 200, "flags": flags, "node": self.number}
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        self._db.execute(f"INSERT INTO attempt ({names}) VALUES ({marks})", list(row.values()))
+
     def flush(self, timeout_s: float) -> None:
         pass
 
@@ -212,3 +220,42 @@ async def test_histories_of_two_nodes(database: Any, tmp_path: Path, seed: int) 
     for node in nodes:
         assert await _send(node, database, 10_000)
     await _agrees(database, nodes)
+
+
+async def test_a_line_that_two_nodes_settled_counts_once(database: Any, tmp_path: Path) -> None:
+    """Whichever rows arrive first, however often they are sent; what is no batch's is never taken for one."""
+    dice = random.Random(7)
+    first, second = (Node(tmp_path / f"{number}.db", number, dice) for number in (1, 2))
+    lines = [number.to_bytes(16) for number in range(1, 9)]
+    for number, request_id in enumerate(lines[:5], 1):
+        first.line(number, request_id)
+    # The second node took over, and did not know of the last two.
+    for number, request_id in enumerate(lines[3:], 1):
+        second.line(number, request_id)
+    # Attempts of one request that fell back are several, on whichever node.
+    for node in (first, second):
+        for number in (20, 21):
+            node.line(number, bytes(15) + b"\xff", flags=0)
+    assert await _send(second, database, 10_000)
+    last = 1
+    while not await _send(first, database, last):
+        last += 1
+    assert last > 5
+
+    async def found() -> list[tuple[int, bytes]]:
+        rows = await database.fetch_rows("SELECT node, request_id FROM attempt ORDER BY request_id, node")
+        return [(int(node), bytes(request_id)) for node, request_id in rows]
+
+    wanted = [(1, one) for one in lines[:3]] + [(2, one) for one in lines[3:]]
+    others = [(node, bytes(15) + b"\xff") for node in (1, 1, 2, 2)]
+    assert await found() == wanted + others
+    sent = "SELECT node, sum(rows_sent) FROM ledger_sent GROUP BY node ORDER BY node"
+    assert [(int(a), int(b)) for a, b in await database.fetch_rows(sent)] == [(1, 7), (2, 7)]
+    # A row in the same block of numbers brings all of them again.
+    first.line(30, bytes(14) + b"\x01\x00")
+    for node in (first, second, first):
+        assert await _send(node, database, 10_000)
+    assert sorted(await found()) == sorted([*wanted, *others, (1, bytes(14) + b"\x01\x00")])
+    assert [(int(a), int(b)) for a, b in await database.fetch_rows(sent)] == [(1, 8), (2, 7)]
+    summed = await database.fetch_rows("SELECT sum(requests), sum(cost_pico) FROM rollup")
+    assert [int(value) for value in summed[0]] == [13, 65]

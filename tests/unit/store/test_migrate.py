@@ -111,6 +111,7 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "batches": "4623eccba77abf7687148d45a9e674b43b34550ff9ea3edc537032346f012f8e",
         "client_secrets": "a7f3fcdc86f8d8a31338c286bde4898bdd8908a369c1a799ff83481bfe074b81",
         "verdicts": "05f626fe56a60ec7faab0bae067eb6069f63ebd01b90d6557c3be5b9ecdd5c01",
+        "batch_lines": "05d7a99a9e2c4f42331097fc0ba6168671f0e4dd741d624a9c4f41c73a0b8bf6",
     }
 
 

@@ -97,6 +97,8 @@ struct Setting {
 #[derive(Serialize)]
 struct Held {
     error: Option<Refusal>,
+    /// This node's part of a limit is used up, the limit perhaps not: asking again may help.
+    short: bool,
 }
 
 impl Plane {
@@ -111,7 +113,7 @@ impl Plane {
         encoded(&found.unwrap_or_else(|error| Found { error: Some(error.into()), ..Found::default() }))
     }
 
-    /// Sets aside what a batch may cost, until it is settled or let go: a map of `error`.
+    /// Sets aside what a batch may cost, until it is settled or let go: a map of `error` and `short`.
     ///
     /// # Errors
     /// The bytes are no such question.
@@ -120,14 +122,18 @@ impl Plane {
         let shard = self.first()?;
         let snapshot = shard.snapshot();
         let key = self.key(&setting.digest);
+        let mut short = false;
         let held = match deployment(&snapshot, &setting.deployment) {
             Some(deployment) => {
                 let pico = most(deployment, &setting, u64::from(snapshot.settings.assumed_output));
                 let payers = payers(shard, deployment, &setting.model, &setting.operation);
                 let aim = Aim { model: &setting.model, endpoint: &setting.operation, provider: &deployment.provider };
                 let ask = spending(aim, pico, false);
-                Hold::take(key.as_ref(), payers, &ask, &mut Told::default())
-                    .map_err(|refused| refusal::error(&refused, snapshot.settings.budget_status))
+                Hold::take(key.as_ref(), payers, &ask, &mut Told::default()).map_err(|refused| {
+                    let leases = self.shared.state.leases.as_ref();
+                    short = refused.short && leases.is_some_and(|leases| leases.is_online());
+                    refusal::error(&refused, snapshot.settings.budget_status)
+                })
             }
             None => Err(gone(&setting.deployment)),
         };
@@ -138,7 +144,7 @@ impl Plane {
             }
             Err(error) => Some(error.into()),
         };
-        encoded(&Held { error })
+        encoded(&Held { error, short })
     }
 
     /// Gives back what a batch had set aside.

@@ -33,16 +33,14 @@ struct Settling {
     #[serde(with = "crate::bytes32")]
     digest: [u8; 32],
     key_id: String,
-    /// 32 hex digits.
+    /// 32 hex digits; a line's own number stands in the last eight.
     request_id: String,
     model: String,
     operation: String,
     deployment: String,
-    /// So many of the answers have their rows.
-    settled: usize,
     /// No others follow: what was set aside is given back.
     last: bool,
-    /// What the answers before these cost.
+    /// What the rows cost that this process has written for the batch before.
     carried: i64,
     answers: Vec<Answered>,
 }
@@ -51,6 +49,10 @@ struct Settling {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Answered {
+    /// The line's, from 1.
+    line: u32,
+    /// It has its row.
+    settled: bool,
     status: u16,
     body: String,
     /// The caller's own request.
@@ -61,9 +63,10 @@ struct Answered {
 struct Done {
     error: Option<Refusal>,
     answers: Vec<Reply>,
+    /// Of the rows that were written now.
     cost: i64,
-    /// Answers that have their rows now.
-    settled: usize,
+    /// Of all the answers.
+    spent: i64,
 }
 
 #[derive(Serialize)]
@@ -84,7 +87,7 @@ struct Rows<'p> {
 }
 
 impl Plane {
-    /// Answers in the caller's format, with their rows in the ledger: a map of `error`, `answers`, `cost` and `settled`.
+    /// Answers in the caller's format, with their rows in the ledger: a map of `error`, `answers`, `cost` and `spent`.
     ///
     /// # Errors
     /// The bytes are no such question.
@@ -98,7 +101,7 @@ impl Plane {
         let (deployment, by) = match found {
             Ok(found) => found,
             Err(error) => {
-                return encoded(&Done { error: Some(error.into()), answers: Vec::new(), cost: 0, settled: 0 });
+                return encoded(&Done { error: Some(error.into()), answers: Vec::new(), cost: 0, spent: 0 });
             }
         };
         let key = self.key(&settling.digest);
@@ -147,6 +150,7 @@ impl Plane {
             price: deployment.price_id,
             operation: asked as u16,
             flags: marks::BATCH,
+            // Every line has a request id of its own.
             attempt_no: 1,
             ..Intent::default()
         })
@@ -162,19 +166,19 @@ fn anew(key: Option<Arc<Key>>, payers: Extra, aim: Aim<'_>, cost: i64) -> Hold {
 
 impl Rows<'_> {
     fn write(&self, settling: &Settling) -> Done {
-        let mut done = Done { error: None, answers: Vec::new(), cost: 0, settled: settling.settled };
-        for (number, answered) in settling.answers.iter().enumerate() {
-            let (told, usage) = self.told(answered, &settling.request_id);
-            if number >= settling.settled {
-                match self.row(answered, usage.as_ref()) {
-                    Ok(cost) => done.cost = done.cost.saturating_add(cost),
-                    Err(error) => {
-                        done.error = Some(error.into());
-                        return done;
-                    }
+        let mut done = Done { error: None, answers: Vec::new(), cost: 0, spent: 0 };
+        for answered in &settling.answers {
+            let request_id = line_id(self.intent.request_id, answered.line);
+            let (told, usage) = self.told(answered, &format!("{:032x}", u128::from_be_bytes(request_id)));
+            let (source, usage, cost) = self.priced(answered, usage.as_ref());
+            if !answered.settled {
+                if let Err(error) = self.row(request_id, answered.status, (source, &usage, cost)) {
+                    done.error = Some(error.into());
+                    return done;
                 }
-                done.settled = number + 1;
+                done.cost = done.cost.saturating_add(cost);
             }
+            done.spent = done.spent.saturating_add(cost);
             done.answers.push(told);
         }
         done
@@ -227,8 +231,8 @@ impl Rows<'_> {
         }
     }
 
-    /// One row. What it cost.
-    fn row(&self, answered: &Answered, usage: Option<&Usage>) -> Result<i64> {
+    /// What an answer used, how that is known, and what it costs.
+    fn priced(&self, answered: &Answered, usage: Option<&Usage>) -> (Source, Usage, i64) {
         let served = (200..300).contains(&answered.status);
         // Nobody told: what was generated is about as long as it is.
         let guess = Usage {
@@ -244,17 +248,43 @@ impl Rows<'_> {
         };
         let price = self.deployment.price.as_deref().filter(|_| served);
         let cost = price.map_or(0, |price| cost(price, &usage).unwrap_or(i64::MAX));
-        let outcome = match answered.status {
+        (source, usage, cost)
+    }
+
+    fn row(&self, request_id: [u8; 16], status: u16, priced: (Source, &Usage, i64)) -> Result<()> {
+        let (source, usage, cost) = priced;
+        let served = (200..300).contains(&status);
+        let outcome = match status {
             200..=299 => Outcome::Success,
             429 => Outcome::RateLimited,
             500.. => Outcome::ServerError,
             _ => Outcome::ClientError,
         };
-        let intent = Intent { at_us: wall_us(), reserved_cost: cost, ..self.intent };
+        let intent = Intent { request_id, at_us: wall_us(), reserved_cost: cost, ..self.intent };
         let slot = self.shard.intent(&intent).map_err(|_| {
             Error::new(Code::LedgerUnavailable, "The record of spending cannot be written (disk full?).")
         })?;
-        slot.settle(&Settle { source, class: outcome as u8, status: answered.status, cost, ..figures(&usage, served) });
-        Ok(cost)
+        slot.settle(&Settle { source, class: outcome as u8, status, cost, ..figures(usage, served) });
+        Ok(())
+    }
+}
+
+/// The request id of a line: its batch's, with the line's number in the last four bytes. So whoever settles it gives it the
+/// same one, and rows of one line are known for such.
+fn line_id(batch: [u8; 16], line: u32) -> [u8; 16] {
+    let base = u128::from_be_bytes(batch) & !u128::from(u32::MAX);
+    (base | u128::from(line)).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line_id;
+
+    #[test]
+    fn a_line_has_its_number_at_the_end_of_the_batchs_id() {
+        let batch = 0x0198_0000_0000_1111_2222_3333_4444_5555_u128.to_be_bytes();
+        let line = |number| u128::from_be_bytes(line_id(batch, number));
+        assert_eq!(line(1), 0x0198_0000_0000_1111_2222_3333_0000_0001);
+        assert_eq!(line(50_000), 0x0198_0000_0000_1111_2222_3333_0000_c350);
     }
 }

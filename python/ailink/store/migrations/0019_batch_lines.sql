@@ -1,0 +1,1 @@
+-- Two nodes settle one batch only where they share a database. See 0019_batch_lines.pg.sql.

@@ -138,10 +138,10 @@ class Child:
             found += parents.get(pid, [])
         return found
 
-    def memory(self) -> int:
-        """Resident bytes."""
+    def memory(self, *, peak: bool = False) -> int:
+        """Resident bytes, now or at most so far."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith("VmHWM:" if peak else "VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError(f"{self.name} has no memory any more")
 

@@ -150,10 +150,11 @@ class Wire:
         return ProviderFault("upstream_invalid_response", text, passing=True)
 
     def _refused(self, answer: _Answer) -> ProviderFault:
-        message = _message(answer.body)
-        text = f"Provider '{self.site.provider}' answered {answer.status}: {message}"
         if answer.status in (401, 403):
+            # What it says of that may name the credential, and tenants read it.
+            text = f"Provider '{self.site.provider}' refuses the gateway's credential ({answer.status})."
             return ProviderFault("upstream_auth_failed", text, passing=True)
+        text = f"Provider '{self.site.provider}' answered {answer.status}: {_message(answer.body)}"
         return ProviderFault(
             "upstream_error", text, passing=answer.status in (408, 409, 429) or answer.status >= 500
         )

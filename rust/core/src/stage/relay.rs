@@ -92,15 +92,41 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         && answer.head.body.remaining().is_none_or(|length| length <= whole_max(exchange) as u64)
     {
         whole(exchange, answer).await.map(Flow::Answer)
-    } else if !is_json(content_type) && !answers_freely(exchange.endpoint.operation) {
+    } else if is_unfit(exchange.endpoint.operation, content_type) {
         let kind: String = String::from_utf8_lossy(content_type).chars().take(60).collect();
         let now = Instant::now();
         let ending = Ending::Estimated { status: answer.head.status.as_u16(), outcome: Outcome::InvalidResponse };
         answer.attempt.close(ending, exchange.overhead(now), now);
-        Err(Error::new(Code::UpstreamInvalid, format!("The provider's answer is of type '{kind}' instead of JSON.")))
+        let wanted = if sounds(exchange.endpoint.operation) { "what was asked for" } else { "JSON" };
+        let text = format!("The provider's answer is of type '{kind}' instead of {wanted}.");
+        Err(Error::new(Code::UpstreamInvalid, text))
     } else {
-        Ok(Flow::Answer(raw(exchange, answer, Bytes::new())))
+        let start = opening(exchange, &mut answer).await?;
+        Ok(Flow::Answer(raw(exchange, answer, start)))
     }
+}
+
+/// The first bytes of what is sound, so that a body that cannot be read, or is none, is told before anything is sent.
+async fn opening(exchange: &mut Exchange, answer: &mut Answer) -> Result<Bytes> {
+    if !sounds(exchange.endpoint.operation) || !answer.begun.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let read = read_whole(exchange, answer, 0).await;
+    let now = Instant::now();
+    exchange.waited += now - answer.received;
+    // A transcript may be empty, speech is not.
+    let read = match read {
+        Ok(Whole::Complete(body)) if body.is_empty() && exchange.endpoint.operation == Operation::AudioSpeech => {
+            Err((Outcome::InvalidResponse, Error::new(Code::UpstreamInvalid, "The provider's answer is empty.")))
+        }
+        Ok(Whole::Complete(start) | Whole::TooLong(start)) => Ok(start),
+        Err(error) => Err(error),
+    };
+    read.map_err(|(outcome, error)| {
+        let status = answer.head.status.as_u16();
+        answer.attempt.close(Ending::Estimated { status, outcome }, exchange.overhead(now), now);
+        error
+    })
 }
 
 /// The provider streams events of another format in frames of Amazon's.
@@ -127,11 +153,18 @@ pub fn is_json(content_type: &[u8]) -> bool {
         || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"))
 }
 
-/// Operations whose answers may be anything: sound, subtitles, plain text.
-fn answers_freely(operation: Operation) -> bool {
-    let sound =
-        matches!(operation, Operation::AudioSpeech | Operation::AudioTranscriptions | Operation::AudioTranslations);
-    sound || operation == Operation::PassThrough
+/// Whether an answer of this type cannot be one to such a request.
+fn is_unfit(operation: Operation, content_type: &[u8]) -> bool {
+    if sounds(operation) {
+        // Pages are what proxies before a provider say when it is not there.
+        return is(content_type, b"text/html") || is(content_type, b"application/xhtml");
+    }
+    !is_json(content_type) && operation != Operation::PassThrough
+}
+
+/// Operations whose answers may be anything but a page: sound, subtitles, plain text.
+pub fn sounds(operation: Operation) -> bool {
+    matches!(operation, Operation::AudioSpeech | Operation::AudioTranscriptions | Operation::AudioTranslations)
 }
 
 /// Reads a JSON answer to its end, so that usage and cost are known and a broken one never reaches the caller.

@@ -10,8 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, KeyInit, Mac};
+use http::header::CONTENT_ENCODING;
 use sha2::Sha256;
 use tokio::net::TcpStream;
+
+use crate::wire::encoding::Inflate;
 
 use super::conn::{Conn, IoError, Outgoing, Stream};
 use super::origin::{BaseUrl, Origin};
@@ -158,12 +161,20 @@ impl Call<'_> {
         if self.method == "HEAD" {
             return Ok((status, Bytes::new()));
         }
+        let lost = |message: String| IoError::Lost { message, written: true, seen: true };
+        // Asked for or not: object stores send what was stored packed as it is.
+        let coding = head.headers.get(CONTENT_ENCODING).map_or(b"".as_slice(), |value| value.as_bytes());
+        let mut inflate = Inflate::for_coding(coding).map_err(|error| lost(error.to_string()))?;
         let mut body = BytesMut::new();
         while let Some(data) = std::future::poll_fn(|cx| conn.poll_frame(cx, &mut head.body)).await {
-            body.extend_from_slice(&data?);
+            match &mut inflate {
+                None => body.extend_from_slice(&data?),
+                Some(inflate) => {
+                    body.extend_from_slice(&inflate.feed(&data?).map_err(|error| lost(error.to_string()))?);
+                }
+            }
             if body.len() > self.most {
-                let message = format!("the answer is longer than {} bytes", self.most);
-                return Err(IoError::Lost { message, written: true, seen: true });
+                return Err(lost(format!("the answer is longer than {} bytes", self.most)));
             }
         }
         if let (true, Some((pool, thread))) = (head.keep_alive, self.pool) {

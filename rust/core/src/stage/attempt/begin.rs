@@ -1,7 +1,8 @@
 //! The beginning of an answer, read before anything of it goes to the caller: what breaks off here is asked of another.
 //!
 //! A JSON answer is read whole, as far as it is short enough to be held. Of a stream the first event is awaited, or the
-//! first comment, and what came with it is looked at; nothing that has arrived waits for what has not.
+//! first comment, and what came with it is looked at; of sound the first bytes. Nothing that has arrived waits for what has
+//! not.
 
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::kernel::failure::Class;
 use crate::metrics::Outcome;
 use crate::patience::within;
 use crate::snapshot::Deployment;
-use crate::stage::relay::{is, is_json, lost, whole_max};
+use crate::stage::relay::{is, is_json, lost, sounds, whole_max};
 use crate::stream::Frames;
 use crate::wire::sse;
 
@@ -31,6 +32,8 @@ enum Until {
     /// The end, or more than so many bytes.
     End(usize),
     Event(Box<(Frames, Tap)>),
+    /// Anything at all.
+    Bytes,
     Nothing,
 }
 
@@ -58,6 +61,7 @@ pub async fn begin(
         Until::Nothing => Begun::Enough,
         Until::End(longest) => whole(exchange, deployment, &mut answer, longest).await,
         Until::Event(watch) => event(exchange, deployment, &mut answer, watch).await,
+        Until::Bytes => bytes(exchange, deployment, &mut answer).await,
     };
     let now = Instant::now();
     exchange.waited += now - answer.received;
@@ -87,6 +91,9 @@ fn until(exchange: &Exchange, answer: &Answer) -> Until {
         let longest = whole_max(exchange);
         let short = answer.head.body.remaining().is_none_or(|length| length <= longest as u64);
         return if short { Until::End(longest) } else { Until::Nothing };
+    }
+    if sounds(operation) && !is(kind, b"text/") {
+        return Until::Bytes;
     }
     if !operation.generates() || !exchange.call.stream {
         return Until::Nothing;
@@ -141,6 +148,23 @@ async fn whole(exchange: &Exchange, deployment: &Deployment, answer: &mut Answer
                 return Begun::Enough;
             }
         }
+    }
+}
+
+async fn bytes(exchange: &Exchange, deployment: &Deployment, answer: &mut Answer) -> Begun {
+    let limit = patience(exchange, deployment, answer.received);
+    match within(limit, poll_fn(|cx| answer.conn.poll_frame(cx, &mut answer.head.body))).await {
+        None => silent(deployment),
+        Some(Some(Ok(data))) => {
+            answer.begun = data;
+            Begun::Enough
+        }
+        Some(Some(Err(error))) => {
+            let (outcome, error) = lost(&deployment.provider, &error);
+            Begun::Broken(outcome, error, Class::Connection)
+        }
+        // Whether it may be empty is seen where it is relayed.
+        Some(None) => Begun::Enough,
     }
 }
 

@@ -101,7 +101,7 @@ def test_sound(gateway: Gateway, key: Key, fault: str) -> None:
         assert (answer.status_code, whole) == (502, True)
         assert is_error(answer)
     elif fault in ("reset", "short"):
-        # It broke off in the middle: all that is left is that it ends before its end, maybe with its head unsent.
+        # It broke off in the middle: it ends before its end, maybe with its head unsent.
         assert (answer.status_code, whole) in {(0, False), (200, False), (502, True)}
     else:
         assert (answer.status_code, whole) == (200, True)

@@ -4,7 +4,7 @@ use ailink_core::endpoint::{Dialect, Operation};
 use ailink_core::guard::stream::Watch;
 use ailink_core::guard::unseen::Reach;
 use ailink_core::guard::{Finding, trial};
-use ailink_core::kernel::patterns::{PatternSet, Validator};
+use ailink_core::kernel::patterns::{Validator, fault};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -32,7 +32,7 @@ fn guard_fault(name: &str, checks: &str) -> Option<String> {
 fn pattern_faults(py: Python<'_>, patterns: Vec<String>, ignore_case: bool) -> Vec<(usize, String)> {
     py.detach(|| {
         let all = patterns.iter().enumerate();
-        all.filter_map(|(place, text)| Some((place, PatternSet::fault(text, ignore_case)?.to_string()))).collect()
+        all.filter_map(|(place, text)| Some((place, fault(text, ignore_case)?.to_string()))).collect()
     })
 }
 

@@ -26,6 +26,7 @@ pub mod sealed;
 pub mod semantic;
 pub mod series;
 pub mod shared;
+mod shelf;
 pub mod store;
 pub mod terms;
 mod tier;

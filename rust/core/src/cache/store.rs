@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::HeaderValue;
-use quick_cache::sync::Cache as Quick;
-use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::entry::{Entry, Fill, Form, Worth};
 use super::flight::Flights;
@@ -19,53 +17,16 @@ use super::purge::Purge;
 use super::refusals::Refusals;
 use super::remote::{Memory, Remote, Target};
 use super::semantic::{self, Record, Semantic};
+use super::shelf::Shelf;
 use crate::clock::wall_us;
 use crate::error::Error;
 use crate::snapshot::wire;
 use crate::state::CredentialSlot;
 
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<CacheKey, Arc<Entry>> for ByBytes {
-    fn weight(&self, _key: &CacheKey, entry: &Arc<Entry>) -> u64 {
-        entry.weight()
-    }
-}
-
-/// Tells each insertion which keys lost their entry by it.
-#[derive(Clone, Default)]
-struct Leavers;
-
-impl Lifecycle<CacheKey, Arc<Entry>> for Leavers {
-    type RequestState = Vec<CacheKey>;
-
-    fn begin_request(&self) -> Vec<CacheKey> {
-        Vec::new()
-    }
-
-    fn on_evict(&self, gone: &mut Vec<CacheKey>, key: CacheKey, _: Arc<Entry>) {
-        gone.push(key);
-    }
-}
-
-struct Store {
-    settings: wire::Cache,
-    entries: Quick<CacheKey, Arc<Entry>, ByBytes, DefaultHashBuilder, Leavers>,
-}
-
-impl Store {
-    /// How many entries went for want of room. The one that stood under the same key went for its successor.
-    fn insert(&self, key: CacheKey, entry: Arc<Entry>) -> usize {
-        let gone = self.entries.insert_with_lifecycle(key, entry);
-        gone.iter().filter(|other| **other != key).count()
-    }
-}
-
 /// Holds nothing until a snapshot enables it.
 #[derive(Default)]
 pub struct Cache {
-    store: Arc<ArcSwapOption<Store>>,
+    store: Arc<ArcSwapOption<Shelf>>,
     remote: Arc<ArcSwapOption<Remote>>,
     objects: Arc<ArcSwapOption<Objects>>,
     semantic: Arc<ArcSwapOption<Semantic>>,
@@ -97,17 +58,7 @@ impl Cache {
         if current.as_ref().is_some_and(|store| store.settings == settings) {
             return;
         }
-        let items = usize::try_from(settings.max_bytes / 2048).unwrap_or(usize::MAX).max(16);
-        // One shard would let one large entry push out everything else of its shard; a shard must hold the largest.
-        let shards = usize::try_from(settings.max_bytes / settings.max_entry_bytes.max(1) / 4).unwrap_or(1);
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(items)
-            .weight_capacity(settings.max_bytes)
-            .shards(shards.clamp(1, 16).next_power_of_two())
-            .build();
-        let Ok(options) = options else { return };
-        let entries = Quick::with_options(options, ByBytes, DefaultHashBuilder::default(), Leavers);
-        let store = Store { settings, entries };
+        let Some(store) = Shelf::new(settings) else { return };
         if let Some(current) = current.as_ref() {
             for (key, entry) in current.entries.iter() {
                 self.evicted.fetch_add(store.insert(key, entry) as u64, Ordering::Relaxed);

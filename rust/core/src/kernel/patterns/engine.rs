@@ -11,7 +11,7 @@ use super::encoded::Encoded;
 use super::spaced::{Spaced, is_spaced};
 use super::syntax::{self, PatternError};
 use super::view::{self, Cooked};
-use super::{BLOCK, Hit, Source, Spec, Validator, Views, WINDOW};
+use super::{BLOCK, Hit, Spec, Validator, Views, WINDOW};
 
 /// Patterns in one automaton. More make each of its states larger, fewer make more passes.
 const SHARD: usize = 256;
@@ -97,18 +97,6 @@ impl PatternSet {
             }
         });
         Ok(PatternSet { shards, patterns, views, pool: Pool::new(make) })
-    }
-
-    /// What is wrong with a regular expression by itself. Only counted repetitions and classes of Unicode grow beyond what
-    /// their text shows, so only those are compiled for it.
-    #[must_use]
-    pub fn fault(regex: &str, ignore_case: bool) -> Option<PatternError> {
-        let source = Source::Regex(regex.to_string());
-        if !regex.contains('{') && !regex.contains("\\p") && !regex.contains("\\P") {
-            return syntax::compile(&source, ignore_case).err();
-        }
-        let spec = Spec { source, ignore_case, validator: None, views: Views::default() };
-        Self::new(&[spec]).err().map(|(_, error)| error)
     }
 
     /// How many patterns it has.

@@ -1,4 +1,4 @@
-//! Sets by their content: what is published again is not compiled again.
+//! Sets by their content: what is published again is not compiled again. And what is wrong with a pattern by itself.
 //!
 //! A set lives as long as somebody uses it. Equal sets of several models, and of one snapshot and the next, are one, and so
 //! are the states that their automata have made.
@@ -9,9 +9,21 @@ use std::sync::{Arc, LazyLock, Weak};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::{PatternError, PatternSet, Source, Spec};
+use super::{PatternError, PatternSet, Source, Spec, Views, syntax};
 
 static KNOWN: LazyLock<Mutex<HashMap<[u8; 32], Weak<PatternSet>>>> = LazyLock::new(Mutex::default);
+
+/// What is wrong with a regular expression. Only counted repetitions and classes of Unicode grow beyond what their text
+/// shows, so only those are compiled for it.
+#[must_use]
+pub fn fault(regex: &str, ignore_case: bool) -> Option<PatternError> {
+    let source = Source::Regex(regex.to_string());
+    if !["{", "\\p", "\\P"].iter().any(|grows| regex.contains(grows)) {
+        return syntax::compile(&source, ignore_case).err();
+    }
+    let spec = Spec { source, ignore_case, validator: None, views: Views::default() };
+    PatternSet::new(&[spec]).err().map(|(_, error)| error)
+}
 
 /// The set of these patterns, compiled unless it is in use.
 ///

@@ -34,7 +34,7 @@ mod validate;
 mod view;
 
 pub use engine::{Failed, PatternSet};
-pub use known::shared;
+pub use known::{fault, shared};
 pub use scanner::Scanner;
 pub use syntax::PatternError;
 pub use validate::Validator;

@@ -140,10 +140,10 @@ fn what_cannot_be_linear_is_refused_with_a_reason() {
         let (place, error) = PatternSet::new(&[words(&["x"]), regex(pattern)]).expect_err(pattern);
         assert!(error.to_string().contains(expected), "{pattern}: {error}");
         assert!(place <= 1);
-        let alone = PatternSet::fault(pattern, false).expect(pattern);
+        let alone = fault(pattern, false).expect(pattern);
         assert!(alone.to_string().contains(expected), "{pattern}: {alone}");
     }
-    assert_eq!(PatternSet::fault(r"\bproj-\d{4}\b", true), None);
+    assert_eq!(fault(r"\bproj-\d{4}\b", true), None);
     assert!(PatternSet::new(&[words(&[" "])]).is_err());
 }
 

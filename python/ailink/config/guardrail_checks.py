@@ -43,6 +43,8 @@ def faults(
                     (*path, "scan"),
                     "`tokenize` looks at `input`: the answer gets the values back by itself",
                 )
+        if rule.action == "webhook" and rule.webhook is None:
+            yield (*path, "action"), "tells nobody: give `webhook: {url: …}`"
         if rule.action == "retry" and "input" in rule.scan:
             yield (*path, "scan"), "`retry` asks for another answer, so it looks at `output` alone"
         if rule.action in ("fallback", "retry") and rule.stream == "audit":

@@ -4,10 +4,19 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ailink.config.secret import Secret
 from ailink.config.section import Strict
 from ailink.config.units import Duration, Tree
 
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")]
+
+
+class Notice(Strict, frozen=True, kw_only=True):
+    """Who is told what a guardrail found, by signed messages."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://")]
+    secret: Secret | None = None
+    """Signs them."""
 
 
 class Guardrail(Strict, frozen=True, kw_only=True):
@@ -35,8 +44,14 @@ class Guardrail(Strict, frozen=True, kw_only=True):
     """`{feedback: …}`, told with the results of checks."""
     on_fail: Tree | None = None
     scan: tuple[Literal["input", "output"], ...] = ("input",)
-    action: Literal["block", "fallback", "retry", "redact", "tokenize", "mask", "flag", "log"] = "block"
-    """`fallback`, `retry`: another model or answer instead. `tokenize`: values come back with the answer."""
+    action: Literal["block", "fallback", "retry", "redact", "tokenize", "mask", "flag", "webhook", "log"] = (
+        "block"
+    )
+    """`fallback`, `retry`: another model or answer instead. `tokenize`: values come back with the answer.
+    `webhook`: `webhook` is told, and nothing else happens.
+    """
+    webhook: Notice | None = None
+    """Told what was found, whatever the action; never the text."""
     vault: Literal["request", "tenant"] = "request"
     """What `tokenize` made is known to the request, or to its tenant, whose values have the same tokens."""
     vault_ttl: Duration = Duration.parse("30d")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ailink.config import named_checks as checks
-from ailink.config.guardrails import Guardrail
+from ailink.config.guardrails import Guardrail, Notice
 from ailink.config.schema import Config, Model
 from ailink.guard import presets
 from ailink.snapshot import model as wire
@@ -39,7 +39,7 @@ def _rule(rule: Guardrail, plugin_socket: str) -> wire.Guardrail:
         name=rule.name,
         input="input" in rule.scan,
         output="output" in rule.scan,
-        action=rule.action,
+        action="log" if rule.action == "webhook" else rule.action,
         shadow=rule.mode == "shadow",
         fails_closed=rule.on_error == "fail",
         stream=rule.stream,
@@ -48,7 +48,12 @@ def _rule(rule: Guardrail, plugin_socket: str) -> wire.Guardrail:
         checks=checks.compiled(rule, plugin_socket),
         keeps_s=rule.vault_ttl // 1_000 if rule.vault == "tenant" else 0,
         unscannable=rule.unscannable,
+        webhook=None if rule.webhook is None else _notice(rule.webhook),
     )
+
+
+def _notice(told: Notice) -> wire.Notice:
+    return wire.Notice(url=told.url, secret=None if told.secret is None else told.secret.reveal())
 
 
 def _own(rule: Guardrail, *, regex: str | None, words: list[str], ignore_case: bool) -> wire.Pattern:

@@ -454,6 +454,13 @@ class Pattern(_Wire, frozen=True, kw_only=True):
     validator: str | None
 
 
+class Notice(_Wire, frozen=True, kw_only=True):
+    """Who is told what a guardrail found. `secret`: signs it."""
+
+    url: str
+    secret: str | None
+
+
 class Guardrail(_Wire, frozen=True, kw_only=True):
     """What must not pass, on which side, and what happens to it. `checks`: JSON."""
 
@@ -471,6 +478,7 @@ class Guardrail(_Wire, frozen=True, kw_only=True):
     """How long its tokens are kept; 0: for their request."""
     unscannable: Literal["allow", "whole", "block"] = "allow"
     """What cannot be looked at: passes, is refused where there is nothing else, is refused."""
+    webhook: Notice | None = None
 
 
 class GuardTrial(_Wire, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ pub mod documents;
 mod escapes;
 pub mod hook;
 mod nested;
+pub mod notice;
 pub mod output;
 pub mod record;
 pub mod remote;

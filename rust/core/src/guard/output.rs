@@ -191,7 +191,7 @@ impl Exchange {
     /// Counts and keeps what was found, and notes it for the answer's header.
     pub fn tell_findings(&mut self, findings: &[Finding], side: &'static str) {
         for finding in findings {
-            self.shard.shared.state.guards.note(&finding.rule.cell, self.verdict(finding, side));
+            super::notice::note(&self.shard, &finding.rule.cell, self.verdict(finding, side));
             if finding.rule.effect() > super::Action::Log {
                 let told = format!("{};{}={}", finding.rule.name, side, finding.rule.action.name());
                 if !self.guarded.contains(&told) && self.guarded.len() < 16 {

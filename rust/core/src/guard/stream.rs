@@ -98,7 +98,7 @@ impl Teller {
             key: self.key.clone(),
             ..Verdict::of(finding)
         };
-        self.shard.shared.state.guards.note(&finding.rule.cell, verdict);
+        super::notice::note(&self.shard, &finding.rule.cell, verdict);
     }
 
     /// Records a finding once for the stream; an error when it blocks.

@@ -62,6 +62,7 @@ pub fn fault(name: &str, checks: &str) -> Option<String> {
         checks: Some(checks.to_string()),
         keeps_s: 0,
         unscannable: "allow".into(),
+        webhook: None,
     };
     compile(&[rule], &[0], &Record::default(), 400).err()
 }

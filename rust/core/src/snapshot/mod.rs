@@ -284,6 +284,8 @@ pub struct Snapshot {
     pub plans: Vec<guard::Plan>,
     /// The set of one guardrail alone, by its name.
     pub named_plans: HashMap<String, u32>,
+    /// Who is told what a guardrail found, by its name.
+    pub notices: HashMap<String, Arc<wire::Notice>>,
     /// Of the rules of each plan: what was answered under others is not what these let pass.
     pub guard_prints: Vec<[u8; 32]>,
     pub boundaries: Boundaries,
@@ -328,6 +330,7 @@ impl Snapshot {
             configs: HashMap::new(),
             plans: Vec::new(),
             named_plans: HashMap::new(),
+            notices: HashMap::new(),
             guard_prints: Vec::new(),
             boundaries: Boundaries::default(),
             policies: Policies::default(),
@@ -389,6 +392,8 @@ impl Snapshot {
         );
         let policies = policies.map_err(bad)?;
         let mut named_plans = HashMap::new();
+        let told = wire.guardrails.iter().filter_map(|rule| Some((rule.name.clone(), rule.webhook.clone()?.into())));
+        let notices = told.collect();
         for (number, rule) in wire.guardrails.iter().enumerate() {
             named_plans.insert(rule.name.clone(), plans.len() as u32);
             let alone = guard::compile(&wire.guardrails, &[number as u32], &state.guards, wire.settings.block_status);
@@ -424,6 +429,7 @@ impl Snapshot {
             configs,
             plans,
             named_plans,
+            notices,
             guard_prints,
             boundaries,
             almanac: trial::almanac(&wire.policies),

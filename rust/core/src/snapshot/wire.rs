@@ -201,6 +201,15 @@ pub struct Guardrail {
     pub keeps_s: u32,
     /// What happens to what cannot be looked at: `allow`, `whole`, `block`.
     pub unscannable: String,
+    pub webhook: Option<Notice>,
+}
+
+/// Who is told what a guardrail found.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notice {
+    pub url: String,
+    pub secret: Option<String>,
 }
 
 /// A regular expression, or words where that is missing.

@@ -3,7 +3,8 @@
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::guard::hook::{Ran, Run};
-use crate::guard::record::{Record, Verdict};
+use crate::guard::notice;
+use crate::guard::record::Verdict;
 use crate::shard::Shard;
 
 /// Whom verdicts are told, when the request is gone, too.
@@ -25,7 +26,6 @@ impl Teller {
     }
 
     pub fn tell(&self, shard: &Shard, ran: &Ran) {
-        let guards: &Record = &shard.shared.state.guards;
         for (check, error) in ran.errors() {
             shard.shared.events.push(Event {
                 kind: "guardrail_check",
@@ -52,6 +52,6 @@ impl Teller {
             matches: 1,
             length: 0,
         };
-        guards.note(&ran.hook.cell, verdict);
+        notice::note(shard, &ran.hook.cell, verdict);
     }
 }

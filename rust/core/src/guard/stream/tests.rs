@@ -50,6 +50,7 @@ pub(super) fn side(regex: &str, action: &str, stream: &str) -> Side {
         checks: None,
         keeps_s: 0,
         unscannable: "allow".into(),
+        webhook: None,
     };
     compile(&[rule], &[0], &Record::default(), 400).expect("compiles").output.expect("looks at answers")
 }

@@ -129,8 +129,14 @@ def _aws_fault(aws: AwsIdentity) -> tuple[str, str] | None:
     needing = [aws.external_id, aws.web_identity_token_file, aws.duration, aws.session_tags or None]
     if aws.role_arn is None and any(value is not None for value in needing):
         return "aws.role_arn", "is missing: there is no role to assume"
-    if aws.web_identity_token_file is not None and aws.session_tags:
-        return "aws.session_tags", "a web identity's tags come with its token"
+    if aws.web_identity_token_file is not None:
+        if aws.session_tags:
+            text = "a web identity's tags come with its token; without `web_identity_token_file` "
+            return "aws.session_tags", f"{text}the default chain's role (IRSA) assumes this one with tags"
+        if aws.external_id is not None:
+            return "aws.external_id", "is not asked of a web identity"
+        if aws.access_key_id is not None or aws.profile is not None:
+            return "aws.web_identity_token_file", "give this, an access key or a profile, not two of them"
     if aws.duration is not None and not 900_000 <= int(aws.duration) <= 43_200_000:
         return "aws.duration", "must be between 15 minutes and 12 hours"
     return None

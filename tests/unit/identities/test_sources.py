@@ -333,6 +333,9 @@ def test_a_secret_is_for_one_host(double: Double) -> None:
     assert len(double.asked) == asked + 1
 
 
+WEB: dict[str, Any] = {"role_arn": "arn:aws:iam::1:role/r", "web_identity_token_file": "token"}
+
+
 @pytest.mark.parametrize(
     ("given", "key"),
     [
@@ -341,6 +344,9 @@ def test_a_secret_is_for_one_host(double: Double) -> None:
         (identity(access_key_id=Secret("a")), "aws"),
         (identity(**STATIC, profile="p"), "aws.profile"),
         (identity(session_tags={"a": "b"}), "aws.role_arn"),
+        (identity(**WEB, session_tags={"a": "b"}), "aws.session_tags"),
+        (identity(**WEB, external_id=Secret("x")), "aws.external_id"),
+        (identity(**WEB, profile="p"), "aws.web_identity_token_file"),
         (identity(role_arn="r", duration=Duration(1000)), "aws.duration"),
         (Identity(azure=AzureIdentity(client_secret=Secret("s"), managed=True)), "azure"),
         (Identity(ibm=IbmIdentity()), "ibm.api_key"),

@@ -129,7 +129,9 @@ ATTEMPTS = f"""
 # On one node numbers grow with time; those of several nodes have nothing to do with each other.
 _LATEST = {"sqlite": "a.attempt_id DESC", "postgresql": "a.at_us DESC, a.attempt_id DESC"}
 _NEWEST = f"{ATTEMPTS} ORDER BY {{}} LIMIT ?"
-_OF = f"{ATTEMPTS} WHERE a.{{column}} = ? ORDER BY {{order}} LIMIT ?"
+_OF = f"{ATTEMPTS} WHERE a.{{column}} = ? {{more}} ORDER BY {{order}} LIMIT ?"
+# Attempts are indexed by key there: the sums say which keys the user has ever spent with.
+_BY_KEYS = "AND a.key_id = ANY(ARRAY(SELECT DISTINCT r.key_id FROM rollup r WHERE r.user_id = ?))"
 _OF_REQUEST = (
     f"{ATTEMPTS} WHERE a.request_id = ? AND a.attempt_id BETWEEN ? AND ? ORDER BY a.attempt_id LIMIT ?"
 )
@@ -188,8 +190,10 @@ class LedgerReader:
         number = await self.fetch(_NUMBER, [kind, name], list[tuple[int]])
         if not number:
             return []
-        sql = _OF.format(column=column, order=_LATEST[self.dialect])
-        return await self.fetch(sql, [number[0][0], limit], list[Attempt])
+        indirect = holder == "user" and self.dialect == "postgresql"
+        sql = _OF.format(column=column, more=_BY_KEYS if indirect else "", order=_LATEST[self.dialect])
+        params = [number[0][0]] * (2 if indirect else 1)
+        return await self.fetch(sql, [*params, limit], list[Attempt])
 
     async def of_request(self, request_id: str, limit: int) -> list[Attempt]:
         """All attempts of one request, in their order; empty for what is no request id of ours."""

@@ -208,6 +208,111 @@ CASES = {
         Decimal("0.002"),
         {"query": "a", "documents": ["b"]},
     ),
+    "cached sound and pictures": chat(
+        "openai",
+        "gpt-realtime",
+        (200 * 4 + 100 * Decimal("0.40") + 300 * 32 + 200 * Decimal("0.40")) * M
+        + (150 * 5 + 50 * Decimal("0.50") + 60 * 16 + 40 * 64) * M,
+        {
+            "prompt_tokens": 1000,
+            "completion_tokens": 100,
+            "prompt_tokens_details": {
+                "cached_tokens": 350,
+                "audio_tokens": 500,
+                "image_tokens": 200,
+                "cached_tokens_details": {"text_tokens": 100, "audio_tokens": 200, "image_tokens": 50},
+            },
+            "completion_tokens_details": {"audio_tokens": 40},
+        },
+    ),
+    "priority, cached": chat(
+        "openai",
+        "gpt-4o",
+        (600 * Decimal("4.25") + 400 * Decimal("2.125") + 100 * 17) * M,
+        {"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 400}},
+        service_tier="priority",
+    ),
+    "flex, above 272k, cached": chat(
+        "openai",
+        "gpt-5.4",
+        (200_000 * Decimal("2.50") + 100_000 * Decimal("0.25") + 100 * Decimal("11.25")) * M,
+        {
+            "prompt_tokens": 300_000,
+            "completion_tokens": 100,
+            "prompt_tokens_details": {"cached_tokens": 100_000},
+        },
+        service_tier="flex",
+    ),
+    "written to the cache, above 272k": chat(
+        "openai",
+        "gpt-5.6",
+        (100_000 * 8 + 200_000 * 10 + 100 * 30) * M,
+        {
+            "prompt_tokens": 300_000,
+            "completion_tokens": 100,
+            "prompt_tokens_details": {"cache_write_tokens": 200_000},
+        },
+    ),
+    "priority, written to the cache, above 272k": chat(
+        "openai",
+        "gpt-5.6",
+        (100_000 * 16 + 100_000 * 20 + 100_000 * Decimal("1.60") + 100 * 60) * M,
+        {
+            "prompt_tokens": 300_000,
+            "completion_tokens": 100,
+            "prompt_tokens_details": {"cache_write_tokens": 100_000, "cached_tokens": 100_000},
+        },
+        service_tier="priority",
+    ),
+    "reasoning with a price of its own, above 256k": chat(
+        "dashscope",
+        "qwen-plus-2025-07-28",
+        (300_000 * Decimal("1.2") + 200 * Decimal("3.6") + 300 * 12) * M,
+        {
+            "prompt_tokens": 300_000,
+            "completion_tokens": 500,
+            "completion_tokens_details": {"reasoning_tokens": 300},
+        },
+    ),
+    "batch, cached, written for 5 minutes and an hour": claude(
+        (100 * Decimal("1.50") + 1000 * Decimal("0.15") + 2000 * Decimal("1.875")) * M
+        + (1000 * 3 + 50 * Decimal("7.50")) * M,
+        input_tokens=100,
+        output_tokens=50,
+        cache_read_input_tokens=1000,
+        cache_creation_input_tokens=3000,
+        cache_creation={"ephemeral_5m_input_tokens": 2000, "ephemeral_1h_input_tokens": 1000},
+        service_tier="batch",
+    ),
+    "cached sound": gemini(
+        "gemini-2.5-flash",
+        (100 * Decimal("0.30") + 600 * 1 + 400 * Decimal("0.10") + 100 * Decimal("2.50")) * M,
+        promptTokenCount=1100,
+        promptTokensDetails=[
+            {"modality": "TEXT", "tokenCount": 100},
+            {"modality": "AUDIO", "tokenCount": 1000},
+        ],
+        cachedContentTokenCount=400,
+        cacheTokensDetails=[{"modality": "AUDIO", "tokenCount": 400}],
+        candidatesTokenCount=100,
+        totalTokenCount=1200,
+    ),
+    "ElevenLabs by characters": Case(
+        "elevenlabs",
+        "/v1/audio/speech",
+        "eleven_multilingual_v2",
+        b"ID3",
+        Decimal("0.08"),
+        {"input": "é" * 1000, "voice": "Rachel"},
+    ),
+    "Deepgram by seconds": Case(
+        "deepgram",
+        "/v1/audio/transcriptions",
+        "nova-3",
+        {"text": "hello", "usage": {"type": "duration", "seconds": 600}},
+        600 * Decimal("71.67") * M,
+        {},
+    ),
     "free at home": chat("vllm", "anything", Decimal(0), {"prompt_tokens": 1000, "completion_tokens": 500}),
 }
 
@@ -256,7 +361,20 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
             )
             for name, case in names.items()
         ]
-        with Gateway(tmp_path_factory.mktemp("gateway"), make_config(*models)) as gateway:
+        # Not in the catalogue of providers, but in that of prices.
+        sound = {"audio_speech": "/audio/speech", "audio_transcriptions": "/audio/transcriptions"}
+        own = {
+            name: {
+                "dialect": "openai",
+                "base_url": url,
+                "auth": {"scheme": "bearer"},
+                "operations": sound,
+                "price_family": name,
+            }
+            for name in ("elevenlabs", "deepgram")
+        }
+        config = make_config(*models, providers=own)
+        with Gateway(tmp_path_factory.mktemp("gateway"), config) as gateway:
             yield Setup(gateway, gateway.mint())
     finally:
         server.shutdown()

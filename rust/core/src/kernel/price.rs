@@ -54,6 +54,18 @@ impl Rates {
         }
     }
 
+    /// With a price for what is kept for an hour, where only the standard names one: as much of it as of what is kept for
+    /// minutes. Discounts of services and factors of caches multiply (Anthropic's price page).
+    fn in_proportion(&self, standard: &Rates) -> Rates {
+        let long = match (self.cache_write, standard.cache_write, standard.cache_write_long) {
+            (Some(own), Some(of), Some(long)) if of > 0 => {
+                i64::try_from(i128::from(long) * i128::from(own) / i128::from(of)).ok()
+            }
+            _ => None,
+        };
+        Rates { cache_write_long: self.cache_write_long.or(long), ..*self }
+    }
+
     /// Every class with the price it is charged at: its own, or that of what it is a part of, or nothing.
     fn resolved(&self) -> [i64; CLASSES] {
         let input = self.input.unwrap_or(0);
@@ -174,11 +186,11 @@ impl Price {
         let standards: Vec<Tier> = listed.tiers.iter().map(essential).collect();
         bands[Service::Standard as usize] = bands_of(&base, &standards);
         for special in &listed.services {
-            let rates = special.rates.essential().over(&base);
+            let rates = special.rates.essential().in_proportion(&base).over(&base);
             let mut tiers: Vec<Tier> = special.tiers.iter().map(essential).collect();
             for standard in &standards {
                 match tiers.iter_mut().find(|tier| tier.above == standard.above) {
-                    Some(tier) => tier.rates = tier.rates.over(&standard.rates),
+                    Some(tier) => tier.rates = tier.rates.in_proportion(&standard.rates).over(&standard.rates),
                     None => tiers.push(*standard),
                 }
             }

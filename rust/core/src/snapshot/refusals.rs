@@ -1,6 +1,7 @@
 //! What a provider's row says about its refusals and its rate-limit headers, where they are not like everybody's.
 
 use super::wire;
+use crate::dialect;
 use crate::kernel::failure::Class;
 
 /// How much of a body is searched for words.
@@ -35,7 +36,13 @@ impl Refusals {
             return None;
         }
         let head = String::from_utf8_lossy(body.get(..LOOKED_AT).unwrap_or(body)).to_lowercase();
-        let fits = |rule: &&Rule| (rule.status == 0 || rule.status == status) && head.contains(&*rule.words);
+        let said = || dialect::error_message(body).unwrap_or_default().to_lowercase();
+        let says = |rule: &Rule| match rule.of {
+            // A refused credential takes its deployment out: what a caller gets repeated in a message must not.
+            Class::Authentication if !rule.words.is_empty() => said().starts_with(&*rule.words),
+            _ => head.contains(&*rule.words),
+        };
+        let fits = |rule: &&Rule| (rule.status == 0 || rule.status == status) && says(rule);
         self.0.iter().find(fits).map(|rule| rule.of)
     }
 }
@@ -53,6 +60,9 @@ mod tests {
         assert_eq!(refusals.class(400, b"The model is At Capacity"), Some(Class::ServerError));
         assert_eq!(refusals.class(400, b"no"), None);
         assert_eq!(Refusals::default().class(498, b""), None);
+        let refusals = Refusals::compile(vec![rule(0, "bad key", "authentication")]).unwrap();
+        assert_eq!(refusals.class(400, br#"{"error":{"message":"Bad key: x"}}"#), Some(Class::Authentication));
+        assert_eq!(refusals.class(400, br#"{"error":{"message":"no name 'bad key'"}}"#), None);
         assert!(Refusals::compile(vec![rule(498, "", "odd")]).is_err());
     }
 }

@@ -41,6 +41,13 @@ async fn refused(exchange: &mut Exchange, deployment: &Deployment, mut answer: B
     let wait = retry_after(&answer.head.headers);
     let body = read_error(deployment, &mut answer).await;
     let own = deployment.refusals.class(status.as_u16(), &body);
+    // Where a bad credential is called a bad request, it is one of the caller's nowhere else.
+    let status = match own {
+        Some(Class::Authentication) if Class::of_status(status.as_u16()) != Class::Authentication => {
+            StatusCode::UNAUTHORIZED
+        }
+        _ => status,
+    };
     let outcome = match (own, status.as_u16()) {
         (Some(Class::RateLimit), _) | (None, 429) => Outcome::RateLimited,
         (Some(Class::ServerError | Class::Timeout), _) | (None, 408 | 500..) => Outcome::ServerError,

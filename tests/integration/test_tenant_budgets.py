@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.harness import Gateway, MockProvider
-from tests.harness.tenants import ask, manage, team_key, tenants_config
+from tests.harness.tenants import ask, code, manage, team_key, tenants_config
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +110,14 @@ def test_customers_tags_and_members_have_further_limits(gateway: Gateway) -> Non
     member = team_key(gateway, "narrow", user_id="narrow")
     assert [ask(gateway, member).status_code for _ in range(2)] == [200, 429]
     assert ask(gateway, team_key(gateway, "narrow")).status_code == 200
+
+
+def test_only_the_assumed_length_bends_to_a_limit(gateway: Gateway) -> None:
+    # One dollar a request is known, whatever the length of the answer.
+    dear = gateway.mint(max_budget=0.5).secret
+    assert code(ask(gateway, dear)) == (422, "budget_exceeded")
+    long = [{"role": "user", "content": "word " * 2_000}]
+    for settings in ({"tpm_limit": 500}, {"limits": [{"input_tokens": 500, "per": "1m"}]}):
+        key = gateway.mint(**settings).secret
+        assert code(ask(gateway, key, "org/one", messages=long)) == (429, "rate_limit_exceeded"), settings
+        assert ask(gateway, key, "org/one").status_code == 200, "its assumed length alone is more"

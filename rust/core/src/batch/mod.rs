@@ -27,7 +27,7 @@ use crate::stage::identify;
 use crate::state::draw::{Ask, Told};
 use crate::state::keys::Key;
 use crate::state::line::Rank;
-use crate::state::rules::{Metric, Now};
+use crate::state::rules::{Amounts, Metric, Now};
 use crate::state::scope::Aim;
 use crate::state::subjects::Kind;
 
@@ -128,7 +128,7 @@ impl Plane {
                 let pico = most(deployment, &setting, u64::from(snapshot.settings.assumed_output));
                 let payers = payers(shard, deployment, &setting.model, &setting.operation);
                 let aim = Aim { model: &setting.model, endpoint: &setting.operation, provider: &deployment.provider };
-                let ask = spending(aim, pico, false);
+                let ask = spending(aim, pico, None);
                 Hold::take(key.as_ref(), payers, &ask, &mut Told::default()).map_err(|refused| {
                     let leases = self.shared.state.leases.as_ref();
                     short = refused.short && leases.is_some_and(|leases| leases.is_online());
@@ -242,7 +242,7 @@ fn payers(shard: &Shard, deployment: &Deployment, model: &str, endpoint: &str) -
 }
 
 /// Budgets are asked; limits on requests and tokens are about what goes out at once.
-fn spending(aim: Aim<'_>, pico: i64, elastic: bool) -> Ask<'_> {
+fn spending(aim: Aim<'_>, pico: i64, elastic: Option<Amounts>) -> Ask<'_> {
     let mut amounts = [0; Metric::COUNT];
     amounts[Metric::Spend as usize] = u64::try_from(pico).unwrap_or(0);
     let now = Now::at(Instant::now(), wall_us());

@@ -24,6 +24,7 @@ use crate::snapshot::Deployment;
 use crate::spool::{Intent, Settle, Source};
 use crate::state::draw::Told;
 use crate::state::keys::Key;
+use crate::state::rules::Metric;
 use crate::state::scope::Aim;
 
 #[derive(Deserialize)]
@@ -159,7 +160,7 @@ impl Plane {
 
 /// What is spent counts, whether or not there was room for it.
 fn anew(key: Option<Arc<Key>>, payers: Extra, aim: Aim<'_>, cost: i64) -> Hold {
-    let ask = spending(aim, cost, true);
+    let ask = spending(aim, cost, Some([0; Metric::COUNT]));
     let taken = Hold::take(key.as_ref(), payers.clone(), &ask, &mut Told::default());
     taken.unwrap_or_else(|_| Hold::nothing(key, payers))
 }

@@ -48,7 +48,7 @@ pub fn at_the_door(arrival: &Arrival, headers: &HeaderMap, caller: &mut Caller) 
     }
     let now = Now::at(arrival.started, arrival.wall_us);
     let aim = Aim::default();
-    let ask = Ask { aim, metrics: Metric::ARRIVAL, amounts: ONE, elastic: false, now, rank: Rank::FIRST };
+    let ask = Ask { aim, metrics: Metric::ARRIVAL, amounts: ONE, elastic: None, now, rank: Rank::FIRST };
     match peek(key.subjects.iter().map(|subject| &**subject), &ask, &mut caller.quotas) {
         // What else may become of it is seen when it has been read.
         Err(refused) if refused.rule.row.on_exhausted == Exhausted::Refuse => {
@@ -95,7 +95,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         },
         metrics: Metric::ARRIVAL,
         amounts: ONE,
-        elastic: false,
+        elastic: None,
         now,
         rank,
     };

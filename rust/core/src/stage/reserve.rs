@@ -179,6 +179,14 @@ pub struct Terms<'a> {
 }
 
 impl Terms<'_> {
+    /// What is asked for besides the assumed length of the answer.
+    fn known(&self) -> Amounts {
+        let usage = Usage { input: self.input, ..self.units };
+        let pico = self.price.and_then(|price| cost(price, &usage)).unwrap_or(0);
+        let output = usage.answer();
+        [1, 1, self.input, output, self.input.saturating_add(output), u64::try_from(pico).unwrap_or(0)]
+    }
+
     /// The hold, and the most it may cost in pico-USD.
     ///
     /// # Errors
@@ -195,11 +203,12 @@ impl Terms<'_> {
         let spend = u64::try_from(pico).unwrap_or(0);
         let output = usage.answer();
         let amounts: Amounts = [1, 1, self.input, output, self.input.saturating_add(output), spend];
+        let elastic = self.elastic.then(|| self.known());
         let ask = Ask {
             aim: self.aim,
             metrics: Metric::USAGE | Metric::PLACED,
             amounts,
-            elastic: self.elastic,
+            elastic,
             now: self.now,
             rank: self.rank,
         };

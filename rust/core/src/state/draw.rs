@@ -36,16 +36,19 @@ pub struct Ask<'a> {
     /// Metrics that are asked about now.
     pub metrics: u8,
     pub amounts: Amounts,
-    /// The amounts are assumptions: what alone would exceed a limit is taken to just fit it.
-    pub elastic: bool,
+    /// What of the amounts is no assumption, where the rest is one: what is assumed beyond a whole limit is taken to just
+    /// fit it, what is known is not.
+    pub elastic: Option<Amounts>,
     pub now: Now,
     pub rank: Rank,
 }
 
 impl Ask<'_> {
     fn amount(&self, rule: &Rule) -> u64 {
-        let amount = self.amounts[rule.row.metric as usize];
-        if self.elastic { amount.min(rule.row.max - rule.kept_from(self.rank.priority)) } else { amount }
+        let metric = rule.row.metric as usize;
+        let amount = self.amounts[metric];
+        self.elastic
+            .map_or(amount, |known| amount.min((rule.row.max - rule.kept_from(self.rank.priority)).max(known[metric])))
     }
 }
 

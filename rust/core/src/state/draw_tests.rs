@@ -51,7 +51,7 @@ fn a_budget_is_not_overspent_by_concurrency() {
         aim: Aim { model: "m", ..Aim::default() },
         metrics: Metric::ARRIVAL | Metric::USAGE,
         amounts: [1, 1, 10, 10, 20, CENT],
-        elastic: false,
+        elastic: None,
         now: now(ns),
     };
     for round in 0..200 {
@@ -122,7 +122,7 @@ fn a_change_of_rules_keeps_what_counts_the_same() {
         aim: Aim { model: "", ..Aim::default() },
         metrics: Metric::ARRIVAL,
         amounts: [1; 6],
-        elastic: false,
+        elastic: None,
         now: now(0),
         rank: Rank::default(),
     };
@@ -153,12 +153,14 @@ fn assumed_amounts_fit_a_small_limit_once() {
         now: now(0),
         rank: Rank::default(),
     };
-    let refused = take(&payers, &ask(false)).expect_err("more than the whole limit");
+    let refused = take(&payers, &ask(None)).expect_err("more than the whole limit");
     assert_eq!(refused.refusal.retry_after_ns, u64::MAX);
-    let grants = take(&payers, &ask(true)).expect("fits just so");
-    take(&payers, &ask(true)).expect_err("all is taken");
+    let grants = take(&payers, &ask(Some([50; 6]))).expect("fits just so");
+    take(&payers, &ask(Some([50; 6]))).expect_err("all is taken");
     give(&payers, &grants, &[40; 6]);
     assert_eq!(payers[0].usage(now(0))[0].1, 40);
+    let refused = take(&payers, &ask(Some([101; 6]))).expect_err("what is known alone exceeds the limit");
+    assert_eq!(refused.refusal.retry_after_ns, u64::MAX);
 }
 
 #[test]
@@ -219,7 +221,7 @@ fn what_a_request_pays() {
                 aim: Aim { model: "gpt-4o", ..Aim::default() },
                 metrics,
                 amounts: [1, 1, 300, 700, 1_000, 9_999],
-                elastic: false,
+                elastic: None,
                 now: at,
             };
             let arrival = take(&payers, &ask(Metric::ARRIVAL)).expect("room");

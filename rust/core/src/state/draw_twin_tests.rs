@@ -153,7 +153,7 @@ impl History {
         let amounts = [1, 1, 5, output, 5 + output, random.u64(..100)];
         let aim = Aim { model, ..Aim::default() };
         let metrics = Metric::ARRIVAL | Metric::USAGE;
-        let ask = Ask { aim, metrics, amounts, elastic: false, now: at, rank: Rank::default() };
+        let ask = Ask { aim, metrics, amounts, elastic: None, now: at, rank: Rank::default() };
         let chosen: Vec<usize> = (0..self.payers.len()).filter(|_| random.u8(..4) > 0).collect();
         let who: Vec<Arc<Subject>> = chosen.iter().map(|at| self.payers[*at].clone()).collect();
         let named = chosen

@@ -47,7 +47,7 @@ fn take(subjects: &Subjects, whole: &Arc<Subject>, value: &str) -> Result<Grants
         aim: Aim::default(),
         metrics: Metric::ARRIVAL,
         amounts: [1; 6],
-        elastic: false,
+        elastic: None,
         now: now(),
         rank: Rank::default(),
     };

@@ -197,3 +197,13 @@ def test_nothing_is_lost_or_doubled_by_outages(
     assert load.errors == []
     assert set(load.results) == {200}
     complete(cluster, journal, server, database)
+
+
+def test_what_is_left_is_told_also_when_a_share_had_to_be_asked_for(cluster: Cluster) -> None:
+    key = cluster.mint(rpm_limit=10, tpm_limit=1_000)
+    for node in range(NODES):
+        cluster.wait_for(node, key)
+    first = cluster.ask(0, key, max_tokens=5)
+    assert first.status_code == 200
+    assert first.headers["x-ratelimit-remaining-requests"] == "9"
+    assert int(first.headers["x-ratelimit-remaining-tokens"]) > 0

@@ -46,6 +46,7 @@ def gateway(own_provider: MockProvider, tmp_path_factory: pytest.TempPathFactory
         make_model("first", place("first"), fallbacks=["free"]),
         make_model("dear", place("dear"), price=CENT, fallbacks=["free"]),
         make_model("paced", place("paced")),
+        make_model("burst", place("burst")),
         make_model("kept", place("kept")),
         limits=[
             {"on": "model:soon", "requests": 2, "per": "2s", "on_exhausted": {"queue": "8s"}},
@@ -58,6 +59,12 @@ def gateway(own_provider: MockProvider, tmp_path_factory: pytest.TempPathFactory
                 "requests": 10,
                 "per": "1s",
                 "on_exhausted": {"throttle": "5s", "above": 0},
+            },
+            {
+                "on": "model:burst",
+                "requests": 10,
+                "per": "1s",
+                "on_exhausted": {"throttle": "3s", "above": 50},
             },
             {"on": "model:kept", "requests": 10, "per": "1h", "keep": {"normal": 30}},
         ],
@@ -157,6 +164,21 @@ def test_requests_go_on_at_the_pace_of_the_limit(gateway: Gateway, key: Key) -> 
     answers = in_parallel(lambda _: ask(gateway, key, "paced"), range(8), threads=8)
     assert [answer.status_code for answer in answers] == [200] * 8
     assert time.monotonic() - began >= 0.7
+
+
+def test_a_pace_waits_until_what_came_before_it_has_left_the_window(gateway: Gateway, key: Key) -> None:
+    # Five at once, five at the pace: the window is full until the first five are a second old.
+    assert [ask(gateway, key, "burst").status_code for _ in range(14)] == [200] * 14
+
+
+def test_what_was_refused_first_is_not_told_of_what_was_admitted(gateway: Gateway) -> None:
+    own = [{"requests": 2, "per": "1s", "on_exhausted": {"queue": "5s"}}]
+    key = gateway.mint(limits=own)
+    answers = [ask(gateway, key, "free") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    waited = answers[-1].headers
+    assert waited["x-ratelimit-remaining-requests"] == "1", "the window was empty again"
+    assert ask(gateway, gateway.mint(rpm_limit=1), "free").headers["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_a_part_is_kept_from_those_that_can_wait(gateway: Gateway, key: Key) -> None:

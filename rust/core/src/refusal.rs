@@ -91,10 +91,11 @@ fn usd(pico: u64) -> String {
 
 /// How the tightest limits stand, in OpenAI's headers.
 pub fn tell(quotas: &Quotas, headers: &mut HeaderMap) {
-    if let Some(quota) = &quotas.requests {
+    let [requests, tokens] = quotas.told();
+    if let Some(quota) = &requests {
         put(headers, [LIMIT_REQUESTS, REMAINING_REQUESTS, RESET_REQUESTS], quota);
     }
-    if let Some(quota) = &quotas.tokens {
+    if let Some(quota) = &tokens {
         put(headers, [LIMIT_TOKENS, REMAINING_TOKENS, RESET_TOKENS], quota);
     }
 }

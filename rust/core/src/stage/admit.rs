@@ -107,10 +107,11 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         Err(refused) if share::may_help(exchange, &refused) => return Ok(Flow::Wait(Wait::Share)),
         Err(refused) => return exhausted::instead(exchange, &refused),
     }
-    exchange.turn = None;
+    let turn = exchange.turn.take();
     announce(exchange, told.passed);
     if let Some(pace) = told.pace {
-        exchange.due = Some(Instant::now() + pace);
+        let due = Instant::now() + pace;
+        exchange.due = Some(turn.map_or(due, |turn| due.min(turn.until())));
         return Ok(Flow::Wait(Wait::Turn));
     }
     Ok(Flow::Next)

@@ -20,6 +20,9 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// The others look after so long, should they have missed that the line moved.
 const MISSED: Duration = Duration::from_millis(50);
 
+/// So many wait at a limit that paces them, at most.
+const MOST_PACED: u32 = 1_000;
+
 /// A request's turn at a limit; it leaves the line when this is dropped.
 pub struct Turn {
     rule: Arc<Rule>,
@@ -32,6 +35,11 @@ pub struct Turn {
 impl Turn {
     pub fn rank(&self) -> Rank {
         self.rank
+    }
+
+    /// How long it may wait at all.
+    pub fn until(&self) -> Instant {
+        self.until
     }
 }
 
@@ -61,16 +69,24 @@ pub fn instead(exchange: &mut Exchange, refused: &Refused) -> Result<Flow> {
     match &refused.rule.row.on_exhausted {
         // A cheaper model may do with what is left.
         _ if refused.rule.row.metric == Metric::Spend && has_cheaper(exchange) => another(exchange, Why::Cost, refused),
-        Exhausted::Refuse | Exhausted::Throttle { .. } => Err(error(exchange)),
+        Exhausted::Refuse => Err(error(exchange)),
         Exhausted::Fallback => another(exchange, Why::Failure(Class::RateLimit), refused),
-        Exhausted::Queue { wait_ms, most } => {
-            if queue(exchange, refused, Duration::from_millis(*wait_ms), *most) {
-                return Ok(Flow::Wait(Wait::Turn));
-            }
-            exchange.turn = None;
-            Err(error(exchange))
-        }
+        Exhausted::Queue { wait_ms, most } => turn(exchange, refused, *wait_ms, *most),
+        // What came before it kept no pace: the window is full until that has left it.
+        Exhausted::Throttle { wait_ms, .. } => turn(exchange, refused, *wait_ms, MOST_PACED),
     }
+}
+
+/// Waits for a turn.
+///
+/// # Errors
+/// The refusal, where that does not help.
+fn turn(exchange: &mut Exchange, refused: &Refused, wait_ms: u64, most: u32) -> Result<Flow> {
+    if queue(exchange, refused, Duration::from_millis(wait_ms), most) {
+        return Ok(Flow::Wait(Wait::Turn));
+    }
+    exchange.turn = None;
+    Err(refusal::error(refused, exchange.snapshot.settings.budget_status))
 }
 
 fn has_cheaper(exchange: &Exchange) -> bool {

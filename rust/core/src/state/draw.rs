@@ -71,8 +71,10 @@ impl Quota {
 /// What `x-ratelimit-*` tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quotas {
-    pub requests: Option<Quota>,
-    pub tokens: Option<Quota>,
+    requests: Option<Quota>,
+    tokens: Option<Quota>,
+    /// The limit that refused, until something is admitted after all.
+    refused: Option<(Metric, Quota)>,
 }
 
 impl Quotas {
@@ -86,11 +88,21 @@ impl Quotas {
 
     /// The limit that refuses is the one to tell of.
     fn refused(&mut self, worst: Box<Refused>) -> Box<Refused> {
-        if let Some(quota) = self.of(worst.rule.row.metric) {
-            let Refusal { remaining, retry_after_ns } = worst.refusal;
-            *quota = Some(Quota { limit: worst.rule.row.max, remaining, reset_ns: retry_after_ns });
-        }
+        let Refusal { remaining, retry_after_ns } = worst.refusal;
+        let quota = Quota { limit: worst.rule.row.max, remaining, reset_ns: retry_after_ns };
+        self.refused = Some((worst.rule.row.metric, quota));
         worst
+    }
+
+    /// What is to be told of requests and of tokens.
+    #[must_use]
+    pub fn told(mut self) -> [Option<Quota>; 2] {
+        if let Some((metric, quota)) = self.refused
+            && let Some(known) = self.of(metric)
+        {
+            *known = Some(quota);
+        }
+        [self.requests, self.tokens]
     }
 
     fn note(&mut self, metric: Metric, quota: Quota) {
@@ -165,6 +177,7 @@ pub fn draw<'s>(
     if let Some(worst) = worst {
         return Err(told.quotas.refused(worst));
     }
+    told.quotas.refused = None;
     for (payer, subject, cell) in &mut locked {
         let mut passed = None;
         for meter in cell.meters.iter_mut().filter(|meter| concerns(subject, meter, ask)) {

@@ -153,7 +153,7 @@ impl Rule {
         if row.reserved.iter().map(|part| u32::from(*part)).sum::<u32>() > 100 {
             return fail("at most all of it can be reserved");
         }
-        let line = matches!(row.on_exhausted, Exhausted::Queue { .. }).then(Line::default);
+        let line = matches!(row.on_exhausted, Exhausted::Queue { .. } | Exhausted::Throttle { .. }).then(Line::default);
         if line.is_some() || row.reserved != [0; 2] {
             RANKED.store(true, Ordering::Relaxed);
         }

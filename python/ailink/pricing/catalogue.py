@@ -5,6 +5,7 @@ tokens (1 USD = 10¹² pico-USD), so the cost of a request is a sum of products 
 """
 
 import functools
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Final, Literal
 
@@ -86,10 +87,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Capabilities: `tools`, `vision`, `reasoning`, `json_schema`, …"""
 
 
-class Catalogue(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"by_provider": "models"}
-):
-    """Models by provider and name. `version` is what the ledger records beside each cost."""
+class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a catalogue is from. `version` is what the ledger records beside each cost."""
 
     version: str
     date: str
@@ -98,7 +97,14 @@ class Catalogue(
     source_sha256: str
     licence: str
     unit: str
-    by_provider: dict[str, dict[str, Model]]
+
+
+class Catalogue(
+    About, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"by_provider": "models"}
+):
+    """Models by provider and name."""
+
+    by_provider: Mapping[str, dict[str, Model]]
 
     @property
     def providers(self) -> list[str]:
@@ -122,8 +128,33 @@ class Catalogue(
         return entry.price if entry else None
 
 
+class _Unread(About, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"by_provider": "models"}):
+    by_provider: dict[str, msgspec.Raw]
+
+
+class _Tables(Mapping[str, dict[str, Model]]):
+    """Tables that are read when their provider is first asked for: all of them take five megabytes."""
+
+    def __init__(self, unread: dict[str, msgspec.Raw]) -> None:
+        self._unread = unread
+        self._read: dict[str, dict[str, Model]] = {}
+
+    def __getitem__(self, provider: str) -> dict[str, Model]:
+        if provider not in self._read:
+            self._read[provider] = msgspec.json.decode(self._unread[provider], type=dict[str, Model])
+        return self._read[provider]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._unread)
+
+    def __len__(self) -> int:
+        return len(self._unread)
+
+
 @functools.cache
 def load() -> Catalogue:
     """The catalogue that ships with this version, read on the first call."""
     data = resources.files("ailink.pricing").joinpath("catalogue.json").read_bytes()
-    return msgspec.json.decode(data, type=Catalogue)
+    unread = msgspec.json.decode(data, type=_Unread)
+    about = {name: getattr(unread, name) for name in About.__struct_fields__}
+    return Catalogue(**about, by_provider=_Tables(unread.by_provider))

@@ -57,6 +57,11 @@ def test_litellms_counter(gateway: Gateway, key: Key) -> None:
         "request_model": "priced",
         "model_used": "gpt-4o",
         "tokenizer_type": "openai_tokenizer",
+        "original_response": None,
+        "error": False,
+        "error_message": None,
+        "status_code": None,
+        "count_source": "local_estimate",
     }
 
 

@@ -51,7 +51,15 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         pair("left-out"),
         pair("short", routing={"breaker": {"open": "50ms", "open_max": "50ms"}}),
         make_model("alone", make_deployment(provider, f"{REFUSING};retry_after=0"), retries=3),
-        make_model("breaking", *breaking, retries=3, timeouts={"idle": "500ms"}, fallbacks=["good"]),
+        # Were both left out, the fallback would answer, rightly, from the beginning.
+        make_model(
+            "breaking",
+            *breaking,
+            retries=3,
+            timeouts={"idle": "500ms"},
+            fallbacks=["good"],
+            routing={"breaker": {"open": "0s"}},
+        ),
         make_model("good", make_deployment(provider)),
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:

@@ -7,11 +7,12 @@
 //!
 //! `docs/decisions/001-runtime.md` has the figures.
 //!
-//! A thread that is about to wait sends first what its sockets hold ([`outbox`]).
+//! A thread that is about to wait sends first what its sockets hold ([`outbox`]); one that has become ready again waits
+//! for others' time slices as briefly as the system allows ([`slice`]).
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::listener::{self, Listener};
 use crate::options::Runtime;
 use crate::outbox;
 use crate::shard::Shard;
+use crate::slice;
 use crate::tls::Tls;
 
 /// What tasks get to end when a runtime is shut down.
@@ -74,11 +76,18 @@ pub fn spawn(kind: Runtime, work: Work, tls: Option<&Arc<Tls>>, stop: &Arc<Stop>
 
 /// A runtime with a worker for each shard, and the thread that waits for its end.
 fn run(name: &str, work: Work, tls: Option<Arc<Tls>>, stop: Arc<Stop>) -> io::Result<JoinHandle<()>> {
+    // The first threads are the workers; later ones compute what must not hold up a worker.
+    let (workers, started) = (work.len(), AtomicUsize::new(0));
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(work.len())
+        .worker_threads(workers)
         .thread_name(name)
         .enable_all()
-        .on_thread_start(outbox::open)
+        .on_thread_start(move || {
+            outbox::open();
+            if started.fetch_add(1, Ordering::Relaxed) < workers {
+                slice::shorten();
+            }
+        })
         .on_thread_park(outbox::flush)
         .build()?;
     std::thread::Builder::new().name(format!("{name}-keeper")).spawn(move || {

@@ -20,11 +20,10 @@ use crate::guard::record::Verdict;
 use crate::kernel::condition::{Fact, Facts, Memo};
 use crate::shard::{Shard, SnapshotRef};
 use crate::upstream::call::Post;
+use crate::webhook::{self, Message, Sender};
 
 /// Most of a stream that is kept for questions at its end.
 const REMEMBERED: usize = 4 * 1024 * 1024;
-/// Time for what nobody waits for.
-const LATER: Duration = Duration::from_secs(10);
 
 /// What a message is about.
 #[derive(Clone, Debug)]
@@ -89,12 +88,12 @@ pub async fn consult(shard: &Shard, webhook: &wire::Webhook, payload: &[u8], id:
     let (status, body) = match post.send().await {
         Ok(answer) => answer,
         Err(text) => {
-            unheard(shard, &webhook.url, &text);
+            webhook::unheard(&shard.shared, Sender::Policy, &webhook.url, &text);
             return failed("the webhook did not answer".to_string());
         }
     };
     if !(200..300).contains(&status) {
-        unheard(shard, &webhook.url, &format!("it answered {status}"));
+        webhook::unheard(&shard.shared, Sender::Policy, &webhook.url, &format!("it answered {status}"));
         return failed(format!("the webhook answered {status}"));
     }
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -106,13 +105,6 @@ pub async fn consult(shard: &Shard, webhook: &wire::Webhook, payload: &[u8], id:
         }
         _ => Ok(()),
     }
-}
-
-/// Tells the operator of a webhook that does not do its part.
-fn unheard(shard: &Shard, url: &str, why: &str) {
-    let place = url.split('?').next().unwrap_or_default();
-    let message = format!("the webhook {place} of a policy failed: {why}");
-    shard.shared.events.push(Event { kind: "policy_webhook", level: "warning", message, ..Event::default() });
 }
 
 /// Logs, alerts, and webhooks that nobody waits for.
@@ -159,36 +151,21 @@ pub fn tell(shard: &Arc<Shard>, policy: &Policy, action: &Action, facts: &Reques
                         format!("[{}] {}: {}", alert.severity, policy.name, alert.message).into(),
                     );
                 }
-                send(shard, url.clone(), alert.secret.clone(), alert.guarded, payload.to_string().into_bytes(), matter);
+                send(shard, url, alert.secret.as_deref(), alert.guarded, payload.to_string().into_bytes(), matter);
             }
         }
         Action::Webhook(webhook) => {
             let payload = matter.payload(policy, None, None);
-            send(shard, webhook.url.clone(), webhook.secret.clone(), webhook.guarded, payload, matter);
+            send(shard, &webhook.url, webhook.secret.as_deref(), webhook.guarded, payload, matter);
         }
         _ => {}
     }
 }
 
 /// Sends without anybody waiting.
-fn send(shard: &Arc<Shard>, url: String, secret: Option<String>, guarded: bool, payload: Vec<u8>, matter: &Matter) {
-    let (id, shard) = (matter.request_id.clone(), shard.clone());
-    tokio::spawn(async move {
-        let post = Post {
-            url: &url,
-            body: &payload,
-            secret: secret.as_deref(),
-            id: &id,
-            time_s: wall_us() / 1_000_000,
-            timeout: LATER,
-            guarded,
-        };
-        match post.send().await {
-            Ok((status, _)) if (200..300).contains(&status) => {}
-            Ok((status, _)) => unheard(&shard, &url, &format!("it answered {status}")),
-            Err(error) => unheard(&shard, &url, &error),
-        }
-    });
+fn send(shard: &Shard, url: &str, secret: Option<&str>, guarded: bool, body: Vec<u8>, matter: &Matter) {
+    let (url, secret, id) = (url.to_string(), secret.map(str::to_string), matter.request_id.clone());
+    webhook::send(&shard.shared, Message { sender: Sender::Policy, url, secret, guarded, id, body });
 }
 
 fn shown(fact: &Fact<'_>) -> String {

@@ -10,7 +10,9 @@ class LoadFailure(RuntimeError):
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """`refused`: answers with status 400 and above; `broken`: no whole answer. Times in microseconds.
 
-    `added`: the client's time less the provider's own, paired per request or, in streams, per event.
+    `requests` and `seconds` are those of the whole load, for the CPU per request; the other figures leave its
+    opening out, where it has one. `added`: the client's time less the provider's own, paired per request or,
+    in streams, per event.
     """
 
     requests: int

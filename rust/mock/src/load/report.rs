@@ -164,6 +164,7 @@ impl Stats {
         put("threads", json!(plan.threads));
         put("duration_s", json!((seconds * 1e3).round() / 1e3));
         put("sent", json!(self.sent));
+        put("finished", json!(self.finished));
         put("ok", json!(self.ok));
         put("left", json!(self.left));
         put("failed", json!(errors));

@@ -266,8 +266,10 @@ def test_an_answer_that_calls_a_tool_is_given_to_equal_requests_alone(provider, 
 
 
 def test_what_it_does_is_reported(gateway, send):
-    send(Ask(said(RESET, "report")))
-    send(Ask(said(RECOVER, "report")))
+    for first, second in (HITS["a paraphrase"], MISSES["a number"], MISSES["an opposite"]):
+        mark = f"report {next(_marks)}"
+        send(first(mark))
+        send(second(mark))
     report = gateway.call("/cache/stats")
     semantic = report["semantic"]
     assert semantic["questions"] > 0

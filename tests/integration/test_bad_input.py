@@ -180,6 +180,52 @@ def test_lone_values_are_no_request(caller: Caller) -> None:
             check_error(caller.post(path, value), path, {400})
 
 
+@pytest.mark.parametrize("path", [*BODIES, "/v1/responses", "/v1beta/models/yes:generateContent"])
+@pytest.mark.parametrize("name", ["api_base", "api_key", "mock_response", "no-log", "output_cost_per_token"])
+def test_what_the_operator_sets_is_refused_from_requests(
+    caller: Caller, canned: CannedProvider, path: str, name: str
+) -> None:
+    mark = len(canned.requests.get("yes", []))
+    good = BODIES.get(path, {"model": "yes", "input": "x", "contents": []}) | {"model": "yes"}
+    body = json.dumps(good | {name: "http://169.254.169.254"}).encode()
+    # Behind escapes, too, and whatever it holds.
+    for sent in (body, body.replace(b'"http://169.254.169.254"', b"null")):
+        escaped = sent.replace(name.encode(), name[:-1].encode() + b"\\u00%02x" % ord(name[-1]))
+        for bad in (sent, escaped):
+            response = caller.post(path, bad)
+            assert response.status == 400, response.body
+            error = response.json()["error"]
+            assert f"'{name}' is set by the gateway's operator" in error["message"]
+            if "generateContent" not in path:
+                check_error(response, path, {400})
+            if path == CHAT:
+                assert (error["code"], error["param"]) == ("unsupported_parameter", name)
+    assert len(canned.requests.get("yes", [])) == mark
+
+
+def test_what_the_operator_sets_is_refused_in_forms(gateway: Gateway, key: Key) -> None:
+    for path in UPLOADS:
+        response = gateway.http.post(
+            path,
+            data={"model": "yes", "prompt": "x", "api_base": "http://169.254.169.254"},
+            files={"file": ("a.wav", b"x"), "image": ("a.png", b"x")},
+            headers=key.bearer,
+        )
+        check_error(response, path, {400})
+        assert response.json()["error"]["param"] == "api_base"
+
+
+def test_no_header_sets_what_the_operator_sets(caller: Caller, canned: CannedProvider) -> None:
+    headers = {"api-base": "x", "x-api-base": "x", "base-url": "x", "x-litellm-api-base": "x", "no-log": "1"}
+    body = around(b'{"api_base":"mine","no-log":"mine"}')
+    assert caller.post(CHAT, body, **headers).status == 200
+    head, _, sent = canned.requests["yes"][-1].partition(b"\r\n\r\n")
+    # What a client keeps in his own metadata is his.
+    assert sent == around(b'{"api_base":"mine","no-log":"mine"}', b'"upstream-model"')
+    names = {line.partition(b":")[0].strip().lower().decode() for line in head.splitlines()[1:]}
+    assert not names & headers.keys()
+
+
 @pytest.mark.parametrize(
     "body",
     [

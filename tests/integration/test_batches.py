@@ -257,6 +257,7 @@ BAD: list[tuple[str, str]] = [
     ('{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":' + "[" * 20_000 + "}", "JSON"),
     (line(1, "live-only", "x"), "takes batches"),
     (line(1, "gemini", "x", messages=FILED), "send the file's content"),
+    (line(1, "gpt", "x", api_base="http://169.254.169.254"), "set by the gateway's operator"),
 ]
 
 

@@ -81,6 +81,8 @@ pub struct Call {
     pub metadata: Option<Value>,
     /// LiteLLM's controls of the cache, which were taken out of the body.
     pub cache: Option<Box<serde_json::Value>>,
+    /// The first of its fields that is the operator's to set.
+    pub reserved: Option<Box<str>>,
 }
 
 /// What came of counting the tokens of a request.

@@ -11,6 +11,7 @@ use crate::outgoing::adapted;
 use crate::plane::{Plane, PlaneError};
 use crate::snapshot::Deployment;
 use crate::stage::attempt::prepare::refused;
+use crate::stage::parse;
 use crate::wire::json::scan_object;
 
 #[derive(Deserialize)]
@@ -85,6 +86,7 @@ fn line(deployment: &Deployment, pair: (Operation, Operation), body: String) -> 
 
 fn write(deployment: &Deployment, (asked, by): (Operation, Operation), body: Bytes) -> Result<String> {
     let internal = || Error::new(Code::Internal, "a translated request is not valid JSON");
+    parse::unreserved(&body)?;
     let template = deployment.template(by).ok_or_else(internal)?;
     let body = match (asked.format(), by.format()) {
         (Some(from), Some(to)) if asked != by => {

@@ -19,6 +19,7 @@ pub mod percentile;
 pub mod price;
 pub mod quota;
 pub mod ratio;
+pub mod reserved;
 pub mod retry_budget;
 pub mod router;
 pub mod schema;

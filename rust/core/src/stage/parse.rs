@@ -19,10 +19,11 @@ use crate::endpoint::{Dialect, Operation, Payload};
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Call, Exchange};
 use crate::invoke;
+use crate::kernel::reserved::is_reserved;
 use crate::kernel::sound;
 use crate::patience::promptly;
 use crate::realtime::handshake;
-use crate::wire::json::{self, Kind, Value, scan_object, scan_value_object};
+use crate::wire::json::{self, Kind, Scan, Value, scan_object, scan_object_noting, scan_value_object};
 use crate::wire::multipart;
 pub use planned::planned;
 
@@ -33,6 +34,7 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
     }
     let body = if exchange.endpoint.operation.is_envelope() { invoke::open(exchange, body)? } else { body };
     understand(exchange, body)?;
+    permitted(&exchange.call)?;
     Ok(Flow::Next)
 }
 
@@ -49,7 +51,37 @@ pub fn given(exchange: &mut Exchange, body: Bytes) -> Result<()> {
     if !admission.hold_body(body.len() as u64) {
         return Err(full());
     }
-    understand(exchange, body)
+    understand(exchange, body)?;
+    permitted(&exchange.call)
+}
+
+/// Refuses what a client may not say. What policies made of a request is the operator's, and is not asked here.
+fn permitted(call: &Call) -> Result<()> {
+    call.reserved.as_deref().map_or(Ok(()), |name| Err(reserved(name)))
+}
+
+/// The same for the body of a request that comes without one of its own.
+///
+/// # Errors
+/// It is no JSON object, or has a field that is the operator's to set.
+pub fn unreserved(body: &Bytes) -> Result<()> {
+    let (_, reserved) = scanned(body, &[])?;
+    permitted(&Call { reserved, ..Call::default() })
+}
+
+/// What a field is refused with that is the operator's to set.
+fn reserved(name: &str) -> Error {
+    let text = format!(
+        "'{name}' is set by the gateway's operator, not by requests: whom to ask with which credential, prices and what is \
+         logged. Leave it out; `model` chooses whom to ask."
+    );
+    Error::new(Code::ParameterUnsupported, text).param(name.to_string())
+}
+
+/// The wanted members of a body, and which of the others is the operator's to set.
+fn scanned<const N: usize>(body: &Bytes, wanted: &[&str; N]) -> Result<(Scan<N>, Option<Box<str>>)> {
+    let (scan, key) = scan_object_noting(body, wanted, is_reserved).map_err(|error| invalid_json(&error))?;
+    Ok((scan, key.and_then(|key| json::string(body, key)).map(|name| name.into_owned().into_boxed_str())))
 }
 
 /// Finds in a body what is asked for; again when it was rewritten.
@@ -204,13 +236,13 @@ fn json_call(operation: Operation, body: &Bytes) -> Result<Call> {
     if body.is_empty() {
         return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
     }
-    let scan = scan_object(body, &FIELDS).map_err(|error| invalid_json(&error))?;
+    let (scan, reserved) = scanned(body, &FIELDS)?;
     if let Some(found) = scan.fields[FIELDS.len() - 1].filter(|found| found.kind == Kind::Object) {
         return without_cache(operation, body, found);
     }
     let [model, stream, stream_options, max_tokens, max_completion, max_output, n, content @ ..] = scan.fields;
     let [messages, prompt, input, query, documents, user, metadata, _] = content;
-    let mut call = Call { root: Some(scan.root), choices: 1, user, metadata, ..Call::default() };
+    let mut call = Call { root: Some(scan.root), choices: 1, user, metadata, reserved, ..Call::default() };
     if let Some(model) = present(model) {
         let text = json::string(body, model).ok_or_else(|| wrong("model", "a string"))?;
         call.model = text.into_owned();
@@ -329,7 +361,9 @@ fn multipart_call(exchange: &Exchange, body: &Bytes) -> Result<Call> {
         .ok_or_else(|| bad("Content-Type must be multipart/form-data with a boundary.".to_string()))?;
     let malformed = |error: multipart::MultipartError| bad(format!("The form is not valid: {error}."));
     let parts = multipart::parts(body, &boundary).map_err(malformed)?;
-    let mut call = Call { boundary: Some(boundary.clone()), choices: 1, ..Call::default() };
+    let reserved = parts.iter().find(|part| is_reserved(part.name.as_bytes()));
+    let reserved = reserved.map(|part| part.name.clone().into_boxed_str());
+    let mut call = Call { boundary: Some(boundary.clone()), choices: 1, reserved, ..Call::default() };
     if let Some(part) = multipart::field(&parts, "model").map_err(malformed)? {
         let range = part.content.clone();
         let text = std::str::from_utf8(body.get(range.clone()).unwrap_or_default())

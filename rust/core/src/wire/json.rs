@@ -150,6 +150,27 @@ impl std::error::Error for JsonError {}
 /// # Errors
 /// [`JsonError`] with the offset of the first fault. Bytes that are not UTF-8 are found after the grammar was checked.
 pub fn scan_object<const N: usize>(body: &[u8], wanted: &[&str; N]) -> Result<Scan<N>, JsonError> {
+    scan(body, wanted, |_, _| false).map(|(scan, _)| scan)
+}
+
+/// The same, and the first key of the object, a string, whose unescaped bytes `note` says yes to; it is not asked about
+/// the wanted ones.
+///
+/// # Errors
+/// Those of [`scan_object`].
+pub fn scan_object_noting<const N: usize>(
+    body: &[u8],
+    wanted: &[&str; N],
+    note: impl Fn(&[u8]) -> bool,
+) -> Result<(Scan<N>, Option<Value>), JsonError> {
+    scan(body, wanted, |key, escaped| if escaped { note(&unescape(key)) } else { note(key) })
+}
+
+fn scan<const N: usize>(
+    body: &[u8],
+    wanted: &[&str; N],
+    note: impl Fn(&[u8], bool) -> bool,
+) -> Result<(Scan<N>, Option<Value>), JsonError> {
     if body.len() > MAX_LEN {
         return fail(MAX_LEN, JsonErrorKind::TooLong);
     }
@@ -158,7 +179,7 @@ pub fn scan_object<const N: usize>(body: &[u8], wanted: &[&str; N]) -> Result<Sc
     }
     let mut scanner = Scanner::new(body);
     let start = scanner.space(0);
-    let scan = scanner.members(start, wanted)?;
+    let (scan, noted) = scanner.noting(start, wanted, note)?;
     let rest = scanner.space(scan.root.end as usize);
     if rest != body.len() {
         return fail(rest, JsonErrorKind::TrailingData);
@@ -167,7 +188,7 @@ pub fn scan_object<const N: usize>(body: &[u8], wanted: &[&str; N]) -> Result<Sc
         let offset = std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
         return fail(offset, JsonErrorKind::InvalidUtf8);
     }
-    Ok(scan)
+    Ok((scan, noted))
 }
 
 /// The same for an object inside a document that [`scan_object`] has accepted; duplicate keys are refused here too.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{invalid_json, present, wrong};
+use super::{invalid_json, present, scanned, wrong};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Call;
@@ -15,9 +15,10 @@ pub fn call(operation: Operation, body: &Bytes) -> Result<Call> {
     if operation.is_envelope() {
         return own(operation, body);
     }
-    let scan = scan_object(body, &["messages", "inferenceConfig", "system"]).map_err(|error| invalid_json(&error))?;
+    let (scan, reserved) = scanned(body, &["messages", "inferenceConfig", "system"])?;
     let [messages, inference, system] = scan.fields.map(present);
-    let mut call = Call { stream: operation == Operation::ConverseStream, choices: 1, ..Call::default() };
+    let stream = operation == Operation::ConverseStream;
+    let mut call = Call { stream, choices: 1, reserved, ..Call::default() };
     if messages.is_some_and(|messages| messages.kind != Kind::Array) {
         return Err(wrong("messages", "an array"));
     }
@@ -36,7 +37,7 @@ pub fn call(operation: Operation, body: &Bytes) -> Result<Call> {
     Ok(call)
 }
 
-/// A body in a format that only its model knows: Llama's, Titan's, Stability's.
+/// A body in a format that only its model knows: Llama's, Titan's, Stability's. Its fields are all the model's.
 fn own(operation: Operation, body: &Bytes) -> Result<Call> {
     const LIMITS: [&str; 4] = ["max_tokens", "max_gen_len", "max_tokens_to_sample", "textGenerationConfig"];
     let scan = scan_object(body, &LIMITS).map_err(|error| invalid_json(&error))?;

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{invalid_json, missing, present, wrong};
+use super::{invalid_json, missing, present, scanned, wrong};
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Call;
-use crate::wire::json::{Kind, Value, as_u64, elements, scan_object, scan_value_object};
+use crate::wire::json::{Kind, Value, as_u64, elements, scan_value_object};
 
 const FIELDS: [&str; 6] =
     ["contents", "generationConfig", "generation_config", "content", "requests", "generateContentRequest"];
@@ -15,9 +15,10 @@ pub fn call(operation: Operation, body: &Bytes) -> Result<Call> {
     if body.is_empty() {
         return Err(Error::new(Code::InvalidJson, "The request body is empty; a JSON object is expected."));
     }
-    let scan = scan_object(body, &FIELDS).map_err(|error| invalid_json(&error))?;
+    let (scan, reserved) = scanned(body, &FIELDS)?;
     let [contents, camel, snake, content, requests, inner] = scan.fields.map(present);
-    let mut call = Call { stream: operation == Operation::StreamGenerateContent, choices: 1, ..Call::default() };
+    let stream = operation == Operation::StreamGenerateContent;
+    let mut call = Call { stream, choices: 1, reserved, ..Call::default() };
     let said = match operation {
         Operation::GeminiCountTokens if inner.is_some() => inner_request(body, inner, &mut call)?,
         Operation::EmbedContent => of_kind(content, "content", Kind::Object, "an object")?,

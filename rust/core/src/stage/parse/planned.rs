@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{gemini, json_call};
+use super::{gemini, json_call, permitted};
 use crate::endpoint::Dialect;
 use crate::error::Result;
 use crate::exchange::{Call, Exchange};
@@ -26,6 +26,7 @@ pub fn planned(exchange: &mut Exchange) -> Result<()> {
         return Ok(());
     }
     let mut call = plan.call(&exchange.call, parse)?;
+    permitted(&call)?;
     let mut provider = plan.step().and_then(|step| step.provider.clone());
     // `@provider/model`
     if let Some((named, model)) = call.model.strip_prefix('@').and_then(|rest| rest.split_once('/')) {

@@ -53,12 +53,23 @@ impl<'a> Scanner<'a> {
 
     /// Reads the object at `start`, noting the wanted members and refusing a key given twice.
     pub(super) fn members<const N: usize>(&mut self, start: usize, wanted: &[&str; N]) -> Result<Scan<N>, JsonError> {
+        self.noting(start, wanted, |_, _| false).map(|(scan, _)| scan)
+    }
+
+    /// The same, and the first other key that `note` says yes to, which is given its bytes and whether they have escapes.
+    pub(super) fn noting<const N: usize>(
+        &mut self,
+        start: usize,
+        wanted: &[&str; N],
+        note: impl Fn(&[u8], bool) -> bool,
+    ) -> Result<(Scan<N>, Option<Value>), JsonError> {
         if self.byte(start) != b'{' {
             let end = start >= self.body.len();
             return fail(start, if end { JsonErrorKind::UnexpectedEnd } else { JsonErrorKind::NotAnObject });
         }
         let mut names = Names::new(self.body, wanted);
         let mut fields = [None; N];
+        let mut noted = None;
         let mut at = self.space(start + 1);
         if self.byte(at) != b'}' {
             loop {
@@ -71,6 +82,8 @@ impl<'a> Scanner<'a> {
                 let value = self.value(self.colon(end)?)?;
                 if let Some(slot) = field.and_then(|index| fields.get_mut(index)) {
                     *slot = Some(value);
+                } else if noted.is_none() && note(&self.body[key..end - 1], escaped) {
+                    noted = Some(span(Kind::String, key - 1, end));
                 }
                 at = self.space(value.end as usize);
                 match self.byte(at) {
@@ -82,7 +95,7 @@ impl<'a> Scanner<'a> {
         }
         let keys = names.count();
         names.finish()?;
-        Ok(Scan { root: span(Kind::Object, start, at + 1), fields, keys })
+        Ok((Scan { root: span(Kind::Object, start, at + 1), fields, keys }, noted))
     }
 
     /// Reads the colon behind a key and the white space around it.

@@ -55,6 +55,22 @@ fn check(body: &[u8]) {
     }
 }
 
+#[test]
+fn a_key_is_noted_however_it_is_written() {
+    let noted = |body: &str| {
+        let found = scan_object_noting(body.as_bytes(), &["model", "a"], |key| key == b"odd" || key == b"a");
+        found.map(|(_, key)| key.map(|key| string(body.as_bytes(), key).unwrap().into_owned()))
+    };
+    assert_eq!(noted(r#"{"model":1,"odd":2,"x":{}}"#), Ok(Some("odd".to_string())));
+    assert_eq!(noted(r#"{"\u006fd\u0064":null}"#), Ok(Some("odd".to_string())));
+    // Behind more keys than are held in the array.
+    let many: String = (0..40).map(|number| format!("\"k{number}\":0,")).collect();
+    assert_eq!(noted(&format!("{{{many}\"odd\":0}}")), Ok(Some("odd".to_string())));
+    // Not what is inside, nor what is wanted.
+    assert_eq!(noted(r#"{"model":{"odd":1},"a":[{"odd":2}],"oddd":"odd"}"#), Ok(None));
+    assert!(noted(r#"{"odd":1,"odd":2}"#).is_err());
+}
+
 /// Checks what the other functions read out of a valid value.
 fn check_value(body: &[u8], value: Value) {
     let raw = value.raw(body);

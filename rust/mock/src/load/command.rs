@@ -45,6 +45,7 @@ What is right:
   --expect-status N    [200]
   --expect TEXT        must occur in a whole answer [\"choices\" or \"content\" of a preset]
   --expect-events N    a stream has at least N events before its terminator [1]
+  --any-end            how a stream ends is not looked at: formats without a terminator of their own
 
 Difficult clients:
   --slow F:BYTES       the fraction F of the clients reads BYTES a second
@@ -78,6 +79,7 @@ struct Arguments {
     status: u16,
     contains: Option<String>,
     events: u64,
+    any_end: bool,
     slow: Option<Slow>,
     leave: Option<Leave>,
     log: Option<PathBuf>,
@@ -107,6 +109,7 @@ impl Default for Arguments {
             status: 200,
             contains: None,
             events: 1,
+            any_end: false,
             slow: None,
             leave: None,
             log: None,
@@ -192,6 +195,7 @@ impl Arguments {
             "expect-status" => self.status = cli::value(parser)?,
             "expect" => self.contains = Some(cli::string(parser)?),
             "expect-events" => self.events = cli::value(parser)?,
+            "any-end" => self.any_end = true,
             _ => return Err(Error::usage(format!("no such option: --{name}"))),
         }
         Ok(())
@@ -228,7 +232,11 @@ impl Arguments {
             None => self.preset.body(&self.model, self.stream),
         };
         let path = url.path_and_query().map_or("/", |path| path.as_str());
-        let terminator = if anthropic { Terminator::MessageStop } else { Terminator::Done };
+        let terminator = match (self.any_end, anthropic) {
+            (true, _) => Terminator::Any,
+            (false, true) => Terminator::MessageStop,
+            (false, false) => Terminator::Done,
+        };
         Ok(Plan {
             target,
             template: Template::new(authority.as_str(), path, &headers, self.keys, &body),

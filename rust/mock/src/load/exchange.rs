@@ -45,6 +45,7 @@ impl Exchange {
         let ended = match expect.terminator {
             Terminator::Done => scan.done,
             Terminator::MessageStop => scan.message_stop,
+            Terminator::Any => true,
         };
         if scan.error {
             Some("error_event")

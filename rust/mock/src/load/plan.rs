@@ -20,6 +20,8 @@ pub enum Terminator {
     Done,
     /// Anthropic's `message_stop`
     MessageStop,
+    /// Not looked at.
+    Any,
 }
 
 /// What a right answer looks like.

@@ -1,7 +1,9 @@
 """Files and batches by the official client, at doubles of every provider that takes batches."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -360,3 +362,36 @@ def test_it_survives_the_end_of_the_process(
             ("chat", "reported", "success", 16)
         }
         assert len({row.request_id for row in rows}) == 2
+
+
+def test_lines_that_an_older_version_settled_are_not_paid_again(
+    double: BatchProvider, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its rows have the id of their batch, in the order of the lines; it was stopped in their middle."""
+    double.done.set()
+    whole = "0192f3a4b5c6d7e8f90a1b2c3d4e5f60"
+    with Gateway(tmp_path_factory.mktemp("gateway"), settings(double)) as gateway:
+        key = gateway.mint()
+        with client_of(gateway, key) as client:
+            lines = [line(number, "gpt", "one") for number in (1, 2, 3)]
+            assert ended(client, start(client, lines[:2]).id).status == "completed"
+            billed(gateway, key, 2)
+            double.spoilt = b'{"custom_id":"line-0000'
+            made = start(client, lines)
+            until(lambda: client.batches.retrieve(made.id).status == "finalizing", "it is finalizing")
+            gateway.stop()
+            double.spoilt = None
+            # The rows of the one become two of the other's.
+            with closing(sqlite3.connect(gateway.data / "ledger.db")) as ledger, ledger:
+                ledger.execute("UPDATE attempt SET request_id = ?", (bytes.fromhex(whole),))
+            with closing(sqlite3.connect(gateway.data / "ailink.db")) as store, store:
+                asked = "SELECT document FROM batch WHERE id = ?"
+                (text,) = store.execute(asked, (made.id,)).fetchone()
+                document = json.dumps({**json.loads(text), "request_id": whole})
+                store.execute("UPDATE batch SET document = ? WHERE id = ?", (document, made.id))
+            gateway.start()
+            batch = ended(client, made.id)
+            assert batch.status == "completed"
+            assert len(rows_of(client, batch.output_file_id)) == 3
+        new = [row.request_id for row in gateway.stop().ledger()[2:]]
+    assert new == [f"req_{whole[:-8]}00000003"]

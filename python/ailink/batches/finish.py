@@ -79,7 +79,8 @@ class Finish:
                 )
                 text = (result.body if result else "") or "The provider has no answer to this request."
                 kept.refuse(number, line.name, code, text)
-        standing = await self._standing(document) if again else frozenset()
+        numbers = [number for number, _, _ in asked]
+        standing = await self._standing(document, numbers) if again else frozenset()
         spent, tokens = 0, [0, 0]
         groups = pieces(asked, AT_ONCE) or [(0, [])]
         for first, group in groups:
@@ -145,11 +146,15 @@ class Finish:
             raise ProviderFault(settled.error.code, settled.error.message, passing=True)
         return settled
 
-    async def _standing(self, document: Document) -> frozenset[int]:
+    async def _standing(self, document: Document, asked: Sequence[int]) -> frozenset[int]:
         """Lines, from 0, whose rows stand in the ledger: of all nodes, as far as they have come here. Raises
         `ProviderFault`.
+
+        `asked`: the lines that have rows when all is settled, in their order. A version before this one began
+        the batch if its id ends in other digits than zeros: that gave all rows this one id, line by line.
         """
-        base = bytes.fromhex(document.request_id)[:-4]
+        whole = bytes.fromhex(document.request_id)
+        base = whole[:-4]
 
         def find() -> list[tuple[bytes]]:
             self._ledger.flush(FLUSH_S)
@@ -162,7 +167,9 @@ class Finish:
         except (RuntimeError, TimeoutError) as error:
             text = f"The ledger cannot be read just now: {error}"
             raise ProviderFault("ledger_unavailable", text, passing=True) from error
-        return frozenset(int.from_bytes(request_id[-4:]) - 1 for (request_id,) in rows)
+        former = sum(request_id == whole for (request_id,) in rows)
+        own = (request_id for (request_id,) in rows if request_id != whole)
+        return frozenset(asked[:former]).union(int.from_bytes(request_id[-4:]) - 1 for request_id in own)
 
     async def _with_files(self, record: Batch, document: Document, kept: _Files) -> Document:
         owner = Owner(record.owner, record.org_id)

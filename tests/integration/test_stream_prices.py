@@ -26,6 +26,7 @@ class Case(NamedTuple):
     told: Any
     """The provider's answer: events of a stream, or one object."""
     cost: Decimal
+    headers: dict[str, str] = {}
 
 
 def chat_stream(usage: Any, **more: Any) -> list[Any]:
@@ -78,6 +79,22 @@ GEMINI = {
     },
 }
 GEMINI_COST = (150_000 * Decimal("2.50") + 100_000 * Decimal("0.25") + 1000 * 15) * M
+# As Vertex AI says that it was flexible, and as the Gemini API does in the head of its answers.
+FLASH = {
+    "candidates": GEMINI["candidates"],
+    "usageMetadata": {
+        "promptTokenCount": 1000,
+        "cachedContentTokenCount": 400,
+        "candidatesTokenCount": 100,
+        "totalTokenCount": 1100,
+    },
+}
+FLEX = {**FLASH, "usageMetadata": {**FLASH["usageMetadata"], "trafficType": "ON_DEMAND_FLEX"}}
+FLEX_COST = (600 * Decimal("0.15") + 400 * Decimal("0.03") + 100 * Decimal("1.25")) * M
+FAST_COST = (600 * Decimal("0.54") + 400 * Decimal("0.054") + 100 * Decimal("4.50")) * M
+FAST = {"x-gemini-service-tier": "priority"}
+STREAMED = "/v1beta/models/{name}:streamGenerateContent?alt=sse"
+CONTENTS = {"contents": [{"parts": [{"text": "hello"}]}]}
 CONVERSE = {
     "output": {"message": {"role": "assistant", "content": [{"text": "x"}]}},
     "stopReason": "end_turn",
@@ -157,6 +174,16 @@ CASES = {
     "above 200k, cached, thoughts, asked for as chat": Case(
         "gemini", "gemini-2.5-pro", "/v1/chat/completions", CHAT, [GEMINI], GEMINI_COST
     ),
+    "flex, told in the usage": Case("gemini", "gemini-2.5-flash", STREAMED, CONTENTS, [FLEX], FLEX_COST),
+    "flex, told in the usage, asked for as chat": Case(
+        "gemini", "gemini-2.5-flash", "/v1/chat/completions", CHAT, [FLEX], FLEX_COST
+    ),
+    "priority, told in the head": Case(
+        "gemini", "gemini-2.5-flash", STREAMED, CONTENTS, [FLASH], FAST_COST, FAST
+    ),
+    "priority, told in the head, asked for as chat": Case(
+        "gemini", "gemini-2.5-flash", "/v1/chat/completions", CHAT, [FLASH], FAST_COST, FAST
+    ),
     "converse": Case(
         "bedrock",
         "anthropic.claude-sonnet-4-5-20250929-v1:0",
@@ -199,7 +226,8 @@ class Setup(NamedTuple):
 
 class Told(Listening):
     def answer(self, call: Call) -> Reply:
-        told = list(CASES.values())[int(call.path.split("/")[1])].told
+        case = list(CASES.values())[int(call.path.split("/")[1])]
+        told = case.told
         if isinstance(told, dict):
             return Reply(content=told)
         named = [("type" in event, event) for event in told]
@@ -208,7 +236,7 @@ class Told(Listening):
             f"{line}data: {json.dumps(event)}\n\n" for line, event in zip(lines, told, strict=True)
         )
         end = "data: [DONE]\n\n" if "choices" in told[0] else ""
-        return Reply(content=text + end, headers={"content-type": "text/event-stream"})
+        return Reply(content=text + end, headers={"content-type": "text/event-stream", **case.headers})
 
 
 @pytest.fixture(scope="module")

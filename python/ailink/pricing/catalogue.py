@@ -41,12 +41,13 @@ class Tier(Rates, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ServiceRates(Rates, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Prices of a service (batch, flex, priority) where they differ from the standard's."""
+    """Prices of a service (batch, flex, …) where they differ from the standard's."""
 
     tiers: tuple[Tier, ...] = ()
 
 
-Service = Literal["batch", "flex", "priority"]
+Service = Literal["batch", "flex", "priority", "ultrafast"]
+"""`priority` is what OpenAI calls `fast` today."""
 
 
 class Price(Rates, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -48,7 +48,7 @@ PER_UNIT: Final = {
 }
 PER_SECOND: Final = ("output_cost_per_second", "input_cost_per_second")
 """Two names of one price: what sound costs by its length."""
-SERVICES: Final = {"batches": "batch", "flex": "flex", "priority": "priority"}
+SERVICES: Final = {"batches": "batch", "flex": "flex", "priority": "priority", "ultrafast": "ultrafast"}
 CACHE_HIT: Final = "input_cost_per_token_cache_hit"
 """An older name of cache_read."""
 PER_REQUEST: Final = "input_cost_per_request"
@@ -77,7 +77,7 @@ CAPABILITIES: Final = {
     "supports_assistant_prefill": "prefill",
 }
 
-SERVICE_SUFFIX: Final = re.compile(r"(.+)_(batches|flex|priority)")
+SERVICE_SUFFIX: Final = re.compile(r"(.+)_(batches|flex|priority|ultrafast)")
 ABOVE: Final = re.compile(r"(.+)_above_(\d+)k_tokens")
 
 

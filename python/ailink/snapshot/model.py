@@ -191,7 +191,7 @@ class Tier(_Wire, frozen=True, kw_only=True):
 class ServiceRates(_Wire, frozen=True, kw_only=True):
     """Rates of a service where they differ from the standard's."""
 
-    service: Literal["batch", "flex", "priority"]
+    service: Literal["batch", "flex", "priority", "ultrafast"]
     rates: Rates
     tiers: list[Tier]
 

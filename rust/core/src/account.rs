@@ -14,7 +14,7 @@ use crate::hold::Hold;
 use crate::kernel::breaker::{self, Sign};
 use crate::kernel::cost::{Usage, cost};
 use crate::kernel::limiter::{self, Class};
-use crate::kernel::price::Price;
+use crate::kernel::price::{Price, Service};
 use crate::metrics::Outcome;
 use crate::passive_health::{self, sign};
 use crate::shard::Shard;
@@ -121,6 +121,8 @@ pub struct Attempt {
     pub progress: Progress,
     /// Who wants to know what it comes to.
     pub bill: Option<Arc<Bill>>,
+    /// How urgently the provider works, where the head of its answer tells.
+    pub service: Service,
 }
 
 /// How an attempt ended.
@@ -167,6 +169,7 @@ impl Attempt {
             first_byte: None,
             progress: Progress::default(),
             bill: None,
+            service: Service::Standard,
         }
     }
 
@@ -230,7 +233,10 @@ impl Attempt {
             Ending::Unanswered { outcome } => (Source::Estimated, 0, self.estimate(), outcome),
         };
         // The row's counts have 32 bits; the cost is that of what the row says.
-        let usage = narrowed(usage);
+        let mut usage = narrowed(usage);
+        if usage.service == Service::Standard {
+            usage.service = self.service;
+        }
         // Per-request prices are owed for answers, not for refusals.
         let billed = !matches!(ending, Ending::Refused { .. });
         let cost = self.price.as_deref().filter(|_| billed).map_or(0, |price| cost(price, &usage).unwrap_or(i64::MAX));

@@ -25,7 +25,7 @@ pub use error::error_body;
 pub use features::treatment;
 pub use request::decode_request;
 pub use stream::Decoder;
-pub use usage::parse_usage;
+pub use usage::{parse_usage, service};
 
 use std::sync::LazyLock;
 

@@ -17,6 +17,7 @@ pub mod translate;
 pub use format::{Context, Fault, Format, Target};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use memchr::memchr2;
 use memchr::memmem::{self, Finder};
 
@@ -151,6 +152,15 @@ pub fn service(dialect: Dialect, body: &[u8], value: Option<Value>) -> Service {
         _ => value,
     };
     openai_chat::service_of(body, inner)
+}
+
+/// How urgently the provider works, where the head of its answer tells.
+pub fn told_by_head(dialect: Dialect, headers: &HeaderMap) -> Service {
+    let told = match dialect {
+        Dialect::Gemini => headers.get("x-gemini-service-tier").and_then(|tier| tier.to_str().ok()),
+        _ => None,
+    };
+    told.map_or(Service::Standard, gemini::service)
 }
 
 /// How urgently a provider says it worked, in a piece of JSON that may begin and end anywhere.

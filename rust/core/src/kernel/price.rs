@@ -105,7 +105,12 @@ pub enum Service {
     Batch,
     Flex,
     Priority,
+    /// OpenAI's fastest, for a price of its own.
+    Ultrafast,
 }
+
+/// How many there are.
+const SERVICES: usize = Service::Ultrafast as usize + 1;
 
 impl Service {
     /// Its name in answers.
@@ -116,6 +121,7 @@ impl Service {
             Service::Batch => "batch",
             Service::Flex => "flex",
             Service::Priority => "priority",
+            Service::Ultrafast => "ultrafast",
         }
     }
 
@@ -125,7 +131,9 @@ impl Service {
         match name {
             "batch" => Service::Batch,
             "flex" => Service::Flex,
-            "priority" => Service::Priority,
+            // What OpenAI calls it since the summer of 2026; answers of older models still say `priority`.
+            "priority" | "fast" => Service::Priority,
+            "ultrafast" => Service::Ultrafast,
             _ => Service::Standard,
         }
     }
@@ -167,7 +175,7 @@ pub struct Band {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Price {
     /// Bands by [`Service`], each list rising from 0; an empty list: as the standard.
-    bands: [Vec<Band>; 4],
+    bands: [Vec<Band>; SERVICES],
     pub per_request: i64,
     pub per_search: i64,
     pub per_image: i64,
@@ -180,7 +188,7 @@ impl Price {
     /// class without any that of the class it is a part of.
     #[must_use]
     pub fn new(listed: &Listed) -> Price {
-        let mut bands: [Vec<Band>; 4] = Default::default();
+        let mut bands: [Vec<Band>; SERVICES] = Default::default();
         let essential = |tier: &Tier| Tier { above: tier.above, rates: tier.rates.essential() };
         let base = listed.rates.essential();
         let standards: Vec<Tier> = listed.tiers.iter().map(essential).collect();
@@ -204,6 +212,12 @@ impl Price {
             per_second: listed.per_second.unwrap_or(0),
             per_character: listed.per_character.unwrap_or(0),
         }
+    }
+
+    /// Whether a service has prices of its own.
+    #[must_use]
+    pub fn has(&self, service: Service) -> bool {
+        !self.bands[service as usize].is_empty()
     }
 
     /// The rates for a prompt of so many tokens.

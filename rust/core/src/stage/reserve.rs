@@ -6,14 +6,17 @@
 
 use std::sync::Arc;
 
+use memchr::memmem;
+
 use super::admit::announce;
 use super::{Flow, Wait, exhausted, parts, share, units};
+use crate::dialect;
 use crate::endpoint::Operation;
 use crate::error::Result;
 use crate::exchange::{Counted, Exchange};
 use crate::hold::{Extra, Hold};
 use crate::kernel::cost::{Usage, cost};
-use crate::kernel::price::Price;
+use crate::kernel::price::{Price, Service};
 use crate::kernel::tokens::Encoding;
 use crate::snapshot::Deployment;
 use crate::state::draw::{Ask, Refused, Told};
@@ -22,6 +25,7 @@ use crate::state::line::Rank;
 use crate::state::rules::{Amounts, Metric, Now};
 use crate::state::scope::Aim;
 use crate::state::subjects::{Kind, Subject};
+use crate::wire::json::scan_object;
 
 /// What one attempt has set aside.
 pub struct Reservation {
@@ -95,7 +99,10 @@ fn reserve(exchange: &mut Exchange, index: u32) -> Result<Reservation, Box<Refus
         price: deployment.price.as_deref(),
         input: margin,
         output,
-        units: paid_by_token(units::asked(exchange), deployment.price.as_deref()),
+        units: Usage {
+            service: urgency(exchange, deployment),
+            ..paid_by_token(units::asked(exchange), deployment.price.as_deref())
+        },
         elastic,
         now: exchange.now(),
         rank: exhausted::rank(exchange),
@@ -150,6 +157,34 @@ fn may_fit(exchange: &Exchange, index: u32, refused: &Refused) -> bool {
         _ => slack,
     };
     refused.asked.saturating_sub(slack) <= refused.refusal.remaining
+}
+
+/// The service that is asked for, where it has prices of its own that may be higher. Where a provider has no room for it,
+/// the standard is served: cheaper services are set aside for as that.
+fn urgency(exchange: &Exchange, deployment: &Deployment) -> Service {
+    let dear = [Service::Priority, Service::Ultrafast];
+    let priced = |service: Service| deployment.price.as_deref().is_some_and(|price| price.has(service));
+    if !dear.into_iter().any(priced) {
+        return Service::Standard;
+    }
+    // What the deployment asks for stands over what the caller does.
+    let asked = match Service::parse(&deployment.service_tier) {
+        Service::Standard => asked_service(exchange),
+        own => own,
+    };
+    if dear.contains(&asked) { asked } else { Service::Standard }
+}
+
+fn asked_service(exchange: &Exchange) -> Service {
+    let (body, dialect) = (&exchange.call.body, exchange.endpoint.dialect);
+    // Google takes either name, as it does for all members.
+    let names = ["service_tier", "serviceTier"];
+    // Hardly anybody says so.
+    if exchange.call.root.is_none() || !names.iter().any(|name| memmem::find(body, name.as_bytes()).is_some()) {
+        return Service::Standard;
+    }
+    let Ok(scan) = scan_object(body, &names) else { return Service::Standard };
+    dialect::service(dialect, body, scan.fields.into_iter().flatten().next())
 }
 
 /// Pictures have tokens only where these cost something.

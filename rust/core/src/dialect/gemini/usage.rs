@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::dialect::hub::Text;
 use crate::kernel::cost::Usage;
+use crate::kernel::price::Service;
 use crate::wire::json::write::Writer;
 
 #[derive(Default, Deserialize)]
@@ -17,6 +18,11 @@ struct Wire<'a> {
     thoughts_token_count: u64,
     tool_use_prompt_token_count: u64,
     total_token_count: Option<u64>,
+    /// How urgently it worked: Vertex AI's word, and the Gemini API's.
+    #[serde(borrow)]
+    traffic_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    service_tier: Option<Text<'a>>,
     #[serde(borrow)]
     prompt_tokens_details: Vec<Modality<'a>>,
     #[serde(borrow)]
@@ -44,6 +50,12 @@ fn part(left: &mut u64, wanted: u64) -> u64 {
     let taken = wanted.min(*left);
     *left -= taken;
     taken
+}
+
+/// How urgently Google worked, by its name of that. Its client takes the names in any case.
+pub fn service(name: &str) -> Service {
+    let name = name.to_ascii_lowercase();
+    Service::parse(name.strip_prefix("on_demand_").unwrap_or(&name))
 }
 
 /// Reads a `usageMetadata` object; counts that are parts of another are taken out of it, so that each token is priced once.
@@ -79,6 +91,7 @@ pub fn parse_usage(raw: &[u8]) -> Option<Usage> {
         image_output,
         cache_read_image,
         reasoning: thoughts,
+        service: wire.service_tier.or(wire.traffic_type).map_or(Service::Standard, |name| service(&name)),
         ..Usage::default()
     })
 }
@@ -133,6 +146,21 @@ mod tests {
         assert_eq!((usage.cache_read, usage.cache_read_audio), (25, 5));
         assert_eq!((usage.output, usage.audio_output, usage.reasoning), (52, 8, 20));
         assert_eq!(usage.prompt() + usage.answer(), 165);
+    }
+
+    #[test]
+    fn how_urgently_it_worked_is_told_in_two_words() {
+        for (told, service) in [
+            (r#""trafficType":"ON_DEMAND_PRIORITY""#, Service::Priority),
+            (r#""trafficType":"ON_DEMAND_FLEX""#, Service::Flex),
+            (r#""trafficType":"ON_DEMAND""#, Service::Standard),
+            (r#""trafficType":"PROVISIONED_THROUGHPUT""#, Service::Standard),
+            (r#""serviceTier":"flex""#, Service::Flex),
+            (r#""serviceTier":"PRIORITY""#, Service::Priority),
+            (r#""serviceTier":null"#, Service::Standard),
+        ] {
+            assert_eq!(of(&format!(r#"{{"promptTokenCount":1,{told}}}"#)).service, service, "{told}");
+        }
     }
 
     #[test]

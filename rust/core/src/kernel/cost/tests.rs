@@ -170,10 +170,10 @@ fn services_have_their_prices_and_the_standards_where_they_have_none() {
     assert_eq!(of(Service::Batch, 100), Some(300 + 1 + 12));
     assert_eq!(of(Service::Priority, 10), Some(90 + 1 + 8));
     assert_eq!(of(Service::Priority, 100), Some(600 + 1 + 12));
-    assert_eq!(
-        ["batch", "flex", "priority", "default", "standard", ""].map(Service::parse)[3..],
-        [Service::Standard; 3]
-    );
+    let special = [Service::Batch, Service::Flex, Service::Priority, Service::Ultrafast];
+    assert_eq!(special.map(|service| Service::parse(service.name())), special);
+    assert_eq!(Service::parse("fast"), Service::Priority);
+    assert_eq!(["default", "standard", "auto", "scale", ""].map(Service::parse), [Service::Standard; 5]);
 }
 
 #[test]

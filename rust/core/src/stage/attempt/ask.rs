@@ -13,6 +13,7 @@ use super::prompt_cache;
 use super::refusal::judge;
 use crate::account::{Attempt, AttemptStart, Ending};
 use crate::clock::{monotonic_ns, ns_at, wall_us};
+use crate::dialect;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange, marks};
 use crate::kernel::breaker::{Cause, Pass};
@@ -94,6 +95,7 @@ pub async fn ask(
     match received {
         Ok(head) => {
             attempt.answered(head.status.as_u16(), now);
+            attempt.service = dialect::told_by_head(deployment.dialect, &head.headers);
             if head.status.is_success() {
                 attempt.progress.told = units_asked(exchange);
             }

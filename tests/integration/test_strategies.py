@@ -61,6 +61,9 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
               slack=0),
         model("sticky", "consistent_hash", *(at(f"s{n}") for n in range(5))),
         model("prompt", "consistent_hash", *(at(f"p{n}") for n in range(5)), hash_on=["prompt"]),
+        model("any-prompt", "consistent_hash", *(at(f"a{n}") for n in range(5)), hash_on=["prompt"],
+              prompt_min_tokens=0),
+        model("or-user", "consistent_hash", *(at(f"o{n}") for n in range(5)), hash_on=["prompt", "user"]),
         make_model("tiers", at("first", "fail_first=1;id=tiers", order=1), at("second", order=2, weight=99),
                    at("third", order=3, weight=99), retries=1),
         make_model("regions", at("eu", region="eu-west-1"), at("us", region="us-east-1", order=1),
@@ -161,9 +164,22 @@ def test_the_same_for_the_same_caller(gateway: Gateway, key: Key) -> None:
     assert (
         len({served(gateway, gateway.mint(), "sticky", {"x-ailink-session-id": "s"}) for _ in range(20)}) > 1
     )
-    prompts = [served(gateway, key, "prompt", text=f"{n % 20} " * 100) for n in range(40)]
+
+
+@pytest.mark.parametrize(("model", "words"), [("prompt", 4_000), ("any-prompt", 4_000), ("any-prompt", 1)])
+def test_the_same_for_the_same_prompt(gateway: Gateway, key: Key, model: str, words: int) -> None:
+    prompts = [served(gateway, key, model, text=f"{n % 20} " * words) for n in range(40)]
     assert prompts[:20] == prompts[20:]
     assert len(set(prompts)) > 2
+
+
+def test_a_prompt_that_no_cache_keeps_ties_nothing(gateway: Gateway, key: Key) -> None:
+    """OpenAI and Anthropic keep prompts from 1,024 tokens on."""
+    spread = Counter(served(gateway, key, "prompt", text="hello") for _ in range(100))
+    assert len(spread) == 5
+    assert max(spread.values()) < 50
+    # What comes next in the list ties it.
+    assert len({served(gateway, key, "or-user", text="hello", user="u") for _ in range(10)}) == 1
 
 
 def test_a_strategy_for_some(gateway: Gateway, key: Key) -> None:

@@ -261,6 +261,10 @@ class ModelRouting(Strict, frozen=True, kw_only=True):
     """Share of requests that `lowest_latency` gives out by weight, so that no measurement grows old."""
     hash_on: tuple[HashOn, ...] | None = None
     """What `consistent_hash` goes by: the first of these that a request has."""
+    prompt_min_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """A shorter prompt, by estimate, is no `prompt` of `hash_on`: no provider's cache keeps it. Where nothing
+    else ties the request, it goes by weight.
+    """
     translation: Literal["equal", "last", "never"] | None = None
     """Deployments that do not speak the caller's format: by weight like the others, after them, or never."""
     tags: Literal["any", "all"] | None = None
@@ -317,6 +321,7 @@ DEFAULT_ROUTING: Final = ModelRouting(
     slack=10,
     explore=5,
     hash_on=("session", "user", "key"),
+    prompt_min_tokens=1_024,
     translation="equal",
     tags="any",
     regions=(),

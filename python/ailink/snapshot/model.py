@@ -414,6 +414,7 @@ class Routing(_Wire, frozen=True, kw_only=True):
     slack: int
     explore: int
     hash_on: list[str]
+    prompt_min_tokens: int
     translation: Literal["equal", "last", "never"]
     match_all_tags: bool
     refuses_long: bool

@@ -39,6 +39,7 @@ def compile_routing(
         slack=own("slack"),
         explore=own("explore"),
         hash_on=list(own("hash_on")),
+        prompt_min_tokens=own("prompt_min_tokens"),
         translation=own("translation"),
         match_all_tags=own("tags") == "all",
         refuses_long=own("too_long") == "refuse",

@@ -197,6 +197,8 @@ pub struct Routing {
     /// Of a hundred requests so many go by weight alone, so that no measurement grows old.
     pub explore: u32,
     pub hash_on: Vec<HashOn>,
+    /// A shorter prompt ties nothing.
+    pub prompt_min_tokens: u32,
     pub translation: Translation,
     pub match_all_tags: bool,
     /// Some deployment has tags, or the tag `default`.
@@ -269,6 +271,7 @@ pub fn compile(
         slack: routing.slack,
         explore: routing.explore,
         hash_on: hash_on(&routing.hash_on).map_err(fail)?,
+        prompt_min_tokens: routing.prompt_min_tokens,
         translation: match routing.translation.as_str() {
             "equal" => Translation::Equal,
             "last" => Translation::Last,
@@ -370,13 +373,9 @@ fn hash_on(names: &[String]) -> Result<Vec<HashOn>, String> {
 
 fn mirror(wire: &wire::Mirror, names: &HashMap<String, u32>) -> Result<Mirror, String> {
     let target = names.get(&wire.model).copied();
-    Ok(Mirror {
-        model: target.ok_or_else(|| format!("mirror: no model {:?}", wire.model))?,
-        percent: wire.percent,
-        hash_on: hash_on(&wire.hash_on)?,
-        in_flight: wire.in_flight,
-        bill: wire.bill,
-    })
+    let model = target.ok_or_else(|| format!("mirror: no model {:?}", wire.model))?;
+    let &wire::Mirror { percent, in_flight, bill, .. } = wire;
+    Ok(Mirror { model, percent, hash_on: hash_on(&wire.hash_on)?, in_flight, bill })
 }
 
 fn overload(wire: &wire::Overload) -> Result<Overload, String> {

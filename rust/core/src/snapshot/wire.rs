@@ -355,6 +355,7 @@ pub struct Routing {
     pub slack: u32,
     pub explore: u32,
     pub hash_on: Vec<String>,
+    pub prompt_min_tokens: u32,
     pub translation: String,
     pub match_all_tags: bool,
     /// A prompt that is too long for all deployments is refused without asking one.

@@ -11,7 +11,8 @@ pub fn draw(exchange: &Exchange, model: &Model, mirror: &snapshot::Mirror) -> Op
         fastrand::u64(..100)
     } else {
         // Mixed: a consistent hash of the same things must not send one part of the callers to both.
-        (sticky::key(exchange, &mirror.hash_on).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 100
+        let key = sticky::key(exchange, &mirror.hash_on, 0).unwrap_or_default();
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 100
     };
     if ticket >= u64::from(mirror.percent) || !fits(exchange) {
         return None;

@@ -91,7 +91,9 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
         // Its place was taken above.
         Strategy::Custom { .. } => How::Draw,
         Strategy::ConsistentHash => {
-            let key = sticky::key(exchange, &routing.hash_on);
+            let Some(key) = sticky::key(exchange, &routing.hash_on, routing.prompt_min_tokens) else {
+                return How::Draw;
+            };
             let total: u64 = candidates
                 .iter()
                 .filter_map(|candidate| exchange.deployment(candidate.index))

@@ -11,9 +11,11 @@ use crate::wire::json::scan_object;
 const PREFIX: usize = 4096;
 
 /// A number that is the same for requests that belong together, on every node. It always depends on the key, so that callers
-/// cannot aim at each other's deployment.
-pub fn key(exchange: &Exchange, on: &[HashOn]) -> u64 {
+/// cannot aim at each other's deployment. None: all it has is a prompt of fewer than `least` tokens, of which no provider's cache
+/// keeps anything.
+pub fn key(exchange: &Exchange, on: &[HashOn], least: u32) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
+    let mut short = false;
     exchange.key.as_ref().map_or(0, |key| key.ledger_id).hash(&mut hasher);
     for what in on {
         let found = match what {
@@ -25,14 +27,18 @@ pub fn key(exchange: &Exchange, on: &[HashOn]) -> u64 {
                 user.raw(&exchange.call.body).hash(&mut hasher);
                 true
             }),
+            HashOn::Prompt if exchange.call.est_input < least => {
+                short = true;
+                false
+            }
             HashOn::Prompt => prompt(exchange, &mut hasher),
             HashOn::Key => true,
         };
         if found {
-            break;
+            return Some(hasher.finish());
         }
     }
-    hasher.finish()
+    (!short).then(|| hasher.finish())
 }
 
 /// Mixes the start of the prompt in; false when there is none.

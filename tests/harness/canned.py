@@ -9,7 +9,8 @@ from typing import Self
 
 class CannedProvider:
     """Answers a request whose path begins with `/NAME/` with `answers[NAME]`, then closes the connection
-    unless the name is in `kept`. One in `leaving` hangs up on the second request of a connection.
+    unless the name is in `kept`. One in `leaving` hangs up on the second request of a connection; one in
+    `silent` says nothing more until the other side has gone.
     `requests[NAME]` has the raw requests.
     """
 
@@ -17,6 +18,7 @@ class CannedProvider:
         self.answers: dict[str, bytes] = {}
         self.kept: set[str] = set()
         self.leaving: set[str] = set()
+        self.silent: set[str] = set()
         self.requests: dict[str, list[bytes]] = {}
         outer = self
 
@@ -63,11 +65,8 @@ class CannedProvider:
                 buffer += data
             head, _, rest = bytes(buffer).partition(b"\r\n\r\n")
             buffer = bytearray(rest)
-            length = next(
-                int(line.split(b":")[1])
-                for line in head.lower().split(b"\r\n")
-                if line.startswith(b"content-length:")
-            )
+            lines = head.lower().split(b"\r\n")
+            length = sum(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
             while len(buffer) < length:
                 data = connection.recv(1_000_000)
                 if not data:
@@ -81,6 +80,9 @@ class CannedProvider:
                 return
             connection.sendall(self.answers[name])
             answered = True
+            if name in self.silent:
+                connection.recv(1)
+                return
             if name not in self.kept | self.leaving:
                 return
 

@@ -7,6 +7,7 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from google.genai import types
 from tests.harness import Gateway, Key, MockProvider, make_config, make_deployment, make_model, until
 from tests.harness.certificates import write_pair
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ailink import _core
@@ -250,3 +252,37 @@ async def test_what_is_not_told_is_estimated(gateway: Gateway) -> None:
             assert "usageMetadata" not in (await turn(socket))[1]
     found = rows(gateway, key, 2)
     assert all(row["completion_tokens"] > 0 for row in found), found
+
+
+@pytest.mark.parametrize("row", ["vertex_ai", "vertex_ai_global"])
+async def test_what_vertex_ai_is_sent(tmp_path: Path, row: str) -> None:
+    """Its own path on its host, a token, and the model with all that stands before its name there."""
+    told: dict[str, Any] = {}
+
+    async def session(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        told.update(path=socket.request.path, authorization=socket.request.headers["authorization"])
+        told.update(json.loads(await socket.recv()))
+        await socket.send(json.dumps({"setupComplete": {}}))
+        await socket.wait_closed()
+
+    where = "projects/p-1/locations/eu-west-1/publishers/google"
+    async with serve(session, "127.0.0.1", 0) as server:
+        (listening,) = server.sockets
+        place = {
+            "provider": row,
+            "base_url": f"http://127.0.0.1:{listening.getsockname()[1]}/v1/{where}",
+            "api_key": "ya29.token",
+            "model": "gemini-live",
+        }
+        with Gateway(tmp_path, make_config(make_model("talk", place))) as gateway:
+            key = gateway.mint()
+            url = f"ws://127.0.0.1:{gateway.port}{PATHS[0]}"
+            async with connect(url, additional_headers={"x-goog-api-key": key.secret}) as socket:
+                await socket.send(setup("talk"))
+                assert await message(socket) == {"setupComplete": {}}
+    assert told == {
+        "path": "/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent",
+        "authorization": "Bearer ya29.token",
+        "setup": {**SETUP["setup"], "model": f"{where}/models/gemini-live"},
+    }

@@ -19,7 +19,7 @@ use crate::body::Body;
 use crate::clock::wall_us;
 use crate::dialect;
 use crate::endpoint::Dialect;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::exchange::RequestId;
 use crate::pipeline;
 use crate::realtime::link::End;
@@ -108,7 +108,7 @@ impl Session {
                 None => return Ok(()),
                 Some(Ok(data)) => self.events(&data, link).await?,
                 Some(Err(broken)) => {
-                    let error = Error::new(crate::error::Code::UpstreamReset, broken.to_string());
+                    let error = Error::new(Code::UpstreamReset, broken.to_string());
                     return link.send(error_event(&error)).await;
                 }
             }
@@ -140,7 +140,16 @@ impl Session {
 /// A whole answer as the event that ends a response.
 fn complete(body: &[u8]) -> Message {
     let response: Value = serde_json::from_slice(body).unwrap_or_default();
-    Message::text(json!({"type": "response.completed", "sequence_number": 0, "response": response}).to_string())
+    if !response["output"].is_array() {
+        let error = Error::new(Code::UpstreamInvalid, "The provider's answer is not a response.");
+        return error_event(&error);
+    }
+    let kind = match response["status"].as_str() {
+        Some("failed") => "response.failed",
+        Some("incomplete") => "response.incomplete",
+        _ => "response.completed",
+    };
+    Message::text(json!({"type": kind, "sequence_number": 0, "response": response}).to_string())
 }
 
 /// The events of a response that generates nothing.

@@ -70,8 +70,11 @@ class Plane:
     def spend(self, key_ids: list[str]) -> list[int]:
         """Spend of keys in pico-USD, up to the last settled attempt."""
 
-    def last_used(self, key_ids: list[str]) -> list[int]:
-        """Last use of keys, µs since 1970; 0 = not since the start."""
+    def last_used(self, key_ids: list[str]) -> list[tuple[int, str | None]]:
+        """Last use of keys, µs since 1970, and from which address; 0 and None: not since the start."""
+
+    def take_key_uses(self) -> list[tuple[str, int, str]]:
+        """Id, last use and its address of the keys that were used since this was asked last."""
 
     def metrics(self) -> bytes:
         """The plane's series in the Prometheus text format."""

@@ -140,6 +140,26 @@ def test_what_a_key_and_its_team_have_spent_is_told_alike_by_every_node(cluster:
     until(lambda: told(2)[0] == 0, "reset everywhere", 20)
 
 
+def test_the_last_use_of_a_key_is_told_by_every_node_also_after_a_restart(cluster: Cluster) -> None:
+    key = cluster.mint()
+    cluster.wait_for(1, key)
+
+    def told(node: int) -> list[tuple[str | None, str | None]]:
+        info = cluster.call("/key/info", node=node, key=key.secret)["info"]
+        listed = cluster.call("/key/list", node=node, return_full_object=True, key_hash=key.token)["keys"]
+        return [(view["last_active"], view["last_active_address"]) for view in (info, *listed)]
+
+    assert told(0) == [(None, None)] * 2
+    assert cluster.ask(1, key).is_success
+    used = told(1)
+    assert used[0] == used[1]
+    assert used[0][0] is not None
+    assert used[0][1] == "127.0.0.1"
+    until(lambda: told(0) == told(2) == used, "the use is told everywhere", 20)
+    cluster.nodes[1].restart()
+    assert told(1) == used
+
+
 def test_one_ledger(
     cluster: Cluster, key: Key, journal: MockProvider, server: PostgresServer, database: str
 ) -> None:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -67,6 +69,11 @@ def everywhere(gateway: Gateway, key: Key | str) -> Counter[tuple[int, str]]:
             return code(client.post("/v1/chat/completions", json=chat(), headers=headers))
 
     return Counter(in_parallel(once, range(12), threads=4))
+
+
+def last_use(gateway: Gateway, key: Key) -> tuple[str | None, str | None]:
+    info = gateway.call("/key/info", key=key.secret)["info"]
+    return info["last_active"], info["last_active_address"]
 
 
 def exact(response: httpx.Response) -> Any:
@@ -178,7 +185,11 @@ def test_keys_survive_a_restart(provider: MockProvider, tmp_path: Path) -> None:
         ask(gateway, good)
         spend = gateway.call("/key/info", key=good.secret)["info"]["spend"]
         assert spend > 0
+        used = last_use(gateway, good)
+        assert used[1] == "127.0.0.1"
         gateway.restart()
+        assert last_use(gateway, good) == used
+        assert last_use(gateway, limited) == (None, None)
         assert ask(gateway, good).status_code == 200
         assert code(ask(gateway, blocked)) == (401, "blocked_key")
         assert code(ask(gateway, deleted)) == (401, "invalid_api_key")
@@ -187,6 +198,25 @@ def test_keys_survive_a_restart(provider: MockProvider, tmp_path: Path) -> None:
         assert ask(gateway, good).status_code == 200
         info = gateway.call("/key/info", key=good.secret)["info"]
         assert Decimal(str(info["spend"])) == 3 * Decimal(str(spend))
+
+
+def test_the_last_use_outlives_a_killed_process(provider: MockProvider, tmp_path: Path) -> None:
+    config = make_config(
+        make_model("m", make_deployment(provider)), server={"trusted_proxies": ["127.0.0.0/8"]}
+    )
+    with Gateway(tmp_path, config) as gateway:
+        key = gateway.mint()
+        ask(gateway, key, **{"X-Forwarded-For": "198.51.100.7"})
+        used = last_use(gateway, key)
+        assert used[1] == "198.51.100.7"
+
+        def written() -> bool:
+            with closing(sqlite3.connect(next(tmp_path.rglob("ailink.db")))) as database:
+                return database.execute("SELECT count(*) FROM key_use").fetchone() == (1,)
+
+        until(written, "the last use is written down", 20)
+        gateway.kill().start()
+        assert last_use(gateway, key) == used
 
 
 # ── what a key may do ───────────────────────────────────────────────────────────────────────────────────────

@@ -172,7 +172,10 @@ class KeyInfo(HolderView, frozen=True, kw_only=True):
     blocked: bool
     allowed_routes: list[str]
     allowed_ips: list[str]
-    last_active: Annotated[datetime | None, Meta(description="Last use since the gateway started.")]
+    last_active: Annotated[
+        datetime | None, Meta(description="The last request to a model, answered or refused, on any node.")
+    ]
+    last_active_address: Annotated[str | None, Meta(description="Where it came from.")]
     auto_rotate: bool
     rotation_interval: str | None
     rotation_count: int

@@ -48,6 +48,7 @@ from ailink.admin.services import Services
 from ailink.admin.setting_fields import given, holder_values, stamps
 from ailink.admin.spent import spent
 from ailink.ledger.money import Usd
+from ailink.store.key_uses import KeyUse
 from ailink.store.keys import KeyFilter, KeyRecord, Page
 
 
@@ -238,18 +239,19 @@ async def _new_view(services: Services, raw: str, record: KeyRecord) -> NewKeyVi
 
 
 async def row_views(services: Services, records: Sequence[KeyRecord]) -> list[KeyRowView]:
-    used = await spent(services, "key", records)
+    used, uses = await spent(services, "key", records), await services.keys.last_uses(records)
     return [
-        KeyRowView(token=record.digest, **_values(services, record, used[record.id])) for record in records
+        KeyRowView(token=record.digest, **_values(services, record, used[record.id], uses.get(record.id)))
+        for record in records
     ]
 
 
 async def _fields(services: Services, record: KeyRecord) -> dict[str, Any]:
-    return _values(services, record, (await spent(services, "key", [record]))[record.id])
+    used, uses = await spent(services, "key", [record]), await services.keys.last_uses([record])
+    return _values(services, record, used[record.id], uses.get(record.id))
 
 
-def _values(services: Services, record: KeyRecord, spent: int) -> dict[str, Any]:
-    used_us = services.keys.last_used(record)
+def _values(services: Services, record: KeyRecord, spent: int, use: KeyUse | None) -> dict[str, Any]:
     settings = msgspec.structs.replace(record.all_settings(), metadata=record.metadata)
     fields: dict[str, Any] = holder_values(settings, spent, services.keys.now_us())
     fields |= {
@@ -267,7 +269,8 @@ def _values(services: Services, record: KeyRecord, spent: int) -> dict[str, Any]
         "blocked": record.blocked,
         "allowed_routes": list(record.routes),
         "allowed_ips": list(record.allowed_ips),
-        "last_active": instant(used_us) if used_us else None,
+        "last_active": None if use is None else instant(use.used_us),
+        "last_active_address": None if use is None else use.address,
         "auto_rotate": record.rotate_at_us is not None,
         "rotation_interval": record.rotation_interval,
         "rotation_count": record.rotations,

@@ -16,6 +16,7 @@ from ailink.admin.key_columns import audited, columns_of, ends
 from ailink.admin.key_digests import KeyDigests, display, new_key
 from ailink.admin.key_fields import GenerateKey, KeyChanges
 from ailink.admin.key_owner import key_not_found, owner_of, require_change, visible
+from ailink.admin.key_uses import last_uses
 from ailink.admin.plane import KeyRow, Plane
 from ailink.admin.returns import key_returns
 from ailink.admin.setting_fields import given
@@ -23,6 +24,7 @@ from ailink.secrets.envelope import Place
 from ailink.secrets.keyring import Keyring
 from ailink.store import keys
 from ailink.store.database import Queries
+from ailink.store.key_uses import KeyUse
 from ailink.store.keys import KeyFilter, KeyRecord, Page
 from ailink.store.tenancy import budgets
 
@@ -105,9 +107,9 @@ class KeyService:
         """Pico-USD of each key, since it was made."""
         return self._plane.spend([record.id for record in records])
 
-    def last_used(self, record: KeyRecord) -> int:
-        """µs since 1970; 0: not since the gateway started."""
-        return self._plane.last_used([record.id])[0]
+    async def last_uses(self, records: Iterable[KeyRecord]) -> dict[str, KeyUse]:
+        """Key id → last use on any node, for those keys that were used."""
+        return await last_uses(self._database, self._plane, [record.id for record in records])
 
     def load(self) -> AsyncIterator[bytes]:
         """Every living key as MessagePack lists of `KeyRow`, in batches; the master key is in the first."""

@@ -35,8 +35,13 @@ class Plane(Protocol):
     def spend(self, key_ids: list[str]) -> list[int]:
         """What each key has spent, pico-USD, up to the last settled attempt."""
 
-    def last_used(self, key_ids: list[str]) -> list[int]:
-        """When each key was used last, µs since 1970; 0: not since the gateway started."""
+    def last_used(self, key_ids: list[str]) -> list[tuple[int, str | None]]:
+        """When each key was used last, µs since 1970, and from which address; 0 and None: not since the
+        gateway started.
+        """
+
+    def take_key_uses(self) -> list[tuple[str, int, str]]:
+        """Id, last use and its address of the keys that were used since this was asked last."""
 
     def flush(self, timeout_s: float) -> None:
         """Waits until all that was settled so far stands in the ledger; blocks. RuntimeError: not in time."""

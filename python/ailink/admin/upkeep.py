@@ -1,4 +1,6 @@
-"""What becomes due by itself: scheduled rotations, the end of former secrets and of temporary budgets."""
+"""What becomes due by itself: scheduled rotations, the end of former secrets and of temporary budgets, last
+uses of keys that are to be written down.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,14 @@ from typing import Any
 from ailink.admin.budget_handlers import users_of
 from ailink.admin.call import Caller
 from ailink.admin.endings import Endings
+from ailink.admin.key_uses import KeyUses
 from ailink.admin.mirror_pairs import MirrorPairs
 from ailink.admin.route_samples import Samples, take_back
 from ailink.admin.services import Services
 from ailink.admin.subjects import TABLES
 from ailink.background import end, goes_on
 from ailink.store import client_secrets, keys
+from ailink.store.database import DatabaseError
 from ailink.store.reach import EVERYWHERE
 from ailink.store.rows import Match
 from ailink.store.tenancy import budgets
@@ -35,6 +39,7 @@ class Upkeep:
         """`routers`: where routers are kept, and which model uses which."""
         self._services = services
         self._routers = routers
+        self._uses = KeyUses(services.plane)
         self._samples = Samples(services.changes.now_us())
         self._mirrors = MirrorPairs(services.changes.now_us())
         self._endings = Endings(services.database, services.config, services.alerts, services.changes.now_us)
@@ -47,6 +52,10 @@ class Upkeep:
     async def stop(self) -> None:
         if self._task is not None:
             await end([self._task])
+        try:
+            await self._uses.write(self._services.database)
+        except DatabaseError as error:
+            log.warning("last uses of keys are not written down: %s", error)
 
     async def _run(self) -> None:
         while goes_on():
@@ -59,6 +68,7 @@ class Upkeep:
 
     async def once(self) -> None:
         """Does all that is due."""
+        await self._uses.write(self._services.database)
         await self._services.keys.rotate_due(SCHEDULER)
         await self._services.keys.forget_old_secrets(SCHEDULER)
         await self._end_increases()

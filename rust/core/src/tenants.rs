@@ -1,5 +1,6 @@
 //! The plane's side of who may call, who pays and who is limited: rows that Python pushes, and what it asks of them.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::ledger::{DictKind, Ledger};
@@ -9,6 +10,7 @@ use crate::state::leases::{Grant, Leases, Which};
 use crate::state::limits::{self, Change};
 use crate::state::rules::SubjectRow;
 use crate::state::subjects::Kind;
+use crate::state::uses::Use;
 
 impl Plane {
     /// Adds or replaces keys. All of them or, when one is bad, none.
@@ -143,9 +145,14 @@ impl Plane {
         ids.iter().map(|id| self.shared.state.keys.cell(id).subject.spend()).collect()
     }
 
-    /// Last use of keys, microseconds since 1970, 0 = not since the start.
-    pub fn last_used(&self, ids: &[String]) -> Vec<i64> {
-        ids.iter().map(|id| self.shared.state.keys.cell(id).last_used_us()).collect()
+    /// Last use of keys, microseconds since 1970, and from where; 0 and nowhere: not since the start.
+    pub fn last_used(&self, ids: &[String]) -> Vec<(i64, Option<IpAddr>)> {
+        ids.iter().map(|id| self.shared.state.keys.cell(id).last_used()).collect()
+    }
+
+    /// Last uses of the keys that were used since this was asked last.
+    pub fn take_key_uses(&self) -> Vec<Use> {
+        self.shared.state.keys.uses.take()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The running data plane.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ailink_core::metrics::Outcome;
@@ -101,8 +102,14 @@ impl Plane {
         self.0.spend(&key_ids)
     }
 
-    fn last_used(&self, key_ids: Vec<String>) -> Vec<i64> {
-        self.0.last_used(&key_ids)
+    fn last_used(&self, key_ids: Vec<String>) -> Vec<(i64, Option<String>)> {
+        let told = |(used_us, from): (i64, Option<IpAddr>)| (used_us, from.map(|from| from.to_string()));
+        self.0.last_used(&key_ids).into_iter().map(told).collect()
+    }
+
+    fn take_key_uses(&self, py: Python<'_>) -> Vec<(String, i64, String)> {
+        let uses = py.detach(|| self.0.take_key_uses());
+        uses.into_iter().map(|(id, used_us, from)| (id.to_string(), used_us, from.to_string())).collect()
     }
 
     fn metrics<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {

@@ -30,7 +30,8 @@ class FakePlane:
         self.subjects: dict[tuple[str, str], wire.SubjectRow] = {}
         self.credentials: dict[str, bytes] = {}
         self.spent: dict[str, int] = {}
-        self.used: dict[str, int] = {}
+        self.used: dict[str, tuple[int, str | None]] = {}
+        self.uses: list[tuple[str, int, str]] = []
         self.health: list[dict[str, Any]] = []
         self.decisions: dict[str, str] = {}
         self.changed: list[str] = []
@@ -126,8 +127,12 @@ class FakePlane:
     def spend(self, key_ids: list[str]) -> list[int]:
         return [self.spent.get(key_id, 0) for key_id in key_ids]
 
-    def last_used(self, key_ids: list[str]) -> list[int]:
-        return [self.used.get(key_id, 0) for key_id in key_ids]
+    def last_used(self, key_ids: list[str]) -> list[tuple[int, str | None]]:
+        return [self.used.get(key_id, (0, None)) for key_id in key_ids]
+
+    def take_key_uses(self) -> list[tuple[str, int, str]]:
+        taken, self.uses = self.uses, []
+        return taken
 
     def deployment_health(self) -> bytes:
         return msgspec.msgpack.encode(self.health)

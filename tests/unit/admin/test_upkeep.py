@@ -1,4 +1,4 @@
-"""What becomes due by itself: the end of temporary budgets."""
+"""What becomes due by itself: the end of temporary budgets, last uses that are to be written down."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,10 +9,13 @@ from tests.unit.admin.gateway import MASTER, START_US, Gateway
 
 from ailink.admin.budget_handlers import NewBudget
 from ailink.admin.budget_handlers import new as new_budget
-from ailink.admin.call import Call, Nothing
+from ailink.admin.call import MASTER_ID, Call, Nothing
 from ailink.admin.key_fields import GenerateKey
+from ailink.admin.key_uses import KeyUses
 from ailink.admin.upkeep import Upkeep
+from ailink.store import key_uses
 from ailink.store.database import DatabaseError
+from ailink.store.key_uses import KeyUse
 
 
 def _most(gateway: Gateway) -> list[int]:
@@ -54,3 +57,29 @@ async def test_the_increase_of_a_budget_that_others_were_given_ends(gateway: Gat
     gateway.pass_time(61)
     await upkeep._end_increases()
     assert _most(gateway) == [10**12]
+
+
+async def test_last_uses_are_written_down_once_the_database_is_there(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uses, database = KeyUses(gateway.plane), gateway.services.database
+    _, record = await gateway.services.keys.create(MASTER, GenerateKey())
+    gateway.plane.uses = [(record.id, 50, "192.0.2.1"), (MASTER_ID, 60, "192.0.2.1")]
+
+    async def away(*_: Any) -> None:
+        raise DatabaseError("the database is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(key_uses, "note", away)
+        with pytest.raises(DatabaseError):
+            await uses.write(database)
+    await uses.write(database)
+    expected = {record.id: KeyUse(key_id=record.id, used_us=50, address="192.0.2.1")}
+    assert await key_uses.of(database, [record.id, MASTER_ID]) == expected
+    # What another node wrote down in the meantime is later.
+    gateway.plane.uses = [(record.id, 49, "192.0.2.2")]
+    await uses.write(database)
+    assert await gateway.services.keys.last_uses([record]) == expected
+    # And this node knows of its own at once.
+    gateway.plane.used = {record.id: (51, "192.0.2.3")}
+    assert (await gateway.services.keys.last_uses([record]))[record.id].address == "192.0.2.3"

@@ -90,12 +90,12 @@ async def test_delete_by_alias(http: httpx.AsyncClient) -> None:
 async def test_spend_is_exact(http: httpx.AsyncClient, gateway: Gateway) -> None:
     made = await post(http, "/key/generate")
     gateway.plane.spent[made["key_id"]] = 10**24 + 1
-    gateway.plane.used[made["key_id"]] = 1_790_000_000_000_000
+    gateway.plane.used[made["key_id"]] = (1_790_000_000_000_000, "2001:db8::7")
     response = await http.get("/key/info", params={"key": made["key"]}, headers=ADMIN)
     assert '"spend":1000000000000.000000000001' in response.text
     read = json.loads(response.text, parse_float=Decimal)["info"]
     assert read["spend"] == Decimal("1000000000000.000000000001")
-    assert read["last_active"] == "2026-09-21T14:13:20Z"
+    assert (read["last_active"], read["last_active_address"]) == ("2026-09-21T14:13:20Z", "2001:db8::7")
 
 
 async def test_expiry(http: httpx.AsyncClient, gateway: Gateway) -> None:

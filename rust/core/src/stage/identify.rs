@@ -9,6 +9,7 @@ use crate::clock::wall_us;
 use crate::connection::Connection;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
+use crate::head::client_address;
 use crate::realtime::handshake;
 use crate::sigv4::{Claim, Mismatch, payload_hash};
 use crate::state::draw::Quotas;
@@ -39,7 +40,7 @@ pub fn run<B>(arrival: &Arrival, signable: bool, request: &Request<B>) -> Result
     };
     check(&key)?;
     if signed.is_none() {
-        key.state.used(arrival.wall_us);
+        keys.uses.note(&key.state, arrival.wall_us, || client_address(&arrival.shard, &arrival.connection, headers));
     }
     Ok(Caller { key, signed, quotas: Quotas::default() })
 }
@@ -74,7 +75,8 @@ pub fn verify(exchange: &mut Exchange, body: &[u8]) -> Result<()> {
         .verify(&signed.secret, target, host, &exchange.headers, &payload_hash([body]))
         .map_err(|mismatch| Error::new(Code::InvalidKey, mismatch.advice()))?;
     if let Some(key) = &exchange.key {
-        key.state.used(exchange.wall_us);
+        let client = exchange.client;
+        exchange.shard.shared.state.keys.uses.note(&key.state, exchange.wall_us, || client);
     }
     Ok(())
 }

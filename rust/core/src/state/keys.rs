@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,6 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::aws_pairs::{Pairs, digest_of};
+use super::uses::{KeyState, Uses};
 use crate::bytes32;
 use crate::cache::terms::{KeyCache, Own};
 use crate::endpoint::Operation;
@@ -123,25 +123,6 @@ pub struct Key {
     pub state: Arc<KeyState>,
 }
 
-/// A key's counters.
-pub struct KeyState {
-    pub subject: Arc<Subject>,
-    last_used_us: AtomicI64,
-}
-
-impl KeyState {
-    /// Remembers the last use, at second resolution so that a busy key is not written on every request.
-    pub fn used(&self, now_us: i64) {
-        if now_us - self.last_used_us.load(Ordering::Relaxed) > 1_000_000 {
-            self.last_used_us.store(now_us, Ordering::Relaxed);
-        }
-    }
-
-    pub fn last_used_us(&self) -> i64 {
-        self.last_used_us.load(Ordering::Relaxed)
-    }
-}
-
 impl Key {
     pub fn may_use(&self, model: &str) -> bool {
         self.models.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(model)))
@@ -181,6 +162,7 @@ pub struct Keys {
     shards: Box<[ArcSwap<Shard>]>,
     cells: RwLock<HashMap<Arc<str>, Arc<KeyState>>>,
     pub subjects: Arc<Subjects>,
+    pub uses: Uses,
     pepper: Hmac<Sha256>,
     pairs: Pairs,
 }
@@ -196,6 +178,7 @@ impl Keys {
     pub fn new(pepper: &[u8; 32]) -> Self {
         Keys {
             subjects: Arc::default(),
+            uses: Uses::default(),
             shards: (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::default())).collect(),
             cells: RwLock::default(),
             pepper: keyed(pepper),
@@ -229,8 +212,7 @@ impl Keys {
         if let Some(cell) = self.cells.read().get(id) {
             return cell.clone();
         }
-        let made =
-            || Arc::new(KeyState { subject: self.subjects.cell(Kind::Key, id), last_used_us: AtomicI64::new(0) });
+        let made = || Arc::new(KeyState::new(self.subjects.cell(Kind::Key, id)));
         self.cells.write().entry(id.into()).or_insert_with(made).clone()
     }
 

@@ -24,6 +24,7 @@ mod seed;
 pub mod sessions;
 pub mod subject;
 pub mod subjects;
+pub mod uses;
 mod wording;
 
 use std::collections::HashMap;

@@ -186,8 +186,11 @@ def test_limits_of_the_gateway_are_made_through_the_api(gateway: Gateway, key: K
         ({"on": "team:x", "requests": 1}, "on"),
         ({"on": "global"}, None),
         ({"requests": 1, "per": "0s"}, "per"),
+        ({"on": "endpoint:chat", "usd": 1, "per": "day"}, "on"),
+        ({"endpoints": ["chat"], "usd": 1, "per": "day"}, "endpoints"),
     ):
         refused = call("POST", "/v1/limits", body)
         assert refused.status_code == 400, refused.text
-        assert refused.json()["error"]["param"] == param
+        error = refused.json()["error"]
+        assert (error["param"], error["code"]) == (param, "invalid_request"), body
     assert gateway.http.get("/v1/limits", headers=key.bearer).status_code == 403

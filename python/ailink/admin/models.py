@@ -49,7 +49,7 @@ class ModelService:
     ) -> ConfigObject:
         """Raises `ApiError`: 400 for what cannot be used, 409 for what exists."""
         plain, secret = _parted(kind, body)
-        async with self._change(caller, object_id) as change:
+        async with self._change(caller, kind, object_id) as change:
             if await config_objects.get(change.queries, EVERYWHERE, object_id) is not None:
                 raise conflict(f"a {kind} with this id exists already", f"{kind}_exists", "id")
             record = ConfigObject(
@@ -68,7 +68,7 @@ class ModelService:
         self, caller: Caller, kind: Kind, object_id: str, name: str | None, changes: Mapping[str, Any]
     ) -> ConfigObject:
         """What is left out stays, null takes away. Raises `ApiError`: 404, 400, 409."""
-        async with self._change(caller, object_id) as change:
+        async with self._change(caller, kind, object_id) as change:
             before = await self._found(change.queries, kind, object_id)
             known = dict(before.body)
             if before.sealed is not None:
@@ -85,14 +85,14 @@ class ModelService:
 
     async def set_blocked(self, caller: Caller, object_id: str, *, blocked: bool) -> ConfigObject:
         """Raises `ApiError` (404)."""
-        async with self._change(caller, object_id) as change:
+        async with self._change(caller, "model", object_id) as change:
             before = await self._found(change.queries, "model", object_id)
             action = "block" if blocked else "unblock"
             return await change.update(config_objects, before, action, blocked=blocked)
 
     async def delete(self, caller: Caller, kind: Kind, object_id: str) -> ConfigObject:
         """Raises `ApiError`: 404, 409 while something needs it, naming what."""
-        async with self._change(caller, object_id, removing=True) as change:
+        async with self._change(caller, kind, object_id, removing=True) as change:
             record = await self._found(change.queries, kind, object_id)
             await change.remove(config_objects, record)
         return record
@@ -121,7 +121,7 @@ class ModelService:
 
     @asynccontextmanager
     async def _change(
-        self, caller: Caller, object_id: str, *, removing: bool = False
+        self, caller: Caller, kind: Kind, object_id: str, *, removing: bool = False
     ) -> AsyncIterator[Change]:
         """In force with the rows of this transaction, which is committed then."""
         in_force = False
@@ -137,7 +137,7 @@ class ModelService:
                 users = self._models_at(object_id)
                 by = f" by {', '.join(users)}" if users else ""
                 raise conflict(f"it is in use{by}: {error}", "in_use") from error
-            raise _unusable(error) from error
+            raise _unusable(kind, error) from error
         except BaseException:
             if in_force:
                 with contextlib.suppress(RefreshError):
@@ -145,9 +145,12 @@ class ModelService:
             raise
 
 
-def _unusable(error: RefreshError) -> ApiError:
+def _unusable(kind: Kind, error: RefreshError) -> ApiError:
+    if kind == "limit":
+        # As whatever else is wrong with one.
+        return bad_request(f"`{error.path}`: {error}" if error.path else str(error), param=error.path or None)
     unknown = "not understood in this version" in str(error)
-    code = "unsupported_parameter" if unknown else "invalid_model"
+    code = "unsupported_parameter" if unknown else f"invalid_{kind}"
     return bad_request(str(error), param=error.path or None, code=code)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -14,16 +19,48 @@ from tests.harness.tenants import manage, tenants_config
 ENCRYPTION_KEY = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
 
 
+class Change(NamedTuple):
+    """Changes the database behind the gateway's back."""
+
+    server: PostgresServer | None
+    place: str
+
+    def __call__(self, sql: str) -> None:
+        if self.server is not None:
+            self.server.run(sql, self.place)
+            return
+        with closing(sqlite3.connect(self.place, timeout=30)) as database, database:
+            database.execute(sql)
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def change(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Change:
+    if request.param == "sqlite":
+        return Change(None, str(tmp_path_factory.mktemp("database") / "ailink.db"))
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return Change(server, server.make_database())
+
+
+@pytest.fixture(scope="module")
 def gateway(
-    provider: MockProvider, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    provider: MockProvider, tmp_path_factory: pytest.TempPathFactory, change: Change
 ) -> Iterator[Gateway]:
-    config = tenants_config(provider)
-    if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        config |= {"database_url": server.url(server.make_database()), "encryption_key": ENCRYPTION_KEY}
+    url = f"sqlite:///{change.place}" if change.server is None else change.server.url(change.place)
+    config = tenants_config(provider) | {"database_url": url, "encryption_key": ENCRYPTION_KEY}
     with Gateway(tmp_path_factory.mktemp("audit"), config) as running:
         yield running
+
+
+def command(gateway: Gateway) -> subprocess.CompletedProcess[str]:
+    reach = {"AILINK_URL": gateway.url, "AILINK_KEY": gateway.admin_key}
+    return subprocess.run(
+        [sys.executable, "-m", "ailink", "audit", "verify"],
+        env=os.environ | reach,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def person(gateway: Gateway, user: str, org: str, role: str) -> str:
@@ -125,3 +162,39 @@ def test_bad_questions_are_told(gateway: Gateway, query: dict[str, str], param: 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "٣", "9" * 40])
 def test_entries_that_are_not_there(gateway: Gateway, number: str) -> None:
     assert gateway.http.get(f"/audit/{number}", headers=gateway.admin).status_code == 404
+
+
+def test_the_chain_is_walked_to_its_first_broken_link(gateway: Gateway, change: Change) -> None:
+    for org in ("walked", "beside"):
+        gateway.call("/organization/new", {"organization_id": org, "organization_alias": org})
+    newest = gateway.call("/audit", page_size=1)["audit_logs"][0]
+    whole = gateway.call("/audit/verify")
+    assert whole == {
+        "unbroken": True,
+        "entries": int(newest["id"]),
+        "hash": newest["hash"],
+        "broken_at": None,
+        "reason": None,
+    }
+    told = command(gateway)
+    assert (told.returncode, told.stdout) == (
+        0,
+        f"{newest['id']} entries, unbroken; the last has the hash {newest['hash']}\n",
+    )
+    # Whoever reads the log of one organization has only a part of the chain.
+    auditor = person(gateway, "walker", "walked", "auditor")
+    assert manage(gateway, auditor, "GET", "/audit").status_code == 200
+    refused = manage(gateway, auditor, "GET", "/audit/verify")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
+
+    forged = int(newest["id"])
+    change(f"UPDATE audit SET actor = 'nobody' WHERE seq = {forged}")
+    try:
+        broken = gateway.call("/audit/verify")
+        assert (broken["unbroken"], broken["broken_at"], broken["reason"]) == (False, forged, "was changed")
+        told = command(gateway)
+        assert told.returncode == 1
+        assert told.stdout == f"broken: entry {forged} was changed; {forged - 1} before it are whole\n"
+    finally:
+        change(f"UPDATE audit SET actor = 'master' WHERE seq = {forged}")
+    assert gateway.call("/audit/verify")["unbroken"]

@@ -12,6 +12,7 @@ from msgspec import Meta
 from ailink.admin.call import MASTER_ID, Call, Nothing
 from ailink.admin.durations import instant, microseconds
 from ailink.admin.errors import bad_request, not_found
+from ailink.admin.holders import require_everywhere
 from ailink.admin.services import Services
 from ailink.admin.setting_fields import Request
 from ailink.store import audit, keys
@@ -58,6 +59,19 @@ class AuditLog(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
 
+class AuditChain(msgspec.Struct, frozen=True, kw_only=True):
+    """`entries`: how many are as they were written, from the first. `hash`: of the last, to be kept elsewhere
+    and compared, as an end that was cut off cannot be seen in what is left. `broken_at`: the first that does
+    not fit.
+    """
+
+    unbroken: bool
+    entries: int
+    hash: str | None = None
+    broken_at: int | None = None
+    reason: str | None = None
+
+
 class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
     audit_logs: list[AuditLog]
     total: int
@@ -97,6 +111,17 @@ async def one(services: Services, call: Call[Nothing, Nothing]) -> AuditLog:
     if not found:
         raise not_found("no such entry", param="id", code="audit_not_found")
     return (await _views(services, reach, found))[0]
+
+
+async def verify(services: Services, call: Call[Nothing, Nothing]) -> AuditChain:
+    """Walks the log of the whole gateway from its first entry."""
+    require_everywhere(call.caller.acting, READ)
+    try:
+        head = await audit.verify(services.database)
+    except audit.BrokenChainError as error:
+        whole = max(error.seq - 1, 0)
+        return AuditChain(unbroken=False, entries=whole, broken_at=error.seq, reason=error.reason)
+    return AuditChain(unbroken=True, entries=head.seq, hash=head.hash)
 
 
 async def _wanted(services: Services, query: AuditQuery) -> audit.Wanted:

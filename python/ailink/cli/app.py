@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, Callable[[typer.Typer, ModuleType, str], No
     "guardrails": ("guardrails", _group),
     "policies": ("policies", _group),
     "approvals": ("approvals", _group),
+    "audit": ("audit", _group),
     "cache": ("cache", _group),
     "stages": ("stages", _command),
     "mock": ("mock", _forwarded),

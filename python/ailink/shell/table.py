@@ -94,6 +94,8 @@ ROUTES: tuple[Route, ...] = (
     # What was changed
     route("GET", "/audit", needs("audit.read"), audits.page, "Who changed what", tag="Audit",
           query=audits.AuditQuery, inert_query=litellm.AUDIT_QUERY, response=audits.AuditPage),
+    route("GET", "/audit/verify", needs("audit.read"), audits.verify, "Whether the log is as it was written",
+          tag="Audit", response=audits.AuditChain),
     route("GET", "/audit/{id}", needs("audit.read"), audits.one, "One change", tag="Audit",
           response=audits.AuditLog),
 

@@ -279,6 +279,7 @@ REQUESTS: dict[str, Request] = {
     "GET /global/activity/model": None,
     "GET /spend/tags": None,
     "GET /audit": None,
+    "GET /audit/verify": None,
     "GET /audit/{id}": None,
     **{
         f"GET {prefix}/daily/activity{whole}": None

@@ -429,7 +429,7 @@ def test_a_key_is_regenerated_by_query(gateway: Gateway) -> None:
 ABSENT = """
 POST /global/spend/reset, POST /global/spend/refresh, GET /global/activity/exceptions, GET
 /spend/capture_rate, GET /global/activity/cache_hits, GET /provider/budgets, GET /team/spend/by_user, GET
-/tag/dau, GET /tag/summary, GET /user/daily/activity/aggregated/keys, GET
+/tag/user-agent/per-user-analytics, GET /user/daily/activity/aggregated/keys, GET
 /user/daily/activity/aggregated/search, GET /tag/daily/activity/aggregated/model_top_keys, GET
 /team/daily/activity/export, GET /spend/logs/ui/req_1, GET /spend/logs/session/ui, GET /cloudzero/settings,
 POST /vantage/export, GET /health/latest, GET /health/history, GET /health/services, GET /health/license,
@@ -440,7 +440,23 @@ GET /health/backlog, GET /health/drain, GET /health/shared-status, POST /health/
 /access_group/g/budget, GET /user/filter/ui, GET /team/filter/ui, GET /user/available_users, POST
 /user/password/change, POST /session/logout, POST /invitation/new, GET /sso/key/generate, GET
 /onboarding/get_token, POST /model_group/make_public, GET /model_hub, GET /auto_router/benchmarks, GET
-/model-insights, POST /usage/ai/chat, GET /debug/memory/summary, GET /otel-spans
+/model-insights, POST /usage/ai/chat, GET /debug/memory/summary, GET /otel-spans,
+GET /credentials/by_model/m, GET /credentials/c/jwks, POST /credentials/migrate-encryption,
+GET /memory-usage-in-mem-cache, GET /memory-usage-in-mem-cache-items, GET /debug/memory/summary, POST
+/cache/settings/test, GET /coordination_redis/settings, GET /alerting/settings, GET /router/fields, GET
+/model/settings, GET /settings, GET /active/callbacks, GET /get/config/callbacks, POST
+/team/t/disable_logging, POST /reload/model_cost_map, POST /schedule/model_cost_map_reload, GET
+/model/cost_map/source, GET /model/deprecations, GET /v1/model/deprecations, GET /utils/model_info, GET
+/utils/supported_openai_params, POST /utils/transform_request, POST /cost/predict-cache, GET
+/guardrails/list, GET /v2/guardrails/list, POST /guardrails/register, GET /guardrails/submissions, GET
+/adaptive_router/state, GET /agent/daily/activity/aggregated, GET /gateway/daily/activity, GET
+/team/metadata_schema, GET /login, POST /v2/login, POST /v3/login, GET /fallback/login, GET /routes, GET
+/get_image, GET /get_logo_url, GET /claude-code/plugins, GET /v1/skills, GET /v1beta/agents, GET
+/vector_stores, GET /vector_store/list, GET /v1/indexes, POST /rag/query, POST /search, GET
+/search_tools/list, POST /ocr, GET /containers, GET /videos, GET /v1/evals, GET /fine_tuning/jobs, POST
+/interactions, POST /v1/decisions, POST /systemone, POST /transcribe, POST /comprehendmedical, POST
+/v1/realtime/calls, GET /responses/resp_1, GET /files, GET /batches, GET /azure/v1/files, POST
+/cursor/chat/completions, POST /queue/chat/completions
 """
 
 

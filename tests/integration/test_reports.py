@@ -192,6 +192,38 @@ def test_by_customer_and_tag(gateway: Gateway) -> None:
     assert gateway.call("/global/all_end_users") == {"end_users": ["cust"]}
 
 
+def test_users_of_tags(gateway: Gateway) -> None:
+    day = date.fromisoformat(logs(gateway)[0]["startTime"][:10])
+    assert gateway.call("/tag/distinct") == {"results": [{"tag": "batch"}, {"tag": "night"}]}
+
+    def counted(path: str, **query: Any) -> list[tuple[str, int, str, str, str]]:
+        names = ("tag", "active_users", "date", "period_start", "period_end")
+        return [tuple(one[name] for name in names) for one in gateway.call(path, **query)["results"]]
+
+    # Requests with tags were ann's.
+    today = day.isoformat()
+    week, month = ((day - timedelta(days=days)).isoformat() for days in (6, 29))
+    assert counted("/tag/dau") == [(tag, 1, today, today, today) for tag in ("batch", "night")]
+    assert counted("/tag/wau", tag_filter="night") == [("night", 1, "Week 1", week, today)]
+    assert counted("/tag/mau", tag_filters="none,batch", tag_filter="night") == [
+        ("batch", 1, "Month 1", month, today)
+    ]
+    assert counted("/tag/dau", tag_filter="none") == []
+    (summary,) = gateway.call("/tag/summary", tag_filter="night")["results"]
+    tokens = sum(row["total_tokens"] for row in logs(gateway) if "night" in row["request_tags"])
+    assert summary == {
+        "tag": "night",
+        "unique_users": 1,
+        "total_requests": 2,
+        "successful_requests": 2,
+        "failed_requests": 0,
+        "total_tokens": tokens,
+        "total_spend": 2,
+    }
+    assert len(gateway.call("/tag/summary")["results"]) == 2
+    assert gateway.call("/tag/summary", end_date="2026-01-01") == {"results": []}
+
+
 def test_spenders(gateway: Gateway) -> None:
     (key,) = gateway.call("/spend/keys")
     assert (key["spend"], key["total_spend"], key["key_alias"]) == (3, 3, "mover")
@@ -245,11 +277,16 @@ def test_daily_activity_by_what_requests_name(gateway: Gateway) -> None:
 
 def test_nobody_sees_the_spend_of_others(gateway: Gateway) -> None:
     stranger = gateway.mint()
-    for path in ("/spend/tags", "/global/spend/tags", "/global/spend/logs", "/tag/daily/activity"):
+    for path in (
+        "/spend/tags", "/global/spend/tags", "/global/spend/logs", "/tag/daily/activity", "/tag/distinct",
+        "/tag/dau", "/tag/summary",
+    ):  # fmt: skip
         assert gateway.http.get(path, headers=stranger.bearer).status_code == 403, path
     made = gateway.call("/user/new", {"user_id": f"viewer-{uuid4().hex}"})
     own = {"Authorization": f"Bearer {made['key']}"}
     assert gateway.http.get("/spend/tags", headers=own).json() == []
+    for path in ("/tag/distinct", "/tag/mau", "/tag/summary"):
+        assert gateway.http.get(path, headers=own).json() == {"results": []}, path
     assert gateway.http.get("/customer/daily/activity", headers=own).json()["results"] == []
     assert gateway.http.get("/global/spend/all_tag_names", headers=own).status_code == 403
     assert gateway.http.get("/global/all_end_users", headers=own).status_code == 403

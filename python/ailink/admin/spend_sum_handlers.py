@@ -123,9 +123,8 @@ async def _spenders(services: Services, dimension: Dimension) -> list[str]:
 
 async def by_days(services: Services, call: Call[Nothing, KeyDaysQuery]) -> list[DaySpend]:
     """Spend of each day; days without any are told too."""
-    first, last = reports.days(services, call.query.start_date, call.query.end_date)
+    rows, first, last = await _of_days(services, call)
     wanted = call.query.api_key
-    rows = await reports.spent(services, call.caller.acting, first, last)
     if wanted is not None:
         # A key that is not there has as little to show as one that the caller may not see.
         record = None if services.keys.is_master(wanted) else await services.keys.find(wanted)
@@ -138,19 +137,23 @@ async def by_days(services: Services, call: Call[Nothing, KeyDaysQuery]) -> list
 
 
 async def activity(services: Services, call: Call[Nothing, DaysQuery]) -> GlobalActivity:
-    first, last = reports.days(services, call.query.start_date, call.query.end_date)
-    rows = await reports.spent(services, call.caller.acting, first, last)
+    rows, first, last = await _of_days(services, call)
     return GlobalActivity(**_activity(rows, first, last))
 
 
 async def by_model(services: Services, call: Call[Nothing, DaysQuery]) -> list[ModelActivity]:
     """The same for each of the models that cost most."""
-    first, last = reports.days(services, call.query.start_date, call.query.end_date)
-    rows = await reports.spent(services, call.caller.acting, first, last)
+    rows, first, last = await _of_days(services, call)
     return [
         ModelActivity(model=model, **_activity([row for row in rows if row.cell.model == model], first, last))
         for model in list(reports.by(rows, GROUPS["model"]))[: call.query.limit]
     ]
+
+
+async def _of_days(services: Services, call: Call[Any, Any]) -> tuple[list[Spent], date, date]:
+    """What the caller may see of the days asked for, and the first and last of these."""
+    first, last = reports.days(services, call.query.start_date, call.query.end_date)
+    return await reports.spent(services, call.caller.acting, first, last), first, last
 
 
 def _activity(rows: list[Spent], first: date, last: date) -> dict[str, Any]:

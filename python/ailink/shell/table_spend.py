@@ -11,6 +11,7 @@ from ailink.admin import litellm_fields as litellm
 from ailink.admin import log_handlers as logs
 from ailink.admin import report_handlers as reports
 from ailink.admin import spend_sum_handlers as sums
+from ailink.admin import tag_activity_handlers as tagged
 from ailink.shell.policy import Policy, needs
 from ailink.shell.route import Route, route
 
@@ -53,6 +54,16 @@ SPEND_ROUTES: tuple[Route, ...] = (
           tag="Spend", response=sums.CustomersSpentOn),
     route("GET", "/global/activity/model", READ, sums.by_model, "Requests and tokens by model and day",
           tag="Spend", query=reports.DaysQuery, response=list[sums.ModelActivity]),
+    route("GET", "/tag/distinct", READ, tagged.distinct, "Tags that anything was spent with", tag="Spend",
+          response=tagged.DistinctTags),
+    route("GET", "/tag/dau", READ, tagged.active(1, ""), "Users of tags, by day", tag="Spend",
+          query=tagged.TagsNamed, response=tagged.TagUsers),
+    route("GET", "/tag/wau", READ, tagged.active(7, "Week"), "Users of tags, by week", tag="Spend",
+          query=tagged.TagsNamed, response=tagged.TagUsers),
+    route("GET", "/tag/mau", READ, tagged.active(30, "Month"), "Users of tags, by 30 days", tag="Spend",
+          query=tagged.TagsNamed, response=tagged.TagUsers),
+    route("GET", "/tag/summary", READ, tagged.summary, "Users, requests and spend by tag", tag="Spend",
+          query=tagged.TagDaysQuery, response=tagged.TagSummaries),
     route("GET", "/spend/tags", READ, sums.tag_costs, "Tags that cost most", tag="Spend",
           query=reports.DaysQuery, response=list[sums.TagCost]),
     route("GET", "/global/activity", READ, sums.activity, "Requests and tokens, day by day", tag="Spend",

@@ -278,6 +278,7 @@ REQUESTS: dict[str, Request] = {
     "GET /global/spend/logs": None,
     "GET /global/activity/model": None,
     "GET /spend/tags": None,
+    **{f"GET /tag/{path}": None for path in ("distinct", "dau", "wau", "mau", "summary")},
     "GET /audit": None,
     "GET /audit/verify": None,
     "GET /audit/{id}": None,

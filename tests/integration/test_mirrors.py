@@ -133,7 +133,8 @@ def test_no_more_than_may_be_are_under_way(gateway: Gateway, key: Key, provider:
     in_parallel(lambda _: ask(gateway, key, "stuck").raise_for_status(), range(20), threads=4)
     asked = Counter(seen.json()["model"] for seen in provider.requests(mark))
     assert asked["stuck"] == 20
-    assert asked.total() - asked["stuck"] == 2
+    # Mirrors of other tests may be late.
+    assert asked["stuck-shadow"] == 2
     assert gateway.metric("ailink_mirror_skipped_total", model="stuck") == 18
     assert gateway.metric("ailink_mirrored_requests_total", model="stuck") == 2
 

@@ -134,7 +134,7 @@ def test_no_more_than_may_be_are_under_way(gateway: Gateway, key: Key, provider:
     asked = Counter(seen.json()["model"] for seen in provider.requests(mark))
     assert asked["stuck"] == 20
     # Mirrors of other tests may be late.
-    assert asked["stuck-shadow"] == 2
+    assert sum(count for name, count in asked.items() if name.startswith("stuck-shadow")) == 2
     assert gateway.metric("ailink_mirror_skipped_total", model="stuck") == 18
     assert gateway.metric("ailink_mirrored_requests_total", model="stuck") == 2
 

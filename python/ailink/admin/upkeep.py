@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,26 +60,38 @@ class Upkeep:
     async def _run(self) -> None:
         while goes_on():
             await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await self.once()
-            # Nothing may end this task: keys would not be rotated any more.
-            except Exception as error:
-                log.error("upkeep failed and is tried again: %s", error, exc_info=error)
+            await self.once()
 
     async def once(self) -> None:
         """Does all that is due."""
-        await self._uses.write(self._services.database)
-        await self._services.keys.rotate_due(SCHEDULER)
-        await self._services.keys.forget_old_secrets(SCHEDULER)
-        await self._end_increases()
-        await self._samples.write(self._services.database, self._services.changes.now_us())
-        await self._mirrors.write(self._services.database, self._services.changes.now_us())
-        await self._services.switching.follow()
-        await self._services.vault.forget_old()
-        await self._endings.once()
-        self._services.changes.sync.forget_ended()
-        await client_secrets.forget(self._services.database, self._services.changes.now_us())
-        await take_back(self._services.database, *self._routers())
+        for name, step in self._steps():
+            try:
+                await step()
+            # Nothing may end this task, nor keep the other steps: keys would not be rotated any more.
+            except Exception as error:
+                log.error("upkeep: %s failed and is tried again: %s", name, error, exc_info=error)
+
+    def _steps(self) -> Sequence[tuple[str, Callable[[], Awaitable[object]]]]:
+        services, database = self._services, self._services.database
+        now_us = services.changes.now_us
+
+        async def forget_ended() -> None:
+            services.changes.sync.forget_ended()
+
+        return (
+            ("writing last uses of keys", lambda: self._uses.write(database)),
+            ("rotating keys", lambda: services.keys.rotate_due(SCHEDULER)),
+            ("ending former secrets", lambda: services.keys.forget_old_secrets(SCHEDULER)),
+            ("ending temporary budgets", self._end_increases),
+            ("writing routes", lambda: self._samples.write(database, now_us())),
+            ("writing comparisons of mirrors", lambda: self._mirrors.write(database, now_us())),
+            ("following switches", services.switching.follow),
+            ("forgetting tokens of the vault", services.vault.forget_old),
+            ("telling of shutdowns", self._endings.once),
+            ("forgetting what has ended", forget_ended),
+            ("forgetting client secrets", lambda: client_secrets.forget(database, now_us())),
+            ("taking routers back", lambda: take_back(database, *self._routers())),
+        )
 
     def listen(self, event: Mapping[str, Any]) -> None:
         """Takes an event of the data plane."""

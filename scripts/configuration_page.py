@@ -19,7 +19,7 @@ from scripts.page import publish
 
 from ailink.config.schema import Config
 from ailink.config.secret import Secret
-from ailink.config.units import Duration, PicoUsd, Size, Tree
+from ailink.config.units import Duration, PicoUsd, Share, Size, Tree
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reference/configuration.md"
@@ -35,7 +35,7 @@ A duration is written `250ms`, `5s`, `1h30m`; a size `64KiB`, `10MB`; an amount 
 """
 WORDS: Final[dict[Any, str]] = {
     str: "text", int: "number", float: "number", bool: "`true` or `false`", Secret: "secret text",
-    Duration: "duration", Size: "size", PicoUsd: "amount", Tree: "anything",
+    Duration: "duration", Size: "size", PicoUsd: "amount", Share: "number 0 to 1", Tree: "anything",
 }  # fmt: skip
 Struct = type[msgspec.Struct]
 

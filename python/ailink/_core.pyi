@@ -159,6 +159,12 @@ class Plane:
     def take_events(self) -> bytes:
         """All waiting events: a MessagePack list of maps."""
 
+    def set_tracing(self, share: int | None) -> None:
+        """Traces so many of a million requests whose callers do not say whether; None: none at all."""
+
+    def take_traces(self) -> bytes:
+        """Traced requests and attempts since the last call, and how many were lost: a MessagePack list."""
+
     def reload_tls(self) -> None:
         """Reads the certificate files again. ValueError: the old pair stays."""
 

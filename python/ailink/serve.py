@@ -36,12 +36,14 @@ from ailink.config.secrets import secrets_in
 from ailink.config.stored import StoredFault
 from ailink.identities import Refresher
 from ailink.ledger import shared
-from ailink.ledger.reader import LedgerSource
+from ailink.ledger import verdicts as ledger_verdicts
+from ailink.ledger.reader import LedgerReader, LedgerSource
 from ailink.ledger.retention import Retention
 from ailink.observe import logging as log_lines
 from ailink.observe.alerts import AlertSender
 from ailink.observe.events import EventReader
 from ailink.observe.redaction import Redactor
+from ailink.observe.tracing import Exporter
 from ailink.plugins.host import PluginHost
 from ailink.plugins.runner import PluginError
 from ailink.plugins.weighing import Weighing
@@ -136,6 +138,7 @@ class Gateway:
         self._mock: _core.Mock | None = None
         self._mock_url = ""
         self._weighing: Weighing | None = None
+        self._traces: Exporter | None = None
         self._loaded: Loaded
         self._serving: Loaded
         self._admin_key: str
@@ -299,10 +302,24 @@ class Gateway:
         )
         self._weighing.use(self._serving.config)
         self._ends.push_async_callback(self._weighing.stop)
+        self._trace(services)
         coordination.share_checks(self._loaded.config, self._plane, self._has_checks, self._ends)
         coordination.share_routing(self._loaded.config, self._plane, self._ends)
         self._ends.push_async_callback(self._discoverer.stop)
         await self._discoverer.start()
+
+    def _trace(self, services: shell_services.Services) -> None:
+        """Begins to tell a collector of requests, if there is one."""
+        # A node tells of its own requests, whoever else has a ledger.
+        ledger = LedgerReader(self._plane)
+        self._traces = Exporter(
+            self._plane,
+            lambda ids: ledger_verdicts.of_requests(ledger, ids),
+            services.metrics.spans,
+            {"service.version": __version__, "ailink.node": self._loaded.config.server.node},
+        )
+        self._traces.use(self._serving.config.observe.otlp)
+        self._ends.push_async_callback(self._traces.stop)
 
     async def _share(self, config: Config) -> LedgerSource | None:
         """Begins to work with other nodes, if there are any; the ledger of all of them."""
@@ -372,6 +389,8 @@ class Gateway:
         self._desk.rules = loaded.config.approvals
         if self._weighing is not None:
             self._weighing.use(config)
+        if self._traces is not None:
+            self._traces.use(config.observe.otlp)
         for secret in compiled.secrets.values():
             self._redactor.add(secret.decode())
         self._logging(loaded.config)

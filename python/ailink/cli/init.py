@@ -48,7 +48,7 @@ models:
   #   retries: 2
 
 # cache: {enabled: true, max_bytes: 64MiB, ttl: 5m}
-# observe: {log_level: info, log_format: text}
+# observe: {log_level: info, log_format: text}   # otlp: {endpoint: "http://localhost:4318"} for traces
 """
 
 File = Annotated[Path, typer.Argument(help="File to write.")]

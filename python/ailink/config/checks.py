@@ -22,6 +22,7 @@ from ailink.config.guardrail_checks import faults as guardrail_faults
 from ailink.config.policy_checks import faults as policy_faults
 from ailink.config.price_checks import file_faults, price_faults
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
+from ailink.config.process import faults as observe_faults
 from ailink.config.routing import ModelRouting
 from ailink.config.routing_checks import condition_faults, config_faults, group_faults, mirror_faults
 from ailink.config.schema import Config, Deployment, Model, Strict
@@ -280,7 +281,7 @@ class _Checks:
             self.config.limits, self.config.budgets, models | self.context.names
         ):
             self._report(path, message)
-        for path, message in alert_faults(self.config.alerts):
+        for path, message in (*alert_faults(self.config.alerts), *observe_faults(self.config.observe)):
             self._report(path, message)
 
     def _deployment(self, deployment: Deployment, path: Path) -> None:

@@ -21,7 +21,7 @@ from ailink.config.expand import ExpansionError, expand
 from ailink.config.problems import Path, Place, Problem, did_you_mean, render_path
 from ailink.config.schema import Config, Strict
 from ailink.config.secret import Secret
-from ailink.config.units import Duration, PicoUsd, Similarity, Size, Tree
+from ailink.config.units import Duration, PicoUsd, Share, Similarity, Size, Tree
 from ailink.config.yaml12 import Node, Scalar
 
 
@@ -37,6 +37,7 @@ _PARSED: Final[dict[Any, Callable[[object], object]]] = {
     PicoUsd: PicoUsd.parse,
     Secret: Secret.parse,
     Similarity: Similarity.parse,
+    Share: Share.parse,
 }
 
 

@@ -27,5 +27,7 @@ def secrets_in(config: Config) -> Iterator[Secret]:
         found.append(objects.access_key)
         found += [] if objects.identity is None else secrets_of(objects.identity)
     found += alert_secrets(config.alerts)
+    otlp = config.observe.otlp
+    found += [] if otlp is None else otlp.headers.values()
     found += [] if config.approvals.slack is None else [config.approvals.slack.signing_secret]
     return (secret for secret in found if secret is not None)

@@ -106,6 +106,24 @@ class Similarity(int):
         return cls(share)
 
 
+class Share(int):
+    """A part of the whole, in millionths."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> "Share":
+        """`0.1`, exactly. Raises ValueError."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = Decimal(value)
+        if not isinstance(value, Decimal) or not 0 <= value <= 1:
+            raise ValueError("expected a number from 0 to 1 such as `0.1`")
+        return cls(exact(value, 6, "a millionth"))
+
+    def __str__(self) -> str:
+        return f"{Decimal(int(self)) / 1_000_000:f}"
+
+
 class PicoUsd(int):
     """10⁻¹² US dollars."""
 

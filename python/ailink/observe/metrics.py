@@ -58,6 +58,12 @@ class ShellMetrics:
             ("model", "result"),
             registry=self._registry,
         )
+        self._spans = Counter(
+            "ailink_trace_spans",
+            "Spans of traces, by what became of them.",
+            ("result",),
+            registry=self._registry,
+        )
         self._kinds: set[str] = set()
         build = Gauge(
             "ailink_build_info", "Always 1; the version is the label.", ("version",), registry=self._registry
@@ -88,6 +94,10 @@ class ShellMetrics:
     def strategy(self, model: str, result: str) -> None:
         """Counts one turn of a model's strategy: `ok`, `late`, `failed`."""
         self._strategies.labels(model, result).inc()
+
+    def spans(self, result: str, count: int) -> None:
+        """Counts spans: `sent`, `failed` (the collector did not take them), `dropped` (there was no room)."""
+        self._spans.labels(result).inc(count)
 
     def render(self) -> bytes:
         """All series in the Prometheus text format."""

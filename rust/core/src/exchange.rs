@@ -35,6 +35,7 @@ use crate::spool::Intent;
 use crate::stage::{exhausted::Turn, reserve::Reservation, route::auto::Look};
 use crate::state::{draw::Quotas, keys::Key, rules::Now};
 use crate::stored::{Kept, Object};
+use crate::trace::Context;
 use crate::upstream::Conn;
 use crate::wire::encoding::Inflate;
 use crate::wire::http1::Head;
@@ -221,6 +222,8 @@ pub struct Exchange {
     pub forced: bool,
     /// Why it goes where it goes, if anybody wants to know.
     pub decision: Option<Box<Decision>>,
+    /// The trace it belongs to.
+    pub trace: Context,
     /// Models already tried, so that fallbacks never go in circles.
     pub visited: SmallVec<[u32; 4]>,
     /// Models that may still stand in, those of the last one that failed first.
@@ -269,6 +272,7 @@ pub struct Opening {
     pub key: Option<Arc<Key>>,
     pub quotas: Quotas,
     pub decision: Option<Box<Decision>>,
+    pub trace: Context,
 }
 
 impl Exchange {
@@ -328,6 +332,7 @@ impl Exchange {
             unavailable: None,
             forced: false,
             decision: opening.decision,
+            trace: opening.trace,
             visited: SmallVec::new(),
             standins: SmallVec::new(),
             reservation: None,

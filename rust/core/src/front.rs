@@ -27,6 +27,7 @@ use crate::stage::identify;
 use crate::stage::settle::{self, error_response, stamp};
 use crate::state::draw::Quotas;
 use crate::stream::{as_array, named, wants_id};
+use crate::trace::Context;
 use crate::{approval, health, invoke, models, pass_through, pipeline, shell, stored, turns};
 
 const ASSISTANTS: &str = "The Assistants API ended on 2026-08-26. Use the Responses API: an assistant is the `instructions` \
@@ -178,6 +179,7 @@ impl Arrival {
         let client = client_address(&self.shard, &self.connection, &parts.headers);
         let snapshot = self.shard.snapshot();
         let decision = Decision::wanted(&snapshot.settings, &parts.headers, endpoint);
+        let trace = Context::of(self.shard.shared.state.ledger.traces(), &parts.headers, &self.request_id);
         let place = Box::new_uninit();
         let opening = Opening {
             started: self.started,
@@ -201,6 +203,7 @@ impl Arrival {
             key: Some(caller.key),
             quotas: caller.quotas,
             decision,
+            trace,
         };
         // Made where it stays: it is large.
         Box::write(place, Exchange::new(opening))

@@ -80,6 +80,7 @@ pub mod stream;
 mod tags;
 mod tenants;
 pub mod tls;
+pub mod trace;
 pub mod turns;
 mod unattended;
 mod unavailable;

@@ -18,6 +18,7 @@ use crate::sigv4::{Credentials, Signer, Unsigned, payload_hash};
 use crate::snapshot::{Auth, Deployment, FORWARDED, RequestTemplate};
 use crate::state::CredentialSlot;
 use crate::stored::Object;
+use crate::trace::TRACEPARENT;
 use crate::wire::json::edit::without;
 use crate::wire::json::{Kind, Value, scan_object};
 
@@ -65,12 +66,17 @@ pub fn request_head(
         true => pass_through::forwards(name) && !deployment.auth.travels_in(name),
         false => FORWARDED.contains(name) && !(translated && FAMILY.contains(name)),
     };
+    let traced = exchange.trace.traced;
+    let forwarded = |name: &HeaderName| forwarded(name) && !(traced && *name == TRACEPARENT);
     for (name, value) in exchange.headers.iter().filter(|(name, _)| forwarded(name)) {
         put_line(&mut head, name.as_str().as_bytes(), value.as_bytes());
     }
-    let defaults = deployment.defaults.iter();
+    let defaults = deployment.defaults.iter().filter(|(name, _)| !(traced && *name == TRACEPARENT));
     for (name, value) in defaults.filter(|(name, _)| !forwarded(name) || !exchange.headers.contains_key(name)) {
         put_line(&mut head, name.as_str().as_bytes(), value.as_bytes());
+    }
+    if traced {
+        put_line(&mut head, b"traceparent", &exchange.trace.header(&exchange.request_id, exchange.attempts));
     }
     put_line(&mut head, b"x-ailink-attempt", itoa::Buffer::new().format(attempt_id).as_bytes());
     if session {

@@ -20,6 +20,7 @@ use crate::snapshot::Snapshot;
 use crate::spool;
 use crate::state::State;
 use crate::stored::Store;
+use crate::trace::Answered;
 use crate::upstream::{Origin, Pool};
 
 /// A request's hold on the snapshot it started with. The inner `Arc` is shared by all threads, the outer one by the
@@ -118,6 +119,8 @@ pub struct Shard {
     pub metrics: ShardMetrics,
     pub bounds: Bounds,
     pub decisions: Decisions,
+    /// Requests that were traced, until Python takes them.
+    pub answered: Answered,
     pub pressure: Pressure,
     pub alarms: Alarms,
     pub cache: crate::cache::count::Table,
@@ -150,6 +153,7 @@ impl Shard {
             metrics: ShardMetrics::new(),
             bounds,
             decisions: Decisions::default(),
+            answered: Answered::default(),
             pressure: Pressure::default(),
             alarms: Alarms::default(),
             cache: crate::cache::count::Table::default(),

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use crate::exchange::{Exchange, Opening, RequestId};
+use crate::trace::Context;
 
 impl Exchange {
     /// The same request once more, without its caller. `None` for one that a config object has rewritten.
@@ -32,6 +33,7 @@ impl Exchange {
             key: self.key.clone(),
             quotas: self.quotas,
             decision: None,
+            trace: Context::default(),
         };
         Exchange {
             call: self.call.clone(),

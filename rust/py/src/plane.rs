@@ -225,6 +225,16 @@ impl Plane {
         PyBytes::new(py, &self.0.take_events())
     }
 
+    /// Traces so many of a million requests whose callers do not say.
+    fn set_tracing(&self, share: Option<u32>) {
+        self.0.set_tracing(share);
+    }
+
+    fn take_traces<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let told = py.detach(|| self.0.take_traces());
+        PyBytes::new(py, &told)
+    }
+
     fn reload_tls(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.0.reload_tls()).map_err(bad)
     }

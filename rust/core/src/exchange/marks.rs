@@ -9,3 +9,5 @@ pub const HEDGE: u16 = 4;
 pub const CHECK: u16 = 8;
 /// It was a line of a batch.
 pub const BATCH: u16 = 16;
+/// Spans are made of it.
+pub const TRACED: u16 = 32;

@@ -1,8 +1,11 @@
 //! One round of the drain: collect, write, confirm, until nothing is left.
 
+use std::sync::Arc;
+
 use super::probe::{Point, Probe};
 use super::sink::{Sink, SinkError};
 use crate::spool::{Drain, Row};
+use crate::trace::Traces;
 
 /// Rows per transaction: bounds how long a commit takes (about 20 ms) and how much is done again
 /// after a failure.
@@ -13,6 +16,8 @@ pub(super) struct Engine {
     pub(super) drain: Drain,
     pub(super) sink: Box<dyn Sink>,
     pub(super) probe: Probe,
+    /// Gets rows once they are written.
+    traces: Arc<Traces>,
     rows: Vec<Row>,
 }
 
@@ -25,8 +30,8 @@ pub(super) struct Round {
 }
 
 impl Engine {
-    pub(super) fn new(drain: Drain, sink: Box<dyn Sink>, probe: Probe) -> Self {
-        Self { drain, sink, probe, rows: Vec::new() }
+    pub(super) fn new(drain: Drain, sink: Box<dyn Sink>, probe: Probe, traces: Arc<Traces>) -> Self {
+        Self { drain, sink, probe, traces, rows: Vec::new() }
     }
 
     /// Makes rows of all attempts that were over when it was called.
@@ -45,6 +50,7 @@ impl Engine {
                 done.inserted += written.inserted;
                 done.known += written.known;
                 done.batches += 1;
+                self.traces.wrote(&self.rows);
                 self.probe.at(Point::Committed);
             }
             self.drain.confirm(&|| self.probe.at(Point::Confirming));

@@ -36,6 +36,7 @@ pub use sink::{Sink, SinkError, Written};
 pub use verdicts::{Verdict, Verdicts};
 
 use crate::spool::{Spool, SpoolError};
+use crate::trace::Traces;
 use engine::Engine;
 use store::Store;
 use worker::Shared;
@@ -167,6 +168,7 @@ pub struct Stats {
 pub struct Ledger {
     store: Arc<Store>,
     shared: Arc<Shared>,
+    traces: Arc<Traces>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -194,7 +196,8 @@ impl Ledger {
         let probe = options.probe.clone();
         let sink = wrap(Box::new(sink::Sqlite { store: Arc::clone(&store), probe: probe.clone() }));
         let adopted = store.adopt(&drain)?;
-        let engine = Engine::new(drain, sink, probe);
+        let traces = Arc::<Traces>::default();
+        let engine = Engine::new(drain, sink, probe, Arc::clone(&traces));
         if adopted > 0 {
             tracing::warn!(adopted, "ledger.db is older than the spool: attempts name ids it does not know");
         }
@@ -209,7 +212,7 @@ impl Ledger {
                 run.run();
             })
             .map_err(LedgerError::Thread)?;
-        Ok(Self { store, shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { store, shared, traces, thread: Mutex::new(Some(thread)) })
     }
 
     /// The number of a name, for use in [`crate::spool::Intent`]. A new name is durable before this
@@ -285,6 +288,12 @@ impl Ledger {
     #[must_use]
     pub fn verdicts(&self) -> Arc<Verdicts> {
         Arc::clone(&self.shared.verdicts.0)
+    }
+
+    /// Which requests are traced, and their attempts.
+    #[must_use]
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// The names of a kind, with their numbers.

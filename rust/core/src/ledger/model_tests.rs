@@ -78,7 +78,7 @@ impl Live {
         let sink = Box::new(sink::Sqlite { store: Arc::clone(&store), probe: probe.clone() });
         let writer = spool.writer().unwrap();
         Self {
-            engine: Engine::new(drain, sink, probe),
+            engine: Engine::new(drain, sink, probe, Arc::default()),
             store,
             writer,
             under_way: Vec::new(),

@@ -141,7 +141,7 @@ fn mirrored(exchange: &mut Exchange, model: &Model) {
 }
 
 /// The model's, or that of the first rule that holds.
-fn strategy(exchange: &Exchange, model: &Model) -> Strategy {
+pub fn strategy(exchange: &Exchange, model: &Model) -> Strategy {
     let (routing, rules) = (&model.routing, &model.routing.strategies);
     if rules.is_empty() {
         return routing.strategy;

@@ -42,6 +42,7 @@ const DECISION: HeaderName = HeaderName::from_static("x-ailink-decision");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-ailink-overhead");
 
 pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Response<Body> {
+    let failed = answer.as_ref().err().map(|error| error.code);
     let mut response = match answer {
         Ok(mut response) => {
             // Streams took their admission with them; it was kept when they were reserved.
@@ -71,6 +72,9 @@ pub fn run(mut exchange: Box<Exchange>, answer: Result<Response<Body>>) -> Respo
     }
     if exchange.decision.is_some() {
         explain(&exchange, response.headers_mut());
+    }
+    if exchange.trace.traced {
+        exchange.shard.answered.put(&exchange, response.status().as_u16(), failed);
     }
     let overhead = exchange.overhead(Instant::now());
     metrics.overhead.record(overhead);

@@ -181,6 +181,7 @@ fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservatio
     let owners = exchange.key.as_ref().map(|key| key.owners).unwrap_or_default();
     Intent {
         request_id: exchange.request_id.0,
+        trace_id: exchange.trace.trace_id,
         at_us: if exchange.attempts > 1 { wall_us() } else { exchange.wall_us },
         reserved_cost: reservation.pico,
         key: exchange.key.as_ref().map_or(0, |key| key.ledger_id),
@@ -196,9 +197,10 @@ fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservatio
         price: deployment.price_id,
         est_input: reservation.input,
         operation: exchange.endpoint.operation as u16,
-        flags: exchange.marks | if exchange.call.stream { marks::STREAM } else { 0 },
+        flags: exchange.marks
+            | if exchange.call.stream { marks::STREAM } else { 0 }
+            | if exchange.trace.traced { marks::TRACED } else { 0 },
         attempt_no: exchange.attempts,
-        ..Intent::default()
     }
 }
 

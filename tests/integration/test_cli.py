@@ -188,7 +188,7 @@ def test_explain_tells_what_the_ledger_knows_where_no_decision_is_kept(gateway: 
     answer = gateway.http.post("/v1/chat/completions", json=chat("m", "hello"), headers=gateway.mint().bearer)
     request_id = answer.raise_for_status().headers["x-ailink-request-id"]
     told = run("explain", request_id, **reach(gateway))
-    assert re.search(r"^1 +request +mock/\S+ +success +200 ", told, re.MULTILINE), told
+    assert re.search(r"^1 +request +mock/\S+ +the only one +success +200 ", told, re.MULTILINE), told
     assert "routing: {explain: {keep: 1000}}" in told
     (row,) = json.loads(run("explain", request_id, "--json", **reach(gateway)))["spend"]
     assert (row["request_id"], row["attempt_no"], row["status_code"]) == (request_id, 1, 200)

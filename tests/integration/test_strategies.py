@@ -361,3 +361,17 @@ def test_a_canary_of_sessions_has_its_share(gateway: Gateway, key: Key) -> None:
     expected = {"canary-old-id": 0.9 * count, "canary-new-id": 0.1 * count}
     # One degree of freedom.
     assert sum((seen[name] - want) ** 2 / want for name, want in expected.items()) < 15.2
+
+
+def test_the_ledger_keeps_how_a_deployment_was_chosen(gateway: Gateway, key: Key) -> None:
+    for model, headers, expected in [
+        ("sticky", {}, ("consistent_hash", 5)),
+        ("hundred", {}, ("least_busy", 100)),
+        ("ruled", {}, ("round_robin", 2)),
+        ("ruled", {"x-ailink-strategy": "lowest_cost"}, ("lowest_cost", 2)),
+        ("strict", {"x-ailink-tags": "a,b"}, (None, 1)),
+    ]:
+        answer = ask(gateway, key, model, headers)
+        assert answer.status_code == 200, answer.text
+        [row] = gateway.attempts_of(answer.headers["x-ailink-request-id"])
+        assert (row["routing_strategy"], row["routing_candidates"]) == expected, model

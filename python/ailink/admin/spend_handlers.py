@@ -15,6 +15,7 @@ from ailink.admin.holders import require_everywhere
 from ailink.admin.key_owner import key_not_found
 from ailink.admin.services import Services
 from ailink.admin.verdicts import Said, said_of
+from ailink.config.routing import decision
 from ailink.ledger.money import Usd
 from ailink.ledger.reader import Attempt, LedgerError
 from ailink.ledger.report import DAY_US, RECONCILED, SOURCES
@@ -59,6 +60,10 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     model_group: str | None
     model_id: str | None
+    routing_strategy: str | None
+    """By which its deployment was chosen; null where there was nothing to choose."""
+    routing_candidates: int | None
+    """Deployments there were to choose from, 255 for more; null where that is not known."""
     price_version: str | None
     custom_llm_provider: str | None
     user: str | None
@@ -143,6 +148,7 @@ def _log(
     tokens, places = names
     provider, model = places.get(attempt.deployment or "", (None, None))
     key_id = attempt.key_id or ""
+    strategy, candidates = decision(attempt.decision)
     return SpendLog(
         attempt_id=str(attempt.attempt_id),
         request_id=f"req_{attempt.request_id.hex()}",
@@ -173,6 +179,8 @@ def _log(
         model=model,
         model_group=attempt.model,
         model_id=attempt.deployment,
+        routing_strategy=strategy,
+        routing_candidates=candidates,
         price_version=attempt.price_version,
         custom_llm_provider=provider,
         user=attempt.user or None,

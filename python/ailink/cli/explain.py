@@ -8,7 +8,19 @@ import typer
 from ailink.cli import lazy
 from ailink.cli.gateway import Gateway
 
-SPEND = ("attempt", "kind", "deployment", "outcome", "status", "time", "tokens in", "out", "USD", "figures")
+SPEND = (
+    "attempt",
+    "kind",
+    "deployment",
+    "chosen",
+    "outcome",
+    "status",
+    "time",
+    "tokens in",
+    "out",
+    "USD",
+    "figures",
+)
 
 
 def explain(
@@ -42,7 +54,9 @@ def explain(
     if found["refused"]:
         typer.echo(found["refused"])
     if not found["kept"]:
-        typer.echo("Why it went there is not kept; `routing: {explain: {keep: 1000}}` keeps the latest.")
+        typer.echo(
+            "More of why it went there is not kept; `routing: {explain: {keep: 1000}}` keeps the latest."
+        )
 
 
 def _paid(row: dict[str, Any]) -> tuple[str, ...]:
@@ -51,7 +65,23 @@ def _paid(row: dict[str, Any]) -> tuple[str, ...]:
     tokens = (str(row["prompt_tokens"]), str(row["completion_tokens"]))
     figures = (f"{row['spend']:.9f}", row["source"])
     took = (str(row["status_code"]), f"{row['request_duration_ms']} ms")
-    return (str(row["attempt_no"]), row["kind"], place, row["outcome"], *took, *tokens, *figures)
+    return (
+        str(row["attempt_no"]),
+        row["kind"],
+        place,
+        _chosen(row),
+        row["outcome"],
+        *took,
+        *tokens,
+        *figures,
+    )
+
+
+def _chosen(row: dict[str, Any]) -> str:
+    """By what, and of how many."""
+    if row["routing_strategy"] is None:
+        return "the only one" if row["routing_candidates"] == 1 else ""
+    return f"{row['routing_strategy']} of {row['routing_candidates']}"
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 A key that is null is taken from the section above, in the end from DEFAULT_ROUTING.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -223,6 +223,7 @@ class CustomStrategy(Strict, frozen=True, kw_only=True):
     """What takes its place when it fails or is late for three times in a row."""
 
 
+# Their places, from 1, are the codes in the ledger: new ones stand at the end.
 Strategy = Literal[
     "shuffle",
     "round_robin",
@@ -235,6 +236,15 @@ Strategy = Literal[
     "custom",
 ]
 HashOn = Literal["session", "user", "prompt", "key"]
+_STRATEGIES: Final[tuple[str, ...]] = get_args(Strategy)
+
+
+def decision(number: int) -> tuple[str | None, int | None]:
+    """The strategy and the number of candidates that the ledger tells of an attempt; null where there was
+    nothing to choose, or where it is not known.
+    """
+    code, candidates = number & 0xFF, number >> 8 & 0xFF
+    return _STRATEGIES[code - 1] if 0 < code <= len(_STRATEGIES) else None, candidates or None
 
 
 class ModelRouting(Strict, frozen=True, kw_only=True):

@@ -84,6 +84,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     customer: str | None
     tags: str | None
     """A JSON list."""
+    decision: int = 0
+    """How its deployment was chosen, see `ailink.config.routing.decision`."""
 
 
 class Took(msgspec.Struct, frozen=True, array_like=True):
@@ -111,7 +113,7 @@ _COLUMNS = """
     a.attempt_id, a.request_id, k.text, m.text, d.text, p.text, a.operation, a.attempt_no, a.flags, a.source,
     a.status, a.class, a.input, a.output, a.cache_read, a.cache_write, a.reasoning, a.audio_input,
     a.audio_output, a.units, a.cost_pico, a.at_us, a.duration_us, a.ttft_us, a.overhead_us,
-    o.text, t.text, u.text, j.text, c.text, g.text
+    o.text, t.text, u.text, j.text, c.text, g.text, a.decision
 """
 ATTEMPTS = f"""
     SELECT {_COLUMNS} FROM attempt a

@@ -43,6 +43,7 @@ COLUMNS = (
     "at_us", "attempt_id", "request_id", "trace_id", *NAMES, "operation", "attempt_no", "flags", "source",
     "status", "class", "input", "output", "cache_read", "cache_write", "reasoning", "audio_input",
     "audio_output", "units", "cost_pico", "duration_us", "ttft_us", "overhead_us", "question",
+    "decision",
 )  # fmt: skip
 _NAMED_AT = {COLUMNS.index(column): kind for column, kind in NAMES.items()}
 _FLAGS_AT = COLUMNS.index("flags")

@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from ailink.config.routing import decision
+
 SERVER, CLIENT = 2, 3
 ERROR: Final = 2
 PICO_DIGITS: Final = 12
@@ -64,9 +66,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
     deployment: str | None
     provider: str | None
     provider_model: str | None
-    strategy: str
-    candidates: int
-    """Deployments in the order of attempts, as many as may have been made."""
+    chosen: int
+    """The strategy and the number of candidates, as the ledger has them."""
     deployments: int
     """All of the model."""
     owners: Owners
@@ -143,6 +144,7 @@ def of_request(request: Request, attempts: Sequence[Attempt], verdicts: Iterable
     error = request.error
     if error is None and served is None and last is not None:
         error = last.outcome
+    strategy, candidates = decision(request.chosen)
     operation = OPERATIONS.get(request.operation, request.operation)
     model = request.models[0] if request.models else None
     provider = request.provider or (last.provider if last else None)
@@ -161,8 +163,8 @@ def of_request(request: Request, attempts: Sequence[Attempt], verdicts: Iterable
         "ailink.dialect": request.dialect,
         "ailink.cache": request.cache or None,
         "ailink.deployment": request.deployment,
-        "ailink.routing.strategy": request.strategy or None,
-        "ailink.routing.candidates": request.candidates or None,
+        "ailink.routing.strategy": strategy,
+        "ailink.routing.candidates": candidates,
         "ailink.routing.deployments": request.deployments or None,
         "ailink.routing.models": list(request.models) if len(request.models) > 1 else None,
         **_owners(request.owners),
@@ -208,8 +210,7 @@ def of_attempts(attempts: Sequence[Attempt]) -> Request:
         deployment=last.deployment if good else None,
         provider=last.provider,
         provider_model=last.provider_model if good else None,
-        strategy="",
-        candidates=0,
+        chosen=0,
         deployments=0,
         owners=first.owners,
     )

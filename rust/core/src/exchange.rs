@@ -218,6 +218,8 @@ pub struct Exchange {
     pub candidates: SmallVec<[u32; 8]>,
     /// Why there are none.
     pub unavailable: Option<Error>,
+    /// How they were put in order, as the ledger has it.
+    pub chosen: u32,
     /// No deployment is healthy: one that fails too often is better than none.
     pub forced: bool,
     /// Why it goes where it goes, if anybody wants to know.
@@ -329,6 +331,7 @@ impl Exchange {
             look: None,
             mirror: None,
             candidates: SmallVec::new(),
+            chosen: 0,
             unavailable: None,
             forced: false,
             decision: opening.decision,

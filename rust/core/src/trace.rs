@@ -21,7 +21,6 @@ use crate::error::Code;
 use crate::exchange::{CacheUse, Exchange, RequestId, marks};
 use crate::shard::SnapshotRef;
 use crate::spool::Row;
-use crate::stage::route;
 use crate::state::keys::Key;
 
 /// The caller's trace, and ours on the way to the provider (<https://www.w3.org/TR/trace-context/>).
@@ -172,8 +171,7 @@ struct Done {
     /// The models that were asked, the caller's first.
     models: SmallVec<[u32; 4]>,
     deployment: Option<u32>,
-    strategy: &'static str,
-    candidates: usize,
+    chosen: u32,
 }
 
 /// The answered requests of one I/O thread.
@@ -204,11 +202,7 @@ impl Answered {
             snapshot: exchange.snapshot.clone(),
             models: exchange.visited.clone(),
             deployment: exchange.served,
-            strategy: match (exchange.model(), exchange.candidates.is_empty()) {
-                (Some(model), false) => route::strategy(exchange, model).name(),
-                _ => "",
-            },
-            candidates: exchange.candidates.len(),
+            chosen: exchange.chosen,
         });
     }
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from ailink.config.process import Observe, Otlp, faults
+from ailink.config.routing import decision
 from ailink.config.secret import Secret
 from ailink.config.units import Share
 from ailink.observe import spans, tracing
@@ -25,8 +26,8 @@ def request(number: int = 1, **more: Any) -> Request:
         "request_id": f"req_{number:032x}", "trace_id": ID, "span_id": f"{number:016x}", "parent_id": None,
         "start_us": 1_000, "duration_us": 500, "status": 200, "error": None, "operation": "messages",
         "dialect": "anthropic", "stream": False, "attempts": 1, "cache": "", "models": ("m",),
-        "deployment": "d", "provider": "xai", "provider_model": "up", "strategy": "shuffle",
-        "candidates": 2, "deployments": 3, "owners": Owners(key="k"),
+        "deployment": "d", "provider": "xai", "provider_model": "up", "chosen": 2 << 8 | 1,
+        "deployments": 3, "owners": Owners(key="k"),
     }  # fmt: skip
     return Request(**(values | more))
 
@@ -234,3 +235,12 @@ def test_faults_of_the_file(otlp: Otlp, at: str) -> None:
     assert path[2] == at
     assert list(faults(Observe(otlp=OTLP))) == []
     assert list(faults(Observe())) == []
+
+
+def test_decisions_of_the_ledger() -> None:
+    assert decision(0) == (None, None)
+    assert decision(1 << 8) == (None, 1)
+    assert decision(3 << 8 | 1) == ("shuffle", 3)
+    assert decision(255 << 8 | 9) == ("custom", 255)
+    # Of a later version.
+    assert decision(2 << 8 | 99) == (None, 2)

@@ -113,6 +113,7 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "verdicts": "05f626fe56a60ec7faab0bae067eb6069f63ebd01b90d6557c3be5b9ecdd5c01",
         "batch_lines": "05d7a99a9e2c4f42331097fc0ba6168671f0e4dd741d624a9c4f41c73a0b8bf6",
         "key_uses": "e686c6573c6af79fd53901d0d5d35acd9cf00773b10580963d9ac04e9b08c966",
+        "decisions": "7a3c4a9d0b9f600dac9a5e6b14dc640b9046b970844715009a1bdd9f6d297f7d",
     }
 
 

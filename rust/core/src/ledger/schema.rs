@@ -16,6 +16,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "dimensions", sql: include_str!("0002_dimensions.sql") },
     Migration { name: "questions", sql: include_str!("0003_questions.sql") },
     Migration { name: "verdicts", sql: include_str!("0004_verdicts.sql") },
+    Migration { name: "decisions", sql: include_str!("0005_decisions.sql") },
 ];
 
 /// Brings the schema up to date.

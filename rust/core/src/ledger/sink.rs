@@ -48,8 +48,8 @@ pub(super) struct Sqlite {
 const INSERT: &str = "INSERT INTO attempt (attempt_id, node, request_id, trace_id, org_id, key_id, model_id, \
     deployment_id, price_id, operation, attempt_no, flags, source, status, class, input, output, cache_read, \
     cache_write, reasoning, audio_input, audio_output, units, cost_pico, at_us, duration_us, ttft_us, overhead_us, team_id, user_id, project_id, \
-    customer_id, tags_id, question) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+    customer_id, tags_id, question, decision) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
     ON CONFLICT (attempt_id) DO NOTHING";
 
 const UPSERT: &str = "INSERT INTO rollup (day, key_id, org_id, team_id, user_id, project_id, customer_id, \
@@ -100,7 +100,7 @@ fn bind_row(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
     statement.raw_bind_parameter(2, row.node)?;
     statement.raw_bind_parameter(3, intent.request_id.as_slice())?;
     statement.raw_bind_parameter(4, (intent.trace_id != [0; 16]).then_some(intent.trace_id.as_slice()))?;
-    let numbers: [i64; 30] = [
+    let numbers: [i64; 31] = [
         intent.org.into(),
         intent.key.into(),
         intent.model.into(),
@@ -131,6 +131,7 @@ fn bind_row(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
         intent.customer.into(),
         intent.tags.into(),
         intent.question.cast_signed(),
+        intent.decision.into(),
     ];
     for (index, number) in (5..).zip(numbers) {
         statement.raw_bind_parameter(index, number)?;

@@ -155,6 +155,7 @@ fn every_column_holds_its_field() {
         customer: 25,
         tags: 26,
         question: 27,
+        decision: 28,
         est_input: 6,
         operation: 7,
         flags: 8,
@@ -185,8 +186,8 @@ fn every_column_holds_its_field() {
     let names = "attempt_id, node, org_id, key_id, model_id, deployment_id, price_id, operation, attempt_no, flags, \
                  source, status, class, input, output, cache_read, cache_write, reasoning, audio_input, audio_output, \
                  units, cost_pico, at_us, duration_us, ttft_us, overhead_us, team_id, user_id, project_id, \
-                 customer_id, tags_id, question";
-    let row: [i64; 32] = reader
+                 customer_id, tags_id, question, decision";
+    let row: [i64; 33] = reader
         .query_row(&format!("SELECT {names} FROM attempt"), [], |row| Ok(std::array::from_fn(|n| row.get(n).unwrap())))
         .unwrap();
     let units = i64::from(u32::MAX);
@@ -223,6 +224,7 @@ fn every_column_holds_its_field() {
         25,
         26,
         27,
+        28,
     ];
     assert_eq!(row, wanted);
     let blobs: (Vec<u8>, Vec<u8>) =

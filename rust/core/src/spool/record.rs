@@ -50,6 +50,8 @@ pub struct Intent {
     /// 63 bits that are equal for equal requests, whoever asks, the lowest of them for one that wants a fresh answer; 0 for
     /// what no cache answers, and where nobody wants to know.
     pub question: u64,
+    /// How its deployment was chosen: the strategy's code, and from the 9th bit on how many could have been; 0 if that is not known.
+    pub decision: u32,
     /// Estimated input tokens; stands in for the count if the settlement is lost.
     pub est_input: u32,
     /// Code of the operation (chat, embeddings, …), defined by the endpoint table.

@@ -18,7 +18,7 @@
 //! 11  operation u16 · flags u16 · attempt_no u8 · 0 u8 · node u16
 //! 12  team · user
 //! 13  project · customer
-//! 14  tags · 0
+//! 14  tags · decision
 //! 15  question
 //! ```
 //!
@@ -178,7 +178,7 @@ fn intent_words(id: AttemptId, node: u16, intent: &Intent) -> [u64; INTENT] {
         tail,
         join(intent.team, intent.user),
         join(intent.project, intent.customer),
-        join(intent.tags, 0),
+        join(intent.tags, intent.decision),
         intent.question,
     ]
 }
@@ -200,6 +200,7 @@ fn intent_row(words: &[u64; INTENT]) -> Row {
         project: low(others),
         customer: high(others),
         tags: low(tags),
+        decision: high(tags),
         question,
         est_input: high(price),
         operation: (tail & 0xFFFF) as u16,

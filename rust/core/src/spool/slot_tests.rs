@@ -58,6 +58,7 @@ impl Dice {
             deployment: self.number() as u32,
             price: self.number() as u32,
             team: self.number() as u32,
+            decision: self.number() as u32,
             user: self.number() as u32,
             project: self.number() as u32,
             customer: self.number() as u32,

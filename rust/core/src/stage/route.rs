@@ -98,6 +98,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let mut told = Told::default();
     if let Some(order) = wide::order(exchange, model, &eligible, (most, now), &mut told) {
         (exchange.candidates, exchange.unavailable, exchange.forced) = (order, None, false);
+        exchange.chosen = told.decision(eligible.len());
         mirrored(exchange, model);
         return Ok(Flow::Next);
     }
@@ -118,6 +119,7 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let how =
         if candidates.len() > 1 { score::score(exchange, model, &mut candidates, now, &mut told) } else { How::Draw };
     mirrored(exchange, model);
+    exchange.chosen = told.decision(candidates.len());
     exchange.candidates = arrange(&mut candidates, how, most);
     if let Some(decision) = &mut exchange.decision {
         decision.chosen(how, &candidates, &exchange.candidates);
@@ -141,7 +143,7 @@ fn mirrored(exchange: &mut Exchange, model: &Model) {
 }
 
 /// The model's, or that of the first rule that holds.
-pub fn strategy(exchange: &Exchange, model: &Model) -> Strategy {
+fn strategy(exchange: &Exchange, model: &Model) -> Strategy {
     let (routing, rules) = (&model.routing, &model.routing.strategies);
     if rules.is_empty() {
         return routing.strategy;

@@ -51,8 +51,7 @@ struct Request {
     deployment: Option<String>,
     provider: Option<String>,
     provider_model: Option<String>,
-    strategy: &'static str,
-    candidates: usize,
+    chosen: u32,
     deployments: usize,
     owners: Owners,
 }
@@ -145,8 +144,7 @@ fn request(ledger: &Ledger, done: &Done) -> Request {
         deployment: deployment.map(|deployment| deployment.id.to_string()),
         provider: deployment.map(|deployment| deployment.provider.to_string()),
         provider_model: deployment.map(|deployment| deployment.model.to_string()),
-        strategy: done.strategy,
-        candidates: done.candidates,
+        chosen: done.chosen,
         deployments: last.map_or(0, |model| model.places.len()),
         owners: Owners {
             key: done.key.as_ref().map(|key| key.id.to_string()),

@@ -192,6 +192,7 @@ fn intent(exchange: &Exchange, deployment: &Deployment, reservation: &Reservatio
         customer: exchange.customer,
         tags,
         question: exchange.question,
+        decision: exchange.chosen,
         model: exchange.model().map_or(0, |model| model.ledger_id),
         deployment: deployment.ledger_id,
         price: deployment.price_id,

@@ -61,7 +61,7 @@ pub async fn race(
     exchange.race = Some(decided.clone());
     copy.started = exchange.started;
     copy.request_id = exchange.request_id;
-    copy.trace = exchange.trace;
+    (copy.trace, copy.chosen) = (exchange.trace, exchange.chosen);
     copy.race = Some(decided.clone());
     copy.marks = exchange.marks | marks::HEDGE;
     // The first attempt is the one before it.

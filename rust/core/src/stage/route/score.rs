@@ -22,13 +22,40 @@ const DEFAULT_OUTPUT: u64 = 512;
 pub struct Told {
     turn: Option<u64>,
     otherwise: bool,
+    /// The strategy's code; 0 while there was nothing to choose.
+    strategy: u8,
+}
+
+impl Told {
+    /// How it was chosen among so many, for the ledger.
+    pub fn decision(&self, candidates: usize) -> u32 {
+        let strategy = if candidates > 1 { self.strategy } else { 0 };
+        u32::from(strategy) | u32::from(u8::try_from(candidates).unwrap_or(u8::MAX)) << 8
+    }
+}
+
+/// A strategy's number in the ledger; never given to another.
+fn code(strategy: Strategy) -> u8 {
+    match strategy {
+        Strategy::Shuffle => 1,
+        Strategy::RoundRobin => 2,
+        Strategy::LeastBusy => 3,
+        Strategy::LowestLatency { .. } => 4,
+        Strategy::LowestCost => 5,
+        Strategy::Usage => 6,
+        Strategy::ConsistentHash => 7,
+        Strategy::EngineLoad { .. } => 8,
+        Strategy::Custom { .. } => 9,
+    }
 }
 
 /// Gives each candidate the score of the model's strategy; says how they are ordered by it.
 pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], now: u64, told: &mut Told) -> How {
     let routing = &model.routing;
     let slack = u64::from(routing.slack);
-    let strategy = match super::strategy(exchange, model) {
+    let strategy = super::strategy(exchange, model);
+    told.strategy = code(strategy);
+    let strategy = match strategy {
         Strategy::Custom { otherwise } => {
             if by_given(exchange, candidates, now) {
                 return How::Draw;

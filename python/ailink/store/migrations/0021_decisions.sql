@@ -1,0 +1,1 @@
+-- How a deployment was chosen stands in a single node's own ledger. See 0021_decisions.pg.sql.

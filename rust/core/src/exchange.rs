@@ -37,9 +37,7 @@ use crate::state::{draw::Quotas, keys::Key, rules::Now};
 use crate::stored::{Kept, Object};
 use crate::trace::Context;
 use crate::upstream::Conn;
-use crate::wire::encoding::Inflate;
-use crate::wire::http1::Head;
-use crate::wire::json::Value;
+use crate::wire::{encoding::Inflate, http1::Head, json::Value};
 
 pub mod marks;
 

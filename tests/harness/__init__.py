@@ -29,7 +29,7 @@ from tests.harness.config import (
 from tests.harness.double import Asked, Double
 from tests.harness.gateway import Gateway, Key
 from tests.harness.ledger import LedgerRow
-from tests.harness.load import Background, in_parallel
+from tests.harness.load import UNBOUNDED, Background, in_parallel
 from tests.harness.process import Child, recent_logs
 from tests.harness.provider import MockProvider, Seen
 from tests.harness.raw import RawConnection, RawResponse
@@ -40,6 +40,7 @@ from tests.harness.until import until
 
 __all__ = [
     "AWS_KEY",
+    "UNBOUNDED",
     "Asked",
     "Background",
     "Child",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 from tests.harness.config import Section, write_config
 from tests.harness.ledger import LedgerRow, read_ledger, rollup_pico
+from tests.harness.load import UNBOUNDED
 from tests.harness.process import Child, free_port
 from tests.harness.raw import RawConnection
 from tests.harness.until import until
@@ -59,8 +60,8 @@ class Gateway:
         if uds is None:
             options += ["--port", str(self.port)]
         self.child = Child("gateway", options, directory, env or {})
-        transport = None if uds is None else httpx.HTTPTransport(uds=str(uds))
-        self.http = httpx.Client(base_url=self.url, timeout=30, transport=transport)
+        transport = None if uds is None else httpx.HTTPTransport(uds=str(uds), limits=UNBOUNDED)
+        self.http = httpx.Client(base_url=self.url, timeout=30, limits=UNBOUNDED, transport=transport)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────
 

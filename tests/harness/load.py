@@ -4,7 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
+
+import httpx
+
+# For clients that threads or tasks share. To keep to a limit, httpcore closes idle connections, among them
+# one that it has just given to a waiting thread: encode/httpcore#1110.
+UNBOUNDED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
 T = TypeVar("T")
 A = TypeVar("A")

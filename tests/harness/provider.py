@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import httpx
+from tests.harness.load import UNBOUNDED
 from tests.harness.process import Child, free_port
 
 
@@ -51,7 +52,7 @@ class MockProvider:
         if journal:
             options += ["--journal", str(self.journal_file)]
         self.child = Child("mock-provider", ["-m", "ailink", "mock", "provider", *options], directory, {})
-        self._http = httpx.Client(base_url=self.url, timeout=20)
+        self._http = httpx.Client(base_url=self.url, timeout=20, limits=UNBOUNDED)
         self.start()
 
     def start(self) -> Self:

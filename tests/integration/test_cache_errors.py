@@ -6,7 +6,16 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_deployment, make_model
+from tests.harness import (
+    UNBOUNDED,
+    Gateway,
+    Key,
+    MockProvider,
+    chat,
+    make_config,
+    make_deployment,
+    make_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +110,8 @@ def test_wishes_and_tenants_and_purges_hold(gateway: Gateway, key: Key) -> None:
 
 
 async def test_equal_requests_at_once_are_refused_once(gateway: Gateway, key: Key) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url, headers=key.bearer, timeout=60) as client:
-        answers = await asyncio.gather(
-            *(client.post("/v1/chat/completions", json=chat("slowly", "at once")) for _ in range(50))
-        )
+    url, body = f"{gateway.url}/v1/chat/completions", chat("slowly", "at once")
+    async with httpx.AsyncClient(headers=key.bearer, timeout=60, limits=UNBOUNDED) as client:
+        answers = await asyncio.gather(*(client.post(url, json=body) for _ in range(50)))
     assert {answer.status_code for answer in answers} == {400}
     assert attempts(gateway, *answers) == 1

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.harness import (
+    UNBOUNDED,
     Background,
     Gateway,
     MockProvider,
@@ -62,7 +63,7 @@ def test_nodes_share_answers(nodes: list[Gateway], servers: Any) -> None:
 def test_equal_requests_on_two_nodes_are_one(nodes: list[Gateway], provider: MockProvider) -> None:
     async def flood() -> list[httpx.Response]:
         body = chat("slow", "on two nodes")
-        async with httpx.AsyncClient(headers=ADMIN, timeout=60) as client:
+        async with httpx.AsyncClient(headers=ADMIN, timeout=60, limits=UNBOUNDED) as client:
             asked = [client.post(f"{node.url}/v1/chat/completions", json=body) for node in nodes * 20]
             return await asyncio.gather(*asked)
 

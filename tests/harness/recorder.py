@@ -19,7 +19,9 @@ class Recorder(Listening):
 
 
 def plain(body: bytes, content_type: str) -> object:
-    """A body for people: JSON as it is, a form as its fields."""
+    """A body for people: JSON as it is, a form as its fields, a file as text."""
+    if not content_type.startswith(("multipart/", "application/json")):
+        return body.decode()
     if not content_type.startswith("multipart/"):
         return json.loads(body)
     boundary = content_type.partition("boundary=")[2].strip('"').encode()

@@ -479,19 +479,35 @@ CASES = {
         "deepgram",
         "/v1/audio/transcriptions",
         "nova-3",
-        {"text": "hello", "usage": {"type": "duration", "seconds": 600}},
+        {
+            "metadata": {"duration": 599.2},
+            "results": {"channels": [{"alternatives": [{"transcript": "hello"}]}]},
+        },
         600 * Decimal("71.67") * M,
+        {},
+    ),
+    "Deepgram by characters": Case(
+        "deepgram",
+        "/v1/audio/speech",
+        "aura-2",
+        b"ID3",
+        1000 * 30 * M,
+        {"input": "é" * 1000, "voice": "alloy"},
+    ),
+    # It does not say how long the recording was: five bytes are a second at most.
+    "ElevenLabs by seconds": Case(
+        "elevenlabs",
+        "/v1/audio/transcriptions",
+        "scribe_v2",
+        {"text": "hello"},
+        Decimal("61.1") * M,
         {},
     ),
     "free at home": chat("vllm", "anything", Decimal(0), {"prompt_tokens": 1000, "completion_tokens": 500}),
 }
 
 
-SOUND = {"audio_speech": "/audio/speech", "audio_transcriptions": "/audio/transcriptions"}
 OWN = {
-    # Not in the catalogue of providers, but in that of prices.
-    "elevenlabs": ("elevenlabs", SOUND),
-    "deepgram": ("deepgram", SOUND),
     # What batches cost, in answers that can say so.
     "google-batch": ("gemini", {"chat": "/chat/completions"}),
 }

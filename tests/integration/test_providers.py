@@ -163,6 +163,8 @@ def shown(row: ProviderRow, taken: list[Call], dropped: str | None) -> dict[str,
         "headers": headers,
         "body": plain(recorded.body, content_type),
     }
+    if not content_type.startswith(("multipart/", "application/json")):
+        found["content_type"] = content_type
     return found if dropped is None else found | {"dropped": dropped}
 
 

@@ -100,7 +100,8 @@ def plain(row: "ProviderRow") -> dict[str, Any]:
 
 def facts(row: "ProviderRow") -> list[tuple[str, str]]:
     """A row as lines of a table."""
-    auth = row.auth.scheme if row.auth.scheme in {"bearer", "none"} else f"{row.auth.scheme} {row.auth.name}"
+    plainly = row.auth.scheme in {"bearer", "token", "none"}
+    auth = row.auth.scheme if plainly else f"{row.auth.scheme} {row.auth.name}"
     told = [
         ("id", row.id),
         ("title", row.title),
@@ -121,8 +122,18 @@ def facts(row: "ProviderRow") -> list[tuple[str, str]]:
             for operation, table in plain(row).get("parameters", {}).items()
             for name, rule in table.items()
         ),
+        *(
+            (f"{operation}: {name}", ", ".join(f"{key} {_brief(value)}" for key, value in field.items()))
+            for operation, asked in plain(row).get("requests", {}).items()
+            for name, field in asked["fields"].items()
+        ),
     ]
     return [(what, value) for what, value in told if value]
+
+
+def _brief(value: object) -> object:
+    """Names of words without what they stand for: JSON tells that."""
+    return " ".join(value) if isinstance(value, dict) else value
 
 
 def _setting(row: "ProviderRow", name: str) -> str:

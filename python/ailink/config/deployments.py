@@ -93,6 +93,12 @@ def provider_row(name: str, config: Config, registry: Registry) -> ProviderRow:
         "dialect": dialect_of(own.dialect) if own.dialect else None,
         "base_url": own.base_url,
         "operations": own.operations,
+        # Paths of one's own are asked for as OpenAI's are.
+        "requests": {
+            operation: request
+            for operation, request in base.requests.items()
+            if own.operations is None or own.operations.get(operation) == base.operations[operation]
+        },
         "auth": Auth(scheme=own.auth.scheme, name=own.auth.name.lower(), optional=True) if own.auth else None,
         "stream_usage": own.stream_usage,
         "pool_idle_ms": None if own.pool_idle is None else int(own.pool_idle),
@@ -178,6 +184,8 @@ def place(
         home = _fill(builtin.base_url, values, mock_url, needed=False)
     if deployment.service_tier is not None and not service.members(row, deployment.service_tier):
         raise PlacementError("service_tier", f"provider `{deployment.provider}` has no service tiers")
+    if deployment.voices and not any("voice" in request.fields for request in row.requests.values()):
+        raise PlacementError("voices", f"provider `{deployment.provider}` takes names of voices as they are")
     credential, missing = _credential(deployment, config, registry, row, env, Urls(url, shared_url, home))
     credential = _bearer(credential, row, values.get("region"))
     operations = _paths(row, values | {"model": deployment.model or model})
@@ -230,7 +238,7 @@ def _paths(row: ProviderRow, values: Mapping[str, str]) -> dict[Operation, str]:
     paths: dict[Operation, str] = {}
     for operation, template in row.operations.items():
         path = template
-        for name in sorted(placeholders(template)):
+        for name in sorted(placeholders(template) - row.in_path(operation)):
             if name not in values:
                 raise PlacementError(name, f"`{name}` is missing: it is part of {template}")
             path = path.replace(f"{{{name}}}", quote(values[name], safe=""))

@@ -267,6 +267,8 @@ class Deployment(Strict, frozen=True, kw_only=True):
     """
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
     """It serves while this group of the model does; without one always."""
+    voices: dict[_Name, _Name] = msgspec.field(default_factory=dict)
+    """What names of voices stand for at a provider with names of its own, over those of its row."""
     tags: tuple[_Name, ...] = ()
     """What requests may ask for with `x-ailink-tags` or `metadata.tags`."""
     rpm: Annotated[int, Meta(ge=1)] | None = None

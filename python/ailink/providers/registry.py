@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import fields as fields_of
 
-from ailink.providers import rules
+from ailink.providers import rules, wording
 from ailink.providers.rules import Parameters
 from ailink.providers.vocabulary import (
     PATH_CHARACTERS,
@@ -30,6 +30,7 @@ from ailink.providers.vocabulary import (
     Setting,
     StreamUsage,
 )
+from ailink.providers.wording import Requests
 
 PLACEHOLDERS: Final = frozenset({*SETTINGS, "mock"})
 """What a base URL may name in braces: a setting of the deployment, the address of the in-process mock."""
@@ -109,6 +110,8 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Sent upstream unless the caller sent the header."""
     parameters: Parameters = {}
     """What is to be done about single parameters, by operation."""
+    requests: Requests = {}
+    """Operations that are asked for in words of the provider's own."""
     settings: dict[Setting, str] = {}
     """Values of placeholders that a deployment does not give."""
     model_in: Literal["body", "path"] = "body"
@@ -132,8 +135,17 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return placeholders(self.base_url or "") | self.path_placeholders()
 
     def path_placeholders(self) -> frozenset[str]:
-        """What the paths name in braces."""
-        return frozenset(name for path in self.operations.values() for name in placeholders(path))
+        """What the paths name in braces, but for what each request fills in."""
+        return frozenset(
+            name
+            for operation, path in self.operations.items()
+            for name in placeholders(path) - self.in_path(operation)
+        )
+
+    def in_path(self, operation: Operation) -> frozenset[str]:
+        """What the path of an operation names in braces that each request fills in."""
+        request = self.requests.get(operation)
+        return frozenset() if request is None else request.in_path()
 
 
 class Registry:
@@ -206,7 +218,7 @@ def read_row(text: bytes, file: str) -> ProviderRow:
     if twice := [what for what in said if said.count(what) > 1]:
         raise CatalogError(file, "errors", f"`{twice[0]}` stands there twice")
     for operation, path in row.operations.items():
-        if (fault := path_fault(path)) is not None:
+        if (fault := path_fault(path, row.in_path(operation))) is not None:
             raise CatalogError(file, f"operations.{operation}", fault)
     if unused := sorted(row.settings.keys() - row.placeholders()):
         raise CatalogError(
@@ -215,6 +227,10 @@ def read_row(text: bytes, file: str) -> ProviderRow:
     fault = rules.fault(row.parameters, frozenset(row.operations), row.stream_usage == "inject")
     if fault is not None:
         raise CatalogError(file, "parameters", fault)
+    if (fault := wording.fault(row.requests, row.operations, row.parameters)) is not None:
+        raise CatalogError(file, "requests", fault)
+    if row.requests and row.auth.scheme == "sigv4":
+        raise CatalogError(file, "requests", "what is signed is asked for in the caller's words")
     return row
 
 
@@ -223,9 +239,9 @@ def placeholders(text: str) -> frozenset[str]:
     return frozenset(_BRACED.findall(text))
 
 
-def path_fault(path: str) -> str | None:
-    """Why `path` cannot be the path of an operation, or None."""
-    unknown = sorted(placeholders(path) - PATH_PLACEHOLDERS)
+def path_fault(path: str, filled: frozenset[str] = frozenset()) -> str | None:
+    """Why `path` cannot be the path of an operation, or None. `filled`: what each request fills in."""
+    unknown = sorted(placeholders(path) - PATH_PLACEHOLDERS - filled)
     if unknown:
         return f"unknown placeholder {{{unknown[0]}}}; known are {_listed(PATH_PLACEHOLDERS)}"
     if re.search(r"[{}]", _BRACED.sub("", path)):
@@ -242,7 +258,9 @@ def plain(row: ProviderRow) -> dict[str, object]:
 
     def told(value: object) -> object:
         if isinstance(value, msgspec.Struct):
-            fields = {field.name: (getattr(value, field.name), field.default) for field in fields_of(value)}
+            fields = {
+                field.encode_name: (getattr(value, field.name), field.default) for field in fields_of(value)
+            }
             return {
                 name: told(found)
                 for name, (found, default) in fields.items()

@@ -46,9 +46,9 @@ Operation = Literal[
 Dialect = Literal["openai", "anthropic", "gemini", "cohere", "bedrock"]
 """The wire format that a deployment speaks."""
 
-AuthScheme = Literal["bearer", "header", "query", "sigv4", "none"]
-"""Where a credential goes: `Authorization: Bearer …`, a header of its own, a query parameter, nowhere; or it
-signs the request (AWS Signature Version 4)."""
+AuthScheme = Literal["bearer", "token", "header", "query", "sigv4", "none"]
+"""Where a credential goes: `Authorization: Bearer …` or `Token …`, a header of its own, a query parameter,
+nowhere; or it signs the request (AWS Signature Version 4)."""
 
 Cloud = Literal["aws", "google", "azure", "ibm", "oauth"]
 """Whose identities there are; `oauth`: any server's of OAuth 2."""

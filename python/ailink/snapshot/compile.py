@@ -240,9 +240,8 @@ class _Compiler:
 
     def _asked(self, deployment: wire.Deployment, source: Deployment) -> Asked:
         secret = self.secrets.get(deployment.credential or "", b"").decode()
-        bearer = deployment.auth.scheme == "bearer"
-        named = "authorization" if bearer else deployment.auth.name
-        key = {named: f"Bearer {secret}" if bearer else secret}
+        before = {"bearer": "Bearer ", "token": "Token "}.get(deployment.auth.scheme)
+        key = {deployment.auth.name: secret} if before is None else {"authorization": before + secret}
         return Asked(
             id=deployment.id,
             base_url=deployment.base_url,
@@ -285,6 +284,7 @@ class _Compiler:
             base_url=_reached(placed.base_url, inputs.plugin_socket),
             operations=placed.operations,
             rules=row_words.rules(row, deployment.service_tier),
+            requests=row_words.requests(row, deployment.voices),
             auth=row_words.auth(placed),
             credential=credential,
             credentials=self._others(placed.credential, credential),

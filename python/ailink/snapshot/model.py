@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from ailink.providers import AuthScheme, Dialect, Operation, StreamUsage
+from ailink.providers.wording import Place
 
 SCHEMA: Final = 1
 """Raised with every change of `Snapshot` that an older data plane would misread."""
@@ -259,6 +260,51 @@ class ErrorRule(_Wire, frozen=True, kw_only=True):
     of: str
 
 
+class Field(_Wire, frozen=True, kw_only=True):
+    """What becomes of one parameter of a request in the provider's own words."""
+
+    name: str
+    place: Place
+    to: str
+    words: dict[str, dict[str, str]]
+    only: bool
+    like: str | None
+    form: str | None
+    default: str | None
+    require: bool
+    drop: bool
+    reject: str | None
+    min: float | None
+    max: float | None
+
+
+class Timed(_Wire, frozen=True, kw_only=True):
+    at: str
+    text: str
+    start: str
+    end: str
+    only: dict[str, str]
+
+
+class Telling(_Wire, frozen=True, kw_only=True):
+    """Where an answer says what a transcript has."""
+
+    text: str
+    language: str | None
+    duration: str | None
+    words: Timed | None
+    segments: Timed | None
+
+
+class Worded(_Wire, frozen=True, kw_only=True):
+    """How an operation is asked for in the provider's own words."""
+
+    body: str
+    rest: str
+    fields: list[Field]
+    answer: Telling | None
+
+
 class Deployment(_Wire, frozen=True, kw_only=True):
     """One place where a model is had. `credential` names a slot; its value is pushed apart."""
 
@@ -269,6 +315,7 @@ class Deployment(_Wire, frozen=True, kw_only=True):
     base_url: str
     operations: dict[Operation, str]
     rules: dict[Operation, list[Rule]]
+    requests: dict[Operation, Worded]
     auth: Auth
     credential: str | None
     credentials: list[str]

@@ -36,6 +36,7 @@ def passes(wildcard: wire.Wildcard) -> wire.Wildcard:
                 deployment,
                 operations={"pass_through": "/"},
                 rules={},
+                requests={},
                 prompt_caching=False,
                 model_in_path=False,
                 stream_in_path=False,

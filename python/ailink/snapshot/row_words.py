@@ -5,6 +5,7 @@ import msgspec
 from ailink.config.deployments import Placed
 from ailink.providers import Operation, ProviderRow, service
 from ailink.providers.rules import of as rules_of
+from ailink.providers.wording import Answer, Field, Timed
 from ailink.snapshot import model as wire
 
 
@@ -50,6 +51,58 @@ def _always(name: str, value: object) -> wire.Rule:
         default=None,
         require=False,
     )
+
+
+def requests(row: ProviderRow, voices: dict[str, str]) -> dict[Operation, wire.Worded]:
+    """How operations are asked for in the row's own words. `voices`: a deployment's own names of them."""
+    return {
+        operation: wire.Worded(
+            body=request.body,
+            rest=request.rest,
+            fields=[
+                _field(name, field, voices if name == "voice" else {})
+                for name, field in request.fields.items()
+            ],
+            answer=None if request.answer is None else _telling(request.answer),
+        )
+        for operation, request in row.requests.items()
+    }
+
+
+def _field(name: str, field: Field, own: dict[str, str]) -> wire.Field:
+    to = field.to or name
+    words = {**field.words, **own}
+    return wire.Field(
+        name=name,
+        place=field.place,
+        to=to,
+        words={word: {to: said} if isinstance(said, str) else dict(said) for word, said in words.items()},
+        only=field.only,
+        like=field.like,
+        form=field.form,
+        default=field.default,
+        require=field.require,
+        drop=field.drop,
+        reject=field.reject,
+        min=None if field.min is None else float(field.min),
+        max=None if field.max is None else float(field.max),
+    )
+
+
+def _telling(answer: Answer) -> wire.Telling:
+    return wire.Telling(
+        text=answer.text,
+        language=answer.language,
+        duration=answer.duration,
+        words=_timed(answer.words),
+        segments=_timed(answer.segments),
+    )
+
+
+def _timed(timed: Timed | None) -> wire.Timed | None:
+    if timed is None:
+        return None
+    return wire.Timed(at=timed.at, text=timed.text, start=timed.start, end=timed.end, only=timed.only)
 
 
 def errors(row: ProviderRow) -> list[wire.ErrorRule]:

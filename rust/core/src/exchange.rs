@@ -31,13 +31,11 @@ use crate::realtime::Taker;
 pub use crate::request_id::RequestId;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
-use crate::spool::Intent;
 use crate::stage::{exhausted::Turn, reserve::Reservation, route::auto::Look};
 use crate::state::{draw::Quotas, keys::Key, rules::Now};
 use crate::stored::{Kept, Object};
-use crate::trace::Context;
-use crate::upstream::Conn;
 use crate::wire::{encoding::Inflate, http1::Head, json::Value};
+use crate::{spool::Intent, trace::Context, upstream::Conn, worded::Sent};
 
 pub mod marks;
 
@@ -245,6 +243,8 @@ pub struct Exchange {
     pub translation: Option<Format>,
     /// What the provider asked last was asked in place of the caller's operation, where their shapes differ.
     pub converted: Option<Operation>,
+    /// Its request, where the provider has words of its own for it: what is sent besides its body.
+    pub worded: Option<Box<Sent>>,
     // relay
     /// The deployment whose answer the caller gets.
     pub served: Option<u32>,
@@ -345,6 +345,7 @@ impl Exchange {
             answer: None,
             translation: None,
             converted: None,
+            worded: None,
             served: None,
             cost_pico: None,
         }

@@ -88,3 +88,4 @@ mod unread;
 pub mod upstream;
 mod webhook;
 pub mod wire;
+pub mod worded;

@@ -41,12 +41,12 @@ pub fn request_head(
     let secret = credential.map(|slot| slot.load());
     let secret = secret.as_ref().and_then(|secret| secret.as_ref()).map_or(b"".as_slice(), |secret| secret.expose());
     let mut head = BytesMut::with_capacity(512 + template.block.len() + secret.len());
+    let line = exchange.worded.as_ref().map_or(&template.line, |worded| &worded.line);
     match &exchange.object {
-        None => head.put_slice(&template.line),
+        None => head.put_slice(line),
         Some(object) => put_object(&mut head, &template.line, object),
     }
-    let mut queried =
-        template.line.contains(&b'?') || exchange.object.as_ref().is_some_and(|object| object.tail.contains('?'));
+    let mut queried = line.contains(&b'?') || exchange.object.as_ref().is_some_and(|object| object.tail.contains('?'));
     let session = exchange.endpoint.operation.is_session();
     if session {
         queried = handshake::put_query(&mut head, queried, exchange.query.as_deref());
@@ -54,14 +54,15 @@ pub fn request_head(
     put_access(&mut head, (deployment, template), secret, queried, body);
     let passing = exchange.endpoint.operation == Operation::PassThrough;
     let content_type = exchange.call.content_type.as_ref().map(|value| value.as_bytes());
-    let content_type = match exchange.call.boundary.is_some() && exchange.converted.is_none() || passing {
-        true => content_type,
-        false => Some(b"application/json".as_slice()),
+    let content_type = match &exchange.worded {
+        Some(worded) => Some(worded.content_type.as_bytes()),
+        None if exchange.call.boundary.is_some() && exchange.converted.is_none() || passing => content_type,
+        None => Some(b"application/json".as_slice()),
     };
     if let Some(content_type) = content_type.filter(|_| !session) {
         put_line(&mut head, b"content-type", content_type);
     }
-    let translated = exchange.translation.is_some() || exchange.converted.is_some();
+    let translated = exchange.translation.is_some() || exchange.converted.is_some() || exchange.worded.is_some();
     let forwarded = |name: &HeaderName| match passing {
         true => pass_through::forwards(name) && !deployment.auth.travels_in(name),
         false => FORWARDED.contains(name) && !(translated && FAMILY.contains(name)),
@@ -107,6 +108,7 @@ pub fn put_access(
     match &deployment.auth {
         _ if secret.is_empty() => {}
         Auth::Bearer => put_bearer(head, secret),
+        Auth::Token => put_line(head, b"authorization", &[b"Token ", secret].concat()),
         Auth::Header(name) => put_line(head, name.as_bytes(), secret),
         Auth::SigV4(signer) => match Credentials::parse(secret) {
             Some(credentials) => signed(head, signer, &credentials, &template.line, body),

@@ -90,6 +90,7 @@ fn presented(deployment: &Deployment, method: &'static str, asked: &Asked) -> Re
     match &deployment.auth {
         Auth::None => {}
         Auth::Bearer => headers.push(("authorization".to_string(), format!("Bearer {}", text()))),
+        Auth::Token => headers.push(("authorization".to_string(), format!("Token {}", text()))),
         Auth::Header(name) => headers.push((name.clone(), text())),
         Auth::Query(name) => {
             let mark = if asked.url.contains('?') { '&' } else { '?' };

@@ -12,7 +12,10 @@ mod purpose;
 mod reading;
 mod rerank;
 mod sound;
+mod transcript;
 mod vectors;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -21,6 +24,7 @@ use crate::endpoint::Operation;
 use crate::kernel::cost::Usage;
 pub use count::estimate;
 pub use rerank::usage as rerank_usage;
+pub use transcript::{Reading, Timed};
 
 /// Why a document cannot be rewritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +74,10 @@ pub struct Recall {
     pub request: Bytes,
     /// Input tokens, where the provider tells none.
     pub input: u64,
+    /// Seconds of sound in it.
+    pub seconds: u32,
+    /// Where the answer says what, at a provider with words of its own.
+    pub reading: Option<Arc<Reading>>,
 }
 
 impl Recall {
@@ -138,6 +146,9 @@ pub fn request(pair: Pair<'_>, body: &[u8]) -> Result<Request, Fault> {
 /// # Errors
 /// [`Fault::Invalid`]: the provider's answer is not what its shape says.
 pub fn answer(recall: &Recall, headers: &HeaderMap, body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Fault> {
+    if let Some(reading) = &recall.reading {
+        return transcript::answer(reading, recall, body);
+    }
     match recall.asked {
         Op::Rerank => rerank::answer(recall, headers, body),
         Op::ImagesGenerations | Op::ImagesEdits => images::answer(recall, body),
@@ -150,6 +161,7 @@ pub fn answer(recall: &Recall, headers: &HeaderMap, body: &[u8]) -> Result<(Vec<
 /// What an answer is.
 pub fn content_type(recall: &Recall) -> &'static str {
     match recall.asked {
+        _ if recall.reading.is_some() => transcript::kind(recall),
         Op::AudioSpeech | Op::AudioTranscriptions | Op::AudioTranslations => sound::kind(recall),
         _ => "application/json",
     }

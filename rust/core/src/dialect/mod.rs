@@ -208,17 +208,19 @@ pub fn failure_event(dialect: Dialect, body: &[u8]) -> Bytes {
 /// What a provider says in an error body, whatever its dialect.
 pub fn error_message(body: &[u8]) -> Option<String> {
     // OpenAI, Anthropic and Google; Google's streams that are arrays; Ollama; Cohere, Bedrock; AWS's front; FastAPI's
-    // servers, with one text or a list; Cloudflare.
-    const PLACES: [&str; 9] = [
+    // servers, with one text, an object (ElevenLabs) or a list; Cloudflare; Deepgram.
+    const PLACES: [&str; 11] = [
         "/error/message",
         "/0/error/message",
         "/error",
         "/message",
         "/Message",
         "/detail",
+        "/detail/message",
         "/detail/0/msg",
         "/errors/0/message",
         "/error_message",
+        "/err_msg",
     ];
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let mut said = PLACES.iter().filter_map(|place| body.pointer(place)?.as_str());

@@ -30,6 +30,7 @@ use crate::sigv4::Signer;
 use crate::state::{CredentialSlot, DeploymentState, KeyPool, ModelState, State};
 use crate::upstream::origin::BaseUrl;
 use crate::upstream::{Origin, Pool};
+use crate::worded::Worded;
 
 /// Version of the wire schema; both sides must agree.
 pub const SCHEMA: u32 = 1;
@@ -53,7 +54,7 @@ pub use rows::Rows;
 pub use template::FORWARDED;
 use template::{static_headers, template};
 use wild::Wild;
-pub use wild::{Listed, Unknown};
+pub use wild::{Listed, Unknown, escaped};
 
 /// A snapshot that cannot be used; says which object is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,8 @@ fn bad(text: impl Into<String>) -> SnapshotError {
 pub enum Auth {
     None,
     Bearer,
+    /// `Authorization: Token …`
+    Token,
     Header(String),
     Query(String),
     /// Signed by AWS Signature Version 4; a credential that is no access key is sent as a bearer token.
@@ -111,6 +114,8 @@ pub struct RequestTemplate {
     pub block: Bytes,
     /// What is to be changed about the body for this provider.
     pub rules: Option<Box<Rules>>,
+    /// The provider has words of its own for the request.
+    pub worded: Option<Box<Worded>>,
 }
 
 /// One model at one provider with one credential.
@@ -592,6 +597,34 @@ fn compile_model(
     })
 }
 
+/// What requests begin with, by operation.
+fn templates(
+    wire: &wire::Deployment,
+    base: &BaseUrl,
+    fixed: &[u8],
+) -> Result<[Option<RequestTemplate>; Operation::COUNT], String> {
+    let mut templates = [const { None }; Operation::COUNT];
+    for (operation, suffix) in &wire.operations {
+        let operation = Operation::parse(operation).ok_or_else(|| format!("operation {operation:?} is not known"))?;
+        let method = if operation.is_session() { "GET" } else { "POST" };
+        let mut template = template(base, method, suffix, fixed)?;
+        if let Some(rules) = wire.rules.get(operation.name()) {
+            template.rules = Rules::compile(rules).map_err(|error| error.to_string())?;
+        }
+        if let Some(worded) = wire.requests.get(operation.name()) {
+            template.worded = Some(Worded::compile(worded, &wire.model)?);
+        }
+        templates[operation as usize] = Some(template);
+    }
+    if let Some(responses) = &templates[Operation::Responses as usize] {
+        // The path of one is the path of all, and its id.
+        let (line, block) = (responses.line.clone(), responses.block.clone());
+        templates[Operation::StoredResponse as usize] =
+            Some(RequestTemplate { line, block, rules: None, worded: None });
+    }
+    Ok(templates)
+}
+
 fn compile_deployment(
     wire: wire::Deployment,
     boundaries: &Boundaries,
@@ -607,22 +640,7 @@ fn compile_deployment(
         origin = origin.guarded().ok_or_else(|| fail("a socket of this machine is not public".to_string()))?;
     }
     let (fixed, defaults) = static_headers(&wire.headers).map_err(&fail)?;
-    let mut templates = [const { None }; Operation::COUNT];
-    for (operation, suffix) in &wire.operations {
-        let operation =
-            Operation::parse(operation).ok_or_else(|| fail(format!("operation {operation:?} is not known")))?;
-        let method = if operation.is_session() { "GET" } else { "POST" };
-        let mut template = template(&base, method, suffix, &fixed).map_err(&fail)?;
-        if let Some(rules) = wire.rules.get(operation.name()) {
-            template.rules = Rules::compile(rules).map_err(|error| fail(error.to_string()))?;
-        }
-        templates[operation as usize] = Some(template);
-    }
-    if let Some(responses) = &templates[Operation::Responses as usize] {
-        // The path of one is the path of all, and its id.
-        templates[Operation::StoredResponse as usize] =
-            Some(RequestTemplate { line: responses.line.clone(), block: responses.block.clone(), rules: None });
-    }
+    let templates = templates(&wire, &base, &fixed).map_err(&fail)?;
     let mut substitutes = [None; Operation::COUNT];
     for operation in Operation::ALL {
         let serves = |by: Operation| templates[by as usize].is_some();
@@ -700,6 +718,7 @@ fn auth(wire: wire::Auth, base: &BaseUrl) -> Result<Auth, String> {
     Ok(match wire.scheme.as_str() {
         "none" => Auth::None,
         "bearer" => Auth::Bearer,
+        "token" => Auth::Token,
         "header" if HeaderName::from_bytes(wire.name.as_bytes()).is_ok() => Auth::Header(wire.name),
         "query" if !wire.name.is_empty() => Auth::Query(wire.name),
         "sigv4" => match wire.region {

@@ -60,5 +60,6 @@ pub fn template(base: &BaseUrl, method: &str, suffix: &str, fixed: &[u8]) -> Res
     )
     .into_bytes();
     block.extend_from_slice(fixed);
-    Ok(RequestTemplate { line: format!("{method} {target}").into_bytes().into(), block: block.into(), rules: None })
+    let line = format!("{method} {target}").into_bytes().into();
+    Ok(RequestTemplate { line, block: block.into(), rules: None, worded: None })
 }

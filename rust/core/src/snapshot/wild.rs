@@ -297,7 +297,7 @@ fn named(template: &wire::Deployment, part: &str, known: Option<&wire::KnownAt>)
 }
 
 /// As one segment of a path (RFC 3986, 2.3).
-fn escaped(part: &str) -> String {
+pub fn escaped(part: &str) -> String {
     let mut out = String::with_capacity(part.len());
     for byte in part.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

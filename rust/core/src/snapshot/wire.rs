@@ -11,7 +11,7 @@ mod cache;
 mod row;
 pub use behind::{Known, KnownAt, PassThrough, Wildcard};
 pub use cache::{Cache, CachePolicy, ObjectTier, RedisTier, Semantic};
-pub use row::{ErrorRule, Rule};
+pub use row::{ErrorRule, Field, Rule, Telling, Timed, Worded};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +63,8 @@ pub struct Deployment {
     pub operations: BTreeMap<String, String>,
     /// Parameter rules by operation.
     pub rules: BTreeMap<String, Vec<Rule>>,
+    /// How operations are asked for that are not asked for in the caller's own words.
+    pub requests: BTreeMap<String, Worded>,
     pub auth: Auth,
     pub credential: Option<String>,
     /// Others that are used in turn with it.

@@ -149,7 +149,7 @@ mod tests {
 
     fn embedded(body: &str) -> Value {
         let script = Script::default();
-        let call = Call { script: &script, number: 1, bytes_in: body.len(), model: "m", created: 0 };
+        let call = Call { script: &script, number: 1, bytes_in: body.len(), model: "m", created: 0, query: "" };
         let answer = embeddings(&Fields::parse(body.as_bytes()).unwrap(), &call).unwrap();
         let super::super::answer::Content::Whole(body) = answer.content else {
             unreachable!("embeddings are no stream")

@@ -12,6 +12,8 @@ pub enum Dialect {
     Gemini,
     Cohere,
     Bedrock,
+    ElevenLabs,
+    Deepgram,
 }
 
 const TOLD: &str = "The mock provider was told to fail this request.";
@@ -46,7 +48,7 @@ impl Failure {
             Dialect::OpenAi => openai(status),
             Dialect::Anthropic => (anthropic(status), None, TOLD),
             Dialect::Gemini => (google(status), None, TOLD),
-            Dialect::Cohere => ("", None, TOLD),
+            Dialect::Cohere | Dialect::ElevenLabs | Dialect::Deepgram => ("", None, TOLD),
             Dialect::Bedrock => (amazon(status), None, TOLD),
         };
         let code = code.map(str::to_owned);
@@ -103,6 +105,15 @@ impl Failure {
                 google(self.status)
             ),
             Dialect::Bedrock => format!(r#"{{"message":{}}}"#, Quoted(&self.message)),
+            Dialect::ElevenLabs => format!(
+                r#"{{"detail":{{"status":{},"message":{}}}}}"#,
+                Quoted(self.code.as_deref().unwrap_or("mock")),
+                Quoted(&self.message)
+            ),
+            Dialect::Deepgram => {
+                let code = Quoted(self.code.as_deref().unwrap_or("MOCK"));
+                format!(r#"{{"err_code":{code},"err_msg":{},"request_id":"mock"}}"#, Quoted(&self.message))
+            }
         }
     }
 

@@ -288,7 +288,7 @@ mod tests {
         assert!(writer.answer.ends_with(short));
         let script = Script::default();
         let created = (received_ns + writer.since_1970_ns) / 1_000_000_000;
-        let call = Call { script: &script, number: 77, bytes_in: body.len(), model: "gpt-4o", created };
+        let call = Call { script: &script, number: 77, bytes_in: body.len(), model: "gpt-4o", created, query: "" };
         let answer = openai::chat(&Fields::parse(body.as_bytes()).unwrap(), &call).unwrap();
         let Content::Whole(long) = answer.content else { unreachable!("asked for no stream") };
         assert_eq!(String::from_utf8_lossy(short), String::from_utf8_lossy(&long));

@@ -19,6 +19,9 @@ use super::tools;
 pub struct Fields<'a> {
     #[serde(borrow)]
     pub model: Option<Cow<'a, str>>,
+    /// ElevenLabs' name for it.
+    #[serde(borrow)]
+    pub model_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub messages: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -124,6 +127,8 @@ pub struct Call<'a> {
     pub model: &'a str,
     /// Unix seconds.
     pub created: u64,
+    /// As it was sent.
+    pub query: &'a str,
 }
 
 impl Call<'_> {

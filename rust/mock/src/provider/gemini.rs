@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn parallel_calls_are_signed_once() {
         let script = Script::parse("calls=2;think=hm;tool").unwrap();
-        let call = Call { script: &script, number: 1, bytes_in: 40, model: "m", created: 0 };
+        let call = Call { script: &script, number: 1, bytes_in: 40, model: "m", created: 0, query: "" };
         let body = br#"{"contents":[{"parts":[{"text":"hi"}]}],"tools":[{"functionDeclarations":[{"name":"f","parameters":{"type":"OBJECT","properties":{"a":{"type":"STRING"}}}}]}]}"#;
         let Content::Whole(body) = answer(&Fields::parse(body).unwrap(), Verb::Generate, &call).unwrap().content else {
             unreachable!("asked for no stream")

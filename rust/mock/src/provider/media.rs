@@ -8,6 +8,7 @@ use super::errors::Failure;
 use super::fields::{Call, Fields};
 use super::multipart::{Form, Part};
 use super::requests::hex;
+use super::script::Script;
 use super::text::Speech;
 
 /// A PNG of one transparent pixel.
@@ -89,10 +90,14 @@ pub fn speech(fields: &Fields<'_>, call: &Call<'_>) -> Result<Answer, Failure> {
         Some("pcm") => ("audio/pcm", b""),
         _ => ("audio/mpeg", b"ID3"),
     };
-    let length = call.script.bytes.unwrap_or(SPEECH_BYTES);
+    Ok(Answer::whole(content_type, noise(magic, call.script)).with_usage(call.usage(0)))
+}
+
+/// Sound of a kind that begins with these bytes; the others depend on their position only.
+pub fn noise(magic: &[u8], script: &Script) -> Vec<u8> {
+    let length = script.bytes.unwrap_or(SPEECH_BYTES);
     let noise = (0..length).map(|index| (index.wrapping_mul(31) >> 3) as u8);
-    let body: Vec<u8> = magic.iter().copied().chain(noise).take(length).collect();
-    Ok(Answer::whole(content_type, body).with_usage(call.usage(0)))
+    magic.iter().copied().chain(noise).take(length).collect()
 }
 
 /// `POST /v1/audio/transcriptions` and `/v1/audio/translations`.

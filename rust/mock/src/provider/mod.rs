@@ -39,6 +39,7 @@ mod state;
 mod stream;
 mod text;
 mod tools;
+mod voices;
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener as StdUnixListener;

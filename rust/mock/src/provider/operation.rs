@@ -5,7 +5,7 @@ use super::errors::{Dialect, Failure};
 use super::fields::{Call, Fields};
 use super::multipart::Form;
 use super::script::percent_decode;
-use super::{anthropic, bedrock, cohere, embeddings, gemini, invoke, media, openai, responses};
+use super::{anthropic, bedrock, cohere, embeddings, gemini, invoke, media, openai, responses, voices};
 
 /// What the provider can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,10 @@ pub enum Operation {
     ConverseStream,
     Invoke,
     InputTokens,
+    ElevenSpeech,
+    ElevenTranscript,
+    DeepgramSpeech,
+    DeepgramTranscript,
 }
 
 /// A path taken apart: the script in a `mock:SCRIPT` segment, and what follows the version (`/v1/`, `/v2/`, `/v1beta/`) if there is
@@ -65,6 +69,10 @@ impl Operation {
             "messages/count_tokens" => Self::CountTokens,
             "chat" => Self::CohereChat,
             "embed" => Self::CohereEmbed,
+            "speech-to-text" => Self::ElevenTranscript,
+            "listen" => Self::DeepgramTranscript,
+            "speak" => Self::DeepgramSpeech,
+            _ if tail.starts_with("text-to-speech/") => Self::ElevenSpeech,
             _ if tail.starts_with("model/") && tail.ends_with("/converse") => Self::Converse,
             _ if tail.starts_with("model/") && tail.ends_with("/converse-stream") => Self::ConverseStream,
             _ if tail.starts_with("model/") && tail.ends_with("/invoke") => Self::Invoke,
@@ -89,13 +97,22 @@ impl Operation {
             Self::Gemini(_) => Dialect::Gemini,
             Self::CohereChat | Self::CohereEmbed => Dialect::Cohere,
             Self::Converse | Self::ConverseStream | Self::Invoke => Dialect::Bedrock,
+            Self::ElevenSpeech | Self::ElevenTranscript => Dialect::ElevenLabs,
+            Self::DeepgramSpeech | Self::DeepgramTranscript => Dialect::Deepgram,
             _ => Dialect::OpenAi,
         }
     }
 
     /// Is its body a form?
     pub const fn takes_form(self) -> bool {
-        matches!(self, Self::ImagesEdits | Self::ImagesVariations | Self::Transcriptions | Self::Translations)
+        matches!(
+            self,
+            Self::ImagesEdits
+                | Self::ImagesVariations
+                | Self::Transcriptions
+                | Self::Translations
+                | Self::ElevenTranscript
+        )
     }
 
     /// May it be asked without a model?
@@ -111,6 +128,8 @@ impl Operation {
                 | Self::ConverseStream
                 | Self::Invoke
                 | Self::Rerank
+                | Self::DeepgramSpeech
+                | Self::DeepgramTranscript
         )
     }
 }
@@ -121,6 +140,8 @@ pub enum Parsed<'a> {
     Gemini(Box<gemini::Fields>),
     Bedrock(Box<bedrock::Fields>),
     Form(Form<'a>),
+    /// Nothing but a file.
+    File(&'a [u8]),
 }
 
 impl<'a> Parsed<'a> {
@@ -128,6 +149,8 @@ impl<'a> Parsed<'a> {
     pub fn read(operation: Operation, content_type: &str, body: &'a [u8]) -> Result<Self, Failure> {
         let parsed = if operation.takes_form() {
             Self::Form(Form::parse(content_type, body)?)
+        } else if operation == Operation::DeepgramTranscript {
+            Self::File(body)
         } else if operation.dialect() == Dialect::Gemini {
             Self::Gemini(Box::new(gemini::Fields::parse(body)?))
         } else if operation.dialect() == Dialect::Bedrock {
@@ -147,9 +170,9 @@ impl<'a> Parsed<'a> {
     /// The model as the request names it, with its script.
     pub fn model(&self) -> Option<&str> {
         match self {
-            Self::Json(fields) => fields.model.as_deref(),
-            Self::Gemini(_) | Self::Bedrock(_) => None,
-            Self::Form(form) => form.text("model"),
+            Self::Json(fields) => fields.model.as_deref().or(fields.model_id.as_deref()),
+            Self::Gemini(_) | Self::Bedrock(_) | Self::File(_) => None,
+            Self::Form(form) => form.text("model").or_else(|| form.text("model_id")),
         }
     }
 
@@ -178,6 +201,10 @@ impl<'a> Parsed<'a> {
             (Self::Form(form), Operation::ImagesVariations) => media::edited(form, call, false),
             (Self::Form(form), Operation::Transcriptions) => media::transcription(form, call, "transcribe"),
             (Self::Form(form), Operation::Translations) => media::transcription(form, call, "translate"),
+            (Self::Json(fields), Operation::ElevenSpeech) => voices::eleven_speech(fields, call),
+            (Self::Json(fields), Operation::DeepgramSpeech) => voices::deepgram_speech(fields, call),
+            (Self::Form(form), Operation::ElevenTranscript) => voices::eleven_transcript(form, call),
+            (Self::File(sound), Operation::DeepgramTranscript) => voices::deepgram_transcript(sound, call),
             _ => Err(Failure::bad_request("The body does not fit the operation.")),
         }
     }

@@ -11,6 +11,7 @@ use super::operation::{Operation, Parsed, take_apart};
 use super::script::{BodyKind, Script, percent_decode};
 use super::sigv4;
 use super::state::Shared;
+use super::voices;
 use crate::{Error, clock};
 
 /// A request as the plan needs it.
@@ -43,6 +44,7 @@ impl Plan {
             .filter(|_| asked.method == Method::POST)
             .map(|operation| Parsed::read(operation, content_type, asked.body).map(|parsed| (operation, parsed)));
         let path_model = operation.and_then(|operation| operation.path_model(tail));
+        let path_model = path_model.or_else(|| asked_model(operation?, asked.query?));
         let body_model = || parsed.as_ref().and_then(|read| read.as_ref().ok()?.1.model());
         let asked_model = path_model.as_deref().or_else(body_model).unwrap_or_default();
         let (model, model_script) =
@@ -73,6 +75,7 @@ impl Plan {
             bytes_in: asked.body.len(),
             model: script.model.as_deref().unwrap_or(model),
             created: clock::unix_ns() / 1_000_000_000,
+            query: asked.query.unwrap_or_default(),
         };
         let answer = match &parsed {
             Some(Ok((operation, parsed))) => parsed.answer(*operation, &call),
@@ -90,6 +93,11 @@ fn dialect_of(operation: Option<Operation>, headers: &HeaderMap) -> Dialect {
         None if headers.contains_key("anthropic-version") => Dialect::Anthropic,
         None => Dialect::OpenAi,
     }
+}
+
+/// The model that a query names.
+fn asked_model(operation: Operation, query: &str) -> Option<String> {
+    if operation.dialect() == Dialect::Deepgram { voices::asked(query, "model") } else { None }
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -139,8 +147,10 @@ pub fn check_caller(shared: &Shared, dialect: Dialect, asked: &Asked<'_>) -> Res
         let fault = sigv4::fault(&signed, keys);
         return fault.map_or(Ok(()), |fault| Err(Failure::new(dialect, 403).saying(fault)));
     }
-    let bearer = header(headers, AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
-    let named = || ["x-api-key", "api-key", "x-goog-api-key"].iter().find_map(|name| header(headers, name));
+    let prefix = if dialect == Dialect::Deepgram { "Token " } else { "Bearer " };
+    let bearer = header(headers, AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix(prefix));
+    let named =
+        || ["x-api-key", "api-key", "x-goog-api-key", "xi-api-key"].iter().find_map(|name| header(headers, name));
     let in_query = || asked.query?.split('&').find_map(|pair| pair.strip_prefix("key="));
     let key = bearer.or_else(named).or_else(in_query);
     if keys.is_empty() || key.is_some_and(|key| keys.iter().any(|known| known == key)) {

@@ -228,7 +228,8 @@ fn headers(scripted: &[(String, String)], dialect: Dialect, number: u64) -> Head
         Dialect::Anthropic => {
             headers.insert("request-id", id);
         }
-        Dialect::Gemini | Dialect::Cohere => {}
+        Dialect::Gemini | Dialect::Cohere | Dialect::Deepgram => {}
+        Dialect::ElevenLabs => _ = headers.insert("request-id", id),
         Dialect::Bedrock => {
             headers.insert("x-amzn-requestid", id);
         }

@@ -10,7 +10,7 @@ use crate::wire::multipart;
 
 /// Fields whose values are numbers.
 const NUMBERS: [&str; 3] = ["n", "seed", "output_compression"];
-const UNSAID: &str = "application/octet-stream";
+pub const UNSAID: &str = "application/octet-stream";
 
 /// # Errors
 /// The form cannot be read, or a field of it is no text.
@@ -49,12 +49,13 @@ pub fn document(body: &[u8], boundary: &str) -> Result<Value, Fault> {
 /// The same without its files, for what comes back.
 pub fn fields(body: &[u8], boundary: &str) -> Vec<u8> {
     let Ok(Value::Object(mut found)) = document(body, boundary) else { return b"{}".to_vec() };
-    found.retain(|_, value| value.is_string() || value.is_number());
+    let texts = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    found.retain(|_, value| value.is_string() || value.is_number() || texts(value));
     Value::Object(found).to_string().into_bytes()
 }
 
 /// The type of a recording or a picture by the beginning of its bytes.
-fn kind_of(content: &[u8]) -> &'static str {
+pub fn kind_of(content: &[u8]) -> &'static str {
     match content {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
         [b'R', b'I', b'F', b'F', ..] => "audio/wav",

@@ -18,6 +18,8 @@ fn answered(asked: Operation, by: Operation, model: &str, request: Value, body: 
         named: "m".to_string(),
         id: "id".to_string(),
         request: Bytes::from(request.to_string()),
+        seconds: 0,
+        reading: None,
         input: 7,
     };
     let (out, usage) = answer(&recall, &HeaderMap::new(), body.to_string().as_bytes()).expect("an answer");
@@ -143,6 +145,8 @@ fn broken_answers_are_told() {
         named: "m".to_string(),
         id: "id".to_string(),
         request: Bytes::from_static(b"{}"),
+        seconds: 0,
+        reading: None,
         input: 0,
     };
     for body in ["", "{}", "[]", r#"{"embeddings":[]}"#, r#"{"embeddings":[{"values":"%%"}]}"#] {

@@ -9,6 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::outgoing::{request_body, translated_body};
 use crate::snapshot::{Deployment, RequestTemplate, StreamUsage};
+use crate::worded::{Asked, Worded};
 
 /// # Errors
 /// 400 when the deployment cannot be asked what the caller asks for. Another one may be able to answer.
@@ -19,8 +20,12 @@ pub fn prepare(
     template: &RequestTemplate,
 ) -> Result<SmallVec<[Bytes; 5]>> {
     let asked = exchange.endpoint.operation;
+    exchange.worded = None;
     if operation == asked {
         (exchange.translation, exchange.converted) = (None, None);
+        if let Some(worded) = &template.worded {
+            return own_words(exchange, deployment, template, worded);
+        }
         return request_body(exchange, deployment, template);
     }
     let (Some(from), Some(to)) = (asked.format(), operation.format()) else {
@@ -37,6 +42,28 @@ pub fn prepare(
     exchange.translation = Some(to);
     exchange.dropped = request.losses.names().map(Box::from).collect();
     translated_body(exchange, deployment, template, request.body.into())
+}
+
+/// A request in the provider's own words, as its row has them.
+fn own_words(
+    exchange: &mut Exchange,
+    deployment: &Deployment,
+    template: &RequestTemplate,
+    worded: &Worded,
+) -> Result<SmallVec<[Bytes; 5]>> {
+    let call = &exchange.call;
+    let written = worded.write(&Asked {
+        provider: &deployment.provider,
+        model: &deployment.model,
+        line: &template.line,
+        body: &call.body,
+        boundary: call.boundary.as_deref(),
+        content_type: call.content_type.as_ref(),
+    })?;
+    exchange.converted = worded.reading.as_ref().map(|_| exchange.endpoint.operation);
+    exchange.dropped = written.dropped;
+    exchange.worded = Some(Box::new(written.sent));
+    Ok(written.body)
 }
 
 /// A request in another shape of its family.

@@ -34,6 +34,8 @@ pub fn recall(exchange: &Exchange, by: Operation, deployment: u32) -> Option<Rec
             None => exchange.call.body.clone(),
         },
         input: u64::from(exchange.call.est_input),
+        seconds: exchange.call.seconds,
+        reading: deployment.template(by).and_then(|template| template.worded.as_ref()?.reading.clone()),
     })
 }
 

@@ -45,7 +45,7 @@ def gateway(voices: MockProvider, tmp_path_factory: pytest.TempPathFactory) -> I
         key = {"elevenlabs": ELEVEN, "deepgram": DEEPGRAM}[provider]
         return {"provider": provider, "model": model, "base_url": base, "api_key": key, **more}
 
-    broken = ["status=500", "body=html", "body=garbage", "body=truncated", "body=empty"]
+    broken = ["status=500", "body=html", "body=garbage", "body=truncated", "body=empty", "close_at_byte=100"]
     config = make_config(
         make_model("eleven", at("elevenlabs", "eleven_multilingual_v2")),
         make_model("own", at("elevenlabs", "eleven_v3", voices={"alloy": ALICE, "house": "h-1"})),
@@ -179,6 +179,7 @@ def test_transcripts_at_elevenlabs(voices: MockProvider, gateway: Gateway, clien
         language="de", timestamp_granularities=["word"],
     )  # fmt: skip
     assert fields(last(voices)[0]) == {"language_code": "de", "model_id": "scribe_v2", "file": "ID3 sound"}
+    # What has no head plays until its last word, and no longer than its bytes can.
     assert (small.language, small.duration, small.segments) == ("de", 1.0, None)
     assert small.words is not None
     assert [word.word for word in small.words] == small.text.split()
@@ -326,6 +327,16 @@ def test_transcripts_that_are_none(client: openai.OpenAI, script: str) -> None:
     assert failed.value.status_code == (500 if script == "status=500" else 502)
     assert "{garbage]" not in json.dumps(failed.value.response.text)
     assert ELEVEN not in failed.value.response.text
+
+
+def test_answers_that_break_off(gateway: Gateway, key: Key, client: openai.OpenAI) -> None:
+    """A transcript is read whole before anything of it is told; sound never ends as if it were whole."""
+    with pytest.raises(openai.InternalServerError) as failed:
+        client.audio.transcriptions.create(model="text close_at_byte=100", file=("a", b"x"))
+    assert failed.value.status_code == 502
+    sent = {"model": "speech close_at_byte=100", "voice": "alloy", "input": "four"}
+    with pytest.raises(httpx.RemoteProtocolError):
+        gateway.http.post("/v1/audio/speech", headers=key.bearer, json=sent)
 
 
 def test_a_provider_of_the_file_has_openais_words(

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::guard::{checks::Checks, vault::Tokens};
 use crate::hold::Extra;
 use crate::invoke::Chunks;
-use crate::kernel::tokens::Encoding;
+use crate::kernel::{sound::Length, tokens::Encoding};
 use crate::mirror::Mirror;
 use crate::policy::apply::Policed;
 use crate::portkey::Plan;
@@ -72,7 +72,7 @@ pub struct Call {
     /// Characters of a text that is to be spoken.
     pub characters: u32,
     /// How long a recording that is to be written down plays.
-    pub seconds: u32,
+    pub recording: Length,
     /// Who it is for, as OpenAI's clients say.
     pub user: Option<Value>,
     pub metadata: Option<Value>,

@@ -22,6 +22,7 @@ use http::HeaderMap;
 
 use crate::endpoint::Operation;
 use crate::kernel::cost::Usage;
+use crate::kernel::sound::Length;
 pub use count::estimate;
 pub use rerank::usage as rerank_usage;
 pub use transcript::{Reading, Timed};
@@ -74,8 +75,8 @@ pub struct Recall {
     pub request: Bytes,
     /// Input tokens, where the provider tells none.
     pub input: u64,
-    /// Seconds of sound in it.
-    pub seconds: u32,
+    /// How long the sound in it is.
+    pub recording: Length,
     /// Where the answer says what, at a provider with words of its own.
     pub reading: Option<Arc<Reading>>,
 }

@@ -7,12 +7,20 @@ use memchr::memmem;
 /// 6 kbit/s: Opus makes no less of speech.
 const LEAST_BYTES_PER_S: u64 = 750;
 
-/// Whole seconds, rounded up.
+/// How long a recording plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Length {
+    /// Whole ones, rounded up.
+    pub seconds: u32,
+    /// Its head says so; else it cannot be longer.
+    pub told: bool,
+}
+
 #[must_use]
-pub fn seconds(file: &[u8]) -> u32 {
+pub fn length(file: &[u8]) -> Length {
     let told = wav(file).or_else(|| flac(file)).or_else(|| ogg(file)).or_else(|| mp4(file)).or_else(|| mp3(file));
     let seconds = told.unwrap_or_else(|| (file.len() as u64).div_ceil(LEAST_BYTES_PER_S));
-    u32::try_from(seconds).unwrap_or(u32::MAX)
+    Length { seconds: u32::try_from(seconds).unwrap_or(u32::MAX), told: told.is_some() }
 }
 
 fn be(bytes: &[u8], at: usize, count: usize) -> Option<u64> {
@@ -146,6 +154,10 @@ fn mp3(file: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn seconds(file: &[u8]) -> u32 {
+        length(file).seconds
+    }
+
     fn wave(bytes_per_s: u32, told: u32, there: usize) -> Vec<u8> {
         let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0".to_vec();
         file.extend(bytes_per_s.to_le_bytes());
@@ -197,7 +209,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_as_long_as_it_can_be() {
-        assert_eq!(seconds(&[7; 7_500]), 10);
+        assert_eq!(length(&[7; 7_500]), Length { seconds: 10, told: false });
         assert_eq!(seconds(b""), 0);
         for _ in 0..20_000 {
             let kinds: [&[u8]; 6] =

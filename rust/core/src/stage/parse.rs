@@ -381,7 +381,7 @@ fn multipart_call(exchange: &Exchange, body: &Bytes) -> Result<Call> {
     if matches!(exchange.endpoint.operation, Operation::AudioTranscriptions | Operation::AudioTranslations)
         && let Some(part) = multipart::field(&parts, "file").map_err(malformed)?
     {
-        call.seconds = sound::seconds(body.get(part.content.clone()).unwrap_or_default());
+        call.recording = sound::length(body.get(part.content.clone()).unwrap_or_default());
     }
     Ok(call)
 }

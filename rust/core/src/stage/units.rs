@@ -17,7 +17,7 @@ pub fn asked(exchange: &Exchange) -> Usage {
     match exchange.endpoint.operation {
         Operation::AudioSpeech => Usage { characters: call.characters, ..Usage::default() },
         Operation::AudioTranscriptions | Operation::AudioTranslations => {
-            Usage { seconds: call.seconds, ..Usage::default() }
+            Usage { seconds: call.recording.seconds, ..Usage::default() }
         }
         Operation::ImagesGenerations | Operation::ImagesEdits | Operation::ImagesVariations => Usage {
             images: u32::try_from(call.choices).unwrap_or(u32::MAX),

@@ -18,7 +18,7 @@ fn answered(asked: Operation, by: Operation, model: &str, request: Value, body: 
         named: "m".to_string(),
         id: "id".to_string(),
         request: Bytes::from(request.to_string()),
-        seconds: 0,
+        recording: Length::default(),
         reading: None,
         input: 7,
     };
@@ -145,7 +145,7 @@ fn broken_answers_are_told() {
         named: "m".to_string(),
         id: "id".to_string(),
         request: Bytes::from_static(b"{}"),
-        seconds: 0,
+        recording: Length::default(),
         reading: None,
         input: 0,
     };

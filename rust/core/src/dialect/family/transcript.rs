@@ -63,23 +63,36 @@ impl Timed {
 
 /// What an answer is, by what was asked for.
 pub fn kind(recall: &Recall) -> &'static str {
-    match asked(recall).0.as_str() {
+    match wanted(recall).format.as_str() {
         "text" | "srt" => "text/plain; charset=utf-8",
         "vtt" => "text/vtt; charset=utf-8",
         _ => "application/json",
     }
 }
 
-/// The format, and what is to have times.
-fn asked(recall: &Recall) -> (String, Vec<String>) {
+/// How the answer is to be told.
+struct Wanted {
+    format: String,
+    /// What is to have times.
+    timed: Vec<String>,
+    language: String,
+}
+
+fn wanted(recall: &Recall) -> Wanted {
     let fields: Value = serde_json::from_slice(&recall.request).unwrap_or_default();
-    let format = fields.get("response_format").and_then(Value::as_str).unwrap_or("json").trim().to_string();
-    let listed = match fields.get("timestamp_granularities") {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).map(|text| text.trim().to_string());
+    let timed = match fields.get("timestamp_granularities") {
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(String::from).collect(),
         Some(Value::String(one)) => vec![one.clone()],
         _ => Vec::new(),
     };
-    (format, listed)
+    let format = text("response_format").unwrap_or_else(|| "json".to_string());
+    Wanted { format, timed, language: text("language").unwrap_or_default() }
+}
+
+/// When the last of it ends.
+fn last(pieces: &Option<Vec<Piece<'_>>>) -> Option<f64> {
+    pieces.as_ref()?.iter().map(|piece| piece.end).reduce(f64::max)
 }
 
 /// # Errors
@@ -90,10 +103,16 @@ pub fn answer(reading: &Reading, recall: &Recall, body: &[u8]) -> Result<(Vec<u8
     let text = text.ok_or_else(|| Fault::invalid(&*reading.text, "a transcript is expected"))?.trim();
     let at = |place: &Option<Box<str>>| told.pointer(place.as_deref()?);
     let duration = at(&reading.duration).and_then(Value::as_f64).filter(|time| time.is_finite() && *time >= 0.0);
-    let usage = duration.map(|time| Usage { seconds: time.ceil() as u32, ..Usage::default() });
-    let seconds = usage.map_or(recall.seconds, |usage| usage.seconds);
-    let (format, timed) = asked(recall);
     let pieces = |of: &Option<Timed>| of.as_ref().map(|timed| timed.pieces(&told)).transpose();
+    let most = recall.recording.seconds;
+    let duration = match duration {
+        // Neither says it: until the last word, and no longer than so many bytes can be.
+        None if !recall.recording.told => last(&pieces(&reading.words)?).map(|end| end.min(f64::from(most))),
+        told => told,
+    };
+    let usage = duration.map(|time| Usage { seconds: time.ceil() as u32, ..Usage::default() });
+    let seconds = usage.map_or(most, |usage| usage.seconds);
+    let Wanted { format, timed, language } = wanted(recall);
     if format == "text" {
         return Ok((format!("{text}\n").into_bytes(), usage));
     }
@@ -103,17 +122,17 @@ pub fn answer(reading: &Reading, recall: &Recall, body: &[u8]) -> Result<(Vec<u8
     let mut out = Writer::with_capacity(body.len().min(64 << 10) + 256);
     out.begin_object();
     if format == "verbose_json" {
-        out.member("task", "transcribe")
-            .member("language", at(&reading.language).and_then(Value::as_str).unwrap_or(""));
-        out.key("duration").json(&number(duration.unwrap_or_else(|| f64::from(recall.seconds))));
+        let found = at(&reading.language).and_then(Value::as_str).unwrap_or(&language);
+        out.member("task", "transcribe").member("language", found);
+        out.key("duration").json(&number(duration.unwrap_or_else(|| f64::from(most))));
     }
     out.member("text", text);
     if format == "verbose_json" {
-        let wanted = |what: &str| timed.iter().any(|one| one == what);
-        if wanted("word") {
+        let times_of = |what: &str| timed.iter().any(|one| one == what);
+        if times_of("word") {
             list(&mut out, ("words", "word"), &pieces(&reading.words)?.unwrap_or_default());
         }
-        if (timed.is_empty() || wanted("segment"))
+        if (timed.is_empty() || times_of("segment"))
             && let Some(segments) = pieces(&reading.segments)?
         {
             list(&mut out, ("segments", "text"), &segments);
@@ -168,6 +187,7 @@ mod tests {
 
     use super::*;
     use crate::endpoint::Operation as Op;
+    use crate::kernel::sound::Length;
 
     fn reading() -> Reading {
         let timed = |at: &str, text: &str, only: &[(&str, &str)]| Timed {
@@ -195,7 +215,7 @@ mod tests {
             id: "id".to_string(),
             request: Bytes::from(request.to_string()),
             input: 0,
-            seconds: 9,
+            recording: Length { seconds: 9, told: true },
             reading: None,
         }
     }
@@ -243,6 +263,12 @@ mod tests {
         assert_eq!(srt, b"1\n00:00:00,000 --> 01:01:01,500\nGood day.\n\n");
         let vtt = said(json!({"response_format": "vtt"})).0;
         assert_eq!(vtt, b"WEBVTT\n\n00:00:00.000 --> 01:01:01.500\nGood day.\n\n");
+        // Where it was told the language, it does not find one.
+        let mut named = told();
+        named["lang"] = Value::Null;
+        let request = json!({"response_format": "verbose_json", "language": "de"});
+        let named = answer(&reading(), &recall(request), named.to_string().as_bytes()).expect("a transcript").0;
+        assert_eq!(serde_json::from_slice::<Value>(&named).expect("JSON")["language"], "de");
         assert_eq!(kind(&recall(json!({"response_format": "vtt"}))), "text/vtt; charset=utf-8");
     }
 
@@ -255,7 +281,15 @@ mod tests {
         odd["words"] = json!([{"text": "x", "type": "word"}]);
         let request = json!({"response_format": "verbose_json", "timestamp_granularities": "word"});
         assert!(answer(&reading(), &recall(request), odd.to_string().as_bytes()).is_err());
-        // A provider that does not say how long it was: the recording does.
+        // Neither the recording nor the provider says how long it was: the last word does, within what can be.
+        let mut silent = told();
+        silent["meta"] = json!({});
+        for (seconds, billed) in [(9, 1), (0, 0)] {
+            let recall = Recall { recording: Length { seconds, told: false }, ..recall(json!({})) };
+            let (_, usage) = answer(&reading(), &recall, silent.to_string().as_bytes()).expect("a transcript");
+            assert_eq!(usage.map(|usage| usage.seconds), Some(billed));
+        }
+        // A provider that does not say it: the recording does.
         let short = json!({"r": [{"said": ""}]}).to_string();
         let (said, usage) = answer(&reading(), &recall(json!({})), short.as_bytes()).expect("an empty transcript");
         assert_eq!((said, usage), (br#"{"text":"","usage":{"type":"duration","seconds":9}}"#.to_vec(), None));

@@ -34,7 +34,7 @@ pub fn recall(exchange: &Exchange, by: Operation, deployment: u32) -> Option<Rec
             None => exchange.call.body.clone(),
         },
         input: u64::from(exchange.call.est_input),
-        seconds: exchange.call.seconds,
+        recording: exchange.call.recording,
         reading: deployment.template(by).and_then(|template| template.worded.as_ref()?.reading.clone()),
     })
 }

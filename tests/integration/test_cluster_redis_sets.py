@@ -1,17 +1,20 @@
-"""Two nodes share a budget over a cluster of Redis and behind sentinels; a failover comes between.
+"""Two nodes share a budget and repeats, over a cluster of Redis and behind sentinels; a failover between.
 
 Ten servers start for it: with AILINK_FULL=1. `tests/unit/coordination` has the same without gateways.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.harness import (
     Cluster,
+    Key,
     MockProvider,
     PostgresServer,
+    chat,
     make_config,
     make_deployment,
     make_model,
@@ -30,6 +33,16 @@ def server() -> Iterator[PostgresServer]:
         yield running
 
 
+def repeated(cluster: Cluster, key: Key, name: str) -> bool:
+    """Whether the second node knows what the first one was asked."""
+    headers = {**key.bearer, "Idempotency-Key": name}
+    answers = [
+        node.http.post("/v1/chat/completions", json=chat(), headers=headers).raise_for_status()
+        for node in cluster.nodes
+    ]
+    return "idempotent-replayed" in answers[1].headers
+
+
 @pytest.mark.parametrize("kind", [RedisCluster, RedisSentinels], ids=["cluster", "sentinels"])
 def test_a_budget_is_spent_once(
     kind: type[RedisCluster | RedisSentinels], server: PostgresServer, provider: MockProvider, tmp_path: Path
@@ -45,8 +58,9 @@ def test_a_budget_is_spent_once(
             redis_urls=[servers.url],
         ) as cluster,
     ):
-        key = cluster.mint(max_budget=0.2)
-        cluster.wait_for(1, key)
+        key, other = cluster.mint(max_budget=0.2), cluster.mint()
+        cluster.wait_for(1, other)
+        until(lambda: repeated(cluster, other, f"before {time.monotonic_ns()}"), "nodes know of repeats", 20)
         statuses = [cluster.ask(number % 2, key).status_code for number in range(10)]
         assert statuses == [200] * 10
         servers.fail_over()
@@ -59,3 +73,4 @@ def test_a_budget_is_spent_once(
         statuses += [cluster.ask(number, key).status_code for number in (0, 1)]
         assert statuses.count(200) == 20
         assert statuses[-2:] == [422, 422]
+        until(lambda: repeated(cluster, other, f"behind {time.monotonic_ns()}"), "nodes know of repeats", 20)

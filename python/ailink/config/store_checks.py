@@ -44,3 +44,5 @@ def problems(config: Config) -> Iterator[tuple[Path, str]]:
         yield ("server", "node"), "several nodes need a number each: 1, 2, …"
     if not 1_000 <= int(config.coordination.lease) <= 3_600_000:
         yield ("coordination", "lease"), "must be from 1 s to 1 h"
+    if not 1 <= int(config.coordination.timeout) <= 10_000:
+        yield ("coordination", "timeout"), "must be from 1 ms to 10 s"

@@ -62,6 +62,14 @@ class Ledger(_Wire, frozen=True, kw_only=True):
     flush_ms: int
 
 
+class Repeats(_Wire, frozen=True, kw_only=True):
+    """Where nodes tell one another of requests with a key of their own. `authority`: certificates in PEM."""
+
+    url: str
+    authority: str | None
+    timeout_ms: int
+
+
 class PlaneOptions(_Wire, frozen=True, kw_only=True):
     """Fixed for the life of the process. `threads` 0: the CPUs available to it. `pepper`: 32 bytes."""
 
@@ -78,6 +86,7 @@ class PlaneOptions(_Wire, frozen=True, kw_only=True):
     trusted_proxies: list[str]
     ledger: Ledger
     shared_limits: bool
+    repeats: Repeats | None
 
 
 class Settings(_Wire, frozen=True, kw_only=True):

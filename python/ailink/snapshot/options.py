@@ -1,6 +1,10 @@
 """What the data plane is started with: the part of the configuration that a reload does not change."""
 
+import ssl
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -73,4 +77,26 @@ def compile_options(config: Config, process: Process) -> wire.PlaneOptions:
             flush_ms=int(server.ledger.flush),
         ),
         shared_limits=config.redis_url is not None,
+        repeats=_repeats(config),
     )
+
+
+def _repeats(config: Config) -> wire.Repeats | None:
+    if config.redis_url is None:
+        return None
+    address, _, query = config.redis_url.reveal().partition("?")
+    return wire.Repeats(
+        url=address,
+        authority=_authority(query) if address.startswith("rediss") else None,
+        timeout_ms=int(config.coordination.timeout),
+    )
+
+
+def _authority(query: str) -> str | None:
+    """Whom the coordinator's own connection trusts: what its address names, or this machine does."""
+    named = parse_qs(query).get("ssl_ca_certs", [])
+    for path in [*named, ssl.get_default_verify_paths().cafile]:
+        with suppress(OSError, UnicodeDecodeError):
+            if path is not None:
+                return Path(path).read_text(encoding="utf-8")
+    return None

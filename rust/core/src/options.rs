@@ -23,6 +23,25 @@ pub struct Options {
     pub ledger: Ledger,
     /// Limits are shared with other nodes.
     pub shared_limits: bool,
+    /// Requests with a key of their own are known to other nodes.
+    pub repeats: Option<Repeats>,
+}
+
+/// Where nodes meet.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeats {
+    pub url: String,
+    /// Certificates in PEM.
+    pub authority: Option<String>,
+    pub timeout_ms: u64,
+}
+
+/// The address may hold a password.
+impl std::fmt::Debug for Repeats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repeats").field("timeout_ms", &self.timeout_ms).finish_non_exhaustive()
+    }
 }
 
 /// How the I/O threads share work; see `docs/decisions/001-runtime.md` for the figures.

@@ -15,6 +15,7 @@ use crate::listener::{self, Listener};
 use crate::metrics::{Exposition, ShardMetrics};
 use crate::options::Options;
 use crate::query;
+use crate::repeat::nodes::Target;
 use crate::runtime::{self, Stop};
 use crate::shard::{Phase, Shard, Shared};
 use crate::snapshot::Snapshot;
@@ -23,6 +24,7 @@ use crate::state::State;
 use crate::state::credentials::Secret;
 use crate::state::keys::{Keys, networks};
 use crate::state::leases::Leases;
+use crate::state::repeats::Repeats;
 use crate::tenants::seed_spend;
 use crate::tls::Tls;
 use crate::upstream::Origin;
@@ -34,6 +36,8 @@ const SPOOL_SYNC: Duration = Duration::from_secs(1);
 /// What cut streams get to send their last event.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
+/// What the last answers get to become known to other nodes.
+const REPEATS_LIMIT: Duration = Duration::from_millis(500);
 
 /// Something the plane could not do; the text is meant for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +74,13 @@ impl Plane {
         let keys = Keys::new(&options.pepper);
         seed_spend(&keys, &ledger)?;
         let leases = options.shared_limits.then(Leases::new).transpose().map_err(failed("eventfd"))?;
-        let state = State::new(threads, keys, Arc::new(ledger), leases.map(Arc::new), &options.pepper);
+        let mut state = State::new(threads, keys, Arc::new(ledger), leases.map(Arc::new), &options.pepper);
+        state.repeats = Arc::new(Repeats::over(options.repeats.as_ref().map(|repeats| Target {
+            url: repeats.url.clone(),
+            authority: repeats.authority.clone(),
+            timeout: Duration::from_millis(repeats.timeout_ms),
+            pepper: options.pepper,
+        })));
         let shell = Origin::Unix(Arc::new(options.shell_socket.clone()));
         let events = Events::new().map_err(failed("eventfd"))?;
         let shared = Arc::new(Shared::new(options, trusted_proxies, state, shell, events));
@@ -100,6 +110,7 @@ impl Plane {
         let threads = self.shards.len();
         let listeners = self.listen(threads)?;
         let port = listeners.iter().map(Listener::port).find(|port| *port != 0).unwrap_or(0);
+        self.shared.state.repeats.nodes();
         let hands = listener::deal(&listeners, threads).map_err(failed("listening socket"))?;
         *self.listeners.lock() = listeners;
         let work = self.shards.iter().cloned().zip(hands).collect();
@@ -281,6 +292,9 @@ impl Plane {
             if thread.join().is_err() {
                 tracing::error!("an I/O thread panicked");
             }
+        }
+        if let Some(nodes) = self.shared.state.repeats.nodes() {
+            nodes.flush(REPEATS_LIMIT);
         }
         if let Err(error) = self.shared.state.ledger.close(FLUSH_LIMIT) {
             tracing::error!(%error, "the ledger could not be closed; its spool is kept for the next start");

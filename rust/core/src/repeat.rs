@@ -6,17 +6,24 @@
 //! told that people are asked first gets to know from their approval how it stands. When the last
 //! reader has left, a request with a key of the caller's own goes on to its end, so that his repeat finds the answer; one
 //! with a key that an official SDK makes up for every request ends, as without one.
+//!
+//! Where nodes share a Redis, what this node does not know is asked of the others ([`elsewhere`], [`nodes`]).
+
+mod digests;
+mod elsewhere;
+pub mod nodes;
+mod record;
+mod waiting;
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 
 use crate::approval::ticket;
 use crate::body::{Body, Broken, Source};
@@ -25,6 +32,10 @@ use crate::exchange::Exchange;
 use crate::pipeline;
 use crate::stage::settle;
 use crate::state::repeats::{Digest, Repeats};
+use digests::digests;
+use elsewhere::{Place, Standing};
+use record::{Answer, Record};
+use waiting::Waiting;
 
 pub const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -35,6 +46,8 @@ const MADE_UP: &[u8] = b"stainless-";
 const MOST_KEPT: usize = 1 << 20;
 /// Most that is held for a reader who lags behind another.
 const MOST_BEHIND: usize = 16 << 20;
+/// How soon a request is looked at again that may be another node's.
+const SOON: Duration = Duration::from_millis(5);
 /// What a reader who is behind gets at once.
 const PIECE: usize = 64 << 10;
 
@@ -50,19 +63,33 @@ pub async fn run(exchange: Box<Exchange>) -> Response<Body> {
     let shard = exchange.shard.clone();
     let operation = exchange.endpoint.operation;
     let fresh = Arc::new(Shared::new(id, asked, lasts, shard.shared.state.repeats.clone()));
-    let shared = fresh.repeats.enter(fresh.clone(), Instant::now());
-    let first = Arc::ptr_eq(&shared, &fresh);
-    // From here on the reader answers for its place among the readers.
-    let reader =
-        Reader { number: SERIAL.fetch_add(1, Ordering::Relaxed), at: 0, heir: false, shared: Some(shared.clone()) };
-    if first {
-        shared.state.lock().work = Work::Answering(Box::pin(pipeline::through(exchange)));
+    let (shared, reader) = loop {
+        let shared = fresh.repeats.enter(fresh.clone(), Instant::now());
+        // From here on the reader answers for its place among the readers.
+        let number = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let reader = Reader { number, at: 0, heir: false, shared: Some(shared.clone()) };
+        // Which of two requests under one key is the first, the other nodes are about to tell.
+        if shared.asked == asked || !shared.place.is_unsure() {
+            break (shared, reader);
+        }
+        drop(reader);
+        drop(shared);
+        tokio::time::sleep(SOON).await;
+    };
+    if Arc::ptr_eq(&shared, &fresh) {
+        let answering: Answering = match fresh.repeats.nodes() {
+            None => Box::pin(pipeline::through(exchange)),
+            Some(nodes) => {
+                fresh.place.set(Standing::Unsure);
+                Box::pin(elsewhere::through(exchange, nodes, fresh.place.clone(), (id, asked)))
+            }
+        };
+        shared.state.lock().work = Work::Answering(answering);
         return respond(reader, false).await;
     }
     if shared.asked != asked {
         drop(reader);
-        let text = "This Idempotency-Key was used for another request.";
-        return settle::run(exchange, Err(Error::new(Code::IdempotencyMismatch, text).param("Idempotency-Key")));
+        return settle::run(exchange, Err(mismatch()));
     }
     drop(exchange);
     let response = respond(reader, true).await;
@@ -70,32 +97,14 @@ pub async fn run(exchange: Box<Exchange>) -> Response<Body> {
     response
 }
 
-/// Whose key it is, and what is asked under it.
-fn digests(exchange: &Exchange) -> Option<(Digest, Digest)> {
-    let mut keys = exchange.headers.get_all(HEADER).iter();
-    let (Some(key), None) = (keys.next(), keys.next()) else { return None };
-    if !(1..=LONGEST).contains(&key.len()) {
-        return None;
-    }
-    let digest = |parts: &[&[u8]]| -> Digest {
-        let mut hasher = Sha256::new();
-        for part in parts {
-            hasher.update((part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        hasher.finalize().into()
-    };
-    let owner = exchange.key.as_ref().map_or("", |key| &key.id);
-    let pattern = exchange.endpoint.pattern.as_bytes();
-    let id = digest(&[owner.as_bytes(), pattern, key.as_bytes()]);
-    let of = |text: &Option<String>| text.clone().unwrap_or_default();
-    let (model, query) = (of(&exchange.path_model), of(&exchange.query));
-    Some((id, digest(&[model.as_bytes(), query.as_bytes(), &exchange.call.body])))
+fn mismatch() -> Error {
+    let text = "This Idempotency-Key was used for another request.";
+    Error::new(Code::IdempotencyMismatch, text).param("Idempotency-Key")
 }
 
 async fn respond(mut reader: Reader, replayed: bool) -> Response<Body> {
     let (status, mut headers) = std::future::poll_fn(|cx| reader.poll_head(cx)).await;
-    if replayed {
+    if replayed || reader.shared.as_ref().is_some_and(|shared| shared.place.is_borrowed()) {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
     let mut response = Response::new(reader.into_body());
@@ -113,6 +122,8 @@ pub struct Shared {
     /// It goes on when nobody waits any more.
     lasts: bool,
     repeats: Arc<Repeats>,
+    /// Among the nodes.
+    place: Arc<Place>,
     state: Mutex<State>,
     waiting: Arc<Waiting>,
 }
@@ -137,31 +148,6 @@ enum Work {
     Streaming(Box<dyn Source>),
 }
 
-/// Readers to be woken when something has come.
-#[derive(Default)]
-struct Waiting(Mutex<Vec<(u64, Waker)>>);
-
-impl Waiting {
-    fn add(&self, number: u64, waker: &Waker) {
-        let mut all = self.0.lock();
-        match all.iter_mut().find(|(known, _)| *known == number) {
-            Some((_, known)) => known.clone_from(waker),
-            None => all.push((number, waker.clone())),
-        }
-    }
-}
-
-impl Wake for Waiting {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let all = std::mem::take(&mut *self.0.lock());
-        all.into_iter().for_each(|(_, waker)| waker.wake());
-    }
-}
-
 impl Shared {
     fn new(id: Digest, asked: Digest, lasts: bool, repeats: Arc<Repeats>) -> Self {
         let state = State {
@@ -174,7 +160,7 @@ impl Shared {
             readers: 1,
             kept: true,
         };
-        Shared { id, asked, lasts, repeats, state: Mutex::new(state), waiting: Arc::default() }
+        Shared { id, asked, lasts, repeats, place: Arc::default(), state: Mutex::new(state), waiting: Arc::default() }
     }
 
     /// One reader more; not if nobody reads any more what is still to come.
@@ -186,7 +172,7 @@ impl Shared {
     }
 
     /// The answer has ended; to be followed by [`Shared::kept`], with the lock let go.
-    fn ended(state: &mut State, end: Result<(), String>) {
+    fn ended(&self, state: &mut State, end: Result<(), String>) {
         let asked_first = |(status, headers): &(StatusCode, HeaderMap)| {
             *status == StatusCode::ACCEPTED && headers.contains_key(&ticket::HEADER)
         };
@@ -195,18 +181,25 @@ impl Shared {
         state.end = Some(end);
         state.work = Work::None;
         // What is not kept stays listed until its last reader leaves, closed to others by `join`.
-        state.kept &= whole;
+        state.kept &= whole && !self.place.is_borrowed();
         state.whole = state.recorded.split().freeze();
     }
 
-    /// Hands the answer over to be remembered.
+    /// Hands the answer over to be remembered, here and for other nodes.
     fn keep(self: &Arc<Self>) {
         let state = self.state.lock();
-        let bytes = Some(state.whole.len()).filter(|_| state.kept && state.end.is_some());
+        let head = state.head.clone().filter(|_| state.kept && state.end.is_some());
+        let body = state.whole.clone();
         drop(state);
-        if let Some(bytes) = bytes {
-            self.repeats.keep(self.clone(), bytes, Instant::now());
+        // Where there is nothing to be remembered it is given back here.
+        let claim = self.place.claim();
+        let Some((status, headers)) = head else { return };
+        let bytes = body.len();
+        if let Some(nodes) = self.repeats.nodes() {
+            let answer = Some(Answer { status, headers, body });
+            nodes.keep(self.id, Record { asked: self.asked, answer }, claim);
         }
+        self.repeats.keep(self.clone(), bytes, Instant::now());
     }
 }
 
@@ -248,7 +241,7 @@ impl Reader {
             Err(bytes) => {
                 state.kept &= bytes.len() <= MOST_KEPT;
                 state.recorded = BytesMut::from(&bytes[..]);
-                Shared::ended(&mut state, Ok(()));
+                shared.ended(&mut state, Ok(()));
             }
         }
         let ended = state.end.is_some();
@@ -295,16 +288,20 @@ impl Reader {
                 Some(Ok(data))
             }
             Some(Err(broken)) => {
-                Shared::ended(&mut state, Err(broken.0.clone()));
+                shared.ended(&mut state, Err(broken.0.clone()));
                 Some(Err(broken))
             }
             None => {
-                Shared::ended(&mut state, Ok(()));
+                shared.ended(&mut state, Ok(()));
                 None
             }
         };
-        let (others, ended) = (state.readers > 1, state.end.is_some());
+        let (others, ended, kept) = (state.readers > 1, state.end.is_some(), state.kept);
         drop(state);
+        if !kept {
+            // Other nodes need not wait for it either.
+            drop(shared.place.claim());
+        }
         if ended {
             shared.keep();
         }
@@ -375,6 +372,7 @@ impl Drop for Reader {
         // Its own guards settle it.
         drop(work);
         if gone {
+            drop(shared.place.claim());
             shared.repeats.forget(&shared);
         }
         shared.waiting.wake_by_ref();

@@ -9,6 +9,7 @@ from ailink import pricing
 from ailink.config.schema import Config, Deployment, Model
 from ailink.providers import Registry
 from ailink.providers.discovery import Found
+from ailink.snapshot import model as wire
 from ailink.snapshot.compile import CompileError, Inputs, compile_snapshot, needs_mock
 from ailink.snapshot.options import Process, compile_options
 
@@ -251,6 +252,7 @@ def test_options_from_defaults(config):
         "drain": {"delay_ms": 0, "timeout_ms": 600_000},
         "trusted_proxies": [],
         "shared_limits": False,
+        "repeats": None,
         "ledger": {"segment_slots": 4_096, "max_bytes": 2**30, "flush_ms": 250},
     }
 
@@ -279,6 +281,20 @@ server:
     assert (options.drain.delay_ms, options.drain.timeout_ms) == (10_000, 30_000)
     options = compile_options(config("server: {port: ~, uds: a.sock}"), PROCESS)
     assert (options.listen.host, options.listen.port) == ("", 0)
+
+
+def test_options_of_several_nodes(config, tmp_path):
+    nodes = "{address}\nserver: {{node: 1}}\ndatabase_url: postgresql://u@h/d\ncoordination: {{timeout: 1s}}"
+
+    def repeats(address: str) -> wire.Repeats | None:
+        return compile_options(config(nodes.format(address=f"redis_url: {address}")), PROCESS).repeats
+
+    plain = wire.Repeats(url="redis://:p@h:1/2", authority=None, timeout_ms=1_000)
+    assert repeats("redis://:p@h:1/2?socket_timeout=1") == plain
+    file = tmp_path / "authority.pem"
+    file.write_text("PEM")
+    trusting = repeats(f"rediss://h:1/2?ssl_ca_certs={file}")
+    assert trusting == wire.Repeats(url="rediss://h:1/2", authority="PEM", timeout_ms=1_000)
 
 
 def test_wildcards_bring_what_is_known_behind_them(compiled, inputs):

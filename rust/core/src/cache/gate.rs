@@ -19,7 +19,17 @@ pub const REST: Duration = Duration::from_secs(5);
 /// Longest part of an error that is kept.
 const TROUBLE: usize = 300;
 
+/// What the thread of a tier says to a question.
+pub trait Reply {
+    /// The tier could not be asked.
+    fn failure() -> Self;
+
+    fn is_failure(&self) -> bool;
+}
+
 pub struct Counts {
+    /// Whose they are, for logs.
+    what: &'static str,
     pub hits: AtomicU64,
     pub misses: AtomicU64,
     pub errors: AtomicU64,
@@ -37,7 +47,8 @@ impl Default for Counts {
     fn default() -> Self {
         let [hits, misses, errors, timeouts, skipped, foreign, writes, dropped] = Default::default();
         let (reads, last_error) = (cache_times(), Mutex::default());
-        Counts { hits, misses, errors, timeouts, skipped, foreign, writes, dropped, reads, last_error }
+        let what = "a tier of the cache";
+        Counts { what, hits, misses, errors, timeouts, skipped, foreign, writes, dropped, reads, last_error }
     }
 }
 
@@ -47,7 +58,7 @@ impl Counts {
         let text: String = error.to_string().chars().take(TROUBLE).collect();
         let mut last = self.last_error.lock();
         if last.as_ref() != Some(&text) {
-            tracing::warn!(error = text, "a tier of the cache failed");
+            tracing::warn!(error = text, "{} failed", self.what);
             *last = Some(text);
         }
     }
@@ -79,6 +90,16 @@ pub enum Got {
     Failed,
 }
 
+impl Reply for Got {
+    fn failure() -> Self {
+        Got::Failed
+    }
+
+    fn is_failure(&self) -> bool {
+        matches!(self, Got::Failed)
+    }
+}
+
 pub struct Gate {
     pub timeout: Duration,
     pub counts: Arc<Counts>,
@@ -92,33 +113,38 @@ impl Gate {
         Gate { timeout, counts: Arc::default(), failures: AtomicU32::new(0), rests_until: AtomicU64::new(0) }
     }
 
+    /// One that is spoken of by another name than a tier of the cache.
+    pub fn of(what: &'static str, timeout: Duration) -> Self {
+        Gate { counts: Arc::new(Counts { what, ..Counts::default() }), ..Gate::new(timeout) }
+    }
+
     pub fn rests(&self) -> bool {
         self.rests_until.load(Ordering::Relaxed) > monotonic_ns()
     }
 
     /// Asks the tier's thread by `send`, which says whether there was room, and waits for its answer.
-    pub async fn ask(&self, send: impl FnOnce(oneshot::Sender<Got>) -> bool) -> Got {
+    pub async fn ask<R: Reply>(&self, send: impl FnOnce(oneshot::Sender<R>) -> bool) -> R {
         let (reply, answer) = oneshot::channel();
         let began = monotonic_ns();
         if self.rests() || !send(reply) {
             self.counts.skipped.fetch_add(1, Ordering::Relaxed);
-            return Got::Failed;
+            return R::failure();
         }
         match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(Got::Failed) | Err(_)) => {
-                self.counts.errors.fetch_add(1, Ordering::Relaxed);
-                self.failed();
-                Got::Failed
-            }
-            Ok(Ok(got)) => {
+            Ok(Ok(got)) if !got.is_failure() => {
                 self.failures.store(0, Ordering::Relaxed);
                 self.counts.reads.record(Duration::from_nanos(monotonic_ns() - began));
                 got
             }
+            Ok(_) => {
+                self.counts.errors.fetch_add(1, Ordering::Relaxed);
+                self.failed();
+                R::failure()
+            }
             Err(_) => {
                 self.counts.timeouts.fetch_add(1, Ordering::Relaxed);
                 self.failed();
-                Got::Failed
+                R::failure()
             }
         }
     }

@@ -16,14 +16,14 @@ use super::key::CacheKey;
 use super::remote::Write;
 
 /// How long it holds by itself.
-const HOLDS_MS: u64 = 3_000;
+pub const HOLDS_MS: u64 = 3_000;
 /// How often it is prolonged.
 pub const EVERY: Duration = Duration::from_secs(1);
 
 /// Of a string that is still this one: prolonged, or removed where no time is given.
 const PROLONG: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) \
                        else return 0 end";
-const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) \
+pub const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) \
                        else return 0 end";
 
 #[derive(Default)]

@@ -14,7 +14,7 @@ pub mod gate;
 pub mod items;
 pub mod key;
 pub mod lease;
-mod link;
+pub mod link;
 pub mod objects;
 pub mod probe;
 pub mod purge;

@@ -55,7 +55,7 @@ impl Sealer {
 
     /// `None` only when there is no randomness to be had.
     pub fn seal(&self, key: &CacheKey, entry: &Entry) -> Option<Vec<u8>> {
-        let deflated = (entry.body.len() >= COMPRESSED).then(|| deflate(&entry.body)).flatten();
+        let deflated = shorter(&entry.body);
         let (usage, usage_at) = match entry.form {
             Form::Whole => (false, None),
             Form::Stream { usage, usage_at } => (usage, usage_at),
@@ -142,13 +142,18 @@ impl Sealer {
     }
 }
 
-fn deflate(body: &[u8]) -> Option<Vec<u8>> {
+/// A body compressed, where that is worth it.
+pub fn shorter(body: &[u8]) -> Option<Vec<u8>> {
+    if body.len() < COMPRESSED {
+        return None;
+    }
     let mut encoder = DeflateEncoder::new(Vec::with_capacity(body.len() / 3), Compression::fast());
     encoder.write_all(body).ok()?;
     encoder.finish().ok()
 }
 
-fn inflate(body: &[u8], most: usize) -> Option<Vec<u8>> {
+/// What [`shorter`] was given, if it is no longer than `most`.
+pub fn inflate(body: &[u8], most: usize) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     DeflateDecoder::new(body).take(most as u64 + 1).read_to_end(&mut out).ok()?;
     (out.len() <= most).then_some(out)

@@ -1,19 +1,21 @@
 //! What was asked under an `Idempotency-Key`, and what came of it: requests under way, which a repeat joins, and complete
-//! answers, which it gets again. On this node, for a day, within bounds of memory: the oldest are forgotten first.
+//! answers, which it gets again. For a day, within bounds of memory: the oldest are forgotten first. Where nodes share a
+//! Redis, each puts there for the others what it remembers itself, and takes it away when it forgets it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::repeat::Shared;
+use crate::repeat::nodes::{Nodes, Target};
 
 /// SHA-256.
 pub type Digest = [u8; 32];
 
 /// How long an answer is remembered.
-const REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
+pub const REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
 const SHARDS: usize = 16;
 /// Bytes of complete answers in memory.
 const MOST_BYTES: usize = 32 << 20;
@@ -30,15 +32,36 @@ struct Part {
 
 pub struct Repeats {
     parts: Box<[Mutex<Part>]>,
+    /// Where nodes meet.
+    target: Option<Target>,
+    nodes: OnceLock<Option<Arc<Nodes>>>,
 }
 
 impl Default for Repeats {
     fn default() -> Self {
-        Repeats { parts: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Repeats::over(None)
     }
 }
 
 impl Repeats {
+    /// Over all nodes that meet at one place, or on this one alone.
+    pub fn over(target: Option<Target>) -> Self {
+        let parts = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Repeats { parts, target, nodes: OnceLock::new() }
+    }
+
+    /// The other nodes, where there are any. The first call meets them.
+    pub fn nodes(&self) -> Option<Arc<Nodes>> {
+        let start = |target| match Nodes::start(target) {
+            Ok(nodes) => Some(Arc::new(nodes)),
+            Err(error) => {
+                tracing::error!(error, "repeats of requests cannot be known to other nodes");
+                None
+            }
+        };
+        self.nodes.get_or_init(|| self.target.as_ref().and_then(start)).clone()
+    }
+
     fn part(&self, id: &Digest) -> &Mutex<Part> {
         &self.parts[usize::from(id[0]) % SHARDS]
     }
@@ -60,7 +83,11 @@ impl Repeats {
         let weight = bytes + OVERHEAD;
         part.bytes += weight;
         part.complete.push_back((now + REMEMBERED, shared, weight));
-        part.expire(now);
+        let crowded = part.expire(now);
+        drop(part);
+        if let Some(nodes) = self.nodes().filter(|_| !crowded.is_empty()) {
+            crowded.into_iter().for_each(|id| nodes.forget(id));
+        }
     }
 
     /// There is nothing to repeat: a failure, an answer too large to keep, nobody left to wait for it.
@@ -76,15 +103,21 @@ impl Part {
         }
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Forgets what is old, and the oldest of what is too much; which those are.
+    fn expire(&mut self, now: Instant) -> Vec<Digest> {
+        let mut crowded = Vec::new();
         while let Some((until, _, _)) = self.complete.front() {
             if *until > now && self.bytes <= MOST_BYTES / SHARDS {
-                return;
+                break;
             }
-            if let Some((_, shared, weight)) = self.complete.pop_front() {
+            if let Some((until, shared, weight)) = self.complete.pop_front() {
                 self.bytes -= weight;
                 self.remove(&shared);
+                if until > now {
+                    crowded.push(shared.id);
+                }
             }
         }
+        crowded
     }
 }

@@ -1,5 +1,6 @@
 """Models with many deployments: the same choice as among few, though not every deployment is looked at."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,15 @@ from tests.harness import (
 )
 
 COUNT = 12
+STRATEGIES = [
+    "shuffle",
+    "round_robin",
+    "least_busy",
+    "lowest_cost",
+    "lowest_latency",
+    "usage",
+    "consistent_hash",
+]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -32,6 +42,8 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
     cheap = {"input_per_million": 0.1, "output_per_million": 0.2}
     dear = {"input_per_million": 10, "output_per_million": 20}
     prices = {n: {"price": cheap if n in {3, 8} else dear} for n in range(COUNT)}
+    # Whom most strategies prefer, and who is asked in vain: there is always a second.
+    down = {n: {"script": "status=503", "weight": 200} for n in (0, 3)}
     limited = {0: {"script": "status=429;retry_after=60", "weight": 500}}
     config = make_config(
         group("drawn", "shuffle", {5: {"weight": 9}}),
@@ -42,6 +54,24 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         group("able", "shuffle", {0: {"capabilities": [], "weight": 500}}),
         group("limited", "shuffle", limited),
         group("limited-turns", "round_robin", limited),
+        *(
+            make_model(
+                f"falls-{strategy}",
+                *(
+                    at(f"falls-{strategy}-{n}", **down.get(n, {}), **(prices[n] if n else {}))
+                    for n in range(COUNT)
+                ),
+                routing={"strategy": strategy, "breaker": {"open": "0s"}},
+                retries=2,
+            )
+            for strategy in STRATEGIES
+        ),
+        group("all-down", "shuffle", {n: {"script": "status=503"} for n in range(COUNT)}),
+        group(
+            "one-able",
+            "shuffle",
+            {n: {"capabilities": []} for n in range(2, COUNT)} | {0: {"script": "status=503"}},
+        ),
         make_model(
             "tiers",
             *(at(f"first-{n}", order=0) for n in range(2)),
@@ -114,3 +144,33 @@ def test_who_is_out_is_passed_over(gateway: Gateway, key: Key, provider: MockPro
 
 def test_tiers_go_first(gateway: Gateway, key: Key) -> None:
     assert set(counted(gateway, key, "tiers", 40)) == {"first-0", "first-1"}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_another_stands_behind_the_first(
+    gateway: Gateway, key: Key, provider: MockProvider, strategy: str
+) -> None:
+    model, mark = f"falls-{strategy}", provider.mark()
+    answers = [served(gateway, key, model, {"x-ailink-session-id": f"s{n}"}) for n in range(40)]
+    assert not {f"{model}-0", f"{model}-3"} & set(answers)
+    asked = [seen.json()["model"] for seen in provider.requests(since=mark)]
+    assert len(asked) > len(answers), "some were asked in vain"
+    # Nobody is asked twice for one request: what failed stands before another one.
+    assert all(
+        before != after
+        for before, after in itertools.pairwise(asked)
+        if before in {f"{model}-0", f"{model}-3"}
+    )
+
+
+def test_no_more_are_asked_than_retries_allow(gateway: Gateway, key: Key, provider: MockProvider) -> None:
+    mark = provider.mark()
+    answer = gateway.http.post("/v1/chat/completions", json=chat("all-down"), headers=key.bearer)
+    assert answer.status_code == 503, answer.text
+    asked = [seen.json()["model"] for seen in provider.requests(since=mark)]
+    assert len(asked) == len(set(asked)) == 2
+
+
+def test_who_cannot_does_not_stand_behind_either(gateway: Gateway, key: Key) -> None:
+    for _ in range(20):
+        assert served(gateway, key, "one-able", tools=[TOOL]) == "one-able-1"

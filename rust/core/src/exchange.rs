@@ -31,7 +31,7 @@ use crate::realtime::Taker;
 pub use crate::request_id::RequestId;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
-use crate::stage::{exhausted::Turn, reserve::Reservation, route::auto::Look};
+use crate::stage::{exhausted::Turn, reserve::Reservation, route::auto::Look, route::score::Told};
 use crate::state::{draw::Quotas, keys::Key, rules::Now};
 use crate::stored::{Kept, Object};
 use crate::wire::{encoding::Inflate, http1::Head, json::Value};
@@ -212,6 +212,8 @@ pub struct Exchange {
     /// The model that is asked too, and whose answer nobody gets.
     pub mirror: Option<Box<Mirror>>,
     pub candidates: SmallVec<[u32; 8]>,
+    /// Only the first candidate was looked for, with this to go on when it fails.
+    pub behind: Option<Told>,
     /// Why there are none.
     pub unavailable: Option<Error>,
     /// How they were put in order, as the ledger has it.
@@ -329,6 +331,7 @@ impl Exchange {
             look: None,
             mirror: None,
             candidates: SmallVec::new(),
+            behind: None,
             chosen: 0,
             unavailable: None,
             forced: false,

@@ -1,7 +1,6 @@
 //! Puts candidates in the order they are tried: by tier, and within a tier by draw, in turn or by score.
 //!
-//! Only as many as a request may come to are ordered: with a hundred candidates and three attempts that is three passes over
-//! a small array.
+//! Only as many as a request may come to are ordered, and of many only the first is looked for until it has failed.
 
 use smallvec::SmallVec;
 
@@ -52,24 +51,42 @@ pub fn arrange(candidates: &mut [Candidate], how: How, most: usize) -> Order {
     order
 }
 
+/// The first of what [`arrange`] would give, found without putting anything in order.
+pub fn first(candidates: &[Candidate], how: How) -> Option<u32> {
+    let lowest = candidates.iter().map(|candidate| candidate.tier).min()?;
+    if candidates.iter().all(|candidate| candidate.tier == lowest) {
+        return candidates.get(winner(candidates, how)).map(|candidate| candidate.index);
+    }
+    let group: Candidates = candidates.iter().filter(|candidate| candidate.tier == lowest).copied().collect();
+    group.get(winner(&group, how)).map(|candidate| candidate.index)
+}
+
 fn tier(group: &mut [Candidate], how: How, most: usize, order: &mut Order) {
     let want = most.saturating_sub(order.len()).min(group.len());
     if let How::Cycle { turn } = how {
-        return cycle(group, turn, want, order);
+        let start = turned(group, turn);
+        order.extend((0..want).map(|step| group[(start + step) % group.len()].index));
+        return;
     }
     for done in 0..want {
         let rest = &mut group[done..];
-        let winner = if rest.len() == 1 {
-            0
-        } else if let How::Lowest { slack } = how {
-            let lowest = rest.iter().map(|candidate| candidate.score).min().unwrap_or(0);
-            let limit = lowest.saturating_add((u128::from(lowest) * u128::from(slack) / 100) as u64);
-            draw(rest, |candidate| candidate.score <= limit)
-        } else {
-            draw(rest, |_| true)
-        };
+        let winner = winner(rest, how);
         order.push(rest[winner].index);
         rest.swap(0, winner);
+    }
+}
+
+/// Who goes first within a tier.
+fn winner(group: &[Candidate], how: How) -> usize {
+    match how {
+        _ if group.len() == 1 => 0,
+        How::Draw => draw(group, |_| true),
+        How::Cycle { turn } => turned(group, turn),
+        How::Lowest { slack } => {
+            let lowest = group.iter().map(|candidate| candidate.score).min().unwrap_or(0);
+            let limit = lowest.saturating_add((u128::from(lowest) * u128::from(slack) / 100) as u64);
+            draw(group, |candidate| candidate.score <= limit)
+        }
     }
 }
 
@@ -88,32 +105,39 @@ fn draw(group: &[Candidate], qualifies: impl Fn(&Candidate) -> bool) -> usize {
     last
 }
 
-fn cycle(group: &[Candidate], turn: u64, want: usize, order: &mut Order) {
+/// Whose turn it is.
+fn turned(group: &[Candidate], turn: u64) -> usize {
     let weight = group.first().map_or(0, |candidate| candidate.weight);
-    let start = if group.iter().all(|candidate| candidate.weight == weight) {
-        (turn % group.len().max(1) as u64) as usize
-    } else {
-        // Multiples of the golden ratio fall evenly into any division of a line (Weyl), so each gets its share in any
-        // stretch of requests, not only in the mean.
-        let total: u64 = group.iter().map(|candidate| candidate.weight).sum();
-        let point = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut ticket = ((u128::from(point) * u128::from(total)) >> 64) as u64;
-        let wins = |candidate: &Candidate| {
-            let wins = ticket < candidate.weight;
-            ticket = ticket.wrapping_sub(candidate.weight);
-            wins
-        };
-        group.iter().position(wins).unwrap_or(0)
+    if group.iter().all(|candidate| candidate.weight == weight) {
+        return (turn % group.len().max(1) as u64) as usize;
+    }
+    // Multiples of the golden ratio fall evenly into any division of a line (Weyl), so each gets its share in any
+    // stretch of requests, not only in the mean.
+    let total: u64 = group.iter().map(|candidate| candidate.weight).sum();
+    let point = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut ticket = ((u128::from(point) * u128::from(total)) >> 64) as u64;
+    let wins = |candidate: &Candidate| {
+        let wins = ticket < candidate.weight;
+        ticket = ticket.wrapping_sub(candidate.weight);
+        wins
     };
-    order.extend((0..want).map(|step| group[(start + step) % group.len()].index));
+    group.iter().position(wins).unwrap_or(0)
 }
 
 /// A score for consistent hashing by weighted rendezvous: for a given key the lowest wins, each deployment wins a share of
 /// the keys that follows its weight, and when one comes or goes only its own keys move.
-pub fn rendezvous(key: u64, deployment: u64, weight: u32) -> u64 {
+///
+/// Only scores below `bound` are exact; in place of others it may give another one that is not below it either.
+pub fn rendezvous(key: u64, deployment: u64, weight: u32, bound: u64) -> u64 {
     let unit = ((mixed(key ^ deployment.rotate_left(32)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    let scale = 1e12 / f64::from(weight.max(1));
+    // -ln(u) is never less than 1 - u, which takes no logarithm.
+    let least = ((1.0 - unit) * scale) as u64;
+    if least >= bound {
+        return least;
+    }
     // -ln(u) / w is the waiting time for the first event of rate w.
-    (-unit.ln() / f64::from(weight.max(1)) * 1e12) as u64
+    (-unit.ln() * scale) as u64
 }
 
 /// SplitMix64's finisher.
@@ -142,6 +166,8 @@ mod tests {
     }
 
     fn firsts(candidates: &[Candidate], how: impl Fn(u64) -> How) -> Vec<u32> {
+        // Who is first is drawn alike with the others in order and without.
+        let mut alone = vec![0; candidates.len()];
         let mut counts = vec![0; candidates.len()];
         for turn in 0..u64::from(ROUNDS) {
             let order = arrange(&mut candidates.to_vec(), how(turn), 9);
@@ -151,7 +177,10 @@ mod tests {
             sorted.dedup();
             assert_eq!(sorted.len(), order.len(), "each once");
             counts[order[0] as usize] += 1;
+            alone[first(candidates, how(turn)).expect("some") as usize] += 1;
         }
+        let far = |(one, other): (&u32, &u32)| one.abs_diff(*other) > ROUNDS / 50;
+        assert!(!counts.iter().zip(&alone).any(far), "{counts:?} {alone:?}");
         counts
     }
 
@@ -197,6 +226,7 @@ mod tests {
             assert_eq!((order[0], order[3], order.len()), (3, 1, 4), "{how:?}");
             assert_eq!(arrange(&mut candidates.clone(), how, 2).len(), 2);
             assert!(arrange(&mut [], how, 2).is_empty());
+            assert_eq!((first(&candidates, how), first(&[], how)), (Some(3), None));
         }
     }
 
@@ -205,7 +235,15 @@ mod tests {
         let weights = [1u32, 2, 4, 3];
         let winner = |key: u64, without: usize| {
             let scores = weights.iter().enumerate().filter(|(at, _)| *at != without);
-            scores.min_by_key(|(at, weight)| rendezvous(mixed(key), mixed(*at as u64 + 99), **weight)).unwrap().0
+            let score = |at: usize, weight: u32, bound: u64| rendezvous(mixed(key), mixed(at as u64 + 99), weight, bound);
+            let lowest = scores.clone().min_by_key(|(at, weight)| score(*at, **weight, u64::MAX)).unwrap().0;
+            let mut below = (usize::MAX, u64::MAX);
+            for (at, weight) in scores {
+                let found = score(at, *weight, below.1);
+                below = if found < below.1 { (at, found) } else { below };
+            }
+            assert_eq!(below.0, lowest);
+            lowest
         };
         let mut counts = [0u32; 4];
         for key in 0..u64::from(ROUNDS) {

@@ -70,8 +70,10 @@ impl Quota {
     /// The used part, in millionths of the quota; more than [`WHOLE`] beyond it.
     /// `others`: requests and tokens that were counted elsewhere.
     pub fn used(&self, limits: &Limits, others: (u64, u64), now_ns: u64) -> u64 {
-        let part = |count: u64, limit: u64| {
-            u64::try_from(u128::from(count) * u128::from(WHOLE) / u128::from(limit.max(1))).unwrap_or(u64::MAX)
+        let part = |count: u64, limit: u64| match count.checked_mul(WHOLE) {
+            // Wide division is many times as slow, and hardly ever needed.
+            Some(scaled) => scaled / limit.max(1),
+            None => u64::try_from(u128::from(count) * u128::from(WHOLE) / u128::from(limit.max(1))).unwrap_or(u64::MAX),
         };
         let told = self.told.load(Relaxed);
         let fresh = told != 0 && (now_ns >> 26).saturating_sub(told >> 24) < MINUTE_NS >> 26;

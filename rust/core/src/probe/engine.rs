@@ -94,8 +94,7 @@ impl Engine {
             }
         };
         // One more than there are, so that an empty engine with a full cache is not as good as any.
-        let scaled = u128::from(requests + 1) * (1 << 32) * 1_000;
-        u64::try_from(scaled / u128::from((1_000 - cache) * weight.max(1))).unwrap_or(u64::MAX >> 1)
+        (requests + 1).saturating_mul(1_000 << 32) / ((1_000 - cache) * weight.max(1))
     }
 }
 

@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::{Answer, Exchange};
 use crate::kernel::failure::Class;
 use crate::snapshot::Deployment;
+use crate::stage::route::wide;
 use crate::state::deployments::InFlight;
 use ask::ask;
 use failed::{Failed, Failure};
@@ -74,6 +75,10 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         };
         if let Some(asked) = asked {
             note(exchange, index, &result, asked);
+        }
+        if result.is_err() && exchange.behind.is_some() {
+            wide::others(exchange, model);
+            candidates.clone_from(&exchange.candidates);
         }
         match result {
             Ok(answer) => {

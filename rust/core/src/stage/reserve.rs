@@ -11,7 +11,7 @@ use memchr::memmem;
 use super::admit::announce;
 use super::{Flow, Wait, exhausted, parts, share, units};
 use crate::dialect;
-use crate::endpoint::Operation;
+use crate::endpoint::{Dialect, Operation};
 use crate::error::Result;
 use crate::exchange::{Counted, Exchange};
 use crate::hold::{Extra, Hold};
@@ -177,13 +177,18 @@ fn urgency(exchange: &Exchange, deployment: &Deployment) -> Service {
 
 fn asked_service(exchange: &Exchange) -> Service {
     let (body, dialect) = (&exchange.call.body, exchange.endpoint.dialect);
-    // Google takes either name, as it does for all members.
-    let names = ["service_tier", "serviceTier"];
+    let (common, google) = ("service_tier", "serviceTier");
+    let names = match dialect {
+        Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic | Dialect::Cohere => &[common][..],
+        Dialect::Bedrock => &[google],
+        // Either name, as for all members.
+        Dialect::Gemini => &[common, google],
+    };
     // Hardly anybody says so.
     if exchange.call.root.is_none() || !names.iter().any(|name| memmem::find(body, name.as_bytes()).is_some()) {
         return Service::Standard;
     }
-    let Ok(scan) = scan_object(body, &names) else { return Service::Standard };
+    let Ok(scan) = scan_object(body, &[common, google]) else { return Service::Standard };
     dialect::service(dialect, body, scan.fields.into_iter().flatten().next())
 }
 

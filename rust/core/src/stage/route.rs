@@ -5,11 +5,11 @@ mod able;
 pub mod auto;
 mod bounded;
 mod mirrored;
-mod score;
+pub mod score;
 mod service;
 mod sticky;
 mod tags;
-mod wide;
+pub mod wide;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
@@ -66,42 +66,24 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
             decision.model(model, strategy);
         }
     }
-    let mut eligible = eligible(exchange, model);
-    if eligible.is_empty()
-        && let Some(provider) = &exchange.provider
-    {
-        let text = format!("The model '{}' has no deployment at '{provider}' for this request.", model.name);
-        return Err(Error::new(Code::DialectUnsupported, text).param("model"));
-    }
-    if eligible.is_empty() && exchange.endpoint.operation.counts() {
+    let mut eligible = eligible(exchange, model)?;
+    if eligible.is_empty() {
         return Ok(Flow::Answer(estimated(exchange)));
     }
-    if eligible.is_empty() {
-        let (operation, dialect) = (exchange.endpoint.operation, exchange.endpoint.dialect);
-        let text = format!(
-            "The model '{}' has no deployment that serves '{}' in the {} format.",
-            model.name,
-            operation.name(),
-            dialect.name()
-        );
-        return Err(Error::new(Code::DialectUnsupported, text).param("model"));
-    }
-    if let Some(bounds) = exchange.bounds.filter(|bounds| *bounds != 0) {
-        eligible = bounded::within(exchange, model, &eligible, bounds)?;
-    }
-    if !model.routing.service_tiers.is_empty() {
-        eligible = service::tiers(exchange, model, eligible);
-    }
     let now = if first { ns_at(exchange.started) } else { monotonic_ns() };
-    // What a request will hardly come to needs no order.
-    let most = model.routing.retries.most() as usize + 2 + model.routing.spills;
     let mut told = Told::default();
-    if let Some(order) = wide::order(exchange, model, &eligible, (most, now), &mut told) {
-        (exchange.candidates, exchange.unavailable, exchange.forced) = (order, None, false);
-        exchange.chosen = told.decision(eligible.len());
-        mirrored(exchange, model);
-        return Ok(Flow::Next);
+    if wide::applies(exchange, model, &eligible) {
+        if let Some(index) = wide::first(exchange, model, &mut eligible, now, &mut told) {
+            exchange.candidates = SmallVec::from_slice(&[index]);
+            exchange.chosen = told.decision(eligible.len());
+            (exchange.behind, exchange.unavailable, exchange.forced) = (Some(told), None, false);
+            mirrored(exchange, model);
+            return Ok(Flow::Next);
+        }
+        // It has overwritten their weights.
+        eligible = self::eligible(exchange, model)?;
     }
+    exchange.behind = None;
     if model.routing.tagged {
         eligible = tagged(exchange, model, eligible)?;
     }
@@ -116,11 +98,13 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
         let indices = eligible.iter().map(|candidate| candidate.index);
         exchange.unavailable = Some(unavailable(&snapshot, model, indices, now));
     }
-    let how =
-        if candidates.len() > 1 { score::score(exchange, model, &mut candidates, now, &mut told) } else { How::Draw };
+    let how = match candidates.len() {
+        0 | 1 => How::Draw,
+        _ => score::score(exchange, model, &mut candidates, (now, false), &mut told),
+    };
     mirrored(exchange, model);
     exchange.chosen = told.decision(candidates.len());
-    exchange.candidates = arrange(&mut candidates, how, most);
+    exchange.candidates = arrange(&mut candidates, how, most(model));
     if let Some(decision) = &mut exchange.decision {
         decision.chosen(how, &candidates, &exchange.candidates);
         if decision.simulated {
@@ -199,8 +183,44 @@ fn auto(exchange: &mut Exchange, model: &Model, rules: &crate::snapshot::auto::A
     Ok(Flow::Again(Stage::Authorize))
 }
 
-/// The deployments that can answer this call, with their weights.
-fn eligible(exchange: &mut Exchange, model: &Model) -> Candidates {
+/// The deployments that may answer this call, with their weights. None: it asks for a count that no provider can give.
+///
+/// # Errors
+/// Why there are none.
+fn eligible(exchange: &mut Exchange, model: &Model) -> Result<Candidates> {
+    let mut eligible = serving(exchange, model);
+    let operation = exchange.endpoint.operation;
+    if eligible.is_empty() {
+        let text = match &exchange.provider {
+            Some(provider) => {
+                format!("The model '{}' has no deployment at '{provider}' for this request.", model.name)
+            }
+            None if operation.counts() => return Ok(eligible),
+            None => format!(
+                "The model '{}' has no deployment that serves '{}' in the {} format.",
+                model.name,
+                operation.name(),
+                exchange.endpoint.dialect.name()
+            ),
+        };
+        return Err(Error::new(Code::DialectUnsupported, text).param("model"));
+    }
+    if let Some(bounds) = exchange.bounds.filter(|bounds| *bounds != 0) {
+        eligible = bounded::within(exchange, model, &eligible, bounds)?;
+    }
+    if !model.routing.service_tiers.is_empty() {
+        eligible = service::tiers(exchange, model, eligible);
+    }
+    Ok(eligible)
+}
+
+/// How many are put in order: what a request will hardly come to needs no order.
+fn most(model: &Model) -> usize {
+    model.routing.retries.most() as usize + 2 + model.routing.spills
+}
+
+/// Those that serve the operation.
+fn serving(exchange: &mut Exchange, model: &Model) -> Candidates {
     let mut found = Candidates::with_capacity(model.places.len());
     let mut dropped: SmallVec<[u32; 4]> = SmallVec::new();
     let (operation, translation) = (exchange.endpoint.operation, model.routing.translation);

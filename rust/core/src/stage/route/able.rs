@@ -80,10 +80,10 @@ pub fn filter(exchange: &mut Exchange, model: &Model, eligible: Candidates, now:
     Ok(Able::Some(doubtful.into_iter().map(|(candidate, _)| candidate).collect()))
 }
 
-/// Whether each of these deployments can serve the request.
-pub fn all(exchange: &Exchange, order: &[u32], now: u64) -> bool {
-    let needs = needs(exchange, order.iter().copied());
-    order.iter().filter_map(|index| exchange.deployment(*index)).all(|deployment| {
+/// Whether this deployment can serve the request.
+pub fn can(exchange: &Exchange, index: u32, now: u64) -> bool {
+    let needs = needs(exchange, std::iter::once(index));
+    exchange.deployment(index).is_some_and(|deployment| {
         certainly(exchange, deployment, needs).is_none() && probably(exchange, deployment, needs, now).is_none()
     })
 }

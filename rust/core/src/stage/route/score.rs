@@ -49,8 +49,15 @@ fn code(strategy: Strategy) -> u8 {
     }
 }
 
-/// Gives each candidate the score of the model's strategy; says how they are ordered by it.
-pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], now: u64, told: &mut Told) -> How {
+/// Gives each candidate the score of the model's strategy; says how they are ordered by it. `first`: it matters only who
+/// has the lowest, not how much higher the others are.
+pub fn score(
+    exchange: &Exchange,
+    model: &Model,
+    candidates: &mut [Candidate],
+    (now, first): (u64, bool),
+    told: &mut Told,
+) -> How {
     let routing = &model.routing;
     let slack = u64::from(routing.slack);
     let strategy = super::strategy(exchange, model);
@@ -121,26 +128,29 @@ pub fn score(exchange: &Exchange, model: &Model, candidates: &mut [Candidate], n
             let Some(key) = sticky::key(exchange, &routing.hash_on, routing.prompt_min_tokens) else {
                 return How::Draw;
             };
-            let total: u64 = candidates
-                .iter()
-                .filter_map(|candidate| exchange.deployment(candidate.index))
-                .map(|deployment| u64::from(deployment.state.in_flight()))
-                .sum();
-            let weights: u64 = candidates
-                .iter()
-                .filter_map(|candidate| exchange.deployment(candidate.index))
-                .map(|deployment| u64::from(deployment.weight))
-                .sum();
-            for candidate in candidates {
-                let Some(deployment) = exchange.deployment(candidate.index) else { continue };
-                // A quarter more than its share, and one (Mirrokni et al., Consistent Hashing with Bounded Loads).
-                let bound = (total + 1) * 5 * u64::from(deployment.weight) / 4 / weights.max(1) + 1;
-                let over = u64::from(deployment.state.in_flight()) > bound;
-                let score = rendezvous(key, deployment.hash, deployment.weight).min(OVERLOADED - 1);
-                candidate.score = if over { OVERLOADED + score } else { score };
-            }
+            hashed(exchange, key, candidates, first);
             How::Lowest { slack: 0 }
         }
+    }
+}
+
+/// Scores by consistent hashing with bounded loads: nobody gets more than a quarter over his share, and one (Mirrokni et al.).
+fn hashed(exchange: &Exchange, key: u64, candidates: &mut [Candidate], first: bool) {
+    let (mut total, mut weights) = (0, 0);
+    for deployment in candidates.iter().filter_map(|candidate| exchange.deployment(candidate.index)) {
+        total += u64::from(deployment.state.in_flight());
+        weights += u64::from(deployment.weight);
+    }
+    let mut lowest = u64::MAX;
+    for candidate in candidates {
+        let Some(deployment) = exchange.deployment(candidate.index) else { continue };
+        let more = u64::from(deployment.state.in_flight()).saturating_sub(1);
+        let over = more * 4 * weights > (total + 1) * 5 * u64::from(deployment.weight);
+        let behind = if over { OVERLOADED } else { 0 };
+        let bound = if first { lowest.saturating_sub(behind) } else { u64::MAX };
+        let score = rendezvous(key, deployment.hash, deployment.weight, bound).min(OVERLOADED - 1);
+        candidate.score = behind + score;
+        lowest = lowest.min(candidate.score);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, Uri};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 
@@ -23,7 +23,6 @@ use crate::error::Error;
 use crate::guard::{checks::Checks, vault::Tokens};
 use crate::hold::Extra;
 use crate::invoke::Chunks;
-use crate::kernel::{sound::Length, tokens::Encoding};
 use crate::mirror::Mirror;
 use crate::policy::apply::Policed;
 use crate::portkey::Plan;
@@ -31,65 +30,19 @@ use crate::realtime::Taker;
 pub use crate::request_id::RequestId;
 use crate::shard::{Shard, SnapshotRef};
 use crate::snapshot::{Deployment, Model, StreamUsage, Translation};
+use crate::spool::Intent;
 use crate::stage::{exhausted::Turn, reserve::Reservation, route::auto::Look, route::score::Told};
 use crate::state::{draw::Quotas, keys::Key, rules::Now};
 use crate::stored::{Kept, Object};
-use crate::wire::{encoding::Inflate, http1::Head, json::Value};
-use crate::{spool::Intent, trace::Context, upstream::Conn, worded::Sent};
+use crate::trace::Context;
+use crate::upstream::Conn;
+use crate::wire::{encoding::Inflate, http1::Head};
+use crate::worded::Sent;
 
+mod call;
 pub mod marks;
 
-/// What the caller asks for, as offsets into the bytes he sent.
-#[derive(Clone, Default)]
-pub struct Call {
-    pub body: Bytes,
-    /// The model as the caller named it.
-    pub model: String,
-    /// Where the model's value stands in `body` (a JSON string with its quotes, or the content of a form field).
-    pub model_span: Option<(u32, u32)>,
-    /// Where the model stands once more, in requests inside `body` (Google's batches).
-    pub inner_models: Vec<(u32, u32)>,
-    /// The boundary of a form.
-    pub boundary: Option<String>,
-    pub content_type: Option<HeaderValue>,
-    pub stream: bool,
-    pub stream_options: Option<Value>,
-    /// The root object, where a member can be added.
-    pub root: Option<Value>,
-    /// What the caller said about `stream_options.include_usage`.
-    pub include_usage: Option<bool>,
-    pub include_usage_value: Option<Value>,
-    pub stream_value: Option<Value>,
-    pub max_output: Option<u64>,
-    pub choices: u64,
-    pub est_input: u32,
-    /// Nobody waits for the answer; it is kept.
-    pub background: bool,
-    /// Bytes of the content that tokens are counted of.
-    pub content_bytes: u32,
-    /// Tokens of the request counted one by one, where an estimate would not do.
-    pub counted: Option<Counted>,
-    /// Characters of a text that is to be spoken.
-    pub characters: u32,
-    /// How long a recording that is to be written down plays.
-    pub recording: Length,
-    /// Who it is for, as OpenAI's clients say.
-    pub user: Option<Value>,
-    pub metadata: Option<Value>,
-    /// LiteLLM's controls of the cache, which were taken out of the body.
-    pub cache: Option<Box<serde_json::Value>>,
-    /// The first of its fields that is the operator's to set.
-    pub reserved: Option<Box<str>>,
-}
-
-/// What came of counting the tokens of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
-    /// By the vocabulary of this family of models.
-    Exactly(Encoding, u32),
-    /// It cannot be counted: the estimate stands.
-    Not,
-}
+pub use call::{Call, Counted};
 
 /// How the cache took part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

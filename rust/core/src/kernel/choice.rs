@@ -235,7 +235,8 @@ mod tests {
         let weights = [1u32, 2, 4, 3];
         let winner = |key: u64, without: usize| {
             let scores = weights.iter().enumerate().filter(|(at, _)| *at != without);
-            let score = |at: usize, weight: u32, bound: u64| rendezvous(mixed(key), mixed(at as u64 + 99), weight, bound);
+            let score =
+                |at: usize, weight: u32, bound: u64| rendezvous(mixed(key), mixed(at as u64 + 99), weight, bound);
             let lowest = scores.clone().min_by_key(|(at, weight)| score(*at, **weight, u64::MAX)).unwrap().0;
             let mut below = (usize::MAX, u64::MAX);
             for (at, weight) in scores {

@@ -1,6 +1,8 @@
 //! What a request is tied to a deployment by: session, user, the start of the prompt, the key.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
+
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::exchange::Exchange;
 use crate::snapshot::HashOn;
@@ -14,7 +16,8 @@ const PREFIX: usize = 4096;
 /// cannot aim at each other's deployment. None: all it has is a prompt of fewer than `least` tokens, of which no provider's cache
 /// keeps anything.
 pub fn key(exchange: &Exchange, on: &[HashOn], least: u32) -> Option<u64> {
-    let mut hasher = DefaultHasher::new();
+    // The same on every node, whatever it was built with, and fast for long prompts.
+    let mut hasher = Xxh3::new();
     let mut short = false;
     exchange.key.as_ref().map_or(0, |key| key.ledger_id).hash(&mut hasher);
     for what in on {
@@ -42,7 +45,7 @@ pub fn key(exchange: &Exchange, on: &[HashOn], least: u32) -> Option<u64> {
 }
 
 /// Mixes the start of the prompt in; false when there is none.
-fn prompt(exchange: &Exchange, hasher: &mut DefaultHasher) -> bool {
+fn prompt(exchange: &Exchange, hasher: &mut Xxh3) -> bool {
     let body = &exchange.call.body;
     let names = ["messages", "system", "input", "prompt", "contents"];
     let Some(scan) = exchange.call.root.and_then(|_| scan_object(body, &names).ok()) else { return false };

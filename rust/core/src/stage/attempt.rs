@@ -76,9 +76,8 @@ pub async fn run(exchange: &mut Exchange) -> Result<Flow> {
         if let Some(asked) = asked {
             note(exchange, index, &result, asked);
         }
-        if result.is_err() && exchange.behind.is_some() {
-            wide::others(exchange, model);
-            candidates.clone_from(&exchange.candidates);
+        if result.is_err() {
+            wide::others(exchange, model, &mut candidates);
         }
         match result {
             Ok(answer) => {

@@ -8,7 +8,7 @@ use super::score::{self, Told};
 use super::{able, eligible, healthy, most};
 use crate::clock::monotonic_ns;
 use crate::exchange::Exchange;
-use crate::kernel::choice::{self, Candidates, arrange};
+use crate::kernel::choice::{self, Candidates, Order, arrange};
 use crate::snapshot::{Model, Translation};
 
 /// Models with fewer deployments go the long way: to look at all of them costs as little.
@@ -42,17 +42,17 @@ pub fn first(
     (at_ease && (!model.routing.choosy || able::can(exchange, index, now))).then_some(index)
 }
 
-/// Puts the others behind the first, which has failed.
-pub fn others(exchange: &mut Exchange, model: &Model) {
+/// Puts the others behind the first, which has failed, if they were not looked for.
+pub fn others(exchange: &mut Exchange, model: &Model, candidates: &mut Order) {
     let Some(mut told) = exchange.behind.take() else { return };
     let now = monotonic_ns();
     let Ok(mut eligible) = eligible(exchange, model) else { return };
     if model.routing.choosy {
         eligible.retain(|candidate| able::can(exchange, candidate.index, now));
     }
-    let mut candidates = healthy(exchange, &eligible, now);
-    let how = score::score(exchange, model, &mut candidates, (now, false), &mut told);
-    let first = exchange.candidates.first().copied();
-    let order = arrange(&mut candidates, how, most(model));
-    exchange.candidates.extend(order.into_iter().filter(|index| Some(*index) != first));
+    let mut able = healthy(exchange, &eligible, now);
+    let how = score::score(exchange, model, &mut able, (now, false), &mut told);
+    let first = candidates.first().copied();
+    let order = arrange(&mut able, how, most(model));
+    candidates.extend(order.into_iter().filter(|index| Some(*index) != first));
 }

@@ -29,7 +29,8 @@ NODES = 3
 CENT = {"per_request": 0.01, "input_per_million": 0, "output_per_million": 0}
 PATH = "/v1/chat/completions"
 NAMES = b"ailink:repeat:*"
-PATIENCE = 0.25
+# What is proved here is what nodes do, not how fast this machine is.
+PATIENCE = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -304,10 +305,11 @@ def test_what_is_not_ours_is_passed_over(cluster: Cluster, key: Key, store: Any)
 
 
 def shared(cluster: Cluster, key: Key) -> bool:
-    """Whether the nodes know of one another's requests."""
-    name = f"shared {time.monotonic_ns()}"
-    ask(cluster, 0, key, name)
-    return replayed(ask(cluster, 1, key, name))
+    """Whether every node asks the others: one that leaves Redis alone for a while still tells them."""
+    names = [f"shared {node} {time.monotonic_ns()}" for node in range(NODES)]
+    for node, name in enumerate(names):
+        ask(cluster, node - 1, key, name)
+    return all(replayed(ask(cluster, node, key, name)) for node, name in enumerate(names))
 
 
 def alone(cluster: Cluster, key: Key, name: str) -> float:
@@ -329,7 +331,7 @@ def test_redis_that_stands_still_holds_nobody_up(cluster: Cluster, key: Key, ser
         slowest = alone(cluster, key, "frozen")
     finally:
         server.child.thaw()
-    assert slowest < PATIENCE + 0.25
+    assert slowest < PATIENCE + 1
     until(lambda: shared(cluster, key), "the nodes know of one another again", 20)
 
 
@@ -346,10 +348,10 @@ def test_redis_that_dies_holds_nobody_up(
         began = time.monotonic()
         # Those who waited ask for themselves.
         until(lambda: len(provider.requests(mark)) == NODES, "all are under way")
-        assert time.monotonic() - began < PATIENCE + 1
+        assert time.monotonic() - began < PATIENCE + 2
         assert not any(replayed(one.result(30)) for one in under_way)
     try:
-        assert alone(cluster, key, "dead") < PATIENCE + 0.25
+        assert alone(cluster, key, "dead") < PATIENCE + 1
     finally:
         server.start()
     until(lambda: shared(cluster, key), "the nodes know of one another again", 20)
@@ -363,8 +365,10 @@ def test_a_server_that_has_forgotten_everything_is_told_again(
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, cluster, 0, key, "j", "slower")
         until(lambda: provider.requests(mark), "it is under way")
+        # Answers that were to be written to the server that was away come as well.
+        [claim] = [name for name in store.keys(NAMES) if store.strlen(name) < 150]
         store.flushall()
-        until(lambda: store.keys(NAMES), "the claim is renewed", 5)
+        until(lambda: store.exists(claim), "the claim is renewed", 5)
         answer = ask(cluster, 1, key, "j", "slower")
         assert replayed(answer)
         assert answer.content == first.result(20).content

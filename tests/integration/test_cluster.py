@@ -180,7 +180,7 @@ def test_one_ledger(
         assert told[0]["total"]["requests"] == made, dimension
         cost = told[0]["total"]["spend"]
     assert spend(cluster, 0, tag="none")["total"]["requests"] == 0
-    named = spend(cluster, 1, key=key.id, group_by="model")
+    named = spend(cluster, 1, key_id=key.id, group_by="model")
     assert (named["total"]["requests"], named["total"]["spend"]) == (made, cost)
     whole = cluster.nodes[2].http.get("/global/spend/keys", headers=ADMIN)
     assert whole.is_success, whole.text

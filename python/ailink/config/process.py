@@ -75,5 +75,5 @@ class Coordination(Strict, frozen=True, kw_only=True):
 
     lease: Duration = Duration(150_000)
     """How long a node that has lost Redis goes on with its shares of limits; only then others get them."""
-    timeout: Duration = Duration(75)
+    timeout: Duration = Duration(500)
     """The longest a request with an `Idempotency-Key` waits for Redis; then it goes on as on one node."""

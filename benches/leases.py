@@ -3,9 +3,9 @@
     python -m benches.leases
 
 One limit per minute is asked for by all nodes, a request at a time, drawn evenly. The rules are those of
-`ailink.coordination`: a report every 250 ms of a node, an ask when a request lacks its share or half
-of it is gone, at most half of an even part of what is free. Time is virtual and nothing waits, so the figures
-are counts, not speeds. Writes the table of `docs/scaling.md`.
+`ailink.coordination`: a report every 250 ms of a node, which makes up what lacks a quarter of a fair part, an
+ask when a request lacks its share or half of it is gone; fair is half of an even part of what is free. Time
+is virtual and nothing waits, so the figures are counts, not speeds. Writes the table of `docs/scaling.md`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ BEGIN, END = "<!-- leases:begin -->", "<!-- leases:end -->"
 NODES = (1, 3, 10, 100, 1_000)
 RATE = 1_000
 SECONDS = 60
-LEASE_S = 150
 REPORTS_S = 4
 
 
@@ -36,7 +35,6 @@ class Node:
     def __init__(self) -> None:
         self.left = 0
         self.low = 0
-        self.rate = 0.0
         self.again = 0
 
 
@@ -47,7 +45,10 @@ def simulate(nodes: int, limit: int, seed: int = 1) -> Outcome:
     free, asks, recalls, admitted, held = limit, 0, 0, 0, 0
     for number in range(RATE * SECONDS):
         node = all_nodes[dice.randrange(nodes)]
-        node.rate = RATE / nodes
+        if number % (RATE // REPORTS_S) == 0:
+            for one in all_nodes:
+                if one.low and one.left * 4 < _fair(free, one, nodes) * 3:
+                    free, one.left = _granted(free, one, nodes)
         if node.left == 0 and number >= node.again:
             asks += 1
             if free == 0 and (lying := sum(one.left for one in all_nodes)):
@@ -71,9 +72,13 @@ def simulate(nodes: int, limit: int, seed: int = 1) -> Outcome:
     return Outcome(asks, recalls, admitted, held)
 
 
+def _fair(free: int, node: Node, nodes: int) -> int:
+    return (free + node.left) // (2 * nodes)
+
+
 def _granted(free: int, node: Node, nodes: int) -> tuple[int, int]:
-    wanted = max(1, int(node.rate * LEASE_S))
-    given = min(free, max(1, min(wanted, free // (2 * nodes))))
+    least = 1 if node.left == 0 else 0
+    given = min(free, max(least, _fair(free, node, nodes) - node.left))
     node.low = (node.left + given) // 2 if free > given else 0
     return free - given, node.left + given
 

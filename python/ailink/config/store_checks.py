@@ -42,7 +42,7 @@ def problems(config: Config) -> Iterator[tuple[Path, str]]:
         yield ("redis_url",), "several nodes need one database: set `database_url` to a PostgreSQL"
     if config.server.node == 0:
         yield ("server", "node"), "several nodes need a number each: 1, 2, …"
-    if not 1_000 <= int(config.coordination.lease) <= 3_600_000:
-        yield ("coordination", "lease"), "must be from 1 s to 1 h"
+    if not 1_000 <= int(config.coordination.lease) <= 86_400_000:
+        yield ("coordination", "lease"), "must be from 1 s to 24 h"
     if not 1 <= int(config.coordination.timeout) <= 10_000:
         yield ("coordination", "timeout"), "must be from 1 ms to 10 s"

@@ -1,9 +1,10 @@
 -- Shares of limits. KEYS[1]: the base of all names, whose {tag} puts them into one slot of a cluster.
--- ARGV: run id of the server, node, incarnation, ms that leases hold, rows as JSON, "1" at the end of a full report, peers
--- as JSON. Answers JSON: {run} when the server is another than the node believes, else {now, rows, ready}.
+-- ARGV: run id of the server, node, incarnation, ms that leases hold, rows as JSON, "1" at the end of a full report, "2"
+-- at the end of the last one, peers as JSON. Answers JSON: {run} when the server is another than the node believes, else {now, rows, ready}.
 --
 -- A limit is one hash: U used (and reserved), O granted and not used, per node n:<node> = taken, granted, incarnation;
--- of a sliding window also s:<slot>, and L, the oldest slot that counts. U + O never grows beyond the limit.
+-- of a sliding window also s:<slot>, and L, the oldest slot that counts; of periods P, when the present one ends. With the
+-- next period U begins anew, and what nodes have left stays theirs: they need not be heard for that. U + O never grows beyond the limit.
 -- W is the node that is short of it and R when it last said so. What is too little for one request is collected by that
 -- node alone: two that each keep a part of the last cent would both wait for the other. Who needs more than there is,
 -- wherever it lies, is told so at once and collects nothing.
@@ -22,7 +23,7 @@ if redis.call('SET', base .. ':born', now, 'NX') then
     if peer ~= node then redis.call('SADD', base .. ':expected', peer) end
   end
 end
-if ARGV[6] == '1' then redis.call('SREM', base .. ':expected', node) end
+if ARGV[6] ~= '0' then redis.call('SREM', base .. ':expected', node) end
 local ready = redis.call('SCARD', base .. ':expected') == 0
   or now > tonumber(redis.call('GET', base .. ':born')) + ttl
 local nodes = redis.call('ZCOUNT', base .. ':nodes', now - ttl, '+inf')
@@ -46,11 +47,10 @@ local function spare(key)
   return sum
 end
 
-local answers = {}
-for index, row in ipairs(cjson.decode(ARGV[5])) do
+local function serve(row)
   local key = base .. ':l:' .. row.key
   local field = 'n:' .. node
-  local found = redis.call('HMGET', key, 'U', 'O', field, 'L', 'W', 'R')
+  local found = redis.call('HMGET', key, 'U', 'O', field, 'L', 'W', 'R', 'P')
   local used, out, low = number(found[1]), number(found[2]), number(found[4])
   local collects = now - number(found[6]) < TURN and found[5] or nil
   local yields = collects ~= nil and collects ~= node
@@ -58,6 +58,28 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
   if found[3] then
     local a, b, c = string.match(found[3], '^(%d+) (%d+) (.*)$')
     taken, granted, before = tonumber(a), tonumber(b), c
+  end
+  local ends, current = row.ends, number(found[7])
+  if ends > 0 and (ends <= now or current > now and ends > current) then
+    -- The clock of that node is behind or ahead: its turn comes with the period.
+    local asks = row.want > 0 and row.ahead == 0
+    return {granted = row.granted, status = asks and 'settling' or 'ok', renewed = -1, recall = false, free = 0,
+      elsewhere = 0, fair = row.granted}
+  end
+  if ends > 0 and current > 0 and current <= now then
+    used = 0
+    local all = redis.call('HGETALL', key)
+    for at = 1, #all, 2 do
+      if string.sub(all[at], 1, 2) == 'n:' then
+        local a, b, c = string.match(all[at + 1], '^(%d+) (%d+) (.*)$')
+        redis.call('HSET', key, all[at], '0 ' .. text(math.max(tonumber(b) - tonumber(a), 0)) .. ' ' .. c)
+      end
+    end
+    taken, granted = 0, math.max(granted - taken, 0)
+  else
+    -- Whoever was first may have been ahead: what it has used is of that later period, and all others count with it until
+    -- then. Those that turn take out of it what they had used before.
+    ends = math.max(ends, current)
   end
   local sliding = row.slot_ms > 0
   local slot = sliding and math.floor(now / row.slot_ms) or 0
@@ -101,11 +123,15 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
   taken, granted = row.taken, mine
 
   local status, give, renewed, elsewhere = 'ok', 0, -1, 0
+  local free = row.max - used - out
+  -- What every node keeps where the limit is far away, for when nobody can be asked: half of an even part of what it has
+  -- left and nobody else has.
+  local own = granted - taken
+  local fair = math.max(0, math.floor((free + own) / (2 * nodes)))
   if row.want > 0 then
-    local free = row.max - used - out
-    local others = out > granted - taken and spare(key) or 0
+    local others = row.ahead == 0 and out > own and spare(key) or 0
     -- What the smallest of the waiting requests still lacks.
-    local lacks = row.least - (granted - taken)
+    local lacks = row.least - own
     local function over()
       status = 'exhausted'
       elsewhere = math.max(free - give, 0) + others
@@ -123,13 +149,11 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
       status = 'settling'
     elseif row.ahead == 1 then
       -- Nobody waits for it: what other nodes have is theirs.
-      if free >= row.want and not yields then
-        give = math.max(row.want, math.min(row.good, math.floor(free / (2 * nodes))))
-      end
+      if not yields and own * 4 < fair * 3 then give = fair - own end
     elseif free >= row.want then
       give = row.want
       if not yields then
-        give = math.max(give, math.min(row.good, math.floor(free / (2 * nodes))))
+        give = math.max(give, fair - own)
         if collects then redis.call('HDEL', key, 'W', 'R') end
       end
     elseif free + others < lacks then
@@ -153,14 +177,18 @@ for index, row in ipairs(cjson.decode(ARGV[5])) do
     out = out + give
   end
   redis.call('HSET', key, 'U', text(used), 'O', text(out), 'L', text(low), 'S', text(row.slot_ms), 'H', row.held,
-    field, text(taken) .. ' ' .. text(granted) .. ' ' .. inc)
+    'P', text(ends), field, text(taken) .. ' ' .. text(granted) .. ' ' .. inc)
   if row.keep_ms > 0 then redis.call('PEXPIRE', key, text(row.keep_ms)) end
   if granted > taken then redis.call('SADD', of_node, row.key) else redis.call('SREM', of_node, row.key) end
   local short = redis.call('HMGET', key, 'R', 'W')
   local recall = now - number(short[1]) < 1000 and short[2] ~= node
-  answers[index] = {granted = granted, status = status, renewed = renewed, recall = recall,
-    free = row.max - used - out, elsewhere = elsewhere}
+  return {granted = granted, status = status, renewed = renewed, recall = recall,
+    free = row.max - used - out, elsewhere = elsewhere, fair = fair}
 end
+
+local answers = {}
+for index, row in ipairs(cjson.decode(ARGV[5])) do answers[index] = serve(row) end
 redis.call('PEXPIRE', of_node, 40 * 86400000)
+if ARGV[6] == '2' then redis.call('ZREM', base .. ':nodes', node) end
 local live = redis.call('ZRANGEBYSCORE', base .. ':nodes', now - ttl, '+inf')
 return cjson.encode({now = now, rows = answers, ready = ready, peers = live})

@@ -2,7 +2,8 @@
 somebody else needs them or nobody does.
 
 One exchange with Redis at a time; whatever is needed meanwhile goes with the next, so a thousand requests
-cost one call. Without an answer the node goes on with what it has, for as long as leases hold.
+cost one call. Without an answer the node goes on with what it has, for as long as leases hold: so while there
+are answers, every report has shares made up to a fair part again.
 """
 
 from __future__ import annotations
@@ -11,21 +12,25 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from ailink.background import end, goes_on
 from ailink.coordination import link
-from ailink.coordination.places import Place, Places
+from ailink.coordination.places import Places
 from ailink.coordination.shapes import (
+    EVER,
     MARGIN_MS,
     Answer,
     Grant,
+    LeasePlane,
+    Options,
     Reply,
     Row,
     Standing,
@@ -33,6 +38,7 @@ from ailink.coordination.shapes import (
     keep_ms,
     key_of,
     scale_of,
+    stub,
     until_end,
 )
 
@@ -40,8 +46,10 @@ log = logging.getLogger(__name__)
 
 # From a use to its report, at most.
 REPORT_S = 0.25
-# What nobody drew upon for so long is given back.
+# What nobody drew upon for so long is not made up any more, and what is more than a fair part is given back.
 IDLE_MS = 5_000
+# And all of it after so long.
+FORGET_MS = 3_600_000
 # A limit that is used up is asked about again after so long.
 AGAIN_MS = 100
 # What was granted to waiting requests is theirs for so long, whoever else is short of it.
@@ -54,31 +62,15 @@ RETRY_S = 0.25
 BATCH = 200
 
 
-class LeasePlane(Protocol):
-    """The part of the data plane that this module uses."""
-
-    def lease_fd(self) -> int: ...
-    def lease_calls(self) -> bytes: ...
-    def lease_report(self, which: str) -> bytes: ...
-    def lease_grant(self, grants: bytes) -> None: ...
-    def lease_shrink(self, leases: bytes) -> bytes: ...
-    def lease_heard(self, online: bool, valid_s: float | None) -> None: ...
-
-
-# By serial: how a lease stands, and how much is asked for: -1, nothing; 0, whatever may be had ahead of need.
+# By serial: how a lease stands, and how much is asked for: 0, a fair part, ahead of need; -1, the same with a
+# report; -2, nothing.
 Asking = dict[int, tuple[Standing, int]]
-REPORT_ONLY = -1
+TOP_UP = -1
+REPORT_ONLY = -2
 # More than any limit: nothing is given up.
 ALL = 2**62
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`node`: its name among the nodes, the same after a restart. `ttl_ms`: how long leases hold unheard."""
-
-    url: str
-    node: str
-    ttl_ms: int
-    peers: tuple[str, ...] = ()
+# What a report is: of a part; of all there is; the last one.
+PARTIAL, COMPLETE, LEAVES = "0", "1", "2"
 
 
 class Leases:
@@ -102,6 +94,8 @@ class Leases:
         self._places = Places()
         self._recalled: set[str] = set()
         self._given: dict[str, float] = {}
+        self._excess: dict[int, tuple[Standing, int]] = {}
+        self._valid_until = 0.0
 
     @property
     def online(self) -> bool:
@@ -118,7 +112,7 @@ class Leases:
         with contextlib.suppress(*link.TROUBLE):
             if self._online:
                 left = self._shrink(self._decode(self._plane.lease_report("changed")))
-                await self._exchange([(one, REPORT_ONLY) for one in left])
+                await self._exchange([(one, REPORT_ONLY) for one in left], complete=LEAVES)
         with contextlib.suppress(*link.TROUBLE):
             await link.close(self._client)
 
@@ -140,9 +134,7 @@ class Leases:
                 due = now - reported >= REPORT_S
                 reported = now if due else reported
                 rows = self._to_ask()
-                rows |= {
-                    one.serial: (one, REPORT_ONLY) for one in self._given_back(due) if one.serial not in rows
-                }
+                rows = self._given_back(due) | rows
                 if rows or due:
                     await self._settle(rows)
                 if self._calls or self._recalled:
@@ -163,27 +155,42 @@ class Leases:
         """Tells a server that does not know this node all that it holds."""
         async with asyncio.timeout(link.ANSWER_S if self._doubted else link.ANSWER_S + link.CONNECT_S):
             self._run_id = await link.run_id(self._client)
-        report = "all" if self._run_id == self._joined else "anew"
-        everything = self._decode(self._plane.lease_report(report))
-        await self._exchange([(one, REPORT_ONLY) for one in everything], complete=True)
-        self._joined = self._run_id
+        late = time.monotonic() >= self._valid_until
+        if late:
+            # Others may have it by now.
+            self._shrink(self._decode(self._plane.lease_report("all")))
+            self._valid_until = math.inf
+        which = "all" if self._run_id == self._joined and not late else "anew"
+        everything = self._decode(self._plane.lease_report(which))
+        if which == "anew":
+            # Totals begin anew. A server that knows the former ones may be there again: it must not mix them.
+            self._joined, self._incarnation = self._run_id, secrets.token_hex(4)
+        if not self._online:
+            # Who wanted it was refused meanwhile.
+            self._calls = {
+                at: msgspec.structs.replace(one, wanted=0, least=0) for at, one in self._calls.items()
+            }
+        await self._exchange([(one, REPORT_ONLY) for one in everything], complete=COMPLETE)
 
     def _to_ask(self) -> Asking:
         calls, self._calls = self._calls, {}
         return {serial: (one, one.wanted) for serial, one in calls.items()}
 
-    def _given_back(self, due: bool) -> list[Standing]:
-        """What changed; with all that nobody uses or somebody else needs given up."""
+    def _given_back(self, due: bool) -> Asking:
+        """What changed, to be made up where it is in use; with what nobody uses or others need given up."""
         recalled = dict(pair for key in self._recall() for pair in self._places.of(key))
         if not due and not recalled:
-            return []
+            return {}
         changed = (
             {one.serial: one for one in self._decode(self._plane.lease_report("changed"))} if due else {}
         )
-        spare = [one for one in changed.values() if one.serial in recalled or one.idle_ms >= IDLE_MS]
-        spare += [_stub(serial, place) for serial, place in recalled.items() if serial not in changed]
-        changed |= {one.serial: one for one in self._shrink(spare)}
-        return list(changed.values())
+        rows = {at: (one, TOP_UP if one.idle_ms < IDLE_MS else REPORT_ONLY) for at, one in changed.items()}
+        excess, self._excess = self._excess, {}
+        forgotten = [one for one in changed.values() if one.serial in recalled or one.idle_ms >= FORGET_MS]
+        unchanged = [(serial, place) for serial, place in recalled.items() if serial not in changed]
+        forgotten += [stub(serial, place.kind, place.holder) for serial, place in unchanged]
+        given = self._shrink_to(excess.values()) + self._shrink(forgotten)
+        return rows | {one.serial: (one, REPORT_ONLY) for one in given}
 
     def _recall(self) -> set[str]:
         """What is to be given back now; what waiting requests have just got is asked for again later."""
@@ -199,7 +206,10 @@ class Leases:
         self._wake.set()
 
     def _shrink(self, leases: Iterable[Standing]) -> list[Standing]:
-        rows = [(one.kind, one.id, one.serial, 0) for one in leases]
+        return self._shrink_to((one, 0) for one in leases)
+
+    def _shrink_to(self, leases: Iterable[tuple[Standing, int]]) -> list[Standing]:
+        rows = [(one.kind, one.id, one.serial, keep) for one, keep in leases]
         return self._decode(self._plane.lease_shrink(msgspec.msgpack.encode(rows))) if rows else []
 
     async def _settle(self, rows: Asking) -> None:
@@ -210,7 +220,7 @@ class Leases:
             except link.TROUBLE:
                 # Whoever waits is waiting still.
                 asked = {
-                    at: (one, want) for at, (one, want) in rows.items() if want > 0 and at not in self._calls
+                    at: (one, want) for at, (one, want) in rows.items() if want >= 0 and at not in self._calls
                 }
                 self._calls |= {
                     at: msgspec.structs.replace(one, wanted=want) for at, (one, want) in asked.items()
@@ -219,23 +229,21 @@ class Leases:
             if not rows:
                 return
             await asyncio.sleep(RECALL_S)
-            more = {one.serial: (one, REPORT_ONLY) for one in self._given_back(False)} | self._to_ask()
+            more = self._given_back(False) | self._to_ask()
             for serial, (one, want) in more.items():
                 before, left = rows.get(serial, (one, want))
                 rows[serial] = (joined(one, before), max(want, left))
 
     async def _exchange(
-        self, rows: Sequence[tuple[Standing, int]], *, complete: bool = False, last: bool = True
+        self, rows: Sequence[tuple[Standing, int]], *, complete: str = PARTIAL, last: bool = True
     ) -> Asking:
-        """One call per batch. `complete`: these are all there are. Returns what is to be asked again, unless
-        it is the `last` time.
-        """
+        """One call per batch. Returns what is to be asked again, unless it is the `last` time."""
         again: Asking = {}
         for start in range(0, max(1, len(rows)), BATCH):
             part = self._as_now(rows[start : start + BATCH])
             packed = [self._row(one, want, scale_of(one.max)) for one, want in part]
             sent = time.monotonic()
-            reply = await self._call(packed, complete and start + BATCH >= len(rows))
+            reply = await self._call(packed, complete if start + BATCH >= len(rows) else PARTIAL)
             if reply.run is not None:
                 # Another server, or the same anew: it knows nothing of what is held here.
                 raise ConnectionError("Redis is another one than before")
@@ -244,39 +252,44 @@ class Leases:
             grants = []
             for (one, want), answer in zip(part, answers, strict=True):
                 granted = answer.granted * scale_of(one.max)
-                waits = answer.status in ("recall", "settling") and not last
+                waits = want >= 0 and answer.status in ("recall", "settling") and not last
                 if waits:
                     left = max(1, want - max(0, granted - one.granted))
                     again[one.serial] = (msgspec.structs.replace(one, granted=granted), left)
-                if want != REPORT_ONLY and not (waits and granted == one.granted):
+                more = want == TOP_UP and granted > max(one.granted, one.taken)
+                if more or (want >= 0 and not (waits and granted == one.granted)):
                     grants.append(self._grant(one, answer))
                     if want > 0 and granted > one.granted:
                         self._given[key_of(one)] = time.monotonic() + GRACE_S
                 # Another node collects what is left: what is too little here may suffice there.
-                if (
-                    answer.recall
-                    and granted > one.taken
-                    and (want == REPORT_ONLY or answer.status == "recall")
-                ):
+                if answer.recall and granted > one.taken and (want < 0 or answer.status == "recall"):
                     self._recalled.add(key_of(one))
+                self._weigh(one, answer, granted)
             if grants:
                 self._plane.lease_grant(msgspec.msgpack.encode(grants))
         return again
 
+    def _weigh(self, one: Standing, answer: Answer, granted: int) -> None:
+        """Notes what is too much: more than the limit allows now, or than is fair where nobody uses it."""
+        fair = max(0, answer.fair) * scale_of(one.max)
+        left = granted - one.taken
+        if left > 0 and (answer.free < 0 or (one.idle_ms >= IDLE_MS and left > 2 * fair)):
+            self._excess[one.serial] = (one, 0 if answer.free < 0 else fair)
+
     def _as_now(self, rows: Sequence[tuple[Standing, int]]) -> list[tuple[Standing, int]]:
         """Calls as their leases stand now: what was granted since they were made is not free any more."""
-        calls = [(one.kind, one.id, one.serial, ALL) for one, want in rows if want != REPORT_ONLY]
+        calls = [(one.kind, one.id, one.serial, ALL) for one, want in rows if want >= 0]
         if not calls:
             return list(rows)
         found = self._decode(self._plane.lease_shrink(msgspec.msgpack.encode(calls)))
         now = {one.serial: one for one in found}
-        kept = [(one, want) for one, want in rows if want == REPORT_ONLY or one.serial in now]
+        kept = [(one, want) for one, want in rows if want < 0 or one.serial in now]
         return [(joined(now.get(one.serial, one), one), want) for one, want in kept]
 
-    async def _call(self, rows: list[Row], complete: bool) -> Reply:
+    async def _call(self, rows: list[Row], complete: str) -> Reply:
         arguments = (
             self._run_id, self._options.node, self._incarnation, self._options.ttl_ms,
-            msgspec.json.encode(rows), "1" if complete else "0", msgspec.json.encode(list(self._peers)),
+            msgspec.json.encode(rows), complete, msgspec.json.encode(list(self._peers)),
         )  # fmt: skip
         async with asyncio.timeout(link.ANSWER_S):
             answer = await self._eval(self._lease_script, arguments)
@@ -296,7 +309,7 @@ class Leases:
 
     def _row(self, one: Standing, want: int, scale: int) -> Row:
         key = key_of(one)
-        rate = self._places.saw(key, one, time.monotonic())
+        self._places.saw(key, one, time.monotonic())
         sliding = one.window is not None and one.window["kind"] == "sliding"
         length = int(one.window["length_ms"]) if one.window is not None and sliding else 0
         return Row(
@@ -305,14 +318,13 @@ class Leases:
             slot_ms=max(1, -(-length // 60)) if sliding else 0,
             held=int(one.window is None),
             keep_ms=keep_ms(one, length, self._options.ttl_ms),
+            ends=0 if one.period == EVER else one.period // 1_000,
             # Used is rounded up, granted down: what is lost is less than a grain per node.
             taken=-(-one.taken // scale),
             granted=one.granted // scale,
             want=0 if want == REPORT_ONLY else max(1, -(-want // scale)),
             least=-(-one.least // scale),
-            ahead=int(want == 0),
-            # What will be used while leases hold.
-            good=-(-max(want, int(rate * self._options.ttl_ms / 1_000)) // scale),
+            ahead=int(want <= 0),
         )
 
     def _grant(self, one: Standing, answer: Answer) -> Grant:
@@ -342,7 +354,8 @@ class Leases:
         if not self._online:
             self._online = True
             log.info("the coordinator answers")
-        self._plane.lease_heard(True, max(0.0, self._options.ttl_ms / 1_000 - (time.monotonic() - sent)))
+        self._valid_until = sent + self._options.ttl_ms / 1_000
+        self._plane.lease_heard(True, max(0.0, self._valid_until - time.monotonic()))
 
     def _lost(self, error: BaseException) -> None:
         if self._online:
@@ -381,13 +394,6 @@ class Leases:
                         freed = await self._eval(self._reclaim_script, (self._run_id, silence, 1_000))
                     if freed:
                         log.warning("took back %s leases of nodes that are gone", freed)
-
-
-def _stub(serial: int, place: Place) -> Standing:
-    return Standing(
-        kind=place.kind, id=place.holder, serial=serial, metric="", window=None, models=None, max=0, period=0,
-        taken=0, granted=0, wanted=0, idle_ms=0,
-    )  # fmt: skip
 
 
 def _script(name: str) -> str:

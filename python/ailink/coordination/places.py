@@ -1,27 +1,24 @@
-"""Where leases are in the data plane, by the names that nodes call them by, and how fast they are used.
+"""Where leases are in the data plane, by the names that nodes call them by.
 
-A limit of a calendar period has another name in each period, so what nobody mentions any more is forgotten.
-Of what a node still holds a part it reports several times a second; what others want back is among that.
+What nobody mentions any more is forgotten.
+What a node still holds a part of it reports, at least every 32 s; what others want back is among that.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from ailink.coordination.shapes import Standing
 
 # What was not mentioned for between one and two times so long is forgotten.
 KEPT_S = 60.0
-# Shorter measurements of a rate tell nothing.
-SHORTEST_S = 0.125
 
 
-class Place:
-    """One lease: whose it is, and units per second, with when and at what count they were looked at last."""
+class Place(NamedTuple):
+    """One lease: whose it is."""
 
-    __slots__ = ("at", "holder", "kind", "rate", "taken")
-
-    def __init__(self, one: Standing, now: float) -> None:
-        self.kind, self.holder = one.kind, one.id
-        self.at, self.taken, self.rate = now, one.taken, 0.0
+    kind: str
+    holder: str
 
 
 class Places:
@@ -35,21 +32,16 @@ class Places:
     def __len__(self) -> int:
         return sum(map(len, self._serials)) + sum(map(len, self._leases))
 
-    def saw(self, key: str, one: Standing, now: float) -> float:
-        """Notes a lease that is mentioned by this name. Its rate, units per second, as it went lately."""
+    def saw(self, key: str, one: Standing, now: float) -> None:
+        """Notes a lease that is mentioned by this name."""
         if now - self._since >= KEPT_S:
             self._serials, self._leases = ({}, self._serials[0]), ({}, self._leases[0])
             self._since = now
         young, old = self._serials
         young.setdefault(key, old.pop(key, set())).add(one.serial)
         leases, former = self._leases
-        place = leases.get(one.serial) or former.pop(one.serial, None) or Place(one, now)
-        leases[one.serial] = place
-        if now - place.at >= SHORTEST_S:
-            latest = max(0, one.taken - place.taken) / (now - place.at)
-            place.rate = latest if place.rate == 0.0 else 0.7 * place.rate + 0.3 * latest
-            place.at, place.taken = now, one.taken
-        return place.rate
+        if one.serial not in leases:
+            leases[one.serial] = former.pop(one.serial, Place(one.kind, one.id))
 
     def of(self, key: str) -> list[tuple[int, Place]]:
         """The leases of this name, by their serials."""

@@ -3,6 +3,7 @@ were granted never exceeds it.
 """
 
 import random
+import time
 from typing import Any
 
 import msgspec
@@ -21,18 +22,15 @@ class Nodes:
     def __init__(self, url: str, *, most: int, slot_ms: int = 0, held: int = 0) -> None:
         self.client = redis.Redis.from_url(url)
         self.run = self.client.info("server")["run_id"]
-        self.limit = {"key": "k", "max": most, "slot_ms": slot_ms, "held": held, "keep_ms": 0}
+        self.limit = {"key": "k", "max": most, "slot_ms": slot_ms, "held": held, "keep_ms": 0, "ends": 0}
         self.taken: dict[str, int] = {}
         self.granted: dict[str, int] = {}
         self.incarnation: dict[str, int] = {}
 
-    def say(
-        self, node: str, want: int = 0, *, least: int = 0, good: int = 0, ahead: int = 0
-    ) -> dict[str, Any]:
+    def say(self, node: str, want: int = 0, *, least: int = 0, ahead: int = 0) -> dict[str, Any]:
         taken, granted = self.taken.setdefault(node, 0), self.granted.setdefault(node, 0)
         row = self.limit | {
             "taken": taken, "granted": granted, "want": want, "least": least or want, "ahead": ahead,
-            "good": max(good, want),
         }  # fmt: skip
         packed = msgspec.json.encode([row])
         name = str(self.incarnation.setdefault(node, 1))
@@ -58,7 +56,7 @@ def test_grants_never_exceed_the_limit(redis_url: str, seed: int, slot_ms: int, 
         act = dice.random()
         before = nodes.taken.get(node, 0)
         if act < 0.5:
-            nodes.say(node, max(1, dice.randrange(most // 3 + 2)), good=dice.randrange(most + 1))
+            nodes.say(node, max(1, dice.randrange(most // 3 + 2)), ahead=dice.randrange(2))
         elif act < 0.8:
             nodes.taken[node] = before + dice.randint(0, nodes.granted.get(node, 0) - before)
         elif act < 0.9:
@@ -147,9 +145,7 @@ def test_another_server_is_noticed(redis_url: str) -> None:
 
 def test_an_empty_server_waits_for_those_who_may_hold_something(redis_url: str) -> None:
     nodes = Nodes(redis_url, most=10)
-    one = msgspec.json.encode(
-        [nodes.limit | {"taken": 0, "granted": 0, "want": 1, "least": 1, "ahead": 0, "good": 1}]
-    )
+    one = msgspec.json.encode([nodes.limit | {"taken": 0, "granted": 0, "want": 1, "least": 1, "ahead": 0}])
 
     def ask(node: str, rows: bytes = b"[]", complete: str = "1", peers: str = '["a", "b"]') -> Any:
         answer = nodes.client.eval(LEASE, 1, BASE, nodes.run, node, "1", 60_000, rows, complete, peers)
@@ -158,4 +154,127 @@ def test_an_empty_server_waits_for_those_who_may_hold_something(redis_url: str) 
     assert not ask("a")["ready"]
     assert ask("a", one)["rows"][0]["status"] == "settling"
     assert ask("b")["ready"]
-    assert ask("a", one)["rows"][0]["granted"] == 1
+    assert ask("a", one)["rows"][0]["granted"] == 2, "a quarter, of two nodes"
+
+
+def test_every_node_comes_to_hold_a_fair_part(redis_url: str) -> None:
+    """Of a limit that is far away, whoever was there first, and as large after each report."""
+    nodes = Nodes(redis_url, most=1_000_000)
+    assert nodes.say("a", 1)["granted"] == 500_000, "it is alone"
+    for node in "bc":
+        nodes.say(node, 1)
+    # What was more than fair, and unused, is given back: the answer says what is fair.
+    answer = nodes.say("a")
+    assert answer["fair"] == (answer["free"] + 500_000) // 6
+    nodes.granted["a"] = answer["fair"]
+    for _ in range(20):
+        for node in "abc":
+            nodes.say(node, 1, ahead=1)
+    assert all(90_000 < share < 170_000 for share in nodes.granted.values()), nodes.granted
+    before = dict(nodes.granted)
+    for node in "abc":
+        nodes.taken[node] += 20_000
+        nodes.say(node, 1, ahead=1)
+    assert nodes.granted == before, "not asked for every little"
+    for node in "abc":
+        nodes.taken[node] += 60_000
+        nodes.say(node, 1, ahead=1)
+    assert all(nodes.granted[node] - nodes.taken[node] > 70_000 for node in "abc")
+
+
+def test_a_limit_that_is_lowered_is_beneath_what_nodes_hold(redis_url: str) -> None:
+    nodes = Nodes(redis_url, most=1_000)
+    for node in "ab":
+        nodes.say(node, 100)
+    nodes.limit["max"] = 60
+    answer = nodes.say("a")
+    assert answer["free"] < 0
+    for node in "ab":
+        nodes.granted[node] = 0
+        nodes.say(node)
+    assert nodes.say("a", 60)["granted"] == 60
+
+
+def now_ms(nodes: Nodes) -> int:
+    seconds, micros = nodes.client.time()
+    return int(seconds) * 1_000 + int(micros) // 1_000
+
+
+def test_what_is_left_of_a_period_stays_with_the_nodes(redis_url: str) -> None:
+    """Used is nothing of the next one then, and what nodes hold is no one else's, heard or not."""
+    nodes = Nodes(redis_url, most=100)
+    end = now_ms(nodes) + 300
+    nodes.limit["ends"] = end
+    nodes.say("silent", 30)
+    nodes.say("b", 30)
+    nodes.taken |= {"silent": 10, "b": 20}
+    nodes.granted |= {"silent": 30, "b": 30}
+    nodes.say("silent")
+    nodes.say("b")
+    time.sleep(0.35)
+    # The first to mention the next one begins it. Of it "silent" may use the 20 that it had left.
+    nodes.limit["ends"] = end + 60_000
+    nodes.taken["b"], nodes.granted["b"] = 0, 10
+    assert nodes.say("b", 100, least=81)["status"] == "recall"
+    assert nodes.granted["b"] == 80
+    nodes.taken["silent"], nodes.granted["silent"] = 5, 20
+    nodes.say("silent")
+    assert nodes.say("b", 100, least=1)["granted"] == 80
+    nodes.granted["silent"] = 5
+    nodes.say("silent")
+    assert nodes.say("b", 100, least=1)["granted"] == 95
+
+
+def test_clocks_of_nodes_do_not_end_periods_for_others(redis_url: str) -> None:
+    nodes = Nodes(redis_url, most=100)
+    now = now_ms(nodes)
+    behind, present, ahead = now - 1_000, now + 60_000, now + 120_000
+    nodes.limit["ends"] = present
+    nodes.say("a", 40)
+    nodes.taken["a"] = nodes.granted["a"] = 40
+    nodes.say("a")
+    for wrong in (behind, ahead):
+        nodes.limit["ends"] = wrong
+        answer = nodes.say("b", 10)
+        assert (answer["granted"], answer["status"]) == (0, "settling")
+        assert nodes.say("b")["status"] == "ok"
+    nodes.limit["ends"] = present
+    assert nodes.say("c", 100, least=1)["granted"] == 60
+    # The first one to mention a limit may be the one that is ahead.
+    nodes.limit |= {"key": "other", "ends": ahead}
+    nodes.granted, nodes.taken = {}, {}
+    assert nodes.say("b", 10)["granted"] >= 10
+    nodes.limit["ends"] = present
+    assert nodes.say("a", 10)["status"] == "ok"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_period_has_more_than_the_limit(redis_url: str, seed: int) -> None:
+    """Nodes turn a little early or late, take what they have, and are silent at times."""
+    dice = random.Random(seed)
+    length, most = 120, dice.choice([1, 7, 100, 10**9])
+    nodes = Nodes(redis_url, most=most)
+    skew = {node: dice.randint(-15, 15) for node in "abc"}
+    period = dict.fromkeys("abc", 0)
+    total: dict[int, int] = {}
+    # `time.time`, as the server's: of one machine.
+    end = time.time() + 1.2
+    while time.time() < end:
+        node = dice.choice("abc")
+        present = (int(time.time() * 1_000) + skew[node]) // length
+        taken, granted = nodes.taken.get(node, 0), nodes.granted.get(node, 0)
+        if present != period[node]:
+            # What `Lease::turn` does.
+            left = granted - taken if period[node] else 0
+            nodes.taken[node], nodes.granted[node], period[node] = 0, left, present
+            taken, granted = 0, left
+        nodes.limit["ends"] = (present + 1) * length
+        if dice.random() < 0.5:
+            part = dice.randint(0, granted - taken)
+            nodes.taken[node] = taken + part
+            total[present] = total.get(present, 0) + part
+        elif dice.random() < 0.7:
+            nodes.say(node, max(1, dice.randrange(most // 3 + 2)), ahead=dice.randrange(2))
+    assert len(total) > 5
+    assert max(total.values()) <= most
+    assert max(total.values()) > most // 3

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 import redis
 
-from ailink.coordination.leases import Leases, Options
-from ailink.coordination.shapes import Grant, Standing
+from ailink.coordination.leases import Leases
+from ailink.coordination.shapes import Grant, Options, Standing
 
 DOLLAR = 10**12
 CENT = DOLLAR // 100

@@ -138,13 +138,15 @@ pub struct Budget {
     start_us: i64,
     end_us: i64,
     used: u64,
+    /// Used in periods that have ended since somebody asked.
+    ended: u64,
 }
 
 impl Budget {
     #[must_use]
     pub fn new(limit: u64, span: Span, since_us: i64) -> Self {
         // No period yet: the first look at a clock begins one.
-        Self { limit, span, since_us, start_us: i64::MIN, end_us: i64::MIN, used: 0 }
+        Self { limit, span, since_us, start_us: i64::MIN, end_us: i64::MIN, used: 0, ended: 0 }
     }
 
     /// Changes the limit; what was taken stays taken.
@@ -172,6 +174,11 @@ impl Budget {
     pub fn used(&mut self, now_us: i64) -> u64 {
         self.see(now_us);
         self.used
+    }
+
+    /// What was used in periods that have ended since this was asked last.
+    pub fn ended(&mut self) -> u64 {
+        std::mem::take(&mut self.ended)
     }
 
     /// Whether `n` could be taken at `now_us`; takes nothing.
@@ -225,7 +232,7 @@ impl Budget {
         // A clock that goes back leaves the latest period in force.
         if now_us >= self.end_us {
             (self.start_us, self.end_us) = self.span.period(now_us);
-            self.used = 0;
+            self.ended = self.ended.saturating_add(std::mem::take(&mut self.used));
         }
     }
 

@@ -4,6 +4,9 @@
 //! without asking. Both sides speak in totals, so a message that comes twice or late does no harm: a node that knows of
 //! less than was granted uses less. The sum of all grants never exceeds the limit, so neither does what is admitted.
 
+/// What was not drawn upon for so long rests: it is told of less often, until somebody draws upon it.
+const REST_NS: u64 = 5_000_000_000;
+
 /// How a share stands.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
@@ -36,6 +39,14 @@ pub enum Lack {
     Exhausted { left: u64, renewed_ns: u64 },
 }
 
+/// What a node says of a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub granted: u64,
+    /// For how long nobody drew upon it.
+    pub idle_ns: u64,
+}
+
 /// What the coordinator decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -56,7 +67,28 @@ impl Lease {
         }
     }
 
-    /// Whether `n` more may be taken where `taken` are. Notes what is missing.
+    /// What the totals are of.
+    #[inline]
+    pub fn period(&self) -> u64 {
+        self.period
+    }
+
+    /// A new period, before which `ended` were taken: what was left is this node's in the new one too. The coordinator
+    /// keeps it, so that nobody need be asked where all begin anew.
+    #[cold]
+    pub fn turn(&mut self, period: u64, ended: u64) {
+        let left = if self.period == 0 { 0 } else { self.granted.saturating_sub(ended) };
+        let (queued, used_ns) = (self.queued, self.used_ns);
+        *self = Lease { period, granted: left, low: left / 2, queued, used_ns, ..Lease::default() };
+    }
+
+    /// Whether `n` more may be taken where `taken` are, in the period that [`Lease::turn`] named last.
+    #[inline]
+    pub fn fits(&self, taken: u64, n: u64, valid: bool) -> bool {
+        valid && n <= self.granted.saturating_sub(taken)
+    }
+
+    /// As [`Lease::fits`]. Notes what is missing.
     ///
     /// # Errors
     /// [`Lack`].
@@ -82,7 +114,7 @@ impl Lease {
 
     /// Something was taken, `taken` now in all. True: more should be asked for, ahead of need.
     pub fn took(&mut self, (period, taken): (u64, u64), now_ns: u64) -> bool {
-        self.see(period);
+        debug_assert_eq!(self.period, period);
         self.used_ns = now_ns;
         let ask = !self.queued && self.low > 0 && self.granted.saturating_sub(taken) < self.low;
         self.queued |= ask;
@@ -90,9 +122,11 @@ impl Lease {
     }
 
     /// What is to be asked for, now that somebody asks: what is granted, what is missing, the least that helps anybody.
+    /// Nobody need ask ahead of need again before there is a decision.
     pub fn asking(&mut self, period: u64) -> (u64, u64, u64) {
         self.see(period);
         self.queued = false;
+        self.low = 0;
         (self.granted, std::mem::take(&mut self.wanted), std::mem::take(&mut self.least))
     }
 
@@ -109,6 +143,10 @@ impl Lease {
     /// Puts a decision in force; one about another period is void.
     pub fn decide(&mut self, decision: &Decision, now_ns: u64) {
         if decision.period == self.period {
+            if decision.granted > self.granted {
+                // Nobody could have drawn upon it before.
+                self.used_ns = now_ns;
+            }
             self.granted = decision.granted;
             self.low = decision.low;
             let (again, renewed) = decision.exhausted_ns.unwrap_or_default();
@@ -122,19 +160,34 @@ impl Lease {
     pub fn shrink(&mut self, (period, taken): (u64, u64), keep: u64) -> u64 {
         self.see(period);
         let kept = self.granted.min(taken.saturating_add(keep));
-        self.elsewhere = self.elsewhere.saturating_add(self.granted.saturating_sub(kept));
-        self.granted = kept;
-        self.low = 0;
+        if kept < self.granted {
+            self.elsewhere = self.elsewhere.saturating_add(self.granted - kept);
+            self.granted = kept;
+            self.low = 0;
+        }
         self.granted
     }
 
-    /// The totals and for how long nobody drew, if anything changed since they were asked for last or something is left.
-    pub fn report(&mut self, (period, taken): (u64, u64), now_ns: u64, all: bool) -> Option<(u64, u64)> {
+    /// The limit is another one: what is left becomes the same part of it.
+    pub fn scale(&mut self, (period, taken): (u64, u64), before: u64, now: u64) {
+        self.see(period);
+        let left = u128::from(self.granted.saturating_sub(taken)) * u128::from(now) / u128::from(before.max(1));
+        self.shrink((period, taken), u64::try_from(left).unwrap_or(u64::MAX));
+    }
+
+    /// How it stands, if anything changed since that was told last or something is left, and whether it rests from now on.
+    pub fn report(&mut self, (period, taken): (u64, u64), now_ns: u64, all: bool) -> (Option<Told>, bool) {
         self.see(period);
         let granted = self.granted.max(taken);
         let changed = self.reported != Some((taken, granted));
+        let idle_ns = now_ns.saturating_sub(self.used_ns);
+        let rests = !changed && !self.queued && idle_ns >= REST_NS;
+        if rests {
+            // The first to draw upon it has it told of again.
+            self.low = granted - taken + 1;
+        }
         self.reported = Some((taken, granted));
-        (all || changed || granted > taken).then(|| (self.granted, now_ns.saturating_sub(self.used_ns)))
+        ((all || changed || granted > taken).then_some(Told { granted: self.granted, idle_ns }), rests)
     }
 
     /// Nothing is left and nothing was taken: there is nothing to tell.
@@ -206,7 +259,47 @@ mod tests {
         assert!(lease.took((0, 8), 2));
         assert!(!lease.took((0, 9), 3), "it is asked for already");
         assert_eq!(lease.shrink((0, 9), 0), 9);
-        assert_eq!(lease.report((0, 9), 10, false), Some((9, 7)));
-        assert_eq!(lease.report((0, 9), 10, false), None);
+        assert_eq!(lease.report((0, 9), 10, false), (Some(Told { granted: 9, idle_ns: 7 }), false));
+        assert_eq!(lease.report((0, 9), 10, false), (None, false));
+    }
+
+    #[test]
+    fn what_nobody_draws_upon_rests_until_somebody_does() {
+        let mut lease = Lease::default();
+        lease.decide(&granted(0, 10), 0);
+        assert!(!lease.took((0, 2), 1));
+        let told = |idle_ns| Some(Told { granted: 10, idle_ns });
+        assert_eq!(lease.report((0, 2), REST_NS + 1, false), (told(REST_NS), false), "it was not told before");
+        assert_eq!(lease.report((0, 2), REST_NS, false), (told(REST_NS - 1), false));
+        assert_eq!(lease.report((0, 2), REST_NS + 1, false), (told(REST_NS), true));
+        assert!(lease.took((0, 3), REST_NS + 2), "it is in use again");
+        assert!(!lease.took((0, 4), REST_NS + 3));
+        assert_eq!(lease.asking(0), (10, 0, 0));
+        assert!(!lease.took((0, 5), REST_NS + 4), "somebody asks already");
+    }
+
+    #[test]
+    fn a_lower_limit_leaves_the_same_part_of_it() {
+        let mut lease = Lease::default();
+        lease.decide(&granted(0, 110), 0);
+        lease.scale((0, 10), 1_000, 50);
+        assert!(lease.fits(10, 5, true));
+        assert!(!lease.fits(10, 6, true));
+        lease.scale((0, 10), 50, 1_000);
+        assert!(!lease.fits(10, 6, true), "more comes from the coordinator alone");
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_of_a_period_is_left_in_the_next() {
+        let mut lease = Lease::default();
+        lease.turn(7, 50);
+        assert!(!lease.fits(0, 1, true), "nothing was granted yet");
+        lease.decide(&granted(7, 10), 0);
+        lease.turn(8, 4);
+        assert!(lease.fits(0, 6, true));
+        assert!(!lease.fits(0, 7, true));
+        lease.decide(&granted(7, 100), 0);
+        assert!(!lease.fits(0, 7, true), "it was about the former period");
+        assert!(lease.took((8, 4), 1), "half of it is gone");
     }
 }

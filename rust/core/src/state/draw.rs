@@ -292,9 +292,14 @@ fn short_shares(subject: &Subject, cell: &mut Cell, ask: &Ask<'_>, worst: &mut O
     for meter in cell.meters.iter_mut().filter(|meter| concerns(subject, meter, ask)) {
         let asked = ask.amount(&meter.rule);
         let (rule, serial) = (meter.rule.clone(), meter.serial);
-        let Some((share, totals)) = meter.shared(ask.now) else { continue };
         let asked = asked.saturating_add(rule.kept_from(ask.rank.priority));
+        let Some((share, totals)) = meter.shared(ask.now) else { continue };
         let valid = share.leases.are_valid(ask.now);
+        if share.lease.fits(totals.1, asked, valid) {
+            continue;
+        }
+        meter.slide(ask.now);
+        let Some((share, totals)) = meter.shared(ask.now) else { continue };
         let (short, refusal) = match share.lease.check(totals, asked, ask.now.ns, valid) {
             Ok(()) => continue,
             Err(Lack::Short { ask: call, left }) => {

@@ -21,6 +21,9 @@ use crate::kernel::lease::Decision;
 /// A waiting request looks again after this, should it have missed the news.
 const GLANCE: Duration = Duration::from_millis(20);
 
+/// Which of the reports tell of a lease that rests: one of so many.
+const RESTING: u64 = 128;
+
 /// Where a lease is: subject and number of the counter.
 pub(super) type Place = (Kind, Arc<str>, u64);
 
@@ -55,6 +58,23 @@ pub enum Which {
     Anew,
 }
 
+/// What a lease does after it was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    Active,
+    /// It is told of less often.
+    Rests,
+    /// There is nothing to tell any more.
+    Over,
+}
+
+/// A lease that is reported.
+struct Held {
+    kind: Kind,
+    id: Arc<str>,
+    rests: bool,
+}
+
 /// What became of a call.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,10 +91,17 @@ pub struct Grant {
     pub elsewhere: u64,
 }
 
+impl Held {
+    fn active(kind: Kind, id: Arc<str>) -> Held {
+        Held { kind, id, rests: false }
+    }
+}
+
 /// All leases of this node.
 pub struct Leases {
     calls: Mutex<Vec<Place>>,
-    held: Mutex<HashMap<u64, (Kind, Arc<str>)>>,
+    held: Mutex<HashMap<u64, Held>>,
+    reports: AtomicU64,
     wake: Wake,
     changed: Notify,
     online: AtomicBool,
@@ -88,6 +115,7 @@ impl Leases {
         Ok(Leases {
             calls: Mutex::default(),
             held: Mutex::default(),
+            reports: AtomicU64::new(0),
             wake: Wake::new()?,
             changed: Notify::new(),
             online: AtomicBool::new(false),
@@ -148,27 +176,39 @@ impl Leases {
         let found = places.filter_map(|(kind, id, serial)| subjects.cell(kind, &id).lease_call(serial, now));
         let found: Vec<Standing> = found.collect();
         let mut held = self.held.lock();
-        held.extend(found.iter().map(|call| (call.serial, (call.kind, Arc::from(&*call.id)))));
+        held.extend(found.iter().map(|call| (call.serial, Held::active(call.kind, Arc::from(&*call.id)))));
         found
     }
 
     /// Leases as they stand.
     pub fn report(&self, subjects: &Subjects, which: Which) -> Vec<Standing> {
         let now = clock();
-        let held: Vec<(u64, (Kind, Arc<str>))> =
-            self.held.lock().iter().map(|(serial, place)| (*serial, place.clone())).collect();
+        let turn = self.reports.fetch_add(1, Ordering::Relaxed);
+        let due = |serial: u64, held: &Held| {
+            which != Which::Changed || !held.rests || (serial ^ turn).is_multiple_of(RESTING)
+        };
+        let held: Vec<(u64, Kind, Arc<str>)> = self
+            .held
+            .lock()
+            .iter()
+            .filter(|(serial, held)| due(**serial, held))
+            .map(|(serial, held)| (*serial, held.kind, held.id.clone()))
+            .collect();
         let mut found = Vec::new();
-        let mut over = Vec::new();
-        for (serial, (kind, id)) in held {
-            match subjects.cell(kind, &id).lease_report(serial, now, which) {
-                Some((Some(standing), _)) => found.push(standing),
-                Some((None, false)) => {}
-                Some((None, true)) | None => over.push(serial),
-            }
+        let mut after = Vec::with_capacity(held.len());
+        for (serial, kind, id) in held {
+            let (standing, next) =
+                subjects.cell(kind, &id).lease_report(serial, now, which).unwrap_or((None, After::Over));
+            found.extend(standing);
+            after.push((serial, next));
         }
         let mut held = self.held.lock();
-        for serial in over {
-            held.remove(&serial);
+        for (serial, next) in after {
+            if next == After::Over {
+                held.remove(&serial);
+            } else if let Some(held) = held.get_mut(&serial) {
+                held.rests = next == After::Rests;
+            }
         }
         found
     }
@@ -187,7 +227,7 @@ impl Leases {
             };
             let subject = subjects.cell(grant.kind, &grant.id);
             if subject.lease_decide(grant.serial, &decision, now) {
-                self.held.lock().insert(grant.serial, (subject.kind, subject.id.clone()));
+                self.held.lock().insert(grant.serial, Held::active(subject.kind, subject.id.clone()));
             }
         }
         self.changed.notify_waiters();

@@ -22,6 +22,7 @@ pub mod rules;
 pub mod scope;
 mod seed;
 pub mod sessions;
+mod share;
 pub mod subject;
 pub mod subjects;
 pub mod uses;

@@ -345,6 +345,14 @@ impl Count {
         }
     }
 
+    /// What was used in periods that have ended since this was asked last.
+    pub fn ended(&mut self) -> u64 {
+        match self {
+            Count::Periods(budget) => budget.ended(),
+            Count::Sliding(_) | Count::Held { .. } => 0,
+        }
+    }
+
     /// Counts what was used before this counter was made.
     pub fn seed(&mut self, now: Now, at_us: i64, n: u64) {
         match self {

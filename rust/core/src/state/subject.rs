@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::draw::Granted;
-use super::leases::{Leases, Standing, Which};
+use super::leases::Leases;
 use super::parts::Template;
 use super::rules::{Amounts, Count, LimitRule, Metric, Now, Rule};
 use super::scope::Aim;
+use super::share::Share;
 use super::subjects::Kind;
 use crate::clock::monotonic_ns;
 use crate::kernel::condition::Metric as History;
-use crate::kernel::lease::{Decision, Lease};
 use crate::kernel::window::{Grant, Window};
 
 /// One subject.
@@ -57,14 +57,6 @@ struct Tally {
     count: Window,
 }
 
-/// This node's share of a limit.
-pub(super) struct Share {
-    pub(super) leases: Arc<Leases>,
-    pub(super) lease: Lease,
-    /// Taken from a sliding window since the counter was made, net.
-    net: u64,
-}
-
 /// A rule and its counter.
 pub(super) struct Meter {
     /// Names the counter in grants that outlive a change of the rules.
@@ -83,40 +75,8 @@ impl Meter {
         let count = Count::new(&rule.row);
         // What is only told is told by each node of its own.
         let leases = leases.filter(|_| !rule.row.soft);
-        let share = leases.map(|leases| Box::new(Share { leases: leases.clone(), lease: Lease::default(), net: 0 }));
+        let share = leases.map(|leases| Box::new(Share::new(leases.clone())));
         Meter { serial, rule, count, told: 0, share }
-    }
-
-    /// The share with the period and what is taken in it.
-    pub(super) fn shared(&mut self, now: Now) -> Option<(&mut Share, (u64, u64))> {
-        let share = self.share.as_mut()?;
-        let taken = match &mut self.count {
-            Count::Sliding(_) => share.net,
-            count => count.used(now),
-        };
-        Some((share, (self.count.period(now), taken)))
-    }
-
-    fn standing(&mut self, subject: &Subject, now: Now) -> Option<Standing> {
-        let (_, (period, taken)) = self.shared(now)?;
-        let row = &self.rule.row;
-        Some(Standing {
-            kind: subject.kind,
-            id: subject.id.to_string(),
-            serial: self.serial,
-            metric: row.metric,
-            window: row.window.clone(),
-            models: row.models.clone(),
-            endpoints: row.endpoints.clone(),
-            providers: row.providers.clone(),
-            max: row.max,
-            period,
-            taken,
-            granted: 0,
-            wanted: 0,
-            least: 0,
-            idle_ms: 0,
-        })
     }
 
     pub(super) fn take(&mut self, now: Now, n: u64) -> Grant {
@@ -220,7 +180,11 @@ impl Subject {
             let meter = match (kept, fresh.remove(&index)) {
                 (Some(at), _) => {
                     let mut meter = old.swap_remove(at);
+                    let before = meter.count.limit();
                     meter.count.set_limit(rule.row.max);
+                    if let Some((share, totals)) = meter.shared(now).filter(|_| rule.row.max < before) {
+                        share.lease.scale(totals, before, rule.row.max);
+                    }
                     Meter { rule, ..meter }
                 }
                 (None, Some(mut new)) => {
@@ -332,58 +296,6 @@ impl Subject {
                 }
             }
         }
-    }
-
-    fn lease<T>(&self, serial: u64, act: impl FnOnce(&mut Meter) -> Option<T>) -> Option<T> {
-        self.cell.lock().meters.iter_mut().find(|meter| meter.serial == serial).and_then(act)
-    }
-
-    /// What is to be asked of the coordinator for a counter.
-    pub(super) fn lease_call(&self, serial: u64, now: Now) -> Option<Standing> {
-        self.lease(serial, |meter| {
-            let standing = meter.standing(self, now)?;
-            let (share, (period, _)) = meter.shared(now)?;
-            let (granted, wanted, least) = share.lease.asking(period);
-            Some(Standing { granted, wanted, least, ..standing })
-        })
-    }
-
-    /// How a counter's share stands, if that is worth telling, and whether it is over; `None`: there is no such counter.
-    pub(super) fn lease_report(&self, serial: u64, now: Now, which: Which) -> Option<(Option<Standing>, bool)> {
-        self.lease(serial, |meter| {
-            let used = meter.count.used(now);
-            if let Some(share) =
-                meter.share.as_mut().filter(|_| which == Which::Anew && matches!(meter.count, Count::Sliding(_)))
-            {
-                share.lease.rebase(std::mem::replace(&mut share.net, used), used);
-            }
-            let standing = meter.standing(self, now)?;
-            let (share, totals) = meter.shared(now)?;
-            let report = share.lease.report(totals, now.ns, which != Which::Changed);
-            let told = report.map(|(granted, idle)| Standing { granted, idle_ms: idle / 1_000_000, ..standing });
-            Some((told, used == 0 && share.lease.is_idle(totals.1)))
-        })
-    }
-
-    /// Puts a decision in force; false: there is no such counter any more.
-    pub(super) fn lease_decide(&self, serial: u64, decision: &Decision, now: Now) -> bool {
-        let decided = self.lease(serial, |meter| {
-            let (share, (period, _)) = meter.shared(now)?;
-            share.lease.asked_of(period);
-            share.lease.decide(decision, now.ns);
-            Some(())
-        });
-        decided.is_some()
-    }
-
-    /// Gives up all but `keep` of what is left.
-    pub(super) fn lease_shrink(&self, serial: u64, keep: u64, now: Now) -> Option<Standing> {
-        self.lease(serial, |meter| {
-            let standing = meter.standing(self, now)?;
-            let (share, totals) = meter.shared(now)?;
-            let granted = share.lease.shrink(totals, keep);
-            Some(Standing { granted, ..standing })
-        })
     }
 
     pub(super) fn describe(&self, cell: &Cell) -> Cow<'static, str> {

@@ -1,4 +1,4 @@
-"""What the tests of the promises share: the size of a run, and the figures it found.
+"""What the tests of the promises share: the size of a run, the figures it found, a Redis that can fail.
 
 The default run is sized for every commit on two cores. `AILINK_FULL=1` runs the counts that docs/promises.md
 states where the default runs fewer. `--figures FILE` keeps them, for scripts that publish them.
@@ -6,10 +6,11 @@ states where the default runs fewer. `--figures FILE` keeps them, for scripts th
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.harness import RedisServer, Relay
 from tests.harness.size import FULL
 
 Figures = Callable[[str, object], None]
@@ -30,6 +31,20 @@ def figures(request: pytest.FixtureRequest) -> Figures:
         request.node.user_properties.append((FIGURE + name, str(value)))
 
     return note
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One of the module's own: it is stopped there."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def relay(redis: RedisServer) -> Iterator[Relay]:
+    """The network before it."""
+    with Relay(redis.port) as relay:
+        yield relay
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -24,13 +24,6 @@ CENT = {"per_request": 0.01, "input_per_million": 0, "output_per_million": 0}
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One of its own: it is stopped here."""
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def cluster(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, redis: RedisServer
 ) -> Iterator[Cluster]:

@@ -26,19 +26,6 @@ FAULTS = ["killed", "frozen", "swallowed", "swallowed", "killed"]
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One of its own: it is stopped here."""
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def relay(redis: RedisServer) -> Iterator[Relay]:
-    with Relay(redis.port) as relay:
-        yield relay
-
-
-@pytest.fixture(scope="module")
 def cluster(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, relay: Relay
 ) -> Iterator[Cluster]:

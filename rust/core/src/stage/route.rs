@@ -183,7 +183,7 @@ fn auto(exchange: &mut Exchange, model: &Model, rules: &crate::snapshot::auto::A
     Ok(Flow::Again(Stage::Authorize))
 }
 
-/// The deployments that may answer this call, with their weights. None: it asks for a count that no provider can give.
+/// The deployments that may answer this call, with their weights. Empty: it asks for a count that no provider can give.
 ///
 /// # Errors
 /// Why there are none.

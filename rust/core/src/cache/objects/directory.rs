@@ -22,7 +22,7 @@ pub struct Directory {
 struct Inner {
     root: PathBuf,
     most: u64,
-    /// Bytes of entries, about: it is counted anew with every sweep.
+    /// Bytes of entries, about: it is counted anew with every sweep, and never too few that this process wrote.
     bytes: AtomicU64,
 }
 
@@ -124,6 +124,7 @@ impl Inner {
     }
 
     fn tidy(&self) -> io::Result<()> {
+        let known = self.bytes.load(Ordering::Relaxed);
         let now = SystemTime::now();
         for (path, _, written) in files(&self.root.join("t"))? {
             if now.duration_since(written).is_ok_and(|age| age > ABANDONED) {
@@ -145,7 +146,8 @@ impl Inner {
                 bytes -= length;
             }
         }
-        self.bytes.store(bytes, Ordering::Relaxed);
+        // What was written meanwhile stays counted, some of it twice: nobody would make room for what was counted too low.
+        self.bytes.fetch_add(bytes.wrapping_sub(known), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -199,6 +201,27 @@ mod tests {
         assert_eq!(directory.get("e/cd/y").await, Ok(Some(vec![2; 500])));
         assert!(!directory.is_full());
         assert_eq!(fs::read_dir(place.path().join("t")).expect("is there").count(), 0);
+    }
+
+    #[test]
+    fn what_is_written_while_it_is_counted_is_counted() {
+        let place = tempfile::tempdir().expect("a directory");
+        let directory = Directory::new(place.path().to_str().expect("UTF-8"), u64::MAX).expect("opens");
+        let inner = &directory.inner;
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for number in 0..2000 {
+                    inner.put(&format!("e/ab/{number}"), b"0123456789").expect("is written");
+                }
+            });
+            while !writer.is_finished() {
+                inner.tidy().expect("tidies");
+                assert!(inner.bytes.load(Ordering::Relaxed) < u64::MAX / 2);
+            }
+        });
+        assert!(inner.bytes.load(Ordering::Relaxed) >= 20_000);
+        inner.tidy().expect("tidies");
+        assert_eq!(inner.bytes.load(Ordering::Relaxed), 20_000);
     }
 
     #[test]

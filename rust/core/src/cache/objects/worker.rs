@@ -125,7 +125,11 @@ impl Worker {
                 if let Store::Directory(directory) = &self.store
                     && directory.is_full()
                 {
-                    self.sweep(wall_us()).await;
+                    // A sweep under way may have counted before this entry came.
+                    let _alone = self.sweeping.lock().await;
+                    if directory.is_full() {
+                        self.swept(wall_us()).await;
+                    }
                 }
             }
             Job::Purge(purge, reply) => {
@@ -218,7 +222,11 @@ impl Worker {
 
     /// Removes what has ended, and in a directory what there is no room for.
     pub async fn sweep(&self, now_us: i64) {
-        let Ok(_alone) = self.sweeping.try_lock() else { return };
+        let _alone = self.sweeping.lock().await;
+        self.swept(now_us).await;
+    }
+
+    async fn swept(&self, now_us: i64) {
         let mut done = self.clear(INDEX, &Which::Ended(now_us / 1_000_000)).await.map(|_| ());
         if let Store::Directory(directory) = &self.store {
             done = done.and(directory.tidy().await);

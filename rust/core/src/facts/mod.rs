@@ -77,6 +77,8 @@ pub struct Scene<'s> {
 /// The facts of one scene. Body and metadata are read once, if anybody asks for them.
 pub struct RequestFacts<'e> {
     scene: Scene<'e>,
+    /// Where the members of the body stand.
+    members: OnceCell<Vec<json::Member>>,
     body: OnceCell<Value>,
     metadata: OnceCell<Map<String, Value>>,
     answer: OnceCell<Value>,
@@ -92,6 +94,7 @@ impl<'e> RequestFacts<'e> {
     pub fn of(scene: Scene<'e>) -> Self {
         RequestFacts {
             scene,
+            members: OnceCell::new(),
             body: OnceCell::new(),
             metadata: OnceCell::new(),
             answer: OnceCell::new(),
@@ -111,10 +114,42 @@ impl<'e> RequestFacts<'e> {
         })
     }
 
+    fn member(&self, name: &str) -> Option<json::Value> {
+        let body = self.scene.body;
+        let members = self.members.get_or_init(|| match json::scan_object(body, &[]) {
+            Ok(scan) => json::members(body, scan.root).collect(),
+            Err(_) => Vec::new(),
+        });
+        members.iter().find(|member| is_named(body, member, name)).map(|member| member.value)
+    }
+
+    /// The fact at a path of the body, if no list has to be read for it.
+    fn scanned(&self, path: &[String]) -> Option<Fact<'_>> {
+        let body = self.scene.body;
+        let (first, rest) = path.split_first()?;
+        let Some(mut at) = self.member(first) else { return Some(Fact::Missing) };
+        for step in rest {
+            let found = match at.kind {
+                Kind::Object => json::members(body, at).find(|member| is_named(body, member, step)),
+                Kind::Array => return None,
+                _ => None,
+            };
+            let Some(member) = found else { return Some(Fact::Missing) };
+            at = member.value;
+        }
+        match at.kind {
+            Kind::Array => None,
+            Kind::Object | Kind::Null => Some(Fact::Missing),
+            Kind::Bool => json::as_bool(body, at).map(Fact::Bool),
+            Kind::String => json::string(body, at).map(Fact::Text),
+            Kind::Number => std::str::from_utf8(at.raw(body)).ok()?.parse().ok().map(Fact::Number),
+        }
+    }
+
     /// A member of the body. A path over objects alone is followed without reading the rest.
     fn param(&self, path: &[String]) -> Fact<'_> {
         if self.body.get().is_none()
-            && let Some(value) = scanned(self.scene.body, path)
+            && let Some(value) = self.scanned(path)
         {
             return value;
         }
@@ -124,11 +159,8 @@ impl<'e> RequestFacts<'e> {
     /// Of the header; what it does not name, of the body.
     pub fn metadata(&self) -> &Map<String, Value> {
         self.metadata.get_or_init(|| {
-            let own = match span(self.scene.body, &["metadata".to_string()]) {
-                Some(Ok(value)) => serde_json::from_slice(value.raw(self.scene.body)).ok(),
-                _ => None,
-            };
-            let mut found: Map<String, Value> = own.unwrap_or_default();
+            let own = self.member("metadata").map(|value| serde_json::from_slice(value.raw(self.scene.body)));
+            let mut found: Map<String, Value> = own.and_then(Result::ok).unwrap_or_default();
             let header = METADATA.iter().find_map(|name| self.scene.headers.get(*name));
             let named: Option<Map<String, Value>> =
                 header.and_then(|value| serde_json::from_slice(value.as_bytes()).ok());
@@ -246,36 +278,8 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Fact<'h> {
     }
 }
 
-/// Where a member stands; `None` when it is not there, `Err` when the path leads through a list.
-fn span(body: &[u8], path: &[String]) -> Option<Result<json::Value, ()>> {
-    let mut at = json::scan_object(body, &[]).ok()?.root;
-    for step in path {
-        match at.kind {
-            Kind::Object => {
-                let named = |member: &json::Member| json::string(body, member.key).is_some_and(|key| key == *step);
-                at = json::members(body, at).find(named)?.value;
-            }
-            Kind::Array => return Some(Err(())),
-            _ => return None,
-        }
-    }
-    Some(Ok(at))
-}
-
-/// The fact at a path of a JSON body, if no list has to be read for it.
-fn scanned<'b>(body: &'b [u8], path: &[String]) -> Option<Fact<'b>> {
-    let value = match span(body, path) {
-        None => return Some(Fact::Missing),
-        Some(Err(())) => return None,
-        Some(Ok(value)) => value,
-    };
-    match value.kind {
-        Kind::Array => None,
-        Kind::Object | Kind::Null => Some(Fact::Missing),
-        Kind::Bool => json::as_bool(body, value).map(Fact::Bool),
-        Kind::String => json::string(body, value).map(Fact::Text),
-        Kind::Number => std::str::from_utf8(value.raw(body)).ok()?.parse().ok().map(Fact::Number),
-    }
+fn is_named(body: &[u8], member: &json::Member, name: &str) -> bool {
+    json::string(body, member.key).is_some_and(|key| key == name)
 }
 
 impl Facts for RequestFacts<'_> {

@@ -8,6 +8,8 @@ use smallvec::SmallVec;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Candidate {
     pub index: u32,
+    /// Its place among those of the model.
+    pub place: u32,
     /// Lower ones go first, whatever the rest says.
     pub tier: u32,
     pub weight: u64,
@@ -51,14 +53,15 @@ pub fn arrange(candidates: &mut [Candidate], how: How, most: usize) -> Order {
     order
 }
 
-/// The first of what [`arrange`] would give, found without putting anything in order.
-pub fn first(candidates: &[Candidate], how: How) -> Option<u32> {
-    let lowest = candidates.iter().map(|candidate| candidate.tier).min()?;
-    if candidates.iter().all(|candidate| candidate.tier == lowest) {
-        return candidates.get(winner(candidates, how)).map(|candidate| candidate.index);
+/// The first of what [`arrange`] would give, found without putting anything in order. Those of other tiers are removed.
+pub fn first(candidates: &mut Candidates, how: How) -> Option<u32> {
+    let (low, high) = candidates
+        .iter()
+        .fold((u32::MAX, 0), |(low, high), candidate| (low.min(candidate.tier), high.max(candidate.tier)));
+    if low != high {
+        candidates.retain(|candidate| candidate.tier == low);
     }
-    let group: Candidates = candidates.iter().filter(|candidate| candidate.tier == lowest).copied().collect();
-    group.get(winner(&group, how)).map(|candidate| candidate.index)
+    candidates.get(winner(candidates, how)).map(|candidate| candidate.index)
 }
 
 fn tier(group: &mut [Candidate], how: How, most: usize, order: &mut Order) {
@@ -177,7 +180,7 @@ mod tests {
             sorted.dedup();
             assert_eq!(sorted.len(), order.len(), "each once");
             counts[order[0] as usize] += 1;
-            alone[first(candidates, how(turn)).expect("some") as usize] += 1;
+            alone[first(&mut candidates.into(), how(turn)).expect("some") as usize] += 1;
         }
         let far = |(one, other): (&u32, &u32)| one.abs_diff(*other) > ROUNDS / 50;
         assert!(!counts.iter().zip(&alone).any(far), "{counts:?} {alone:?}");
@@ -226,7 +229,8 @@ mod tests {
             assert_eq!((order[0], order[3], order.len()), (3, 1, 4), "{how:?}");
             assert_eq!(arrange(&mut candidates.clone(), how, 2).len(), 2);
             assert!(arrange(&mut [], how, 2).is_empty());
-            assert_eq!((first(&candidates, how), first(&[], how)), (Some(3), None));
+            let firsts = (first(&mut candidates.as_slice().into(), how), first(&mut Candidates::new(), how));
+            assert_eq!(firsts, (Some(3), None));
         }
     }
 

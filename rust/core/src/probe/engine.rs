@@ -65,12 +65,15 @@ impl Engine {
     pub fn load(&self, now: u64, stale: Duration) -> Option<(Load, Duration)> {
         let at = self.at_ns.load(Relaxed);
         let age = Duration::from_nanos(now.saturating_sub(at));
+        if at == 0 || age > stale {
+            return None;
+        }
         let load = Load {
             running: self.running.load(Relaxed),
             waiting: self.waiting.load(Relaxed),
             cache: self.cache.load(Relaxed),
         };
-        (at > 0 && age <= stale).then_some((load, age))
+        Some((load, age))
     }
 
     fn told(&self, load: Load, ours: u32, now: u64) {

@@ -42,6 +42,7 @@ mod probes;
 pub mod refusals;
 pub mod routing;
 mod rows;
+mod service_tiers;
 mod template;
 mod wild;
 pub mod wire;
@@ -261,7 +262,11 @@ pub struct Model {
 impl Model {
     /// Looks its deployments up, once they are as they will be.
     fn find_places<'d>(&mut self, row: impl Fn(u32) -> Option<&'d Deployment>) {
-        self.places = self.deployments.iter().filter_map(|index| Some(Place::of(*index, row(*index)?))).collect();
+        let places = self.deployments.iter().filter_map(|index| {
+            let deployment = row(*index)?;
+            Some(Place::of(*index, deployment, self.routing.service_tiers.number(&deployment.service_tier)))
+        });
+        self.places = places.collect();
     }
 
     /// Its own, and that of the wildcard that it was made of.
@@ -447,10 +452,7 @@ impl Snapshot {
 
     /// Whether some deployment of a model keeps within these boundaries, or one of those it stands for.
     pub fn within(&self, model: &Model, bounds: u64) -> bool {
-        let own = |model: &Model| {
-            let mut places = model.deployments.iter().filter_map(|index| self.deployments.get(*index as usize));
-            places.any(|deployment| bounds & !deployment.kept == 0)
-        };
+        let own = |model: &Model| model.places.iter().any(|place| bounds & !place.kept == 0);
         let others = model.auto.iter().flat_map(|auto| &auto.models);
         bounds == 0 || own(model) || others.filter_map(|index| self.models.get(*index as usize)).any(own)
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::service_tiers::ServiceTiers;
 use super::{Deployment, SnapshotError, bad, wire};
 use crate::endpoint::Operation;
 use crate::kernel::condition::Condition;
@@ -177,18 +178,10 @@ pub struct Overload {
     pub priorities: Vec<(Condition, Priority)>,
 }
 
-/// Service tiers that requests may use for which a condition holds, in order.
-pub struct ServiceTiers {
-    /// None: always.
-    pub when: Option<Condition>,
-    pub tiers: Vec<Box<str>>,
-}
-
 pub struct Routing {
     /// Where requests go instead for which a condition holds; the first that does.
     pub conditions: Vec<(Condition, u32)>,
-    /// The first that holds counts; empty: all tiers are alike.
-    pub service_tiers: Vec<ServiceTiers>,
+    pub service_tiers: ServiceTiers,
     /// In place of `strategy` for requests for which a condition holds; the first that does.
     pub strategies: Vec<(Condition, Strategy)>,
     pub strategy: Strategy,
@@ -265,7 +258,11 @@ pub fn compile(
     let (retries, breaker) = (&routing.retries, &routing.breaker);
     Ok(Routing {
         conditions: conditions.collect::<Result<_, SnapshotError>>()?,
-        service_tiers: service_tiers(&routing.service_tiers).map_err(fail)?,
+        service_tiers: ServiceTiers::compile(
+            &routing.service_tiers,
+            group.clone().map(|deployment| &*deployment.service_tier),
+        )
+        .map_err(fail)?,
         strategies: strategies.collect::<Result<_, SnapshotError>>()?,
         strategy: strategy(&routing.strategy)?,
         slack: routing.slack,
@@ -349,15 +346,6 @@ fn choosy<'d>(group: &mut impl Iterator<Item = &'d Deployment>) -> bool {
     let limited = first.elsewhere || first.quota != quota::Limits::default();
     let mut others = group.peekable();
     first.elsewhere || (others.peek().is_some() && (limited || others.any(unlike)))
-}
-
-fn service_tiers(rules: &[wire::ServiceTiers]) -> Result<Vec<ServiceTiers>, String> {
-    let compile = |rule: &wire::ServiceTiers| {
-        let when = rule.when.as_deref().map(Condition::parse).transpose();
-        let when = when.map_err(|fault| format!("service tiers: {}: {}", fault.path, fault.message))?;
-        Ok(ServiceTiers { when, tiers: rule.tiers.iter().map(|tier| tier.as_str().into()).collect() })
-    };
-    rules.iter().map(compile).collect()
 }
 
 fn hash_on(names: &[String]) -> Result<Vec<HashOn>, String> {

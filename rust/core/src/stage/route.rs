@@ -206,7 +206,7 @@ fn eligible(exchange: &mut Exchange, model: &Model) -> Result<Candidates> {
         return Err(Error::new(Code::DialectUnsupported, text).param("model"));
     }
     if let Some(bounds) = exchange.bounds.filter(|bounds| *bounds != 0) {
-        eligible = bounded::within(exchange, model, &eligible, bounds)?;
+        eligible = bounded::within(exchange, model, eligible, bounds)?;
     }
     if !model.routing.service_tiers.is_empty() {
         eligible = service::tiers(exchange, model, eligible);
@@ -229,13 +229,14 @@ fn serving(exchange: &mut Exchange, model: &Model) -> Candidates {
         let deployment = exchange.deployment(index);
         deployment.is_some_and(|deployment| *deployment.provider == *name || *deployment.id == *name)
     };
-    for place in &model.places {
+    for (at, place) in (0..).zip(&model.places) {
         let native = place.is_native(operation);
         let serves = native || translation != Translation::Never && place.serves(operation);
         if serves && wanted(place.index) {
             let last = translation == Translation::Last && !native;
             let tier = if last { BEHIND_ALL + place.tier } else { place.tier };
-            found.push(Candidate { index: place.index, tier, weight: u64::from(place.weight), score: 0 });
+            let weight = u64::from(place.weight);
+            found.push(Candidate { index: place.index, place: at, tier, weight, score: 0 });
         } else if exchange.decision.is_some() {
             dropped.push(place.index);
         }

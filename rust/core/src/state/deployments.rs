@@ -15,53 +15,58 @@ use crate::probe::health::Checked;
 use crate::state::elsewhere::Elsewhere;
 use crate::state::given::Given;
 
+/// What strategies ask of every deployment of a model comes first, in two lines of a cache that are fetched together.
+#[repr(C, align(128))]
 pub struct DeploymentState {
+    open: AtomicU32,
+    /// What other nodes told of it.
+    pub elsewhere: Elsewhere,
+    /// Microseconds to the first byte, nanoseconds per token of output; measured where a strategy asks for it.
+    pub first_byte: Ewma,
+    pub per_token: Ewma,
+    /// Its weight by a strategy of the operator's own.
+    pub given: Given,
+    pub quota: Quota,
+    /// What its engine says of itself.
+    pub engine: Engine,
+    pub health: Breaker,
     pub id: String,
     pub provider: String,
     pub model: String,
     pub metrics: DeploymentMetrics,
-    pub health: Breaker,
     /// Bytes per token of its requests.
     pub tokens: Ratio,
-    /// Microseconds to the first byte, nanoseconds per token of output; measured where a strategy asks for it.
-    pub first_byte: Ewma,
-    pub per_token: Ewma,
-    pub quota: Quota,
     /// What health checks found.
     pub checked: Checked,
-    /// What its engine says of itself.
-    pub engine: Engine,
-    /// Its weight by a strategy of the operator's own.
-    pub given: Given,
-    /// What other nodes told of it.
-    pub elsewhere: Elsewhere,
     pub limiter: Limiter,
     pub queue: Queue,
     /// Requests turned away because it was full.
     pub shed: Counter,
-    open: AtomicU32,
 }
+
+/// A strategy's look at one ends before its engine is told of.
+const _: () = assert!(std::mem::offset_of!(DeploymentState, engine) <= 128);
 
 impl DeploymentState {
     pub fn new(threads: usize, id: &str, provider: &str, model: &str) -> Self {
         DeploymentState {
+            open: AtomicU32::new(0),
+            elsewhere: Elsewhere::default(),
+            first_byte: Ewma::default(),
+            per_token: Ewma::default(),
+            given: Given::default(),
+            quota: Quota::default(),
+            engine: Engine::default(),
+            health: Breaker::default(),
             id: id.to_string(),
             provider: provider.to_string(),
             model: model.to_string(),
             metrics: DeploymentMetrics::new(threads),
-            health: Breaker::default(),
             tokens: Ratio::default(),
-            first_byte: Ewma::default(),
-            per_token: Ewma::default(),
-            quota: Quota::default(),
             checked: Checked::default(),
-            engine: Engine::default(),
-            given: Given::default(),
-            elsewhere: Elsewhere::default(),
             limiter: Limiter::default(),
             queue: Queue::default(),
             shed: Counter::default(),
-            open: AtomicU32::new(0),
         }
     }
 

@@ -179,7 +179,7 @@ fn probably(exchange: &Exchange, deployment: &Deployment, needs: Needs, now: u64
     if most > 0 && exchange.call.max_output.is_some_and(|wanted| wanted > most) {
         return Some(Unable::MaxOutput);
     }
-    let spent = deployment.measures.usage && used(deployment, now) >= quota::WHOLE;
+    let spent = deployment.measures.usage && used(&deployment.state, &deployment.quota, now) >= quota::WHOLE;
     spent.then_some(Unable::Quota)
 }
 

@@ -17,17 +17,16 @@ impl Exchange {
 
 /// # Errors
 /// 403 when no deployment is left.
-pub fn within(exchange: &mut Exchange, model: &Model, eligible: &Candidates, bounds: u64) -> Result<Candidates> {
-    let (mut found, mut out) = (Candidates::new(), SmallVec::<[u32; 8]>::new());
-    for candidate in eligible {
-        let Some(deployment) = exchange.deployment(candidate.index) else { continue };
-        if bounds & !deployment.kept == 0 {
-            found.push(*candidate);
-        } else {
+pub fn within(exchange: &mut Exchange, model: &Model, mut eligible: Candidates, bounds: u64) -> Result<Candidates> {
+    let mut out = SmallVec::<[u32; 8]>::new();
+    eligible.retain(|candidate| {
+        let within = model.places.get(candidate.place as usize).is_some_and(|place| bounds & !place.kept == 0);
+        if !within {
             out.push(candidate.index);
         }
-    }
-    if found.is_empty() {
+        within
+    });
+    if eligible.is_empty() {
         let text = format!(
             "The model '{}' has no deployment for this key, whose requests are served {} only.",
             model.name,
@@ -38,5 +37,5 @@ pub fn within(exchange: &mut Exchange, model: &Model, eligible: &Candidates, bou
     if let Some(decision) = &mut exchange.decision {
         decision.dropped(&out, &Dropped::Boundary);
     }
-    Ok(found)
+    Ok(eligible)
 }

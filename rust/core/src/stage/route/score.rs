@@ -9,7 +9,9 @@ use crate::exchange::Exchange;
 use crate::kernel::choice::{Candidate, How, rendezvous};
 use crate::kernel::cost::{Usage, cost};
 use crate::kernel::price::Price;
-use crate::snapshot::{Deployment, Model, Strategy};
+use crate::kernel::quota::Limits;
+use crate::snapshot::{Model, Place, Strategy};
+use crate::state::DeploymentState;
 
 /// Scores of candidates over their share of the load go behind all others.
 const OVERLOADED: u64 = 1 << 60;
@@ -64,7 +66,7 @@ pub fn score(
     told.strategy = code(strategy);
     let strategy = match strategy {
         Strategy::Custom { otherwise } => {
-            if by_given(exchange, candidates, now) {
+            if by_given(model, candidates, now) {
                 return How::Draw;
             }
             if !std::mem::replace(&mut told.otherwise, true) {
@@ -74,24 +76,19 @@ pub fn score(
         }
         strategy => strategy,
     };
-    let mut give = |of: &dyn Fn(&Deployment, &Candidate) -> u64| {
-        for candidate in &mut *candidates {
-            candidate.score = exchange.deployment(candidate.index).map_or(UNKNOWN, |d| of(d, candidate));
-        }
-    };
     match strategy {
         Strategy::Shuffle => How::Draw,
         Strategy::RoundRobin => How::Cycle { turn: *told.turn.get_or_insert_with(|| model.state.turn()) },
         Strategy::LeastBusy => {
-            give(&|deployment, candidate| busy(deployment, candidate.weight, now));
+            give(model, candidates, |place, candidate| busy(place, candidate.weight, now));
             How::Lowest { slack: 0 }
         }
         Strategy::LowestLatency { per_token } => {
             if fastrand::u32(..100) < routing.explore {
                 return How::Draw;
             }
-            give(&|deployment, _| {
-                let measured = if per_token { &deployment.state.per_token } else { &deployment.state.first_byte };
+            give(model, candidates, |place, _| {
+                let measured = if per_token { &place.state.per_token } else { &place.state.first_byte };
                 // In microseconds, per token in nanoseconds. Never measured: to be tried first.
                 measured.read(now).map_or(0, |mean| mean as u64)
             });
@@ -102,8 +99,8 @@ pub fn score(
             let output = call.max_output.unwrap_or(DEFAULT_OUTPUT).saturating_mul(call.choices.max(1));
             // Deployments of one model often share a price.
             let last = Cell::new((std::ptr::null(), UNKNOWN));
-            give(&|deployment, _| {
-                let Some(listed) = deployment.price.as_ref() else { return UNKNOWN };
+            give(model, candidates, |place, _| {
+                let Some(listed) = place.price.as_ref() else { return UNKNOWN };
                 if last.get().0 != Arc::as_ptr(listed) {
                     last.set((Arc::as_ptr(listed), price(listed, call.est_input, output)));
                 }
@@ -112,13 +109,13 @@ pub fn score(
             How::Lowest { slack }
         }
         Strategy::Usage => {
-            give(&|deployment, _| used(deployment, now));
+            give(model, candidates, |place, _| used(&place.state, &place.quota, now));
             How::Lowest { slack }
         }
         Strategy::EngineLoad { stale_ms } => {
             let stale = Duration::from_millis(u64::from(stale_ms));
-            give(&|deployment, candidate| {
-                deployment.state.engine.score(deployment.state.in_flight(), candidate.weight, now, stale)
+            give(model, candidates, |place, candidate| {
+                place.state.engine.score(place.state.in_flight(), candidate.weight, now, stale)
             });
             How::Lowest { slack: 0 }
         }
@@ -128,27 +125,33 @@ pub fn score(
             let Some(key) = sticky::key(exchange, &routing.hash_on, routing.prompt_min_tokens) else {
                 return How::Draw;
             };
-            hashed(exchange, key, candidates, first);
+            hashed(model, key, candidates, first);
             How::Lowest { slack: 0 }
         }
     }
 }
 
+fn give(model: &Model, candidates: &mut [Candidate], of: impl Fn(&Place, &Candidate) -> u64) {
+    for candidate in candidates {
+        candidate.score = place(model, candidate).map_or(UNKNOWN, |place| of(place, candidate));
+    }
+}
+
 /// Scores by consistent hashing with bounded loads: nobody gets more than a quarter over his share, and one (Mirrokni et al.).
-fn hashed(exchange: &Exchange, key: u64, candidates: &mut [Candidate], first: bool) {
+fn hashed(model: &Model, key: u64, candidates: &mut [Candidate], first: bool) {
     let (mut total, mut weights) = (0, 0);
-    for deployment in candidates.iter().filter_map(|candidate| exchange.deployment(candidate.index)) {
-        total += u64::from(deployment.state.in_flight());
-        weights += u64::from(deployment.weight);
+    for place in candidates.iter().filter_map(|candidate| place(model, candidate)) {
+        total += u64::from(place.state.in_flight());
+        weights += u64::from(place.weight);
     }
     let mut lowest = u64::MAX;
     for candidate in candidates {
-        let Some(deployment) = exchange.deployment(candidate.index) else { continue };
-        let more = u64::from(deployment.state.in_flight()).saturating_sub(1);
-        let over = more * 4 * weights > (total + 1) * 5 * u64::from(deployment.weight);
+        let Some(place) = place(model, candidate) else { continue };
+        let more = u64::from(place.state.in_flight()).saturating_sub(1);
+        let over = more * 4 * weights > (total + 1) * 5 * u64::from(place.weight);
         let behind = if over { OVERLOADED } else { 0 };
         let bound = if first { lowest.saturating_sub(behind) } else { u64::MAX };
-        let score = rendezvous(key, deployment.hash, deployment.weight, bound).min(OVERLOADED - 1);
+        let score = rendezvous(key, place.hash, place.weight, bound).min(OVERLOADED - 1);
         candidate.score = behind + score;
         lowest = lowest.min(candidate.score);
     }
@@ -156,28 +159,32 @@ fn hashed(exchange: &Exchange, key: u64, candidates: &mut [Candidate], first: bo
 
 /// Puts the weights of the operator's own strategy in the place of the configured ones; those that it leaves out go last.
 /// False, and nothing changed, when it has given none lately, or none to any of these.
-fn by_given(exchange: &Exchange, candidates: &mut [Candidate], now: u64) -> bool {
-    let weight = |candidate: &Candidate| exchange.deployment(candidate.index)?.state.given.weight(now);
+fn by_given(model: &Model, candidates: &mut [Candidate], now: u64) -> bool {
+    let weight = |candidate: &Candidate| place(model, candidate)?.state.given.weight(now);
     if !candidates.iter().any(|candidate| weight(candidate).is_some_and(|weight| weight > 0)) {
         return false;
     }
     for candidate in &mut *candidates {
         // What is recovering has less of its weight.
-        let own = exchange.deployment(candidate.index).map_or(1, |deployment| u64::from(deployment.weight)).max(1);
+        let own = place(model, candidate).map_or(1, |place| u64::from(place.weight)).max(1);
         candidate.weight = weight(candidate).unwrap_or(0).saturating_mul(candidate.weight) / own;
     }
     true
 }
 
-/// The used part of its quota, by this node and the others.
-pub fn used(deployment: &Deployment, now: u64) -> u64 {
-    let others = deployment.state.elsewhere.load(now);
-    deployment.state.quota.used(&deployment.quota, (others.requests, others.tokens), now)
+fn place<'m>(model: &'m Model, candidate: &Candidate) -> Option<&'m Place> {
+    model.places.get(candidate.place as usize)
+}
+
+/// The used part of a deployment's quota, by this node and the others.
+pub fn used(state: &DeploymentState, quota: &Limits, now: u64) -> u64 {
+    let others = state.elsewhere.load(now);
+    state.quota.used(quota, (others.requests, others.tokens), now)
 }
 
 /// Requests in flight per weight, at all nodes.
-fn busy(deployment: &Deployment, weight: u64, now: u64) -> u64 {
-    u64::from(deployment.state.in_flight_everywhere(now)).saturating_mul(1 << 32) / weight.max(1)
+fn busy(place: &Place, weight: u64, now: u64) -> u64 {
+    u64::from(place.state.in_flight_everywhere(now)).saturating_mul(1 << 32) / weight.max(1)
 }
 
 /// Pico-USD for such a request.

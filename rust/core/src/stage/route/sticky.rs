@@ -7,10 +7,12 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::exchange::Exchange;
 use crate::snapshot::HashOn;
 use crate::state::sessions::named;
-use crate::wire::json::scan_object;
+use crate::wire::json::{members, string};
 
 /// So much of the prompt's start decides; providers cache from about a thousand tokens on.
 const PREFIX: usize = 4096;
+/// Members of a body that prompts stand in.
+const PROMPTS: [&str; 5] = ["messages", "system", "input", "prompt", "contents"];
 
 /// A number that is the same for requests that belong together, on every node. It always depends on the key, so that callers
 /// cannot aim at each other's deployment. None: all it has is a prompt of fewer than `least` tokens, of which no provider's cache
@@ -46,12 +48,18 @@ pub fn key(exchange: &Exchange, on: &[HashOn], least: u32) -> Option<u64> {
 
 /// Mixes the start of the prompt in; false when there is none.
 fn prompt(exchange: &Exchange, hasher: &mut Xxh3) -> bool {
-    let body = &exchange.call.body;
-    let names = ["messages", "system", "input", "prompt", "contents"];
-    let Some(scan) = exchange.call.root.and_then(|_| scan_object(body, &names).ok()) else { return false };
-    for value in scan.fields.iter().flatten() {
+    let (body, Some(root)) = (&exchange.call.body, exchange.call.root) else { return false };
+    let mut found = [None; PROMPTS.len()];
+    for member in members(body, root) {
+        let name = string(body, member.key);
+        if let Some(at) = PROMPTS.iter().position(|prompt| name.as_deref() == Some(prompt)) {
+            found[at] = Some(member.value);
+        }
+    }
+    // In the same order whatever the caller's is.
+    for value in found.iter().flatten() {
         let raw = value.raw(body);
         raw.get(..PREFIX.min(raw.len())).unwrap_or(raw).hash(hasher);
     }
-    scan.fields.iter().any(Option::is_some)
+    found.iter().any(Option::is_some)
 }

@@ -28,7 +28,7 @@ pub fn applies(exchange: &Exchange, model: &Model, candidates: &Candidates) -> b
 }
 
 /// The deployment that the request goes to first, unless something is the matter with it. Scores and weights of the
-/// candidates are overwritten.
+/// candidates are overwritten, and those of other tiers removed.
 pub fn first(
     exchange: &Exchange,
     model: &Model,

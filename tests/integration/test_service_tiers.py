@@ -36,6 +36,9 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         ),
         make_model("cheap", at("c-usual"), at("c-flex", FULL, service_tier="flex"),
                    routing={"service_tiers": [{"tiers": ["flex", "default"]}]}),
+        make_model("wide", *(at(f"w-full-{n}", FULL, service_tier="flex") for n in range(6)),
+                   *(at(f"w-usual-{n}") for n in range(6)), at("w-never", service_tier="priority"),
+                   routing={"service_tiers": [{"tiers": ["flex", "default"]}]}),
         make_model("claude", make_deployment(provider, dialect="anthropic", model="claude",
                                              service_tier="standard_only")),
         make_model("nova", make_deployment(provider, dialect="bedrock", model="nova", service_tier="flex")),
@@ -100,6 +103,18 @@ def test_where_nobody_has_room(gateway: Gateway, key: Key) -> None:
         answer = ask(gateway, key, "all-full")
         assert answer.status_code == 429, answer.text
         assert 0 < int(answer.headers["retry-after"]) <= 30
+
+
+def test_many_that_have_no_room(gateway: Gateway, key: Key, provider: MockProvider) -> None:
+    """Of so many only the first is looked for, unless somebody wants the decision explained."""
+    for full in (6, 0):
+        mark = provider.mark()
+        answer = gateway.http.post("/v1/chat/completions", json=chat("wide"), headers=key.bearer)
+        assert answer.headers["x-ailink-deployment"].startswith("w-usual-"), answer.text
+        seen = [one.json()["model"] for one in provider.requests(mark)]
+        names = [name.partition("?")[0] for name in seen if name.startswith("w-")]
+        assert sorted(names[:-1]) == [f"w-full-{n}" for n in range(full)]
+        assert names[-1].startswith("w-usual-")
 
 
 def test_tiers_by_rule(gateway: Gateway, key: Key, provider: MockProvider) -> None:

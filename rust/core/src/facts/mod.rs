@@ -65,6 +65,8 @@ pub struct Scene<'s> {
     pub headers: &'s HeaderMap,
     pub query: Option<&'s str>,
     pub body: &'s Bytes,
+    /// The object that the body is, where that is known already.
+    pub root: Option<json::Value>,
     pub model: &'s str,
     pub stream: bool,
     pub input: u64,
@@ -116,9 +118,9 @@ impl<'e> RequestFacts<'e> {
 
     fn member(&self, name: &str) -> Option<json::Value> {
         let body = self.scene.body;
-        let members = self.members.get_or_init(|| match json::scan_object(body, &[]) {
-            Ok(scan) => json::members(body, scan.root).collect(),
-            Err(_) => Vec::new(),
+        let members = self.members.get_or_init(|| {
+            let root = self.scene.root.or_else(|| Some(json::scan_object(body, &[]).ok()?.root));
+            root.into_iter().flat_map(|root| json::members(body, root)).collect()
         });
         members.iter().find(|member| is_named(body, member, name)).map(|member| member.value)
     }
@@ -374,6 +376,7 @@ impl<'s> Scene<'s> {
             headers: &exchange.headers,
             query: exchange.query.as_deref(),
             body,
+            root: exchange.call.root.filter(|_| std::ptr::eq(body, &raw const exchange.call.body)),
             model: &exchange.call.model,
             stream: exchange.call.stream,
             input: u64::from(exchange.call.est_input),

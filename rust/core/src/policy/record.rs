@@ -99,6 +99,7 @@ impl Kept {
             headers: &self.headers,
             query: self.query.as_deref(),
             body: &self.body,
+            root: None,
             model: &self.model,
             stream: self.stream,
             input: self.input_tokens,

@@ -73,14 +73,15 @@ pub fn run(exchange: &mut Exchange) -> Result<Flow> {
     let now = if first { ns_at(exchange.started) } else { monotonic_ns() };
     let mut told = Told::default();
     if wide::applies(exchange, model, &eligible) {
+        let count = eligible.len();
         if let Some(index) = wide::first(exchange, model, &mut eligible, now, &mut told) {
             exchange.candidates = SmallVec::from_slice(&[index]);
-            exchange.chosen = told.decision(eligible.len());
+            exchange.chosen = told.decision(count);
             (exchange.behind, exchange.unavailable, exchange.forced) = (Some(told), None, false);
             mirrored(exchange, model);
             return Ok(Flow::Next);
         }
-        // It has overwritten their weights.
+        // It has changed them.
         eligible = self::eligible(exchange, model)?;
     }
     exchange.behind = None;

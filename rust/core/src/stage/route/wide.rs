@@ -23,7 +23,6 @@ pub fn applies(exchange: &Exchange, model: &Model, candidates: &Candidates) -> b
         && !routing.tagged
         && routing.max_cost.is_none()
         && routing.hedge.is_none()
-        && routing.spills == 0
         && routing.translation != Translation::Last
 }
 

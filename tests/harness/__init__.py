@@ -20,6 +20,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.config import (
     AWS_KEY,
     chat,
+    hasty,
     make_config,
     make_deployment,
     make_model,
@@ -59,6 +60,7 @@ __all__ = [
     "Seen",
     "chat",
     "events_of",
+    "hasty",
     "in_parallel",
     "make_config",
     "make_deployment",

@@ -80,7 +80,7 @@ class Cluster:
 
     def wait_for(self, node: int, key: Key) -> None:
         """Until a node knows a key that was minted at another one. Costs nothing."""
-        until(lambda: self._knows(node, key), f"node {node + 1} knows the key", 10)
+        until(lambda: self._knows(node, key), f"node {node + 1} knows the key")
 
     def _knows(self, node: int, key: Key) -> bool:
         return self.nodes[node].http.get("/v1/models", headers=key.bearer).status_code == 200

@@ -35,6 +35,17 @@ def make_deployment(
     return {"provider": row, "base_url": base, "model": name, **settings}
 
 
+def hasty(script: str) -> Section:
+    """Time-outs of a deployment: short where its script keeps silent.
+
+    Nowhere else, lest a moment in which the machine is busy be taken for silence.
+    """
+    short = {"connect": "400ms", "first_byte": "400ms", "idle": "400ms", "total": "20s"}
+    if any(silence in script for silence in ("drop=stall", "stall_at_byte=0", "slow_head")):
+        return short
+    return {**short, "first_byte": "20s"} if "stall" in script else {}
+
+
 def make_model(name: str, *deployments: Section, **settings: Any) -> Section:
     """A model that clients ask for. Without retries unless `settings` says otherwise."""
     return {"name": name, "deployments": list(deployments), "retries": 0, **settings}

@@ -316,7 +316,7 @@ def test_what_providers_spoil(gateway: Gateway, upstream: BatchProvider, status:
         upstream.refuses = None
         upstream.spoilt = b'{"custom_id":"line-0000'
         upstream.done.set()
-        until(lambda: any("results" in one.path for one in upstream.asked), "answers are fetched", 10)
+        until(lambda: any("results" in one.path for one in upstream.asked), "answers are fetched")
         upstream.spoilt = None
         batch = ended(client, made.id)
         assert batch.status == "completed"

@@ -163,7 +163,7 @@ def test_a_purge_reaches_other_nodes(nodes: list[Gateway], bucket: Bucket) -> No
     entries = lambda: call(nodes[1], "/cache/stats")["entries"]  # noqa: E731
     assert entries() >= 1
     ask(nodes[1], LONG + "written behind the purge")
-    until(lambda: entries() == 0, "the other node's memory is empty", 10)
+    until(lambda: entries() == 0, "the other node's memory is empty")
     assert told(ask(nodes[1], LONG + "everywhere")) == "miss"
 
 
@@ -249,7 +249,7 @@ def test_faults_are_misses_and_the_tier_comes_back(alone: tuple[Gateway, Bucket]
         assert told(answer) == "miss"
         return name_of(answer) in bucket.objects
 
-    until(back, "the tier is used again", 12)
+    until(back, "the tier is used again")
 
 
 def test_a_purge_that_cannot_be_made_is_told(alone: tuple[Gateway, Bucket]) -> None:

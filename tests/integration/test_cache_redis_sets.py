@@ -97,8 +97,8 @@ def test_a_failover_costs_but_misses(nodes: list[Gateway], servers: Any) -> None
         servers.fail_over()
     assert load.errors == []
     assert {what for what, _ in load.results} == {"miss"}
-    # A read, a lease and a read again, of half a second each at most.
-    assert max(seconds for _, seconds in load.results) < 2.5
+    # A read, a lease and a read again, of half a second each at most; the rest is for a busy machine.
+    assert max(seconds for _, seconds in load.results) < 5
     found = [tier(node) for node in nodes]
     assert sum(one["errors"] + one["timeouts"] + one["skipped"] for one in found) > 0
 

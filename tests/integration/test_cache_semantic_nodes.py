@@ -88,7 +88,7 @@ def store_one(
     before = learned(nodes[1])
     answer = ask(nodes[0], keys[0]["one"], said(RESET, mark, model))
     assert told(answer) == "miss"
-    until(lambda: learned(nodes[1]) > before, "the second node has learned the question", 5)
+    until(lambda: learned(nodes[1]) > before, "the second node has learned the question")
     return answer
 
 
@@ -140,11 +140,10 @@ def test_no_answer_to_a_similar_question_crosses_a_tenant(
 def test_a_restart_keeps_questions(nodes: list[Gateway], keys: list[dict[str, str]]) -> None:
     store_one(nodes, keys, "survives")
     nodes[0].restart()
-    until(lambda: questions(nodes[0]) >= 1, "the node has read the questions again", 5)
+    until(lambda: questions(nodes[0]) >= 1, "the node has read the questions again")
     until(
         lambda: told(ask(nodes[0], keys[0]["one"], said(RECOVER, "survives"))) in {"semantic", "hit"},
         "its question is among them",
-        5,
     )
     call(nodes[0], "/cache/stats")
 
@@ -160,7 +159,7 @@ def test_what_is_not_ours_is_passed_over(
         store.xadd(f"{PREFIX}questions", {"k": key})
     store.xadd(f"{PREFIX}questions", {"k": b"short"})
     store.xadd(f"{PREFIX}questions", {"k": bytes(range(32))})
-    until(lambda: tier(nodes[1])["foreign"] >= before + 3, "they are counted", 5)
+    until(lambda: tier(nodes[1])["foreign"] >= before + 3, "they are counted")
     store_one(nodes, keys, "behind them")
     assert told(ask(nodes[1], keys[1]["one"], said(RECOVER, "behind them"))) == "semantic"
 
@@ -176,6 +175,6 @@ def test_a_purge_reaches_the_questions_of_all_nodes(
     assert f"{PREFIX}q:{gone}".encode() not in left
     # Nobody is given what is gone, whatever he still remembers.
     for node, key in zip(nodes, keys, strict=True):
-        until(lambda node=node: questions(node) == len(left), "the others are forgotten", 5)
+        until(lambda node=node: questions(node) == len(left), "the others are forgotten")
         assert told(ask(node, key["one"], said(RECOVER, "stays", "other"))) == "semantic"
     assert told(ask(nodes[1], keys[1]["one"], said(RECOVER, "goes"))) == "miss"

@@ -17,13 +17,13 @@ from tests.harness import (
     MockProvider,
     chat,
     events_of,
+    hasty,
     make_config,
     make_deployment,
     make_model,
     message,
 )
 
-SHORT = {"connect": "400ms", "first_byte": "400ms", "idle": "400ms", "total": "20s"}
 TEXT = "text=The%20answer%20is%2042."
 ANSWER = "The answer is 42."
 # The script of the deployment that fails, and what the ledger says of its attempt.
@@ -82,8 +82,9 @@ def gateway(
     def pair(name: str, script: str, dialect: str = "openai", bad: MockProvider | str = provider) -> Json:
         place = name.replace(": ", "-").replace(" ", "_")
         first = make_deployment(
-            bad, f"{TEXT};{script}", dialect=dialect, id=f"{place}-bad", model="bad", order=0, timeouts=SHORT
-        )
+            bad, f"{TEXT};{script}", dialect=dialect, id=f"{place}-bad", model="bad", order=0,
+            timeouts=hasty(script),
+        )  # fmt: skip
         good = make_deployment(provider, TEXT, dialect=dialect, id=f"{place}-good", model="good", order=1)
         return make_model(name, first, good, retries=1, routing={"breaker": {"open": "0s"}})
 

@@ -22,7 +22,7 @@ ANSWER = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "pong"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6},
 }  # fmt: skip
-SOON = {"every": "200ms", "timeout": "500ms", "failing": 2, "passing": 2}
+SOON = {"every": "200ms", "timeout": "5s", "failing": 2, "passing": 2}
 PRICE = {"input_per_million": 10, "output_per_million": 10}
 STRATEGIES = """
 import time
@@ -95,7 +95,7 @@ def gateway(
                    routing={"health_check": {**SOON, "by": "request"}}),
         make_model("alone", at("only"), routing={"health_check": {**SOON, "path": "/health"}}),
         make_model("engines", at("engine-a"), at("engine-b"), routing={
-            "strategy": "engine_load", "engine": {"every": "200ms", "stale": "1s"}
+            "strategy": "engine_load", "engine": {"every": "200ms", "stale": "3s"}
         }),
         custom("favoured", "Favourite", options={"take": "favoured-2"}),
         custom("broken", "Broken", otherwise="round_robin"),

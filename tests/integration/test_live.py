@@ -55,7 +55,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         make_model("gone", make_deployment("http://127.0.0.1:9", dialect="gemini")),
         guardrails=[{"name": "words", "words": ["forbidden"]}],
         server={
-            "limits": {"session_idle": "700ms", "session_message": "64KiB"},
+            "limits": {"session_idle": "2s", "session_message": "64KiB"},
             "tls": {"cert_file": str(certificate), "key_file": str(private)},
         },
     )

@@ -45,7 +45,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         mirrored("claude", "claude-shadow"),
         mirrored("part", "shadow", percent=30, hash_on=["session"]),
         make_model("shadow", {**at("shadow"), "price": DEAR}),
-        make_model("slow-shadow", at("slow-shadow", "latency=3s")),
+        make_model("slow-shadow", at("slow-shadow", "latency=6s")),
         make_model("stuck-shadow", at("stuck-shadow", "latency=5s")),
         make_model("broken-shadow", at("broken-shadow", "status=500"), fallbacks=["shadow"]),
         make_model("claude-shadow", make_deployment(provider, dialect="anthropic", id="claude-shadow")),
@@ -125,7 +125,7 @@ def test_nobody_waits(gateway: Gateway, key: Key) -> None:
     ask(gateway, key, "slow").raise_for_status()
     begun = time.monotonic()
     ask(gateway, key, "slow").raise_for_status()
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 5
 
 
 def test_no_more_than_may_be_are_under_way(gateway: Gateway, key: Key, provider: MockProvider) -> None:

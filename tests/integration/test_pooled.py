@@ -82,7 +82,7 @@ def test_nodes_share_the_connections_of_a_pooler(place: Place) -> None:
         return until(lambda: (status := call(number).status_code) != 503 and status, "no 503", 20)
 
     assert set(in_parallel(work, range(CALLS), threads=6)) == {200}
-    until(lambda: place.sql("SELECT count(*) FROM attempt") == str(CALLS // 3), "all attempts arrive", 10)
+    until(lambda: place.sql("SELECT count(*) FROM attempt") == str(CALLS // 3), "all attempts arrive")
     assert place.sql("SELECT sum(requests) FROM rollup") == str(CALLS // 3)
     made = [f"alias-{number}" for number in range(1, CALLS, 3)]
     for node in range(NODES):
@@ -93,7 +93,7 @@ def test_nodes_share_the_connections_of_a_pooler(place: Place) -> None:
     place.call("/key/block", {"key": key.secret}, node=1)
     for node in range(NODES):
         blocked = partial(lambda node: place.ask(node, key).status_code == 401, node)
-        until(blocked, "blocked everywhere", 2)
+        until(blocked, "blocked everywhere")
 
 
 def test_a_model_made_at_one_node_is_served_by_the_other(place: Place, provider: MockProvider) -> None:
@@ -102,12 +102,12 @@ def test_a_model_made_at_one_node_is_served_by_the_other(place: Place, provider:
     params = {"model": "mock/made", "api_base": f"{provider.url}/v1", "input_cost_per_request": 0.02}
     made = place.call("/model/new", {"model_name": "made", "litellm_params": params})
     assert place.ask(0, key, "made").status_code == 200
-    until(lambda: place.ask(1, key, "made").status_code == 200, "the other node serves it", 3)
+    until(lambda: place.ask(1, key, "made").status_code == 200, "the other node serves it")
     found = place.call("/model/info", node=1)["data"]
     assert [one["model_info"]["id"] for one in found if one["model_name"] == "made"] == [made["model_id"]]
     # What the other one does to it holds here.
     place.call("/model/delete", {"id": made["model_id"]}, node=1)
-    until(lambda: place.ask(0, key, "made").status_code == 404, "gone at the first node", 3)
+    until(lambda: place.ask(0, key, "made").status_code == 404, "gone at the first node")
 
 
 def exact(place: Place, path: str, node: int, **query: Any) -> Any:
@@ -131,7 +131,7 @@ def test_bills_and_savings_are_about_all_nodes(place: Place) -> None:
         return bool(exact(place, "/v1/spend", node)["total"]["requests"] == attempts)
 
     for node in range(NODES):
-        until(partial(all_there, node), "both know of all attempts", 5)
+        until(partial(all_there, node), "both know of all attempts")
     saved = [exact(place, "/cache/savings", node, scope="key", by="key") for node in range(NODES)]
     for one in saved:
         # They were asked one after the other.

@@ -53,7 +53,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
         guardrails=[
             {"name": "words", "checks": [{"contains": {"words": ["forbidden"], "operator": "none"}}]}
         ],
-        server={"limits": {"session_idle": "700ms", "session_message": "64KiB"}},
+        server={"limits": {"session_idle": "2s", "session_message": "64KiB"}},
     )
     with Gateway(tmp_path_factory.mktemp("gateway"), config) as running:
         yield running

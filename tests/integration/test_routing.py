@@ -16,6 +16,7 @@ from tests.harness import (
     MockProvider,
     chat,
     events_of,
+    hasty,
     in_parallel,
     make_config,
     make_deployment,
@@ -66,13 +67,13 @@ def gateway(
         """A failing deployment that is asked first and a good one, in either dialect."""
         openai = make_model(
             name,
-            at(script, id=f"{name}-bad", model="bad", weight=FIRST, timeouts=SHORT),
+            at(script, id=f"{name}-bad", model="bad", weight=FIRST, timeouts=hasty(script)),
             at(id=f"{name}-good", model="good"),
             retries=1,
         )
         anthropic = make_model(
             f"{name}-a",
-            claude(script, id=f"{name}-bad-a", model="bad", weight=FIRST, timeouts=SHORT),
+            claude(script, id=f"{name}-bad-a", model="bad", weight=FIRST, timeouts=hasty(script)),
             claude(id=f"{name}-good-a", model="good"),
             retries=1,
         )
@@ -115,11 +116,14 @@ def gateway(
         make_model("mid-reset", at("reset_at_event=2", weight=FIRST), at(model="good"), retries=2),
         make_model("mid-close", at("close_at_event=2", weight=FIRST), at(model="good"), retries=2),
         make_model(
-            "mid-stall", at("stall_at_event=2", weight=FIRST, timeouts=SHORT), at(model="good"), retries=2
+            "mid-stall",
+            at("stall_at_event=2", weight=FIRST, timeouts=hasty("stall_at_event=2")),
+            at(model="good"),
+            retries=2,
         ),
         make_model("mid-error", at("error_at_event=2", weight=FIRST), at(model="good"), retries=2),
         make_model("mid-claude", claude("reset_at_event=2", weight=FIRST), claude(model="good"), retries=2),
-        make_model("endless", at("events=100000;gap=20ms", timeouts={**SHORT, "total": "600ms"})),
+        make_model("endless", at("events=100000;gap=20ms", timeouts={"total": "1500ms"})),
         make_model("idle-close", at("idle_close=5ms", model="idle-close")),
         make_model("hang-up", at("hangup_next", model="hang-up"), retries=1),
         make_model("plain", at()),

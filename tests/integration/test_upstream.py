@@ -15,6 +15,7 @@ from tests.harness import (
     MockProvider,
     chat,
     events_of,
+    hasty,
     in_parallel,
     make_config,
     make_deployment,
@@ -107,8 +108,8 @@ def gateway(
         *(
             make_model(
                 name,
-                make_deployment(provider, script, timeouts=SHORT),
-                make_deployment(provider, script, dialect="anthropic", timeouts=SHORT),
+                make_deployment(provider, script, timeouts=hasty(script)),
+                make_deployment(provider, script, dialect="anthropic", timeouts=hasty(script)),
             )
             for name, (script, _) in BROKEN.items()
         ),

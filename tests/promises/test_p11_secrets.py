@@ -237,7 +237,7 @@ def read(place: Place, node: int) -> None:
 def stored(place: Place) -> None:
     """Both databases, whole. What is just being sent there is waited for."""
     count = "SELECT count(*) FROM attempt"
-    until(lambda: int(place.postgres.run(count, place.database)) >= NODES, "attempts arrive", 10)
+    until(lambda: int(place.postgres.run(count, place.database)) >= NODES, "attempts arrive")
     dump = [str(program("pg_dump")), "--data-only", "--inserts", place.postgres.url(place.database)]
     place.seen["PostgreSQL"] = subprocess.run(dump, check=True, capture_output=True, timeout=60).stdout
     place.seen["log of PostgreSQL"] = place.postgres.child.log.encode()

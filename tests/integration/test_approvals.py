@@ -153,7 +153,11 @@ def code(response: httpx.Response) -> tuple[int, str]:
 
 def seen(provider: MockProvider, text: str) -> int:
     """Requests with this text that the provider got."""
-    return len([one for one in provider.requests() if text in json.dumps(one.json())])
+    return len(
+        provider.requests(
+            where=lambda one: one.path.endswith("/chat/completions") and text in json.dumps(one.json())
+        )
+    )
 
 
 def test_a_held_request_goes_on_when_it_is_approved(

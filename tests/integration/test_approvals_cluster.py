@@ -58,7 +58,11 @@ def approve(cluster: Cluster, node: int, approval: str) -> None:
 
 
 def seen(provider: MockProvider, text: str) -> int:
-    return len([one for one in provider.requests() if text in json.dumps(one.json())])
+    return len(
+        provider.requests(
+            where=lambda one: one.path.endswith("/chat/completions") and text in json.dumps(one.json())
+        )
+    )
 
 
 def test_two_nodes_execute_once(cluster: Cluster, key: Key, provider: MockProvider) -> None:

@@ -398,6 +398,25 @@ def test_management_takes_every_form_of_the_key(gateway: Gateway, form: str) -> 
     assert answer.json()["key"].startswith("sk-")
 
 
+def test_a_parameter_that_is_none_is_refused(gateway: Gateway, key: Key) -> None:
+    """A report of everything must not look like one of a part."""
+    for name, near in (("key", "key_id"), ("modle", "model"), ("until", None)):
+        answer = gateway.http.get("/v1/spend", params={name: key.id}, headers=gateway.admin)
+        assert answer.status_code == 400, answer.text
+        error = answer.json()["error"]
+        assert (error["code"], error["param"]) == ("unknown_parameter", name)
+        assert (f"did you mean `{near}`?" in error["message"]) == (near is not None)
+        assert all(f"`{known}`" in error["message"] for known in ("group_by", "from", "to", "key_id"))
+    plain = gateway.http.get("/credentials", params={"page": "2"}, headers=gateway.admin)
+    assert (plain.status_code, plain.json()["error"]["param"]) == (400, "page")
+    # Who presents his key in it does not ask for a filter.
+    for path in ("/v1/spend", "/credentials"):
+        assert gateway.http.get(path, params={"key": gateway.admin_key}).status_code == 200
+    for headers in (gateway.admin, {}):
+        info = gateway.http.get("/key/info", params={"key": key.secret}, headers=headers)
+        assert info.json()["info"]["key_id"] == key.id, info.text
+
+
 def test_identity_cannot_be_forged(gateway: Gateway, key: Key) -> None:
     forged = {"x-ailink-role": "admin", "x-ailink-key-id": "master", "X-AILink-Client-IP": "127.0.0.1"}
     assert gateway.http.get("/key/list", headers=forged).status_code == 401

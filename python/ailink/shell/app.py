@@ -43,6 +43,8 @@ INTERNAL = ApiError(
 STORE_DOWN = ApiError(
     503, "The gateway's database is not available.", type="api_error", code="database_unavailable"
 )
+# Where the front looked for the caller's key, if in no header.
+KEY_IN = "x-ailink-key-in"
 # What stands around a file in a form.
 FORM_BYTES = 64 * 1024
 # Nobody reads this answer.
@@ -110,7 +112,9 @@ async def _admitted(policy: Policy, route: Route, caller: Caller, services: Serv
 async def _answer(
     route: Route, request: Request, caller: Caller, services: Services, repeats: Repeats
 ) -> Response:
-    query = decode_query(request.url.query, route.query, route.inert_query)
+    # `?key=` is one of the forms in which a caller presents a key; where he did otherwise, it is a parameter.
+    presented = request.headers.get(KEY_IN) == "query"
+    query = decode_query(request.url.query, route.query, route.inert_query, credential=presented)
     most = (
         BODY_BYTES if route.body is not Upload else FORM_BYTES + int(services.config.file().batches.max_file)
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from ailink.admin.errors import ApiError, bad_request
 from ailink.admin.litellm_fields import Inert, without_inert
+from ailink.config.problems import did_you_mean
 
 BODY_BYTES = 1024 * 1024
 QUERY_FIELDS = 100
@@ -47,8 +48,10 @@ def decode_body(body: bytes, wanted: type[T], inert: Inert) -> T:
     return _convert(without_inert(_json_object(body), inert), wanted, strict=True)
 
 
-def decode_query(query: str, wanted: type[T], inert: Inert) -> T:
-    """A query string as `wanted`; numbers and booleans may be text. Raises `ApiError` (400)."""
+def decode_query(query: str, wanted: type[T], inert: Inert, *, credential: bool = False) -> T:
+    """A query string as `wanted`; numbers and booleans may be text. `credential`: the front looked for the
+    caller's key in it. Raises `ApiError` (400).
+    """
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS)
     except ValueError as error:  # UnicodeDecodeError is one
@@ -58,10 +61,21 @@ def decode_query(query: str, wanted: type[T], inert: Inert) -> T:
         if name in fields:
             raise bad_request(f"query parameter `{name}` is given twice", param=name)
         fields[name] = value
-    if CREDENTIAL not in {field.name for field in msgspec.structs.fields(wanted)}:
-        # One of the forms in which a caller presents a key; the front has identified him by it.
+    known = [field.encode_name for field in msgspec.structs.fields(wanted)]
+    if credential and CREDENTIAL not in known:
         fields.pop(CREDENTIAL, None)
-    return _convert(without_inert(fields, inert), wanted, strict=False)
+    fields = dict(without_inert(fields, inert))
+    for name in fields:
+        # A filter that is not one would make a report of everything look like one of a part.
+        if name not in known:
+            raise _not_a_parameter(name, known)
+    return _convert(fields, wanted, strict=False)
+
+
+def _not_a_parameter(name: str, known: Sequence[str]) -> ApiError:
+    takes = f"it takes {', '.join(f'`{one}`' for one in known)}" if known else "it takes none"
+    text = f"`{name}` is not a query parameter of this path{did_you_mean(name, known)} ({takes})"
+    return bad_request(text, param=name, code="unknown_parameter")
 
 
 def _json_object(body: bytes) -> Mapping[str, Any]:

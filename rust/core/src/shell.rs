@@ -155,6 +155,9 @@ impl HandOver<'_> {
         if let Some(id) = key_id {
             line("x-ailink-key-id", id.as_bytes());
         }
+        if identify::is_in_query(&parts.headers, parts.uri.query()) {
+            line("x-ailink-key-in", b"query");
+        }
         line("x-ailink-client-ip", self.client.to_string().as_bytes());
         line("x-ailink-request-id", &self.request_id.text());
         match length {

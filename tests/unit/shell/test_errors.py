@@ -60,6 +60,15 @@ async def test_bad_queries(http: httpx.AsyncClient, query: str) -> None:
     assert response.json()["error"]["type"] == "invalid_request_error"
 
 
+async def test_the_credential_in_the_query_is_no_parameter(http: httpx.AsyncClient) -> None:
+    presented = await http.get("/v1/spend?key=sk-1", headers={**ADMIN, "x-ailink-key-in": "query"})
+    assert presented.status_code == 200
+    refused = await http.get("/v1/spend?key=sk-1", headers=ADMIN)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (400, "unknown_parameter", "key")
+    assert "did you mean `key_id`?" in error["message"]
+
+
 async def test_unknown_paths_and_methods(http: httpx.AsyncClient) -> None:
     missing = await http.get("/key/nothing/here", headers=ADMIN)
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "unknown_url")

@@ -107,6 +107,11 @@ pub fn find(keys: &Keys, headers: &HeaderMap, query: Option<&str>, connection: &
     })
 }
 
+/// Whether what identifies a caller is in the query: there it is looked for only where no header has it.
+pub fn is_in_query(headers: &HeaderMap, query: Option<&str>) -> bool {
+    !KEY_HEADERS.iter().any(|name| headers.contains_key(name)) && query.and_then(key_parameter).is_some()
+}
+
 /// Refuses keys that are blocked or past their expiry.
 pub fn check(key: &Key) -> Result<()> {
     if key.blocked {
@@ -163,5 +168,15 @@ mod tests {
     fn the_query_may_carry_the_key() {
         assert_eq!(key_parameter("alt=sse&key=sk-1"), Some("sk-1"));
         assert_eq!(key_parameter("monkey=1&key="), None);
+    }
+
+    #[test]
+    fn a_header_comes_before_the_query() {
+        let mut headers = HeaderMap::new();
+        assert!(is_in_query(&headers, Some("key=sk-1")));
+        assert!(!is_in_query(&headers, Some("key=")));
+        assert!(!is_in_query(&headers, None));
+        headers.insert("x-api-key", http::HeaderValue::from_static("sk-2"));
+        assert!(!is_in_query(&headers, Some("key=sk-1")));
     }
 }

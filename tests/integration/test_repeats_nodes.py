@@ -1,9 +1,11 @@
 """`Idempotency-Key` over three nodes with one Redis: done and billed once, wherever a repeat arrives."""
 
 import contextlib
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -24,6 +26,7 @@ from tests.harness import (
     make_model,
     until,
 )
+from tests.harness.cluster import MASTER_KEY
 
 NODES = 3
 CENT = {"per_request": 0.01, "input_per_million": 0, "output_per_million": 0}
@@ -126,6 +129,45 @@ def test_fifty_at_once_over_three_nodes_are_one(
     assert len(provider.requests(mark)) == 1
     assert not stream or answers[0].content.endswith(b"data: [DONE]\n\n")
     billed(cluster, key, 1)
+
+
+def repeats(cluster: Cluster) -> Counter[str]:
+    """What became of requests with a key so far, over all nodes."""
+    admin = {"Authorization": f"Bearer {MASTER_KEY}"}
+    pattern = re.compile(r'^ailink_repeats_total\{outcome="(\w+)"\} (\d+)$', re.MULTILINE)
+    found: Counter[str] = Counter()
+    for node in cluster.nodes:
+        page = node.http.get("/metrics", headers=admin).text
+        found.update({name: int(count) for name, count in pattern.findall(page)})
+    return found
+
+
+def test_what_becomes_of_them_is_counted(
+    cluster: Cluster, key: Key, provider: MockProvider, store: Any
+) -> None:
+    until(lambda: shared(cluster, key), "the nodes know of one another", 20)
+
+    def counted(work: Callable[[], Any]) -> Counter[str]:
+        before = repeats(cluster)
+        work()
+        return repeats(cluster) - before
+
+    assert counted(lambda: ask(cluster, 0, key, "n")) == {"first": 1}
+    assert counted(lambda: [ask(cluster, node, key, "n") for node in range(NODES)]) == {"replayed": NODES}
+    assert counted(lambda: ask(cluster, 0, key, "n", temperature=1)) == {"mismatch": 1}
+    assert counted(lambda: ask(cluster, 1, key, "n", temperature=1)) == {"mismatch": 1}
+    assert counted(lambda: ask(cluster, 0, key, "n" * 300)) == {"invalid": 1}
+    # Some on the node that has the first, some on others.
+    at_once = lambda: in_parallel(lambda at: ask(cluster, at % NODES, key, "o", "slow"), range(6), 6)  # noqa: E731
+    assert counted(at_once) == {"first": 1, "waited": 5}
+    failing = lambda: in_parallel(lambda node: ask(cluster, node, key, "p", "fails"), range(2), 2)  # noqa: E731
+    assert counted(failing) == {"first": 1, "taken_over": 1}
+    store.flushall()
+    assert counted(lambda: ask(cluster, 0, key, "q")) == {"first": 1}
+    until(lambda: store.keys(NAMES), "it is there")
+    [name] = store.keys(NAMES)
+    store.set(name, b"garbage")
+    assert counted(lambda: ask(cluster, 1, key, "q")) == {"foreign": 1}
 
 
 def test_who_waits_for_a_stream_is_kept_alive(cluster: Cluster, key: Key, provider: MockProvider) -> None:
@@ -326,12 +368,15 @@ def alone(cluster: Cluster, key: Key, name: str) -> float:
 
 def test_redis_that_stands_still_holds_nobody_up(cluster: Cluster, key: Key, server: RedisServer) -> None:
     until(lambda: shared(cluster, key), "the nodes know of one another", 20)
+    before = repeats(cluster)
     server.child.freeze()
     try:
         slowest = alone(cluster, key, "frozen")
     finally:
         server.child.thaw()
     assert slowest < PATIENCE + 4
+    # Who asks anew is the first for his node; whether it asked the others in vain or not at all, it says so.
+    assert (repeats(cluster) - before)["alone"] == 6 * NODES
     until(lambda: shared(cluster, key), "the nodes know of one another again", 20)
 
 

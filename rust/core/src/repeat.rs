@@ -29,6 +29,7 @@ use crate::approval::ticket;
 use crate::body::{Body, Broken, Source};
 use crate::error::{Code, Error};
 use crate::exchange::Exchange;
+use crate::metrics::Repeat;
 use crate::pipeline;
 use crate::stage::settle;
 use crate::state::repeats::{Digest, Repeats};
@@ -56,6 +57,7 @@ type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 /// Carries a request with a key of its own to its answer, or to that of the one it repeats.
 pub async fn run(exchange: Box<Exchange>) -> Response<Body> {
     let Some((id, asked)) = digests(&exchange) else {
+        exchange.shard.metrics.repeat(Repeat::Invalid);
         let text = format!("An Idempotency-Key has 1 to {LONGEST} characters, and there is one of them.");
         return settle::run(exchange, Err(Error::new(Code::InvalidRequest, text).param("Idempotency-Key")));
     };
@@ -78,7 +80,10 @@ pub async fn run(exchange: Box<Exchange>) -> Response<Body> {
     };
     if Arc::ptr_eq(&shared, &fresh) {
         let answering: Answering = match fresh.repeats.nodes() {
-            None => Box::pin(pipeline::through(exchange)),
+            None => {
+                shard.metrics.repeat(Repeat::First);
+                Box::pin(pipeline::through(exchange))
+            }
             Some(nodes) => {
                 fresh.place.set(Standing::Unsure);
                 Box::pin(elsewhere::through(exchange, nodes, fresh.place.clone(), (id, asked)))
@@ -89,9 +94,11 @@ pub async fn run(exchange: Box<Exchange>) -> Response<Body> {
     }
     if shared.asked != asked {
         drop(reader);
+        shard.metrics.repeat(Repeat::Mismatch);
         return settle::run(exchange, Err(mismatch()));
     }
     drop(exchange);
+    shard.metrics.repeat(if shared.is_over() { Repeat::Replayed } else { Repeat::Waited });
     let response = respond(reader, true).await;
     shard.metrics.request(operation, response.status().as_u16());
     response
@@ -169,6 +176,11 @@ impl Shared {
         let open = state.kept && (state.readers > 0 || state.end.is_some());
         state.readers += usize::from(open);
         open
+    }
+
+    /// The answer is there, to its end.
+    fn is_over(&self) -> bool {
+        self.state.lock().end.is_some()
     }
 
     /// The answer has ended; to be followed by [`Shared::kept`], with the lock let go.

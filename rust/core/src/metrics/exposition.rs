@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::{Histogram, Outcome, ShardMetrics};
+use super::{Histogram, Outcome, Repeat, ShardMetrics};
 use crate::clock::monotonic_ns;
 use crate::endpoint::Operation;
 use crate::error::Code;
@@ -107,6 +107,14 @@ impl Exposition {
             let count = sum(&|shard| shard.errors[usize::from(code)].get());
             if let (true, Some(name)) = (count > 0, code_name(code)) {
                 self.sample("ailink_errors_total", &format!("code=\"{name}\""), count);
+            }
+        }
+        let name = "ailink_repeats_total";
+        self.family(name, "counter", "Requests with an Idempotency-Key, by what became of them.");
+        for (repeat, outcome) in Repeat::ALL {
+            let count = sum(&|shard| shard.repeats[repeat as usize].get());
+            if count > 0 {
+                self.sample(name, &format!("outcome=\"{outcome}\""), count);
             }
         }
         let name = "ailink_overhead_seconds";

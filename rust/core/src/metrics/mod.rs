@@ -142,10 +142,47 @@ impl Outcome {
     ];
 }
 
+/// What a request with an `Idempotency-Key` turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Repeat {
+    /// Nobody asked before.
+    First,
+    /// The answer was there.
+    Replayed,
+    /// It got the answer of one that was under way, here or on another node.
+    Waited,
+    /// It waited for another node, which failed, died or let go of it.
+    TakenOver,
+    /// The first for this node, which could not ask the others.
+    Alone,
+    /// In Redis stands what none of the nodes wrote.
+    Foreign,
+    /// Something else was asked under the key.
+    Mismatch,
+    /// No key that can be used.
+    Invalid,
+}
+
+impl Repeat {
+    /// Every one with its name, in the order of their codes.
+    pub const ALL: [(Repeat, &'static str); 8] = [
+        (Repeat::First, "first"),
+        (Repeat::Replayed, "replayed"),
+        (Repeat::Waited, "waited"),
+        (Repeat::TakenOver, "taken_over"),
+        (Repeat::Alone, "alone"),
+        (Repeat::Foreign, "foreign"),
+        (Repeat::Mismatch, "mismatch"),
+        (Repeat::Invalid, "invalid"),
+    ];
+}
+
 /// Counters of one I/O thread.
 pub struct ShardMetrics {
     requests: [[Counter; 6]; Operation::COUNT],
     errors: [Counter; 64],
+    repeats: [Counter; Repeat::ALL.len()],
     pub overhead: Histogram<14>,
     pub connections: Counter,
     pub connections_open: Gauge,
@@ -166,6 +203,7 @@ impl ShardMetrics {
         ShardMetrics {
             requests: std::array::from_fn(|_| Default::default()),
             errors: [const { Counter(AtomicU64::new(0)) }; 64],
+            repeats: Default::default(),
             overhead: Histogram::new(&OVERHEAD_US),
             connections: Counter::default(),
             connections_open: Gauge::default(),
@@ -184,6 +222,10 @@ impl ShardMetrics {
     pub fn request(&self, operation: Operation, status: u16) {
         let class = usize::from(status / 100).min(5);
         self.requests[operation as usize][class].add(1);
+    }
+
+    pub fn repeat(&self, repeat: Repeat) {
+        self.repeats[repeat as usize].add(1);
     }
 
     pub fn error(&self, code: Code) {

@@ -14,6 +14,7 @@ use super::record::Answer;
 use crate::body::{Body, Broken, Source};
 use crate::exchange::Exchange;
 use crate::late;
+use crate::metrics::Repeat;
 use crate::pipeline;
 use crate::stage::settle;
 use crate::state::repeats::Digest;
@@ -77,7 +78,7 @@ pub async fn through(
 ) -> Response<Body> {
     let found = nodes.enter(&of.0, &of.1).await;
     if !matches!(found, Found::UnderWay) {
-        return settled(exchange, &place, found).await;
+        return settled(exchange, &place, found, false).await;
     }
     place.set(Standing::Theirs);
     let patience = exchange.snapshot.settings.keepalive_comment_ms;
@@ -109,14 +110,23 @@ async fn wait(
             Found::Failed if failing.get_or_insert(asking).elapsed() < nodes.patience() => {}
             found => {
                 exchange.waited += began.elapsed();
-                return settled(exchange, &place, found).await;
+                return settled(exchange, &place, found, true).await;
             }
         }
     }
 }
 
-/// What is done about what is known.
-async fn settled(exchange: Box<Exchange>, place: &Place, found: Found) -> Response<Body> {
+/// What is done about what is known, at once or after having waited for another node.
+async fn settled(exchange: Box<Exchange>, place: &Place, found: Found, waited: bool) -> Response<Body> {
+    exchange.shard.metrics.repeat(match found {
+        Found::Mine(_) if waited => Repeat::TakenOver,
+        Found::Mine(_) => Repeat::First,
+        Found::Answer(_) if waited => Repeat::Waited,
+        Found::Answer(_) => Repeat::Replayed,
+        Found::Other => Repeat::Mismatch,
+        Found::Foreign => Repeat::Foreign,
+        Found::UnderWay | Found::Failed => Repeat::Alone,
+    });
     match found {
         Found::Mine(claim) => place.set(Standing::Mine(claim)),
         Found::Answer(answer) => {

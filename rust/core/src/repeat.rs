@@ -5,7 +5,7 @@
 //! Success alone is remembered; after a failure a repeat is a new try, which is what clients repeat for, and one who was
 //! told that people are asked first gets to know from their approval how it stands. When the last
 //! reader has left, a request with a key of the caller's own goes on to its end, so that his repeat finds the answer; one
-//! with a key that an official SDK makes up for every request ends, as without one.
+//! with a key that an official SDK made up ends, as without one.
 //!
 //! Where nodes share a Redis, what this node does not know is asked of the others ([`elsewhere`], [`nodes`]).
 

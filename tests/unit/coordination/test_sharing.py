@@ -11,14 +11,16 @@ import msgspec
 import pytest
 import redis
 
+from ailink.coordination import link
 from ailink.coordination.leases import Leases
 from ailink.coordination.shapes import Grant, Options, Standing
 
 DOLLAR = 10**12
 CENT = DOLLAR // 100
-PATIENCE_S = 4.0
+# What is proved here is how nodes share, not how fast this machine is.
+PATIENCE_S = 60.0
 # In the data plane requests look again after 20 ms; here what nobody answers is noticed.
-GLANCE_S = 2.0
+GLANCE_S = 15.0
 
 
 class Node:
@@ -26,6 +28,7 @@ class Node:
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK)
+        self.away = False
         self._changed = asyncio.Event()
         self.begin("", 0)
 
@@ -104,7 +107,8 @@ class Node:
         return msgspec.msgpack.encode([self._standing()] if mine else [])
 
     def lease_heard(self, online: bool, valid_s: float | None) -> None:
-        assert online
+        # Looked at by the test: what fails here ends a task of `Leases`, and nobody is answered any more.
+        self.away |= not online
 
 
 Work = Callable[[list[Node]], Coroutine[Any, Any, None]]
@@ -128,7 +132,16 @@ def with_nodes(redis_url: str, count: int, work: Work, make: Callable[[], Node] 
     asyncio.run(run())
 
 
+@pytest.fixture
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two answers in a row that take half a second are an outage, which is not what is to be tried: nobody
+    gets anything from then on.
+    """
+    monkeypatch.setattr(link, "ANSWER_S", PATIENCE_S)
+
+
 @pytest.mark.alone
+@pytest.mark.usefixtures("slow_machine")
 @pytest.mark.parametrize("amount", [CENT, CENT * 3, CENT // 7])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_the_last_of_a_budget_is_never_stranded(redis_url: str, count: int, amount: int) -> None:
@@ -141,6 +154,7 @@ def test_the_last_of_a_budget_is_never_stranded(redis_url: str, count: int, amou
             most = DOLLAR // amount
             callers = [nodes[at % count].spend(amount) for at in range(most + 60)]
             admitted = await asyncio.gather(*callers)
+            assert not any(node.away for node in nodes), "Redis answered all the time"
             assert sum(admitted) == most
             assert sum(node.taken for node in nodes) == most * amount
             assert not await nodes[0].spend(amount)
@@ -152,7 +166,7 @@ def test_the_last_of_a_budget_is_never_stranded(redis_url: str, count: int, amou
 
 
 def test_a_slow_answer_is_no_outage(redis_url: str) -> None:
-    """The one who waits for a share gets it; `Node` does not accept to hear that Redis is away."""
+    """The one who waits for a share gets it, and does not hear that Redis is away."""
 
     async def work(nodes: list[Node]) -> None:
         nodes[0].begin("k", 1)
@@ -160,6 +174,7 @@ def test_a_slow_answer_is_no_outage(redis_url: str) -> None:
         with redis.Redis.from_url(redis_url) as client:
             client.execute_command("CLIENT", "PAUSE", "700", "ALL")
         assert await nodes[0].spend(DOLLAR // 2)
+        assert not nodes[0].away
 
     with_nodes(redis_url, 1, work)
 

@@ -12,7 +12,17 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
-from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness import (
+    Gateway,
+    Key,
+    MockProvider,
+    chat,
+    in_parallel,
+    make_config,
+    make_deployment,
+    make_model,
+    until,
+)
 
 CENT = {"per_request": 0.01, "input_per_million": 0, "output_per_million": 0}
 DAY = time.strftime("%Y-%m-%d", time.gmtime())
@@ -98,6 +108,20 @@ def test_the_command(gateway: Gateway, tmp_path: Path) -> None:
     [
         ({"text": "x"}, "text"),
         ({"text": "date,model,cost\n2026-01-01,m,1\n2028-01-01,m,1\n"}, "text"),
+        ({"text": "date,model,cost\n2026-01-01,m,9000000\n2026-01-01,m,9000000\n"}, "text"),
+        ({"text": "date,model,cost\n2026-01-01,up-a,9e6\n2026-01-01,up-a-latest,9e6\n"}, "text"),
+        ({"text": "date,model,cost\n2026-01-01,m,1,234.50\n"}, "text"),
+        ({"text": "date,model,cost\n2026-01-01,m,1\n2026-01-02,m"}, "text"),
+        ({"text": "date,model,cost\n2026-01-01,,1\n"}, "text"),
+        ({"text": "date,model,cost\n2026-01-01,m\0,1\n"}, "text"),
+        (
+            {
+                "format": "openai",
+                "text": '{"data": [{"start_time": 1, "results": ['
+                '{"amount": {"value": 1}, "line_item": "\\ud800"}]}]}',
+            },
+            "text",
+        ),
         ({"provider": "nobody"}, "provider"),
         ({"format": "xml"}, "format"),
         ({"percent": -1}, "percent"),
@@ -107,6 +131,22 @@ def test_bad_bills_are_told(gateway: Gateway, body: dict[str, Any], param: str) 
     refused = bill(gateway, body.pop("text", "date,model,cost\n2026-01-01,m,1\n"), **body)
     assert refused.status_code == (404 if param == "provider" else 400), refused.text
     assert refused.json()["error"]["param"] == param
+
+
+def test_the_same_bill_twice_counts_once(gateway: Gateway) -> None:
+    """Also at once; what is credited is taken off, and a bill of other days changes nothing of these."""
+    text = "date,model,cost\n2025-01-01,up-a,0.50\n2025-01-01,up-a,-0.20\n2025-01-03,up-b,-1\n"
+    answers = in_parallel(lambda _: bill(gateway, text), range(8), 8)
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert len({answer.text for answer in answers}) == 1
+    span = {"from": "2025-01-01", "to": "2025-01-31"}
+    known = json.loads(json.dumps(gateway.call("/v1/bills", **span)["data"]), parse_float=str)
+    assert [(line["day"], line["model"], line["billed"]) for line in known] == [
+        ("2025-01-01", "up-a", "0.3"),
+        ("2025-01-03", "up-b", "-1.0"),
+    ]
+    assert bill(gateway, "date,model,cost\n2025-01-04,up-a,1\n").status_code == 200
+    assert len(gateway.call("/v1/bills", **span)["data"]) == 3
 
 
 def test_reports_as_parquet(gateway: Gateway) -> None:

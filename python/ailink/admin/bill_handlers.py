@@ -17,7 +17,7 @@ from ailink.admin.errors import ApiError, bad_request, not_found
 from ailink.admin.holders import require_everywhere
 from ailink.admin.money_fields import Money, pico
 from ailink.admin.services import Services
-from ailink.ledger.bills import Bill, BillError, Format, day_text, matched, read
+from ailink.ledger.bills import MOST_USD, Bill, BillError, Format, day_text, matched, read
 from ailink.ledger.money import Usd
 from ailink.ledger.reader import LedgerError
 from ailink.ledger.report import DAY_US, Question, ask
@@ -90,7 +90,7 @@ async def reconcile(services: Services, call: Call[NewBill, Nothing]) -> BillVie
     if last - first >= LONGEST_DAYS:
         raise bad_request(f"at most {LONGEST_DAYS} days at once", param="text", code="invalid_bill")
     recorded = await _recorded(services, first, last)
-    rows = _rows(call, bill, places, recorded, services.changes.now_us())
+    rows = await asyncio.to_thread(_rows, call, bill, places, recorded, services.changes.now_us())
     async with services.database.transaction() as queries:
         await bills.put(queries, body.provider, (first, last), rows)
     return _view(rows)
@@ -142,10 +142,15 @@ def _rows(
     recorded: Mapping[tuple[int, str], int],
     now_us: int,
 ) -> list[BillRow]:
+    """Raises `ApiError` (400)."""
+    meant = {words: matched(words, places) or words for words in {words for _, words in bill}}
     billed: dict[tuple[int, str], int] = {}
     for (day, words), amount in bill.items():
-        key = (day, matched(words, places) or words)
+        key = (day, meant[words])
         billed[key] = billed.get(key, 0) + amount
+        if abs(billed[key]) > MOST_USD * 10**12:
+            text = f"{day_text(day)}: more than {MOST_USD:,} US dollars for `{key[1]}` on one day"
+            raise bad_request(text, param="text", code="invalid_bill")
     model_of = {place: model for model, deployments in places.items() for place in deployments}
     known: dict[tuple[int, str], int] = {}
     for (day, place), amount in recorded.items():

@@ -49,11 +49,24 @@ def read(text: str, form: Format) -> Bill:
             raise BillError(f"more than {MOST_LINES:,} lines: send it in parts")
         if not usd.is_finite() or abs(usd) > MOST_USD:
             raise BillError(f"line {number}: {usd} US dollars is no amount of one line")
+        if _NO_TEXT.search(model):
+            raise BillError(f"line {number}: {model!r} is no name of a model")
         key = ((day - _EPOCH).days, model)
         bill[key] = bill.get(key, 0) + int((usd * _PICO).to_integral_value())
     if not bill:
         raise BillError("there is no line of a bill in it")
+    if not any(model for _, model in bill):
+        raise BillError(f"no line of it names a model{_GROUPED.get(form, '')}")
     return bill
+
+
+# Control characters and halves of pairs, which databases do not take.
+_NO_TEXT: Final = re.compile("[\x00-\x1f\ud800-\udfff]")
+# What to ask the provider for, so that it tells models.
+_GROUPED: Final[Mapping[Format, str]] = {
+    "openai": ": ask for the costs with `group_by=line_item`",
+    "anthropic": ": ask for the report with `group_by[]=description`",
+}
 
 
 def _openai(text: str) -> Iterator[tuple[date, str, Decimal]]:
@@ -91,12 +104,14 @@ _AWS: Final = {
 
 def _aws(text: str) -> Iterator[tuple[date, str, Decimal]]:
     for place, row in _rows(text):
+        for name in ("day", "cost", "service"):
+            if not any(column in row for column in _AWS[name]):
+                raise BillError(f"{place}: this is no Cost and Usage Report (no {_AWS[name][0]} column)")
+        # Of taxes and fees some cells are empty.
         cell = {name: _first(row, columns) for name, columns in _AWS.items()}
-        if cell["day"] is None or cell["cost"] is None or cell["service"] is None:
-            raise BillError(f"{place}: this is no Cost and Usage Report (no {_AWS['cost'][0]} column)")
         # Models of other firms are sold over the marketplace, and named by their usage.
         usage = cell["usage"] or ""
-        if "bedrock" not in (cell["service"] + usage).lower() and not cell["model"]:
+        if "bedrock" not in ((cell["service"] or "") + usage).lower() and not cell["model"]:
             continue
         _dollars(cell["currency"] or "USD", place)
         yield _day(cell["day"], place), cell["model"] or usage, _decimal(cell["cost"], place)
@@ -107,7 +122,7 @@ def _csv(text: str) -> Iterator[tuple[date, str, Decimal]]:
         for column in ("date", "model", "cost"):
             if row.get(column) is None:
                 raise BillError(f"{place}: expected the columns `date`, `model` and `cost`")
-        _dollars(row.get("currency") or "USD", place)
+        _dollars((row.get("currency") or "USD").strip(), place)
         yield _day(row["date"], place), row["model"].strip(), _decimal(row["cost"], place)
 
 
@@ -128,17 +143,30 @@ def _buckets(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     except RecursionError:
         raise BillError("not JSON of a bill: nested too deeply") from None
     pages = pages[0] if len(pages) == 1 and isinstance(pages[0], list) else pages
+    seen: dict[str, str] = {}
     for number, page in enumerate(pages):
         if not isinstance(page, dict):
             raise BillError(f"page {number}: expected an answer with `data`")
         for index, bucket in enumerate(_list(page, "data", f"page {number}")):
-            yield f"page {number}, data[{index}]", bucket
+            place = f"page {number}, data[{index}]"
+            if bucket.get("results"):
+                # Of several accounts the same day may come again, but not with the same lines.
+                first = seen.setdefault(json.dumps(bucket, sort_keys=True, default=str), place)
+                if first != place:
+                    raise BillError(f"{place} is {first} once more: the same answer is in it twice")
+            yield place, bucket
 
 
 def _rows(text: str) -> Iterator[tuple[str, dict[str, str]]]:
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    # Strict: a quote that is never closed is the end of a file that was cut off.
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
     try:
         for row in reader:
+            # A comma between thousands, say: the amount would be another one.
+            if None in row:
+                raise BillError(f"line {reader.line_num}: more cells than columns")
+            if None in row.values():
+                raise BillError(f"line {reader.line_num}: fewer cells than columns")
             yield f"line {reader.line_num}", row
     except csv.Error as error:
         raise BillError(f"line {reader.line_num}: {error}") from None

@@ -25,14 +25,19 @@ class BillRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS = BillRow.__struct_fields__
+_KEY = ("provider", "day", "model")
 
 
 async def put(queries: Queries, provider: str, days: tuple[int, int], rows: Sequence[BillRow]) -> None:
     """In place of what was known of these days (the last one counted in). Call it in a transaction."""
     await queries.execute("DELETE FROM bill WHERE provider = ? AND day BETWEEN ? AND ?", (provider, *days))
     marks = ", ".join("?" for _ in _COLUMNS)
+    # The same bill may be on its way twice: the later one counts.
+    later = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS if column not in _KEY)
     await queries.executemany(
-        f"INSERT INTO bill ({', '.join(_COLUMNS)}) VALUES ({marks})", [_values(row) for row in rows]
+        f"INSERT INTO bill ({', '.join(_COLUMNS)}) VALUES ({marks})"
+        f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {later}",
+        [_values(row) for row in rows],
     )
 
 

@@ -31,9 +31,16 @@ def test_openai() -> None:
         ("2024-11-01", "gpt-4o-2024-08-06"): USD * 16 // 100,
         ("2024-11-01", ""): USD // 2,
     }
-    # Pages as a list, or a line each.
-    assert read(json.dumps([page, page]), "openai")[(20_028, "")] == USD
-    assert read(f"{json.dumps(page)}\n{json.dumps(page)}\n", "openai")[(20_028, "")] == USD
+    # Pages as a list, or a line each: of two accounts, which have the day in common.
+    (bucket,) = page["data"]  # type: ignore[misc]
+    other = {"data": [{**bucket, "results": bucket["results"][2:]}]}  # type: ignore[dict-item,index]
+    assert read(json.dumps([page, other]), "openai")[(20_028, "")] == USD
+    assert read(f"{json.dumps(page)}\n{json.dumps(other)}\n", "openai")[(20_028, "")] == USD
+    with pytest.raises(BillError, match="the same answer is in it twice"):
+        read(json.dumps([page, page]), "openai")
+    # Not grouped, it says of no model what it cost.
+    with pytest.raises(BillError, match="group_by=line_item"):
+        read(json.dumps(other), "openai")
 
 
 def test_anthropic_counts_in_cents() -> None:
@@ -63,6 +70,8 @@ line_item_unblended_cost,product_model
 def test_aws() -> None:
     assert read(LEGACY, "aws") == {(20_758, "USE1-Claude3Sonnet-input-tokens"): USD // 2}
     assert read(SECOND, "aws") == {(20_758, "USE1-NovaLite-output-tokens"): 100_000}
+    # Lines of taxes have no service, and may have no cost.
+    assert read(LEGACY + "2026-11-01T00:00:00Z,,,,USD\n", "aws") == read(LEGACY, "aws")
 
 
 def test_csv() -> None:
@@ -86,6 +95,13 @@ def test_csv() -> None:
         ("csv", "date,model,cost\n2026-11-01,m,1e99\n", "no amount"),
         ("csv", "date,model,cost,currency\n2026-11-01,m,1,EUR\n", "`EUR` is not US dollars"),
         ("csv", "", "no line"),
+        ("csv", "date,model,cost\n2026-11-01,m,1,234.50\n", "line 2: more cells than columns"),
+        ("csv", "date,model,cost\n2026-11-01,m,1\n2026-11-02,m\n", "line 3: fewer cells"),
+        ("csv", 'date,model,cost\n2026-11-01,m,1\n2026-11-02,"m', "unexpected end of data"),
+        ("csv", "date,model,cost\n2026-11-01,,1\n", "names a model"),
+        ("csv", "date,model,cost\n2026-11-01,m\0,1\n", "no name of a model"),
+        ("aws", LEGACY[: LEGACY.rindex("9.00") + 2], "line 4: fewer cells"),
+        ("aws", LEGACY.replace("0.30", ""), "no amount"),
     ],
 )
 def test_what_is_no_bill_is_told(form: str, text: str, part: str) -> None:

@@ -13,7 +13,17 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from tests.harness import Gateway, Key, MockProvider, chat, make_config, make_deployment, make_model, until
+from tests.harness import (
+    Gateway,
+    Key,
+    MockProvider,
+    chat,
+    in_parallel,
+    make_config,
+    make_deployment,
+    make_model,
+    until,
+)
 from tests.harness.canned import CannedProvider
 from tests.harness.listening import Call, Listening, Reply
 
@@ -501,6 +511,7 @@ def press(gateway: Gateway, user: str, approval: str, action: str = "approve", *
         "content-type": "application/x-www-form-urlencoded",
         "x-slack-request-timestamp": stamp,
         "x-slack-signature": f"v0={signature}",
+        **more.get("headers", {}),
     }
     return gateway.http.post("/v1/approvals/slack", content=body, headers=headers)
 
@@ -541,7 +552,14 @@ def test_slack_is_told_and_its_buttons_decide(
         assert code(press(gateway, "U2", row["id"])) == (403, "not_a_reviewer")
         assert press(gateway, "U1", row["id"], action="bless").status_code == 400
         now = int(time.time())
-        assert press(gateway, "U1", row["id"], at=now).json()["status"] == "approved"
+        assert code(press(gateway, "U1", row["id"], at=now + 600)) == (401, "invalid_signature")
+        for wrong in ({"x-slack-signature": "v0="}, {"x-slack-request-timestamp": str(now - 1)}):
+            assert code(press(gateway, "U1", row["id"], at=now, headers=wrong)) == (401, "invalid_signature")
+        # Delivered several times at once, it is taken once.
+        presses = in_parallel(lambda _: press(gateway, "U1", row["id"], at=now), range(8), 8)
+        (taken,) = [one for one in presses if one.status_code == 200]
+        assert taken.json()["status"] == "approved"
+        assert {code(one) for one in presses if one is not taken} == {(409, "replayed")}
         assert code(press(gateway, "U1", row["id"], at=now)) == (409, "replayed")
         assert code(press(gateway, "U1", row["id"], action="reject")) == (409, "approval_closed")
         assert answer.result(30).status_code == 200

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,8 @@ def gateway(own_provider: MockProvider, tmp_path_factory: pytest.TempPathFactory
         make_model("late", place("late")),
         make_model("busy", place("busy")),
         make_model("short", place("short", "latency=2s")),
+        make_model("crowded", place("crowded", "latency=2s")),
+        make_model("brief", place("brief", "latency=3s")),
         make_model("first", place("first"), fallbacks=["free"]),
         make_model("dear", place("dear"), price=CENT, fallbacks=["free"]),
         make_model("paced", place("paced")),
@@ -52,6 +55,8 @@ def gateway(own_provider: MockProvider, tmp_path_factory: pytest.TempPathFactory
             {"on": "model:late", "requests": 1, "per": "1h", "on_exhausted": {"queue": "20s"}},
             {"on": "model:busy", "parallel": 1, "on_exhausted": {"queue": "20s"}},
             {"on": "model:short", "parallel": 1, "on_exhausted": {"queue": "20s", "waiting": 1}},
+            {"on": "model:crowded", "parallel": 1, "on_exhausted": {"queue": "20s", "waiting": 1}},
+            {"on": "model:brief", "parallel": 1, "on_exhausted": {"queue": "500ms"}},
             {"on": "model:first", "requests": 1, "per": "1h", "on_exhausted": {"fallback": True}},
             {
                 "on": "model:paced",
@@ -137,6 +142,47 @@ def test_a_line_has_an_end(gateway: Gateway, key: Key) -> None:
     assert Counter(answer.status_code for answer in answers) == {200: 2, 429: 2}
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["error"]["code"] == "concurrency_limit_exceeded"
+
+
+def test_who_matters_more_takes_the_last_place(
+    gateway: Gateway, key: Key, own_provider: MockProvider
+) -> None:
+    mark = own_provider.mark()
+
+    def at_work(count: int) -> None:
+        seen = lambda: own_provider.requests(mark, lambda one: one.json()["model"].startswith("crowded"))  # noqa: E731
+        until(lambda: len(seen()) >= count, f"{count} are under way", 10)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(ask, gateway, key, "crowded", "first")
+        at_work(1)
+        low = pool.submit(ask, gateway, key, "crowded", "low", **LOW)
+        # In this order into the line; should it come second, there is no place for it either.
+        time.sleep(0.2)
+        normal = pool.submit(ask, gateway, key, "crowded", "normal")
+        refused = low.result(30)
+        assert not normal.done(), "it is told before its place would have come"
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "concurrency_limit_exceeded")
+        assert [first.result(30).status_code, normal.result(30).status_code] == [200, 200]
+    seen = own_provider.requests(mark, lambda one: one.json()["model"].startswith("crowded"))
+    assert [one.json()["messages"][0]["content"] for one in seen] == ["first", "normal"]
+
+
+def test_who_has_waited_as_long_as_he_may_is_told(gateway: Gateway, key: Key) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, gateway, key, "brief")
+        until(lambda: limit(gateway, "model:brief")["used"]["parallel"] == 1, "it is under way", 2)
+        refused = ask(gateway, key, "brief")
+        assert not first.done()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "concurrency_limit_exceeded")
+        assert first.result(30).status_code == 200
+    # His place in the line is free again.
+    assert ask(gateway, key, "brief").status_code == 200
+    assert limit(gateway, "model:brief")["used"]["parallel"] == 0
+
+
+def limit(gateway: Gateway, on: str) -> Any:
+    return next(one for one in gateway.call("/v1/limits")["data"] if one["on"] == on)
 
 
 def test_who_leaves_makes_way(gateway: Gateway, key: Key) -> None:

@@ -229,10 +229,21 @@ impl Budget {
 
     #[inline]
     fn see(&mut self, now_us: i64) {
-        // A clock that goes back leaves the latest period in force.
         if now_us >= self.end_us {
             (self.start_us, self.end_us) = self.span.period(now_us);
             self.ended = self.ended.saturating_add(std::mem::take(&mut self.used));
+        } else if now_us < self.start_us {
+            self.go_back(now_us);
+        }
+    }
+
+    /// A clock that goes back a little leaves the latest period in force: who steps over midnight twice does not spend
+    /// twice. One that goes back by more than a period was wrong before, by a year perhaps: what it counted goes on to
+    /// count, but not until then.
+    #[cold]
+    fn go_back(&mut self, now_us: i64) {
+        if self.start_us.saturating_sub(now_us) > self.end_us.saturating_sub(self.start_us) {
+            (self.start_us, self.end_us) = self.span.period(now_us);
         }
     }
 
@@ -338,6 +349,21 @@ mod tests {
         assert_eq!(budget.used(us(5, 0)), 510);
         budget.refund(next.slot, 1_000);
         assert_eq!(budget.used(us(6, 1)), 0);
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_does_not_shut_until_then() {
+        let mut budget = Budget::new(100, utc(Unit::Hour), 0);
+        budget.take(us(5, 10), 60);
+        let ahead = budget.take(us(370, 10), 70);
+        // By a period: the latest one stays in force, and nothing is spent twice.
+        assert_eq!(budget.check(us(370, 9), 40).unwrap_err().retry_after_ns, 7_200_000_000_000);
+        // Right again: what was counted counts until this hour is over.
+        assert_eq!(budget.check(us(5, 10), 40).unwrap_err().retry_after_ns, 3_600_000_000_000);
+        budget.refund(ahead.slot, 70);
+        assert_eq!(budget.used(us(5, 10)), 70);
+        assert_eq!(budget.used(us(5, 11)), 0);
+        assert_eq!(budget.ended(), 130);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 """Reports by whose spend it was when it was spent, and in FOCUS's columns."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -317,3 +318,15 @@ def test_what_an_answer_costs(gateway: Gateway) -> None:
         ),
     ):
         assert cost(body)["error"]["param"] == param
+
+
+def test_a_key_is_the_same_by_all_its_names(gateway: Gateway) -> None:
+    key = gateway.mint()
+    assert ask(gateway, key.secret).status_code == 200
+    until(lambda: gateway.call("/global/spend")["spend"] == 4, "it is in the ledger")
+    sha256 = hashlib.sha256(key.secret.encode()).hexdigest()
+    for name, spend in ((key.secret, 1), (key.token, 1), (sha256, 1), ("sk-nobody-0123456789", 0)):
+        activity = gateway.call("/user/daily/activity", api_key=name)
+        assert activity["metadata"]["total_spend"] == spend
+        report = gateway.call("/global/spend/report", api_key=name)
+        assert [line["total_cost"] for line in report] == [1] * spend

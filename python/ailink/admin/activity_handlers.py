@@ -139,7 +139,8 @@ async def _activity(
     filters = _filters(query)
     more = bool({kind, *filters} & {"customers", "tags"})
     rows = await reports.spent(services, call.caller.acting, first, last, more=more)
-    rows = [row for row in rows if _fits(row, query, filters)]
+    tokens = services.keys.names_in_reports(query.api_key) if query.api_key else None
+    rows = [row for row in rows if _fits(row, query, filters) and (tokens is None or row.token in tokens)]
     providers = reports.providers(services)
     wanted, unwanted = filters.get(kind, (None, frozenset()))
 
@@ -207,9 +208,7 @@ def _fits(row: Spent, query: ActivityQuery, filters: Mapping[Wanted, Filter]) ->
         names = NAMES[kind](row)
         if (wanted is not None and wanted.isdisjoint(names)) or not unwanted.isdisjoint(names):
             return False
-    if query.model and row.cell.model != query.model:
-        return False
-    return not query.api_key or query.api_key == row.token
+    return not query.model or row.cell.model == query.model
 
 
 def _breakdown(rows: Sequence[Spent], entities: Names, providers: Mapping[str, str]) -> Breakdown:

@@ -79,6 +79,10 @@ class KeyService:
             self._master is not None and self._master.hex() in self._digests.candidates(name)
         )
 
+    def names_in_reports(self, name: str) -> frozenset[str]:
+        """What spend may be told under of a key that is named so: by itself, its token or its SHA-256."""
+        return frozenset({MASTER_ID} if self.is_master(name) else {name, *self._digests.candidates(name)})
+
     def digest_of(self, raw: str) -> bytes:
         """What the data plane knows a key by."""
         return self._digests.of_key(raw)

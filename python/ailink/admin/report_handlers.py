@@ -272,7 +272,7 @@ async def report(
     group = query.group_by or _implied(query)
     more = group == "customer" or query.customer_id is not None
     found = await reports.spent(services, call.caller.acting, first, last, more=more)
-    rows = [row for row in found if _wanted(row, query)]
+    rows = _wanted(services, found, query)
     if group not in ("team", "customer"):
         return _entities(rows, group)
     days = {day: of_day for day, of_day in reports.by_day(rows, first, last).items() if of_day}
@@ -324,21 +324,26 @@ def grouped(group: str) -> Callable[[Services, Call[Nothing, ReportQuery]], Any]
 
     async def handler(services: Services, call: Call[Nothing, ReportQuery]) -> list[EntityReport]:
         more = call.query.customer_id is not None
-        rows = [row for row in await rows_of(services, call, more=more) if _wanted(row, call.query)]
+        rows = _wanted(services, await rows_of(services, call, more=more), call.query)
         return _entities(rows, group)
 
     return handler
 
 
-def _wanted(row: Spent, query: ReportQuery) -> bool:
-    pairs = (
-        (query.api_key, row.token),
-        (query.internal_user_id, row.user),
-        (query.team_id, row.team),
-        (query.organization_id, row.org),
-        (query.customer_id, row.cell.customer),
-    )
-    return all(wanted is None or wanted == value for wanted, value in pairs)
+def _wanted(services: Services, rows: list[Spent], query: ReportQuery) -> list[Spent]:
+    tokens = None if query.api_key is None else services.keys.names_in_reports(query.api_key)
+
+    def fits(row: Spent) -> bool:
+        pairs = (
+            (query.internal_user_id, row.user),
+            (query.team_id, row.team),
+            (query.organization_id, row.org),
+            (query.customer_id, row.cell.customer),
+        )
+        of_key = tokens is None or row.token in tokens
+        return of_key and all(wanted is None or wanted == value for wanted, value in pairs)
+
+    return [row for row in rows if fits(row)]
 
 
 def _entities(rows: list[Spent], group: str) -> list[EntityReport]:

@@ -17,6 +17,7 @@ from ailink.admin.plane import Endpoint, Plane
 from ailink.admin.plane_sync import PlaneSync
 from ailink.admin.policies import PolicyService
 from ailink.admin.served import ConfigView
+from ailink.admin.stored_responses import StoredResponses
 from ailink.admin.switching import Switching
 from ailink.admin.vault import VaultService
 from ailink.approvals.decisions import Decisions
@@ -81,6 +82,7 @@ class Services:
     switching: Switching
     vault: VaultService
     documents: Reader
+    stored: StoredResponses
     ledger: LedgerReader
     metrics: ShellMetrics
     alerts: AlertSender
@@ -133,6 +135,7 @@ def build(options: ServiceOptions) -> Services:
         models=ModelService(changes, options.keyring, options.config),
         switching=Switching(options.database, options.config, options.now_us),
         documents=Reader(),
+        stored=StoredResponses(options.database, options.keyring),
         vault=VaultService(options.database, options.keyring, options.plane, options.now_us),
         ledger=LedgerReader(options.ledger or options.plane),
         metrics=metrics,

@@ -87,6 +87,7 @@ class Upkeep:
             ("writing comparisons of mirrors", lambda: self._mirrors.write(database, now_us())),
             ("following switches", services.switching.follow),
             ("forgetting tokens of the vault", services.vault.forget_old),
+            ("forgetting old responses", services.stored.forget_old),
             ("telling of shutdowns", self._endings.once),
             ("forgetting what has ended", forget_ended),
             ("forgetting client secrets", lambda: client_secrets.forget(database, now_us())),

@@ -16,6 +16,8 @@ from starlette.routing import Route
 from ailink.admin.documents import Document
 from ailink.admin.errors import ApiError
 from ailink.admin.services import Services
+from ailink.admin.stored_responses import Nobody, Writes
+from ailink.admin.stored_responses import Which as Kept
 from ailink.admin.vault import Question
 from ailink.approvals.shapes import Claim, Done, Entry, Which
 from ailink.secrets.envelope import EnvelopeError
@@ -36,6 +38,9 @@ def internal_routes(services: Services) -> list[Route]:
         "approvals/done": (Done, desk.done),
         "vault/exchange": (Question, services.vault.exchange),
         "documents/read": (Document, services.documents.read),
+        "stored/write": (Writes, services.stored.write),
+        "stored/read": (Kept, services.stored.read),
+        "stored/renew": (Nobody, services.stored.renew),
     }
     return [
         Route(f"/internal/{what}", _endpoint(kind, answer), methods=["POST"])

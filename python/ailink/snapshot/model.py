@@ -86,6 +86,7 @@ class PlaneOptions(_Wire, frozen=True, kw_only=True):
     trusted_proxies: list[str]
     ledger: Ledger
     shared_limits: bool
+    shared_store: bool
     repeats: Repeats | None
 
 

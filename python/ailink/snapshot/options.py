@@ -77,6 +77,7 @@ def compile_options(config: Config, process: Process) -> wire.PlaneOptions:
             flush_ms=int(server.ledger.flush),
         ),
         shared_limits=config.redis_url is not None,
+        shared_store=config.database_url.startswith("postgres"),
         repeats=_repeats(config),
     )
 

@@ -35,6 +35,7 @@ BEGIN_WRITE = (
     f"{BEGIN}; SET LOCAL lock_timeout = {int(STATEMENT_S * 800)}; "
     f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"
 )
+BEGIN_APART = f"{BEGIN}; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"
 # Not the server's refusal of a statement, but trouble with the server itself: it may pass.
 TROUBLE: tuple[type[BaseException], ...] = (
     OSError,
@@ -166,6 +167,14 @@ class PostgresDatabase:
         async with self._writing, self.connection(BEGIN_WRITE) as connection:
             async with _within():
                 await connection.fetch("SELECT pg_advisory_xact_lock($1)", WRITE_LOCK)
+            yield _Guarded(connection)
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[Queries]:
+        """Statements that are committed together, beside those that administer: no lock is waited for but of
+        the rows.
+        """
+        async with self.connection(BEGIN_APART) as connection:
             yield _Guarded(connection)
 
     @asynccontextmanager

@@ -19,6 +19,7 @@ use crate::connection::{Connection, Overdue, Patience};
 use crate::passive_health::eject_outliers;
 use crate::probe;
 use crate::shard::{Phase, Shard};
+use crate::stored;
 
 /// How often the coarse clock moves, and how often connections and pools are looked over.
 const TICK: Duration = Duration::from_millis(200);
@@ -175,6 +176,7 @@ pub async fn run(shard: Arc<Shard>, registry: Arc<Registry>) {
                 shard.shared.state.pools.sweep(shard.index);
                 if shard.index == 0 {
                     eject_outliers(&shard.shared, &shard.snapshot());
+                    stored::tick(&shard);
                 }
             }
         }

@@ -23,6 +23,8 @@ pub struct Options {
     pub ledger: Ledger,
     /// Limits are shared with other nodes.
     pub shared_limits: bool,
+    /// What is kept of responses is other nodes' too: the shell has it.
+    pub shared_store: bool,
     /// Requests with a key of their own are known to other nodes.
     pub repeats: Option<Repeats>,
 }

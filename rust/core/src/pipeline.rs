@@ -91,7 +91,7 @@ pub async fn through(mut exchange: Box<Exchange>) -> Response<Body> {
         Err(error) => return settle::run(exchange, Err(error)),
     };
     if exchange.call.background && !matches!(decided, Decided::Answer(_)) {
-        return background(exchange, decided);
+        return Box::pin(background(exchange, decided)).await;
     }
     if patience == 0 {
         let answer = ask(&mut exchange, decided).await;
@@ -113,7 +113,7 @@ async fn approved(mut exchange: Box<Exchange>) -> Response<Body> {
     };
     if exchange.call.background && !matches!(decided, Decided::Answer(_)) {
         exchange.tickets.iter_mut().for_each(Ticket::begin);
-        return background(exchange, decided);
+        return Box::pin(background(exchange, decided)).await;
     }
     let free = exchange.tickets.is_empty();
     exchange.tickets.iter_mut().for_each(Ticket::begin);
@@ -130,12 +130,15 @@ async fn approved(mut exchange: Box<Exchange>) -> Response<Body> {
 }
 
 /// The caller of a response in the background is told its name, and asks for it later.
-fn background(mut exchange: Box<Exchange>, decided: Decided) -> Response<Body> {
+async fn background(mut exchange: Box<Exchange>, decided: Decided) -> Response<Body> {
     match stored::begin_background(&exchange) {
-        Ok(begin) => begin(Box::pin(async move {
-            let answer = ask(&mut exchange, decided).await;
-            settle::run(exchange, answer)
-        })),
+        Ok(begun) => {
+            let work = Box::pin(async move {
+                let answer = ask(&mut exchange, decided).await;
+                settle::run(exchange, answer)
+            });
+            begun.go(work).await
+        }
         Err(error) => settle::run(exchange, Err(error)),
     }
 }

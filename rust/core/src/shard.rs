@@ -70,7 +70,7 @@ pub struct Status {
 impl Shared {
     pub fn new(options: Options, trusted_proxies: Vec<IpNet>, state: State, shell: Origin, events: Events) -> Self {
         let shell_pool = Pool::new(state.threads, shell::POOL_IDLE);
-        let stored = Store::new(&options.data_dir);
+        let stored = Store::new(&options.data_dir, options.shared_store);
         Shared {
             stored,
             batches: Holds::default(),

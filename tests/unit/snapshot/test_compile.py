@@ -252,6 +252,7 @@ def test_options_from_defaults(config):
         "drain": {"delay_ms": 0, "timeout_ms": 600_000},
         "trusted_proxies": [],
         "shared_limits": False,
+        "shared_store": False,
         "repeats": None,
         "ledger": {"segment_slots": 4_096, "max_bytes": 2**30, "flush_ms": 250},
     }

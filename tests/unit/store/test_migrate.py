@@ -114,6 +114,7 @@ def test_what_was_shipped_stays_as_it_was() -> None:
         "batch_lines": "05d7a99a9e2c4f42331097fc0ba6168671f0e4dd741d624a9c4f41c73a0b8bf6",
         "key_uses": "e686c6573c6af79fd53901d0d5d35acd9cf00773b10580963d9ac04e9b08c966",
         "decisions": "7a3c4a9d0b9f600dac9a5e6b14dc640b9046b970844715009a1bdd9f6d297f7d",
+        "stored": "1a57876719f99bdf43308b4e6be5d2dbdb05e9d519772138887648cbcff861ea",
     }
 
 

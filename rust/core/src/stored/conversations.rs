@@ -4,7 +4,8 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::store::{self, Conversation};
-use super::{items, missing};
+use super::write::Write;
+use super::{access, items, missing};
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::stage::parse::read_body;
@@ -31,8 +32,8 @@ pub async fn answer(exchange: &mut Exchange, method: Method, owner: &str, rest: 
         ("POST", [id]) => update(exchange, owner, id, body()?).await,
         ("DELETE", [id]) => {
             find(exchange, owner, id).await?;
-            let (whose, wanted) = (owner.to_string(), (*id).to_string());
-            exchange.shard.shared.stored.ask(move |db| store::remove_conversation(db, &whose, &wanted)).await?;
+            let removing = Write::RemoveConversation { owner: owner.to_string(), id: (*id).to_string() };
+            access::write(&exchange.shard, vec![removing]).await?;
             Ok(json!({"id": id, "object": "conversation.deleted", "deleted": true}))
         }
         ("GET", [id, "items"]) => items::page(list(exchange, owner, id).await?, exchange.query.as_deref()),
@@ -44,10 +45,13 @@ pub async fn answer(exchange: &mut Exchange, method: Method, owner: &str, rest: 
         }
         ("DELETE", [id, "items", item]) => {
             let conversation = find(exchange, owner, id).await?;
-            let (whose, of, wanted) = (owner.to_string(), (*id).to_string(), (*item).to_string());
-            let removed =
-                exchange.shard.shared.stored.ask(move |db| store::remove_item(db, &whose, &of, &wanted)).await?;
-            if removed { Ok(shown(&conversation)) } else { Err(missing("Item", item)) }
+            let (owner, of, wanted) = (owner.to_string(), (*id).to_string(), (*item).to_string());
+            let removing = Write::RemoveItem { owner, conversation: of, item: wanted };
+            if access::write(&exchange.shard, vec![removing]).await? {
+                Ok(shown(&conversation))
+            } else {
+                Err(missing("Item", item))
+            }
         }
         _ => {
             let text = format!("There is nothing at {method} /v1/conversations/{rest}. See /docs.");
@@ -62,15 +66,12 @@ fn shown(one: &Conversation) -> Value {
 }
 
 async fn find(exchange: &Exchange, owner: &str, id: &str) -> Result<Conversation> {
-    let (whose, wanted) = (owner.to_string(), id.to_string());
-    let found = exchange.shard.shared.stored.ask(move |db| store::conversation(db, &whose, &wanted)).await?;
+    let found = access::conversation(&exchange.shard, owner, id).await?;
     found.ok_or_else(|| missing("Conversation", id))
 }
 
 async fn list(exchange: &Exchange, owner: &str, id: &str) -> Result<Vec<Value>> {
-    find(exchange, owner, id).await?;
-    let (whose, wanted) = (owner.to_string(), id.to_string());
-    let found = exchange.shard.shared.stored.ask(move |db| store::items(db, &whose, &wanted)).await?;
+    let found = access::items(&exchange.shard, owner, id).await?.ok_or_else(|| missing("Conversation", id))?;
     Ok(found.iter().filter_map(|item| serde_json::from_str(item).ok()).collect())
 }
 
@@ -111,24 +112,25 @@ fn written(items: &[(String, Value)]) -> Vec<(String, String)> {
     items.iter().map(|(id, item)| (id.clone(), item.to_string())).collect()
 }
 
+fn appending(owner: &str, conversation: &str, items: Vec<(String, String)>) -> Write {
+    let (owner, conversation) = (owner.to_string(), conversation.to_string());
+    Write::Append { owner, conversation, mark: items::fresh("mark"), items }
+}
+
 async fn create(exchange: &Exchange, owner: &str, mut body: Map<String, Value>) -> Result<Value> {
     let metadata = metadata(&mut body)?.unwrap_or_else(|| "{}".to_string());
     let rows = written(&added(&mut body)?);
     let one = Conversation { id: items::fresh("conv"), created: store::now(), metadata };
-    let (whose, made) = (owner.to_string(), one.clone());
-    let writing = exchange.shard.shared.stored.ask(move |db| {
-        store::put_conversation(db, &whose, &made)?;
-        store::append(db, &whose, &made.id, &rows)
-    });
-    writing.await?;
+    let making = Write::Conversation { owner: owner.to_string(), one: one.clone() };
+    access::write(&exchange.shard, vec![making, appending(owner, &one.id, rows)]).await?;
     Ok(shown(&one))
 }
 
 async fn update(exchange: &Exchange, owner: &str, id: &str, mut body: Map<String, Value>) -> Result<Value> {
     let mut one = find(exchange, owner, id).await?;
     one.metadata = metadata(&mut body)?.unwrap_or(one.metadata);
-    let (whose, changed) = (owner.to_string(), one.clone());
-    exchange.shard.shared.stored.ask(move |db| store::put_conversation(db, &whose, &changed)).await?;
+    let changed = Write::Conversation { owner: owner.to_string(), one: one.clone() };
+    access::write(&exchange.shard, vec![changed]).await?;
     Ok(shown(&one))
 }
 
@@ -139,7 +141,6 @@ async fn add(exchange: &Exchange, owner: &str, id: &str, mut body: Map<String, V
         return Err(Error::new(Code::PayloadMissing, "Missing required parameter: 'items'.").param("items"));
     }
     let rows = written(&new);
-    let (whose, of) = (owner.to_string(), id.to_string());
-    exchange.shard.shared.stored.ask(move |db| store::append(db, &whose, &of, &rows)).await?;
+    access::write(&exchange.shard, vec![appending(owner, id, rows)]).await?;
     items::page(new.into_iter().map(|(_, item)| item).collect(), Some("order=asc&limit=100"))
 }

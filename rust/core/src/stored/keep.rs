@@ -1,5 +1,7 @@
 //! Keeps what an answer says while it passes to its caller.
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -8,12 +10,14 @@ use http::Response as Answer;
 use http::header::CONTENT_TYPE;
 use memchr::memmem;
 use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
 
-use super::items;
-use super::store::{self, Response};
+use super::store::Response;
+use super::write::Write;
+use super::{access, items};
 use crate::body::{Body, Broken, Source};
 use crate::exchange::Exchange;
-use crate::shard::Shared;
+use crate::shard::Shard;
 use crate::wire::sse::{self, Framer};
 
 /// Longest answer that is kept.
@@ -51,13 +55,14 @@ impl Kept {
         format!("\"previous_response_id\":{previous},\"conversation\":{conversation},\"store\":{}", self.store)
     }
 
-    /// Keeps a response.
-    fn note(self, response: &Value, shared: &Shared) {
+    /// Keeps a response; what is to be waited for until other nodes have it.
+    fn note(self, response: &Value, shard: &Arc<Shard>) -> Option<JoinHandle<()>> {
         let known = self.background.as_deref();
-        let Some(id) = known.or_else(|| response.get("id").and_then(Value::as_str)) else { return };
+        let id = known.or_else(|| response.get("id").and_then(Value::as_str))?;
         let id = id.to_string();
         let Kept { background, owner, model, store, conversation, fresh, request, deployment, .. } = self;
         let output = response.get("output").and_then(Value::as_array).cloned().unwrap_or_default();
+        let made = background.is_some();
         let mut kept = Response { id: id.clone(), model, deployment, ..Response::default() };
         if kept.deployment.is_none() {
             let mut members: Map<String, Value> = serde_json::from_slice(&request).unwrap_or_default();
@@ -73,18 +78,20 @@ impl Kept {
                 }
             };
         }
-        let told: Vec<(String, String)> = match &conversation {
-            Some(_) => {
-                fresh.into_iter().chain(output).map(items::named).map(|(id, item)| (id, item.to_string())).collect()
-            }
-            None => Vec::new(),
-        };
-        shared.stored.tell(move |db| {
-            if store {
-                store::put_response(db, &owner, &kept)?;
-            }
-            conversation.map_or(Ok(()), |conversation| store::append(db, &owner, &conversation, &told))
-        });
+        let mut writes = Vec::new();
+        if store {
+            let owner = owner.clone();
+            writes.push(match made {
+                true => Write::End { owner, response: kept },
+                false => Write::Response { owner, response: kept, making: false },
+            });
+        }
+        if let Some(conversation) = conversation {
+            let items = fresh.into_iter().chain(output).map(items::named);
+            let items = items.map(|(id, item)| (id, item.to_string())).collect();
+            writes.push(Write::Append { owner, conversation, mark: items::fresh("mark"), items });
+        }
+        access::keep(shard, writes)
     }
 }
 
@@ -95,20 +102,23 @@ pub fn watch(exchange: &mut Exchange, answer: Answer<Body>) -> Answer<Body> {
         let served = exchange.served.and_then(|index| exchange.deployment(index));
         kept.deployment = served.map(|deployment| deployment.id.to_string());
     }
-    let shared = exchange.shard.shared.clone();
+    let shard = exchange.shard.clone();
     let kind = answer.headers().get(CONTENT_TYPE).map_or(b"".as_slice(), |value| value.as_bytes());
     let reading = if kind.starts_with(b"text/event-stream") {
         Reading::Events(Framer::new(LONGEST))
     } else {
         Reading::Whole(BytesMut::new())
     };
-    let mut eye = Eye { kept: Some(*kept), shared, reading };
+    let mut eye = Eye { kept: Some(*kept), shard, reading, writing: None, over: false };
     answer.map(|body| match body.into_source() {
-        Ok(source) => Body::stream(Watched { source, eye }),
+        Ok(source) => Body::stream(Watched { source: Some(source), held: None, waits: false, eye }),
         Err(bytes) => {
             eye.see(&bytes);
             eye.end();
-            Body::full(bytes)
+            match eye.writing {
+                Some(_) => Body::stream(Watched { source: None, held: Some(bytes), waits: true, eye }),
+                None => Body::full(bytes),
+            }
         }
     })
 }
@@ -120,13 +130,20 @@ enum Reading {
 
 struct Eye {
     kept: Option<Kept>,
-    shared: Arc<Shared>,
+    shard: Arc<Shard>,
     reading: Reading,
+    /// What other nodes do not have yet.
+    writing: Option<JoinHandle<()>>,
+    /// The last data say that the response is complete.
+    over: bool,
 }
+
+const ENDS: [&[u8]; 3] = [b"response.completed", b"response.incomplete", b"response.failed"];
 
 impl Eye {
     fn see(&mut self, data: &Bytes) {
-        if self.kept.is_none() {
+        self.over = false;
+        if self.kept.is_none() && self.writing.is_none() {
             return;
         }
         match &mut self.reading {
@@ -141,11 +158,10 @@ impl Eye {
 
     /// A provider's own response is remembered as soon as it has an id, the gateway's when it is complete.
     fn event(&mut self, event: &[u8]) {
-        let early = self.kept.as_ref().is_some_and(|kept| kept.deployment.is_some() && kept.conversation.is_none());
-        let ends: &[&[u8]] = match early {
-            true => &[b"response.created"],
-            false => &[b"response.completed", b"response.incomplete", b"response.failed"],
-        };
+        self.over |= ENDS.iter().any(|end| memmem::find(event, end).is_some());
+        let Some(kept) = &self.kept else { return };
+        let early = kept.deployment.is_some() && kept.conversation.is_none();
+        let ends: &[&[u8]] = if early { &[b"response.created"] } else { &ENDS };
         if !ends.iter().any(|end| memmem::find(event, end).is_some()) {
             return;
         }
@@ -154,7 +170,7 @@ impl Eye {
         if named.is_some_and(|named| ends.contains(&named.as_bytes()))
             && let (Some(response), Some(kept)) = (event.get("response"), self.kept.take())
         {
-            kept.note(response, &self.shared);
+            self.writing = kept.note(response, &self.shard);
         }
     }
 
@@ -163,29 +179,65 @@ impl Eye {
             && let Some(kept) = self.kept.take()
             && let Ok(response) = serde_json::from_slice(whole)
         {
-            kept.note(&response, &self.shared);
+            self.writing = kept.note(&response, &self.shard);
         }
     }
 }
 
+/// The answer on its way. What says that it is complete is held back until other nodes can be asked for it.
 struct Watched {
-    source: Box<dyn Source>,
+    source: Option<Box<dyn Source>>,
+    held: Option<Bytes>,
+    waits: bool,
     eye: Eye,
 }
 
 impl Source for Watched {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        let data = std::task::ready!(self.source.poll_data(cx));
-        match &data {
-            Some(Ok(data)) => self.eye.see(data),
-            // Broken: what has not ended is not kept.
-            Some(Err(_)) => self.eye.kept = None,
-            None => self.eye.end(),
+        loop {
+            if self.waits {
+                if let Some(writing) = &mut self.eye.writing {
+                    let _ = std::task::ready!(Pin::new(writing).poll(cx));
+                }
+                (self.waits, self.eye.writing) = (false, None);
+                if let Some(data) = self.held.take() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+            let Some(source) = &mut self.source else { return Poll::Ready(None) };
+            match std::task::ready!(source.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    self.eye.see(&data);
+                    if matches!(self.eye.reading, Reading::Events(_)) {
+                        self.waits = self.eye.over && self.eye.writing.is_some();
+                        if !self.waits {
+                            return Poll::Ready(Some(Ok(data)));
+                        }
+                        self.held = Some(data);
+                    } else if !self.eye.shard.shared.stored.shared {
+                        return Poll::Ready(Some(Ok(data)));
+                    } else if let Some(before) = self.held.replace(data) {
+                        return Poll::Ready(Some(Ok(before)));
+                    }
+                }
+                // Broken: what has not ended is not kept.
+                Some(Err(broken)) => {
+                    self.eye.kept = None;
+                    return Poll::Ready(Some(Err(broken)));
+                }
+                None => {
+                    self.eye.end();
+                    (self.source, self.waits) = (None, true);
+                }
+            }
         }
-        Poll::Ready(data)
     }
 
     fn remaining(&self) -> Option<u64> {
-        self.source.remaining()
+        let held = self.held.as_ref().map_or(0, Bytes::len) as u64;
+        match &self.source {
+            Some(source) => source.remaining().map(|rest| rest + held),
+            None => Some(held),
+        }
     }
 }

@@ -3,18 +3,23 @@
 //! A provider that keeps responses itself is asked for them again: the gateway only remembers whose they are and which
 //! deployment made them. For every other provider the gateway keeps them, and a request that goes on from one is given the
 //! whole input. Conversations are always the gateway's. Everything belongs to a team, a user or a key, in this order;
-//! what is another's looks like what is not there.
+//! what is another's looks like what is not there. Where nodes share a PostgreSQL all of it stands there, else in a file.
 
+mod access;
 mod background;
 mod conversations;
+mod elsewhere;
 mod forward;
 mod items;
 mod keep;
+mod later;
 mod resume;
 mod serve;
 mod store;
 mod told;
+mod write;
 
+pub use access::tick;
 pub use background::begin as begin_background;
 pub use forward::Object;
 pub use items::of_input;

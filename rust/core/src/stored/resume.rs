@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::keep::Kept;
-use super::{items, missing, owner, store};
+use super::{access, items, missing, owner};
 use crate::error::{Code, Error, Result};
 use crate::exchange::Exchange;
 use crate::stage::parse::understand;
@@ -91,8 +91,7 @@ pub async fn resume(exchange: &mut Exchange) -> Result<()> {
 
 /// What a response of the gateway's own said and was asked; `None` where its provider knows.
 async fn of_response(exchange: &mut Exchange, owner: &str, id: String) -> Result<Option<Vec<Value>>> {
-    let (whose, wanted) = (owner.to_string(), id.clone());
-    let found = exchange.shard.shared.stored.ask(move |db| store::response(db, &whose, &wanted)).await?;
+    let found = access::response(&exchange.shard, owner, &id).await?.map(|found| found.response);
     let not_found = || missing("Previous response", &id).param("previous_response_id");
     let found = found.ok_or_else(not_found)?;
     if let Some(deployment) = found.deployment {
@@ -119,13 +118,7 @@ async fn of_response(exchange: &mut Exchange, owner: &str, id: String) -> Result
 }
 
 async fn of_conversation(exchange: &Exchange, owner: &str, id: String) -> Result<Vec<Value>> {
-    let (whose, wanted) = (owner.to_string(), id.clone());
-    let found = exchange.shard.shared.stored.ask(move |db| {
-        if store::conversation(db, &whose, &wanted)?.is_none() {
-            return Ok(None);
-        }
-        store::items(db, &whose, &wanted).map(Some)
-    });
-    let found = found.await?.ok_or_else(|| missing("Conversation", &id).param("conversation"))?;
+    let found = access::items(&exchange.shard, owner, &id).await?;
+    let found = found.ok_or_else(|| missing("Conversation", &id).param("conversation"))?;
     Ok(found.iter().filter_map(|item| serde_json::from_str(item).ok()).collect())
 }

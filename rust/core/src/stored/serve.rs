@@ -4,10 +4,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response as Answer};
 use serde_json::{Value, json};
 
+use super::access::{self, Found};
 use super::background::streamed;
 use super::forward::{forward, is_id};
-use super::store::Response;
-use super::{background, conversations, items, missing, owner, store, told};
+use super::write::Write;
+use super::{background, conversations, elsewhere, items, missing, owner, told};
 use crate::body::Body;
 use crate::endpoint::Operation;
 use crate::error::{Code, Error, Result};
@@ -71,10 +72,7 @@ async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Answer
     let (id, verb) = rest.split_once('/').map_or((rest.as_str(), ""), |(id, verb)| (id, verb));
     let now = exchange.shard.shared.stored.running.now(id);
     let found = match is_id(id) {
-        true => {
-            let (whose, wanted) = (owner.clone(), id.to_string());
-            exchange.shard.shared.stored.ask(move |db| store::response(db, &whose, &wanted)).await?
-        }
+        true => access::response(&exchange.shard, &owner, id).await?,
         false => None,
     };
     let found = found.ok_or_else(|| missing("Response", id))?;
@@ -84,31 +82,37 @@ async fn answer(exchange: &mut Exchange, method: Method) -> Result<Option<Answer
         return Err(Error::new(Code::RouteNotFound, text));
     }
     if method == Method::DELETE {
-        background::forget(&exchange.shard.shared, &found);
-        let (whose, wanted) = (owner.clone(), id.to_string());
-        exchange.shard.shared.stored.ask(move |db| store::remove_response(db, &whose, &wanted)).await?;
+        let removing = vec![Write::RemoveResponse { owner: owner.clone(), id: id.to_string() }];
+        if exchange.shard.shared.stored.shared {
+            // What ends behind this does not bring it back there.
+            access::write(&exchange.shard, removing).await?;
+            background::forget(&exchange.shard.shared, &found.response);
+        } else {
+            background::forget(&exchange.shard.shared, &found.response);
+            access::write(&exchange.shard, removing).await?;
+        }
     }
     let streams = if method == Method::GET && verb.is_empty() { streams(exchange.query.as_deref())? } else { None };
-    if found.deployment.is_some() {
+    if found.response.deployment.is_some() {
         if streams.is_some() {
             return Err(not_streamed());
         }
-        forward(exchange, method, &rest, found);
+        forward(exchange, method, &rest, found.response);
         return Ok(None);
     }
-    let shared = &exchange.shard.shared;
+    let shard = &exchange.shard;
     Ok(Some(match (method, verb, streams) {
         (Method::DELETE, _, _) => whole(&json!({"id": id, "object": "response", "deleted": true})),
         (_, "input_items", _) => {
-            let input = serde_json::from_str(&found.input).unwrap_or_default();
+            let input = serde_json::from_str(&found.response.input).unwrap_or_default();
             whole(&items::page(input, exchange.query.as_deref())?)
         }
-        (_, "cancel", _) => whole(&background::cancel(shared, &owner, &found, now.running)?),
+        (_, "cancel", _) => whole(&background::cancel(shard, &owner, &found, now.running).await?),
         (_, _, Some(first)) => streamed(match now.told {
             Some(told) => told.follow(first),
             None => again(exchange, &owner, &found, first).await?,
         }),
-        _ => whole(&background::look(shared, &owner, &found, now.running)),
+        _ => whole(&background::look(shard, &owner, &found, now.running)),
     }))
 }
 
@@ -119,11 +123,14 @@ fn not_streamed() -> Error {
 }
 
 /// What was said of a response that nobody makes any more.
-async fn again(exchange: &Exchange, owner: &str, found: &Response, first: usize) -> Result<Body> {
-    let shared = &exchange.shard.shared;
-    let (whose, wanted) = (owner.to_string(), found.id.clone());
-    let events = shared.stored.ask(move |db| store::events(db, &whose, &wanted)).await?.ok_or_else(not_streamed)?;
-    let cut_short = background::is_pending(&serde_json::from_str(&found.body).unwrap_or_default());
-    let last = cut_short.then(|| background::look(shared, owner, found, false));
-    Ok(told::again(&events, first, last.as_ref()))
+async fn again(exchange: &Exchange, owner: &str, found: &Found, first: usize) -> Result<Body> {
+    let shard = &exchange.shard;
+    let id = &found.response.id;
+    let events = access::events(shard, owner, id).await?.ok_or_else(not_streamed)?;
+    if shard.shared.stored.shared {
+        return Ok(elsewhere::follow(shard, owner, id, first, events));
+    }
+    let cut_short = background::is_pending(&serde_json::from_str(&found.response.body).unwrap_or_default());
+    let last = cut_short.then(|| background::look(shard, owner, found, false));
+    Ok(Body::full(told::again(&events, first, last.as_ref())))
 }

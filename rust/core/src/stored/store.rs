@@ -4,15 +4,18 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::oneshot;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, oneshot};
 
-use super::KEPT_SECONDS;
 use super::background::Running;
+use super::{KEPT_SECONDS, later};
 use crate::error::{Code, Error, Result};
 
 /// Jobs that may wait.
@@ -20,7 +23,7 @@ const QUEUE: usize = 1024;
 /// What is too old goes this often.
 const PURGE: Duration = Duration::from_secs(600);
 
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
     PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864;
     CREATE TABLE IF NOT EXISTS response (
         owner TEXT NOT NULL, id TEXT NOT NULL, model TEXT NOT NULL, deployment TEXT, input TEXT NOT NULL,
@@ -39,11 +42,11 @@ const SCHEMA: &str = "
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// One response.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
     pub id: String,
     pub model: String,
-    /// The deployment that keeps it; `None`: this file does, input and all.
+    /// The deployment that keeps it; `None`: the gateway does, input and all.
     pub deployment: Option<String>,
     /// A JSON array.
     pub input: String,
@@ -51,7 +54,7 @@ pub struct Response {
 }
 
 /// One conversation, without its items.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
     pub id: String,
     pub created: i64,
@@ -62,13 +65,33 @@ pub struct Conversation {
 pub struct Store {
     /// Responses in the background.
     pub running: Running,
+    /// The nodes have a store together; this file has what that could not take yet.
+    pub shared: bool,
+    /// How many changes are to be moved there; one, as long as nobody has looked.
+    pub pending: Arc<AtomicU32>,
+    /// Whoever moves them, or must not meet them on their way.
+    pub moving: tokio::sync::Mutex<()>,
+    /// Until when the other store is not tried with what somebody waits for.
+    pub away_until: Mutex<Option<Instant>>,
+    /// Who looks after all this at a time.
+    pub turns: Arc<Semaphore>,
     path: PathBuf,
     jobs: OnceLock<Option<SyncSender<Job>>>,
 }
 
 impl Store {
-    pub fn new(data_dir: &Path) -> Self {
-        Store { running: Running::default(), path: data_dir.join("stored.db"), jobs: OnceLock::new() }
+    pub fn new(data_dir: &Path, shared: bool) -> Self {
+        let path = data_dir.join("stored.db");
+        Store {
+            running: Running::default(),
+            shared,
+            pending: Arc::new(AtomicU32::new(u32::from(shared && path.exists()))),
+            moving: tokio::sync::Mutex::default(),
+            away_until: Mutex::default(),
+            turns: Arc::new(Semaphore::new(1)),
+            path,
+            jobs: OnceLock::new(),
+        }
     }
 
     fn jobs(&self) -> Result<&SyncSender<Job>> {
@@ -76,7 +99,8 @@ impl Store {
             Ok(connection) => {
                 let (jobs, work) = sync_channel(QUEUE);
                 let thread = std::thread::Builder::new().name("ailink-stored".to_string());
-                thread.spawn(move || serve(&connection, &work)).ok().map(|_| jobs)
+                let shared = self.shared;
+                thread.spawn(move || serve(&connection, &work, shared)).ok().map(|_| jobs)
             }
             Err(error) => {
                 tracing::error!(%error, path = %self.path.display(), "stored responses cannot be opened");
@@ -122,7 +146,7 @@ impl Store {
     }
 }
 
-fn unavailable() -> Error {
+pub fn unavailable() -> Error {
     let text = "Stored responses cannot be used now; the gateway's log says why.";
     Error::new(Code::StoreUnavailable, text).retry_after(Duration::from_secs(5))
 }
@@ -133,10 +157,14 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(2))?;
     connection.execute_batch(SCHEMA)?;
+    connection.execute_batch(later::SCHEMA)?;
     Ok(connection)
 }
 
-fn serve(connection: &Connection, work: &Receiver<Job>) {
+fn serve(connection: &Connection, work: &Receiver<Job>, shared: bool) {
+    if shared && let Err(error) = later::take_over(connection) {
+        tracing::error!(%error, "what this node has kept for itself cannot be moved to the store of all nodes");
+    }
     let mut purged: Option<Instant> = None;
     while let Ok(job) = work.recv() {
         job(connection);

@@ -181,7 +181,7 @@ pub async fn read(body: &mut Body, most: usize) -> BytesMut {
 }
 
 /// The events of a response that is over, from number `first` on; `last` is one that was never written.
-pub fn again(events: &[u8], first: usize, last: Option<&Value>) -> Body {
+pub fn again(events: &[u8], first: usize, last: Option<&Value>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut count = 0;
     if let Ok(batch) = Framer::new(LONGEST).push(Bytes::copy_from_slice(events)) {
@@ -194,10 +194,23 @@ pub fn again(events: &[u8], first: usize, last: Option<&Value>) -> Body {
     }
     if let Some(response) = last {
         let number = count.max(first);
-        let event = json!({"type": "response.failed", "sequence_number": number, "response": response});
-        out.extend_from_slice(format!("event: response.failed\ndata: {event}\n\n").as_bytes());
+        let status = response.get("status").and_then(Value::as_str).unwrap_or("failed");
+        let event = json!({"type": format!("response.{status}"), "sequence_number": number, "response": response});
+        out.extend_from_slice(format!("event: response.{status}\ndata: {event}\n\n").as_bytes());
     }
-    Body::full(out)
+    out
+}
+
+/// How many events there are, and whether the last one says how the response ended.
+pub fn heard(events: &[u8]) -> (usize, bool) {
+    let Ok(batch) = Framer::new(LONGEST).push(Bytes::copy_from_slice(events)) else { return (0, false) };
+    let (mut count, mut over) = (0, false);
+    for event in batch.events() {
+        let event: Value = serde_json::from_slice(&sse::data(event)).unwrap_or_default();
+        let named = event.get("type").and_then(Value::as_str).and_then(|name| name.strip_prefix("response."));
+        (count, over) = (count + 1, matches!(named, Some("completed" | "incomplete" | "failed" | "cancelled")));
+    }
+    (count, over)
 }
 
 struct Follower {
@@ -254,9 +267,10 @@ mod tests {
         }
         assert_eq!((&all[3]["response"]["id"], &all[3]["response"]["background"]), (&json!("resp_1"), &json!(true)));
         assert_eq!(events(&read(&mut following, 1 << 20).await), all[1..]);
-        assert_eq!(events(&read(&mut again(&told.text(), 2, None), 1 << 20).await), all[2..]);
+        assert_eq!(events(&again(&told.text(), 2, None)), all[2..]);
+        assert_eq!((heard(&told.text()), heard(b"")), ((4, true), (0, false)));
         assert!(read(&mut told.follow(9), 100).await.is_empty());
-        let failed = read(&mut again(&told.text(), 9, Some(&json!({"status": "failed"}))), 1 << 20).await;
+        let failed = again(&told.text(), 9, Some(&json!({"status": "failed"})));
         assert_eq!(events(&failed)[0]["sequence_number"], 9);
     }
 

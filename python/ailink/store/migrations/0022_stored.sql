@@ -1,0 +1,1 @@
+-- Responses are kept for other nodes only where nodes share a database. See 0022_stored.pg.sql.

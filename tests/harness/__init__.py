@@ -12,8 +12,9 @@ Modules: `process` (child processes, logs), `double` (a called service), `provid
 `canned` (a provider of fixed bytes), `config` (files), `gateway`, `cluster` (several of them as one),
 `ledger` (rows of a stopped gateway), `raw` (bytes over a socket), `sse` (events), `servers` (real
 PostgreSQL and Redis; fixtures `redis_url` and `database_url`), `relay` (a network that can fail), `load`
-(threads), `until` (polling with a deadline), `certificates` (TLS pairs), `tenants` (calls as one key or
-another), `json_corpus` and `http_corpus` (bad input). What a script of the mock may say: `rust/mock`.
+(threads), `leaving` (who does not wait), `until` (polling with a deadline), `certificates` (TLS pairs),
+`tenants` (calls as one key or another), `json_corpus` and `http_corpus` (bad input). What a script of
+the mock may say: `rust/mock`.
 """
 
 from tests.harness.cluster import Cluster

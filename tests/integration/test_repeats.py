@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import openai
@@ -18,7 +17,7 @@ from tests.harness import (
     make_model,
     until,
 )
-from tests.harness.raw import RawConnection, request
+from tests.harness.leaving import leave
 
 CENT = {"per_request": 0.01, "input_per_million": 0, "output_per_million": 0}
 PATH = "/v1/chat/completions"
@@ -131,21 +130,11 @@ def test_a_stream_goes_on_for_those_who_stay(gateway: Gateway, provider: MockPro
     assert len(provider.requests(mark)) == 1
 
 
-def leave(gateway: Gateway, provider: MockProvider, body: dict[str, Any], headers: dict[str, str]) -> None:
-    """A caller who goes when the provider has been asked, and before it has answered."""
-    mark = provider.mark()
-    with RawConnection(gateway.port) as caller:
-        # The bytes that httpx will send again.
-        same = httpx.Request("POST", gateway.url, json=body).content
-        caller.send(request("POST", PATH, same, **headers))
-        until(lambda: provider.requests(mark), "the provider is asked")
-
-
 def test_a_caller_who_left_finds_the_answer(gateway: Gateway, provider: MockProvider, key: Key) -> None:
     mark = provider.mark()
     headers = {**key.bearer, "Idempotency-Key": "mine"}
     body = chat(model="slow")
-    leave(gateway, provider, body, headers)
+    leave(gateway, provider, PATH, body, headers)
     again = gateway.http.post(PATH, json=body, headers=headers)
     assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
     assert len(provider.requests(mark)) == 1
@@ -157,7 +146,7 @@ def test_keys_that_sdks_make_up_do_not_keep_a_request_alive(
 ) -> None:
     mark = provider.mark()
     made_up = {**key.bearer, "Idempotency-Key": "stainless-python-retry-2"}
-    leave(gateway, provider, chat(model="slower"), made_up)
+    leave(gateway, provider, PATH, chat(model="slower"), made_up)
     until(lambda: provider.requests(mark)[0].end == "client_gone", "the provider is let go")
 
 

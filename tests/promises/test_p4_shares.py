@@ -20,9 +20,9 @@ from tests.harness import (
 
 NODES = 3
 LEASE_S = 12
-# Half as long as leases hold, for a busy machine notices late that Redis is back. Another follows as soon as
+# Half as long as leases hold, for a busy machine notices late that Redis is back. Another follows soon after
 # every node has noticed: no share is as it was before the first.
-OUTAGE_S = 6.0
+OUTAGE_S, PAUSE_S = 6.0, 1.0
 GONE, BACK = "the coordinator does not answer", "the coordinator answers"
 CENT = {"per_request": 0.01, "input_per_million": 0, "output_per_million": 0}
 FAULTS = ["killed", "frozen", "swallowed", "swallowed", "killed"]
@@ -74,6 +74,7 @@ def test_limits_that_are_far_away_stay_far_away(cluster: Cluster, redis: RedisSe
             time.sleep(OUTAGE_S)
             mend(fault, redis, relay)
             until(lambda: all(map(is_back, cluster.nodes)), "every node has noticed")
+            time.sleep(PAUSE_S)
         more = len(load.results) + 100
         until(lambda: len(load.results) > more, "load goes on")
     assert load.errors == []

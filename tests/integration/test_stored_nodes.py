@@ -272,6 +272,10 @@ def is_known(node: openai.OpenAI, id: str) -> bool:
         node.responses.retrieve(id)
     except openai.NotFoundError:
         return False
+    except openai.InternalServerError as refused:
+        # A node that has just lost the database does not try it again at once.
+        assert refused.status_code == 503
+        return False
     return True
 
 

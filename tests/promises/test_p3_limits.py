@@ -121,7 +121,8 @@ def test_places_in_flight_are_counted_over_all_nodes(cluster: Cluster, provider:
     finally:
         provider.set_defaults("")
     assert sorted(answers) == [200] * 4 + [429] * 8
-    assert cluster.ask(0, key).status_code == 200
+    # Places are given back behind the answers, and may come from another node.
+    until(lambda: cluster.ask(0, key).status_code == 200, "a place is free again")
 
 
 @pytest.mark.parametrize("fault", ["healthy", "killed", "frozen", "swallowed"])

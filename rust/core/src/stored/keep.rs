@@ -158,11 +158,13 @@ impl Eye {
 
     /// A provider's own response is remembered as soon as it has an id, the gateway's when it is complete.
     fn event(&mut self, event: &[u8]) {
-        self.over |= ENDS.iter().any(|end| memmem::find(event, end).is_some());
+        let holds = |names: &[&[u8]]| names.iter().any(|name| memmem::find(event, name).is_some());
+        let over = holds(&ENDS);
+        self.over |= over;
         let Some(kept) = &self.kept else { return };
         let early = kept.deployment.is_some() && kept.conversation.is_none();
         let ends: &[&[u8]] = if early { &[b"response.created"] } else { &ENDS };
-        if !ends.iter().any(|end| memmem::find(event, end).is_some()) {
+        if !(if early { holds(ends) } else { over }) {
             return;
         }
         let event: Value = serde_json::from_slice(&sse::data(event)).unwrap_or_default();
